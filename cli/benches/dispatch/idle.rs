@@ -1,0 +1,72 @@
+//! What idle connections cost a proxy: memory and descriptors, each connection having carried something before.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::proc;
+use crate::route::Route;
+
+/// Idle connections whose cost is measured.
+const IDLE: usize = 3000;
+/// Connections that carry their bytes at the same time: some proxies leave Nagle's algorithm on and take 40 ms each.
+const BATCH: usize = 100;
+/// Bytes each of them carries before it is idle; sockets hold as much, so that writing first and reading then is safe.
+const CARRIED: usize = 64 * 1024;
+/// How long they are idle before memory is read.
+const QUIET: Duration = Duration::from_secs(1);
+/// The longest it may take to open them all.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// What the idle connections cost.
+pub(crate) struct Measured {
+    /// The proportional set before the first connection.
+    pub(crate) fresh_kib: f64,
+    /// What was added to it, for each connection.
+    pub(crate) kib_each: f64,
+    /// Descriptors added, for each connection.
+    pub(crate) descriptors_each: f64,
+}
+
+/// Opens the connections through `route`; `None` without a `proxy` process.
+pub(crate) fn measure(route: &Route, proxy: Option<u32>) -> Result<Option<Measured>, String> {
+    let Some(pid) = proxy else { return Ok(None) };
+    let deadline = Instant::now() + DEADLINE;
+    let memory = || proc::pss_kib(pid).map_err(|e| format!("reading the proportional set: {e}"));
+    let (fresh_kib, fresh_descriptors) = (memory()?, proc::descriptors(pid) as f64);
+    let mut streams = Vec::with_capacity(IDLE);
+    while streams.len() < IDLE {
+        let first = streams.len();
+        if Instant::now() > deadline {
+            return Err(format!("{DEADLINE:?} were up after {first} of {IDLE} connections"));
+        }
+        for turn in first..IDLE.min(first + BATCH) {
+            streams.push(route.open(turn).map_err(|e| format!("opening {} of {IDLE}: {e}", turn + 1))?);
+        }
+        carry(&mut streams[first..])
+            .map_err(|e| format!("a connection after the first {first} of {IDLE}: {e}"))?;
+    }
+    thread::sleep(QUIET);
+    let each = |more: f64| more / IDLE as f64;
+    Ok(Some(Measured {
+        fresh_kib,
+        kib_each: each(memory()? - fresh_kib),
+        descriptors_each: each(proc::descriptors(pid) as f64 - fresh_descriptors),
+    }))
+}
+
+/// Sends on each and compares the echo.
+fn carry(streams: &mut [TcpStream]) -> std::io::Result<()> {
+    let (data, mut back) = (vec![b'P'; CARRIED], vec![0; CARRIED]);
+    for stream in &mut *streams {
+        stream.write_all(&data)?;
+    }
+    for stream in streams {
+        stream.read_exact(&mut back)?;
+        if back != data {
+            return Err(std::io::Error::other("the echo differs from what was sent"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,29 @@
+//! What this host has to leave by: its interfaces, their addresses and default routes, and what the command
+//! line makes of them.
+//!
+//! ```text
+//!  rtnetlink ─┐                     ┌─▶ select   which interfaces `auto` takes, and why not the others
+//!             ├─▶ links: Vec<Link> ─┼─▶ resolve  `wlan0@3` to an UplinkSpec, with warnings
+//!  if-addrs ──┘                     └─▶ list     `ropewalk list`
+//! ```
+//!
+//! Invariants
+//! - Only [`links::snapshot`] and [`port::who_listens`] look at the machine; all else is a function of a
+//!   snapshot, so that it can be asked again whenever the links have changed.
+//! - What the system does not tell is `None`, never a guess.
+
+pub(crate) mod links;
+pub(crate) mod list;
+#[cfg(target_os = "linux")]
+mod netlink;
+pub(crate) mod port;
+#[cfg(not(target_os = "linux"))]
+mod portable;
+pub(crate) mod prefix;
+pub(crate) mod resolve;
+#[cfg(target_os = "linux")]
+mod rules;
+#[cfg(test)]
+mod samples;
+pub(crate) mod select;
+pub(crate) mod uplink;

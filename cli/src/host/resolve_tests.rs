@@ -1,0 +1,197 @@
+//! Command lines held against made-up links.
+
+use super::*;
+use crate::host::links::{DefaultRoute, Reach};
+use crate::host::samples::{eth, ip, lo, of_kind, ppp, via};
+use crate::host::uplink::parse;
+
+fn args(texts: &[&str]) -> Vec<UplinkArg> {
+    texts.iter().map(|text| parse(text).expect("well written")).collect()
+}
+
+fn one(text: &str, links: &[Link]) -> Result<UplinkSpec, String> {
+    resolve(&parse(text).expect("well written"), links)
+}
+
+fn two_ways() -> Vec<Link> {
+    vec![
+        lo(),
+        via(eth("eth0", &["10.0.0.2/24", "2001:db8::2/64", "fe80::2/64"]), "10.0.0.1"),
+        via(eth("wlan0", &["10.0.1.2/24"]), "10.0.1.1"),
+    ]
+}
+
+#[test]
+fn an_address_binds_to_its_interface_and_itself() {
+    let spec = one("10.0.1.2@3", &two_ways()).expect("resolved");
+    assert_eq!((spec.label.as_str(), spec.weight, spec.device), ("10.0.1.2", 3, Device::new("wlan0")));
+    assert_eq!((spec.source_v4, spec.source_v6), (Some(Ipv4Addr::new(10, 0, 1, 2)), None));
+    assert_eq!(spec.on_link, vec![(ip("10.0.1.0"), 24)]);
+    assert!(spec.carries(false) && !spec.carries(true));
+    assert_eq!(spec.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn a_name_binds_to_the_interface_alone_so_that_addresses_may_change() {
+    let spec = one("eth0", &two_ways()).expect("resolved");
+    assert_eq!((spec.device, spec.source_v4, spec.source_v6), (Device::new("eth0"), None, None));
+    assert_eq!(spec.on_link, vec![(ip("10.0.0.0"), 24), (ip("2001:db8::"), 64)]);
+    assert!(spec.carries(false) && spec.carries(true) && spec.warnings.is_empty());
+}
+
+#[test]
+fn an_address_on_two_interfaces_is_asked_to_name_one() {
+    let links =
+        [via(eth("eth0", &["10.0.0.2/24"]), "10.0.0.1"), via(eth("usb0", &["10.0.0.2/24"]), "10.0.0.1")];
+    let error = one("10.0.0.2", &links).expect_err("two have it");
+    for word in ["eth0", "usb0", "10.0.0.2%eth0", "10.0.0.2%usb0"] {
+        assert!(error.contains(word), "{error}");
+    }
+    let spec = one("10.0.0.2%usb0", &links).expect("resolved");
+    assert_eq!((spec.device, spec.source_v4), (Device::new("usb0"), Some(Ipv4Addr::new(10, 0, 0, 2))));
+}
+
+#[test]
+fn an_address_of_no_interface_is_answered_with_those_there_are() {
+    let error = one("10.9.9.9", &two_ways()).expect_err("nobody has it");
+    assert!(
+        error.contains("10.9.9.9") && error.contains("10.0.0.2 (eth0)") && error.contains("10.0.1.2 (wlan0)")
+    );
+    assert!(!error.contains("127.0.0.1") && !error.contains("fe80"), "{error}");
+    let error = one("10.0.0.2%wlan0", &two_ways()).expect_err("not on this one");
+    assert!(error.contains("an address of wlan0") && error.contains("10.0.0.2 is on eth0"), "{error}");
+}
+
+#[test]
+fn an_interface_that_is_not_there_yet_is_a_warning() {
+    for text in ["usb0", "192.168.42.7%usb0"] {
+        let spec = one(text, &two_ways()).expect("it may come");
+        assert_eq!(spec.device, Device::new("usb0"));
+        assert!(spec.on_link.is_empty() && spec.warnings[0].contains("no interface usb0"), "{spec:?}");
+    }
+}
+
+#[test]
+fn an_interface_that_is_down_is_a_warning() {
+    let ready = via(eth("eth0", &["10.0.0.2/24"]), "10.0.0.1");
+    let unplugged = Link { up: false, ..ready };
+    let warnings = one("eth0", std::slice::from_ref(&unplugged)).expect("resolved").warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("no carrier"), "{warnings:?}");
+    let off = Link { enabled: false, defaults: Some(Vec::new()), ..unplugged };
+    let warnings = one("eth0", &[off]).expect("resolved").warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains("ip link set eth0 up"), "{warnings:?}");
+}
+
+#[test]
+fn an_interface_without_a_default_route_comes_with_the_command_that_adds_one() {
+    let warning = |text: &str, link: Link| {
+        let mut warnings = one(text, &[link]).expect("resolved").warnings;
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        warnings.remove(0)
+    };
+    let command = "ip route add default via 192.168.1.1 dev wlan0 metric 200";
+    assert!(warning("wlan0", eth("wlan0", &["192.168.1.7/24"])).ends_with(command));
+    assert!(warning("192.168.1.7", eth("wlan0", &["192.168.1.7/24"])).ends_with(command));
+    let command = "ip -6 route add default via fe80::1 dev wlan0 metric 200";
+    assert!(warning("wlan0", eth("wlan0", &["2001:db8::7/64"])).ends_with(command));
+    // The IPv4 route is of no use to an IPv6 source.
+    let link = via(eth("wlan0", &["2001:db8::7/64", "10.0.0.2/24"]), "10.0.0.1");
+    assert!(warning("2001:db8::7", link).ends_with(command));
+    let command = "ip route add default dev ppp0 metric 200";
+    assert!(warning("ppp0", ppp("ppp0", "203.0.113.9", "198.51.100.1")).ends_with(command));
+    assert!(warning("wlan0", eth("wlan0", &["fe80::7/64"])).contains("no address"));
+}
+
+#[test]
+fn the_metric_of_the_command_is_one_that_is_free() {
+    let mut taken = via(eth("eth0", &["10.0.0.2/24"]), "10.0.0.1");
+    taken.defaults.iter_mut().flatten().for_each(|route| route.metric = 200);
+    let warnings = one("wlan0", &[taken, eth("wlan0", &["192.168.1.7/24"])]).expect("resolved").warnings;
+    assert!(warnings[0].ends_with("metric 201"), "{warnings:?}");
+}
+
+#[test]
+fn a_default_route_behind_a_rule_for_a_source_is_told_with_both_ways_to_use_it() {
+    let mut link = eth("eth1", &["10.0.1.2/24"]);
+    let reach = Reach::From((ip("10.0.1.2"), 32));
+    link.defaults = Some(vec![DefaultRoute { v6: false, table: 100, metric: 0, gateway: None, reach }]);
+    let links = [link];
+    assert!(one("10.0.1.2", &links).is_ok_and(|spec| spec.warnings.is_empty()));
+    let warnings = one("eth1", &links).expect("resolved").warnings;
+    assert!(warnings[0].contains("10.0.1.2%eth1"), "{warnings:?}");
+    assert!(warnings[0].ends_with("ip rule add oif eth1 lookup 100"), "{warnings:?}");
+}
+
+#[test]
+fn loopback_and_link_local_sources_are_taken_with_a_warning() {
+    let warnings = one("127.0.0.1", &two_ways()).expect("resolved").warnings;
+    assert!(warnings[0].contains("nothing but this host"), "{warnings:?}");
+    let warnings = one("fe80::2%eth0", &two_ways()).expect("resolved").warnings;
+    assert!(warnings[0].contains("nothing but its own link"), "{warnings:?}");
+}
+
+#[test]
+fn the_same_way_out_twice_is_refused_with_both_positions() {
+    let error =
+        resolve_all(&args(&["10.0.0.2@3", "wlan0", "10.0.0.2%eth0@2"]), &two_ways()).expect_err("twice");
+    for word in ["position 1", "position 3", "10.0.0.2@5"] {
+        assert!(error.contains(word), "{error}");
+    }
+    let error = resolve_all(&args(&["usb0", "usb0"]), &[]).expect_err("twice, and absent");
+    assert!(error.contains("position 1") && error.contains("position 2"), "{error}");
+    // Two sources on one interface are two ways out, where rules tell them apart.
+    assert!(resolve_all(&args(&["10.0.0.2", "2001:db8::2"]), &two_ways()).is_ok());
+}
+
+#[test]
+fn auto_adds_what_is_not_written_beside_it() {
+    let resolved = resolve_all(&args(&["wlan0@3", "auto"]), &two_ways()).expect("resolved");
+    let got: Vec<_> = resolved.uplinks.iter().map(|spec| (spec.label.as_str(), spec.weight)).collect();
+    assert_eq!(got, [("wlan0", 3), ("eth0", 1)]);
+    let resolved = resolve_all(&args(&["auto@2", "wlan0"]), &two_ways()).expect("resolved");
+    let got: Vec<_> = resolved.uplinks.iter().map(|spec| (spec.label.as_str(), spec.weight)).collect();
+    assert_eq!(got, [("eth0", 2), ("wlan0", 1)]);
+    assert_eq!(resolved.left_out.len(), 1);
+}
+
+#[test]
+fn auto_on_a_host_without_a_way_out_is_no_error() {
+    let resolved = resolve_all(&[UplinkArg::auto()], &[lo(), eth("eth0", &[])]).expect("resolved");
+    assert!(resolved.uplinks.is_empty() && resolved.left_out.len() == 2);
+}
+
+#[test]
+fn more_than_64_uplinks_are_refused() {
+    let names: Vec<String> = (0..65).map(|n| format!("up{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    assert!(resolve_all(&args(&names[..64]), &[]).is_ok());
+    let error = resolve_all(&args(&names), &[]).expect_err("one too many");
+    assert!(error.contains("at most 64") && error.contains("65"), "{error}");
+}
+
+#[test]
+fn a_name_no_socket_can_be_bound_to_stands_for_its_addresses() {
+    let link = Link { device: None, defaults: None, ..eth("Local Area Connection", &["10.0.0.2/24"]) };
+    let target = Target::Interface(link.name.clone());
+    let arg = UplinkArg { label: link.name.clone(), target, weight: 1 };
+    let spec = resolve(&arg, &[link]).expect("resolved");
+    assert_eq!((spec.device, spec.source_v4), (None, Some(Ipv4Addr::new(10, 0, 0, 2))));
+    assert!(spec.warnings[0].contains("not followed"));
+}
+
+#[test]
+fn unbound_is_loopback_and_what_is_on_link_on_no_uplink() {
+    let mut links = two_ways();
+    links.push(of_kind(eth("docker0", &["172.17.0.1/16"]), "bridge"));
+    links.push(Link { up: false, ..eth("eth9", &["10.9.0.2/24"]) });
+    let uplinks = resolve_all(&args(&["eth0"]), &links).expect("resolved").uplinks;
+    let expected = vec![(ip("127.0.0.0"), 8), (ip("::1"), 128), (ip("10.0.1.0"), 24), (ip("172.17.0.0"), 16)];
+    assert_eq!(unbound_prefixes(&links, &uplinks), expected);
+}
+
+#[test]
+fn a_network_on_an_uplink_and_beside_it_is_the_uplinks() {
+    let links = [via(eth("eth0", &["10.0.0.2/24"]), "10.0.0.1"), eth("eth1", &["10.0.0.3/24"])];
+    let uplinks = resolve_all(&args(&["eth0"]), &links).expect("resolved").uplinks;
+    assert_eq!(unbound_prefixes(&links, &uplinks).len(), 2);
+}

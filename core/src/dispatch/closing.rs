@@ -1,0 +1,43 @@
+//! A last reply: written, then our half is ended, then what the client still sends is read and dropped for a
+//! while. A close with unread bytes would make a reset of it, and the reply could be lost on the way.
+
+use super::cx::Cx;
+use crate::machine::{Output, StreamId};
+use alloc::vec::Vec;
+
+#[derive(Debug)]
+pub(super) struct Closing {
+    reply: Vec<u8>,
+    sent: usize,
+    shut: bool,
+}
+
+impl Closing {
+    pub(super) fn new(client: StreamId, reply: Vec<u8>, cx: &mut Cx) -> Self {
+        let mut closing = Closing { reply, sent: 0, shut: false };
+        closing.end_when_sent(client, cx);
+        cx.mark(client);
+        closing
+    }
+
+    pub(super) fn write_buf(&self) -> &[u8] {
+        &self.reply[self.sent..]
+    }
+
+    pub(super) fn wants_read(&self) -> bool {
+        self.shut
+    }
+
+    pub(super) fn written(&mut self, client: StreamId, len: usize, cx: &mut Cx) {
+        self.sent = (self.sent + len).min(self.reply.len());
+        self.end_when_sent(client, cx);
+    }
+
+    fn end_when_sent(&mut self, client: StreamId, cx: &mut Cx) {
+        if self.sent == self.reply.len() && !self.shut {
+            self.shut = true;
+            cx.say(Output::Shutdown { stream: client });
+            cx.mark(client);
+        }
+    }
+}

@@ -1,0 +1,461 @@
+//! One connection: all its states, and every transition between them.
+
+use super::closing::Closing;
+use super::cx::{Cx, Timer};
+use super::forward::{Forward, Next};
+use super::handshake::{Handshake, Step};
+use super::opening::{Opening, Progress};
+use super::relay::{Fate, Relay, Side};
+use super::reply::Plea;
+use crate::event::{Event, Refusal};
+use crate::machine::{Assignment, Close, ConnId, Fault, Report, Splice, StreamId};
+use crate::name::Destination;
+use crate::time::Instant;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+#[derive(Debug)]
+enum State {
+    Handshake(Box<Handshake>),
+    Opening(Box<Opening>),
+    Relay(Relay),
+    Forward(Box<Forward>),
+    Closing(Box<Closing>),
+    Gone,
+}
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    id: ConnId,
+    client: StreamId,
+    peer: SocketAddr,
+    since: Instant,
+    /// The deadline of a state that has a fixed one.
+    until: Option<Instant>,
+    armed: Option<Instant>,
+    state: State,
+}
+
+impl Conn {
+    /// A connection whose client has just come.
+    pub(super) fn new(id: ConnId, client: StreamId, peer: SocketAddr, cx: &mut Cx) -> Self {
+        let mut conn = Conn {
+            id,
+            client,
+            peer,
+            since: cx.now,
+            until: Some(cx.now + cx.config.handshake_timeout),
+            armed: None,
+            state: State::Gone,
+        };
+        if cx.config.tunnel {
+            let mut opening = Box::new(Opening::new(Plea::Raw, 0, Vec::new(), Vec::new(), peer.ip(), cx));
+            let progress = opening.start_tunnel(id, cx);
+            conn.state = State::Opening(opening);
+            conn.progress(progress, cx);
+        } else {
+            conn.state = State::Handshake(Box::new(Handshake::new()));
+            cx.mark(client);
+        }
+        conn
+    }
+
+    /// Sets its first deadline.
+    pub(super) fn touch(&mut self, cx: &mut Cx) {
+        self.rearm(cx);
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.state, State::Gone)
+    }
+
+    // ---- what the driver may do ----
+
+    pub(super) fn wants_read(&self, side: Side) -> bool {
+        match &self.state {
+            State::Handshake(_) => side == Side::Client,
+            State::Opening(_) | State::Gone => false,
+            State::Relay(relay) => relay.wants_read(side),
+            State::Forward(forward) => forward.wants_read(side),
+            State::Closing(closing) => side == Side::Client && closing.wants_read(),
+        }
+    }
+
+    pub(super) fn write_buf(&self, side: Side) -> &[u8] {
+        match (&self.state, side) {
+            (State::Handshake(handshake), Side::Client) => handshake.write_buf(),
+            (State::Opening(opening), Side::Client) => opening.write_buf(),
+            (State::Relay(relay), side) => relay.write_buf(side),
+            (State::Forward(forward), side) => forward.write_buf(side),
+            (State::Closing(closing), Side::Client) => closing.write_buf(),
+            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target) | (State::Gone, _) => &[],
+        }
+    }
+
+    pub(super) fn splice(&self, side: Side) -> Option<Splice> {
+        match &self.state {
+            State::Relay(relay) => relay.splice(side),
+            _ => None,
+        }
+    }
+
+    pub(super) fn refuse_splice(&mut self, side: Side, cx: &mut Cx) {
+        if let State::Relay(relay) = &mut self.state {
+            relay.refuse_splice(side, cx);
+        }
+    }
+
+    // ---- what happened to its streams ----
+
+    /// `len` bytes were read from `side` into the scratch buffer.
+    pub(super) fn read(&mut self, side: Side, len: usize, cx: &mut Cx) {
+        match (&mut self.state, side) {
+            (State::Handshake(handshake), Side::Client) => {
+                let step = handshake.read(&cx.config, cx.buffers.peek(len));
+                self.step(step, cx);
+            }
+            (State::Relay(relay), side) => relay.read(side, len, cx),
+            (State::Forward(forward), Side::Client) => {
+                let next = forward.client_read(len, cx);
+                self.next(next, cx);
+            }
+            (State::Forward(forward), Side::Target) => {
+                let next = forward.target_read(len, cx);
+                self.next(next, cx);
+            }
+            // Read and dropped: see `closing`.
+            (State::Closing(_), Side::Client) => {}
+            (State::Handshake(_) | State::Closing(_), Side::Target) | (State::Opening(_) | State::Gone, _) => {}
+        }
+        self.rearm(cx);
+    }
+
+    pub(super) fn read_closed(&mut self, side: Side, cx: &mut Cx) {
+        match (&mut self.state, side) {
+            // Who leaves before having asked is no news when it never spoke (a port check), else it is.
+            (State::Handshake(handshake), Side::Client) => {
+                if !handshake.is_silent() {
+                    self.refused(Refusal::Left, cx);
+                }
+                self.end(Close::Graceful, cx);
+            }
+            (State::Relay(relay), side) => {
+                let fate = relay.ended(side, cx);
+                self.fate(fate, cx);
+            }
+            (State::Forward(forward), Side::Client) => {
+                let next = forward.client_ended();
+                self.next(next, cx);
+            }
+            (State::Forward(forward), Side::Target) => {
+                let next = forward.target_ended(cx);
+                self.next(next, cx);
+            }
+            (State::Closing(_), Side::Client) => self.end(Close::Graceful, cx),
+            (State::Handshake(_) | State::Closing(_), Side::Target) | (State::Opening(_) | State::Gone, _) => {}
+        }
+        self.rearm(cx);
+    }
+
+    pub(super) fn written(&mut self, side: Side, len: usize, cx: &mut Cx) {
+        match (&mut self.state, side) {
+            (State::Handshake(handshake), Side::Client) => handshake.written(len),
+            (State::Opening(opening), Side::Client) => opening.written(len),
+            (State::Relay(relay), side) => {
+                let fate = relay.written(side, len, cx);
+                self.fate(fate, cx);
+            }
+            (State::Forward(forward), side) => {
+                let next = forward.written(side, len, cx);
+                self.next(next, cx);
+            }
+            (State::Closing(closing), Side::Client) => closing.written(self.client, len, cx),
+            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target) | (State::Gone, _) => {}
+        }
+        self.rearm(cx);
+    }
+
+    pub(super) fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) {
+        if let State::Relay(relay) = &mut self.state {
+            let fate = relay.spliced(side, taken, given, eof, cx);
+            self.fate(fate, cx);
+        }
+        self.rearm(cx);
+    }
+
+    /// The open stream of `side` failed.
+    pub(super) fn failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
+        match (&mut self.state, side) {
+            (State::Handshake(_) | State::Opening(_), Side::Client) => {
+                self.refused(Refusal::ClientFailed(fault), cx);
+                self.end(Close::Reset, cx);
+            }
+            (State::Relay(relay), side) => {
+                let fate = relay.failed(side, fault, cx);
+                let stream = match side {
+                    Side::Client => self.client,
+                    Side::Target => relay.target(),
+                };
+                cx.close(stream, Close::Reset);
+                self.fate(fate, cx);
+            }
+            (State::Forward(_), Side::Client) => self.next(Next::Break(fault), cx),
+            (State::Forward(forward), Side::Target) => {
+                let next = forward.target_failed(fault, cx);
+                self.next(next, cx);
+            }
+            (State::Closing(_), Side::Client) => self.end(Close::Reset, cx),
+            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target) | (State::Gone, _) => {}
+        }
+        self.rearm(cx);
+    }
+
+    // ---- what became of its questions ----
+
+    pub(super) fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx) {
+        if let State::Opening(opening) = &mut self.state {
+            let progress = opening.assigned(self.id, assignment, cx);
+            self.progress(progress, cx);
+        }
+        self.rearm(cx);
+    }
+
+    pub(super) fn resolved(&mut self, answer: Result<&[IpAddr], Fault>, cx: &mut Cx) {
+        if let State::Opening(opening) = &mut self.state {
+            let progress = match answer {
+                Ok(addresses) => opening.resolved(self.id, addresses, cx),
+                Err(fault) => opening.resolve_failed(fault),
+            };
+            self.progress(progress, cx);
+        }
+        self.rearm(cx);
+    }
+
+    pub(super) fn connect_failed(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx) {
+        if let State::Opening(opening) = &mut self.state {
+            let progress = opening.attempt_failed(self.id, stream, fault, cx);
+            self.progress(progress, cx);
+        }
+        self.rearm(cx);
+    }
+
+    /// An attempt succeeded: from here on it is the target side.
+    pub(super) fn connected(&mut self, stream: StreamId, local: SocketAddr, cx: &mut Cx) {
+        let State::Opening(opening) = &mut self.state else {
+            cx.close(stream, Close::Reset);
+            return;
+        };
+        let Some(winner) = opening.attempt_connected(stream, self.id, cx) else {
+            cx.close(stream, Close::Reset);
+            return;
+        };
+        let mut reply = opening.take_unsent();
+        opening.plea.granted(local, &mut reply);
+        let early = core::mem::take(&mut opening.early);
+        match core::mem::replace(&mut opening.plea, Plea::Raw) {
+            Plea::Forward(request) => {
+                let (forward, next) =
+                    Forward::new(self.client, winner.stream, winner.uplink, *request, early, cx);
+                self.state = State::Forward(Box::new(forward));
+                self.next(next, cx);
+            }
+            Plea::Socks5 | Plea::Socks4 | Plea::Connect | Plea::Raw => {
+                let relay = Relay::new(self.client, winner.stream, winner.uplink, &reply, &early, cx);
+                self.state = State::Relay(relay);
+            }
+        }
+        self.rearm(cx);
+    }
+
+    // ---- time ----
+
+    pub(super) fn timeout(&mut self, cx: &mut Cx) {
+        self.armed = None;
+        let due = self.deadline(cx).is_some_and(|at| at <= cx.now);
+        match &mut self.state {
+            _ if !due => {}
+            State::Handshake(_) => {
+                self.refused(Refusal::HandshakeTimeout, cx);
+                self.end(Close::Graceful, cx);
+            }
+            State::Opening(opening) => {
+                let progress = opening.timeout(self.id, cx);
+                self.progress(progress, cx);
+            }
+            State::Relay(_) => self.fate(Fate::Broken(Fault::TimedOut), cx),
+            State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
+            State::Forward(_) => self.next(Next::Break(Fault::TimedOut), cx),
+            State::Closing(_) => self.end(Close::Graceful, cx),
+            State::Gone => {}
+        }
+        self.rearm(cx);
+    }
+
+    fn deadline(&self, cx: &Cx) -> Option<Instant> {
+        match &self.state {
+            State::Handshake(_) | State::Closing(_) => self.until,
+            State::Opening(opening) => Some(opening.next_deadline()),
+            State::Relay(relay) => cx.config.idle_timeout.map(|idle| relay.active + idle),
+            State::Forward(forward) if forward.is_idle() => Some(forward.active + cx.config.keep_alive_timeout),
+            State::Forward(forward) => cx.config.idle_timeout.map(|idle| forward.active + idle),
+            State::Gone => None,
+        }
+    }
+
+    /// An idle deadline that has moved on is left to fire and looked at then: moving it with each byte would
+    /// cost more than a wake.
+    fn rearm(&mut self, cx: &mut Cx) {
+        let wanted = self.deadline(cx);
+        if let (Some(armed), Some(wanted)) = (self.armed, wanted)
+            && armed <= wanted
+        {
+            return;
+        }
+        cx.timers.rearm(Timer::Conn(self.id), &mut self.armed, wanted);
+    }
+
+    // ---- transitions ----
+
+    fn step(&mut self, step: Step, cx: &mut Cx) {
+        match step {
+            Step::More => cx.mark(self.client),
+            Step::Refuse { reply, why } => {
+                self.refused(why, cx);
+                self.close_with(reply, cx);
+            }
+            Step::Open { plea, destination, early, unsent } => self.open(plea, destination, early, unsent, cx),
+        }
+    }
+
+    fn open(&mut self, plea: Plea, destination: Destination, early: Vec<u8>, unsent: Vec<u8>, cx: &mut Cx) {
+        if cx.config.narrate {
+            let (conn, client) = (self.id, self.peer);
+            cx.event(Event::Requested { conn, client, destination: destination.clone() });
+        }
+        let mut opening = Box::new(Opening::new(plea, destination.port, early, unsent, self.peer.ip(), cx));
+        let progress = opening.start(self.id, &destination, cx);
+        self.state = State::Opening(opening);
+        cx.mark(self.client);
+        self.progress(progress, cx);
+    }
+
+    fn progress(&mut self, progress: Progress, cx: &mut Cx) {
+        let Progress::Failed(why) = progress else { return };
+        let State::Opening(opening) = &mut self.state else { return };
+        opening.give_up(cx);
+        let mut reply = opening.take_unsent();
+        opening.plea.refused(&why, &mut reply);
+        self.refused(why, cx);
+        self.close_with(reply, cx);
+    }
+
+    fn fate(&mut self, fate: Fate, cx: &mut Cx) {
+        match fate {
+            Fate::Open => {}
+            Fate::Done => self.end(Close::Graceful, cx),
+            Fate::Broken(fault) => self.finish(Close::Reset, Some(fault), cx),
+        }
+    }
+
+    fn next(&mut self, next: Next, cx: &mut Cx) {
+        match next {
+            Next::Open => {}
+            Next::Reopen { plea, destination, early } => {
+                self.leave_forward(None, cx);
+                self.open(plea, destination, early, Vec::new(), cx);
+            }
+            Next::Refuse { reply, why } => {
+                if let Some(why) = why {
+                    self.refused(why, cx);
+                }
+                self.leave_forward(None, cx);
+                self.close_with(reply, cx);
+            }
+            Next::Break(fault) => self.finish(Close::Reset, Some(fault), cx),
+        }
+    }
+
+    /// Ends the connection to an origin and accounts for it.
+    fn leave_forward(&mut self, fault: Option<Fault>, cx: &mut Cx) {
+        if !matches!(self.state, State::Forward(_)) {
+            return;
+        }
+        let State::Forward(mut forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
+        let (sent, received) = forward.untold();
+        cx.traffic(forward.uplink, sent, received);
+        if let Some(uplink) = forward.uplink {
+            cx.report(Report::Ended { uplink });
+        }
+        let (sent, received) = forward.totals();
+        cx.event(Event::Closed { conn: self.id, sent, received, lasted: cx.now - self.since, fault });
+        if let Some(target) = forward.target() {
+            cx.close(target, Close::Graceful);
+        }
+        forward.release(cx);
+    }
+
+    fn refused(&self, why: Refusal, cx: &mut Cx) {
+        cx.event(Event::Refused { conn: self.id, client: self.peer, why });
+    }
+
+    fn close_with(&mut self, reply: Vec<u8>, cx: &mut Cx) {
+        self.until = Some(cx.now + cx.config.linger);
+        self.state = State::Closing(Box::new(Closing::new(self.client, reply, cx)));
+    }
+
+    fn end(&mut self, how: Close, cx: &mut Cx) {
+        self.finish(how, None, cx);
+    }
+
+    /// Closes all there is and accounts for it.
+    fn finish(&mut self, how: Close, fault: Option<Fault>, cx: &mut Cx) {
+        self.leave_forward(fault, cx);
+        match core::mem::replace(&mut self.state, State::Gone) {
+            State::Relay(mut relay) => {
+                self.tell_traffic(&mut relay, cx);
+                if let Some(uplink) = relay.uplink {
+                    cx.report(Report::Ended { uplink });
+                }
+                let totals = relay.totals();
+                cx.event(Event::Closed {
+                    conn: self.id,
+                    sent: totals.sent,
+                    received: totals.received,
+                    lasted: cx.now - self.since,
+                    fault,
+                });
+                cx.close(relay.target(), how);
+                relay.release(cx);
+            }
+            State::Opening(mut opening) => opening.give_up(cx),
+            State::Handshake(_) | State::Closing(_) | State::Forward(_) | State::Gone => {}
+        }
+        cx.close(self.client, how);
+    }
+
+    fn tell_traffic(&self, relay: &mut Relay, cx: &mut Cx) {
+        let untold = relay.untold();
+        cx.traffic(relay.uplink, untold.sent, untold.received);
+    }
+
+    /// Tells the pool what moved since it was told last.
+    pub(super) fn account(&mut self, cx: &mut Cx) {
+        match &mut self.state {
+            State::Relay(relay) => {
+                let untold = relay.untold();
+                cx.traffic(relay.uplink, untold.sent, untold.received);
+            }
+            State::Forward(forward) => {
+                let (sent, received) = forward.untold();
+                cx.traffic(forward.uplink, sent, received);
+            }
+            State::Handshake(_) | State::Opening(_) | State::Closing(_) | State::Gone => {}
+        }
+    }
+
+    /// Forgets its deadline: it is being taken out.
+    pub(super) fn disarm(&mut self, cx: &mut Cx) {
+        cx.timers.rearm(Timer::Conn(self.id), &mut self.armed, None);
+    }
+}

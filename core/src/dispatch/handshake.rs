@@ -1,0 +1,281 @@
+//! What does the client want? SOCKS5, SOCKS4, SOCKS4a and HTTP, told apart by the first byte.
+//!
+//! ```text
+//!  first byte 5 ─▶ greeting ─▶ [user and password] ─▶ request ─▶ Open
+//!             4 ─▶ request ─▶ Open
+//!        letter ─▶ HTTP head ─▶ Open
+//! ```
+//!
+//! Bytes may come one at a time or all at once with payload behind; what is not of the handshake is handed on.
+
+use super::config::Config;
+use super::reply::Plea;
+use crate::event::Refusal;
+use crate::name::{Destination, Host};
+use crate::wire::http::{self, HttpError, RequestKind};
+use crate::wire::{Malformed, Unparsed, socks4, socks5};
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    First,
+    Socks5Auth,
+    Socks5Request,
+}
+
+#[derive(Debug)]
+pub(super) struct Handshake {
+    stage: Stage,
+    seen: Vec<u8>,
+    reply: Vec<u8>,
+    sent: usize,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Read on.
+    More,
+    /// The client wants to go there.
+    Open {
+        /// In these words.
+        plea: Plea,
+        /// There.
+        destination: Destination,
+        /// What it sent behind its request.
+        early: Vec<u8>,
+        /// What it is owed before the answer.
+        unsent: Vec<u8>,
+    },
+    /// Write this, then close.
+    Refuse {
+        /// The last words.
+        reply: Vec<u8>,
+        /// Why.
+        why: Refusal,
+    },
+}
+
+impl Handshake {
+    pub(super) fn new() -> Self {
+        Handshake { stage: Stage::First, seen: Vec::new(), reply: Vec::new(), sent: 0 }
+    }
+
+    pub(super) fn write_buf(&self) -> &[u8] {
+        &self.reply[self.sent..]
+    }
+
+    pub(super) fn written(&mut self, len: usize) {
+        self.sent = (self.sent + len).min(self.reply.len());
+        if self.sent == self.reply.len() {
+            self.reply.clear();
+            self.sent = 0;
+        }
+    }
+
+    /// Whether the client has said anything yet.
+    pub(super) fn is_silent(&self) -> bool {
+        self.stage == Stage::First && self.seen.is_empty()
+    }
+
+    /// Takes in what the client sent.
+    pub(super) fn read(&mut self, config: &Config, bytes: &[u8]) -> Step {
+        self.seen.extend_from_slice(bytes);
+        loop {
+            let step = match (self.stage, self.seen.first()) {
+                (_, None) => return Step::More,
+                (Stage::First, Some(&socks5::VERSION)) => self.greeting(config),
+                (Stage::First, Some(&socks4::VERSION)) => self.socks4(config),
+                (Stage::First, Some(&first)) if http::looks_like_http(first) => self.http(config),
+                (Stage::First, Some(&first)) => {
+                    let expected = "SOCKS version 4 or 5, or an HTTP method";
+                    self.refuse(Refusal::Malformed(Malformed { expected, found: Some(first.into()), at: 0 }))
+                }
+                (Stage::Socks5Auth, Some(_)) => self.user_password(config),
+                (Stage::Socks5Request, Some(_)) => self.socks5(),
+            };
+            match step {
+                Ok(true) => {}
+                Ok(false) => return Step::More,
+                Err(step) => return step,
+            }
+        }
+    }
+
+    /// RFC 1928 section 3.
+    fn greeting(&mut self, config: &Config) -> Result<bool, Step> {
+        let parsed = socks5::parse_greeting(&self.seen).map(|(greeting, used)| {
+            let wanted = match config.credentials {
+                Some(_) => socks5::method::USER_PASSWORD,
+                None => socks5::method::NONE,
+            };
+            (greeting.methods.contains(&wanted).then_some(wanted), used)
+        });
+        let Some((method, used)) = self.complete(parsed)? else { return Ok(false) };
+        self.seen.drain(..used);
+        let Some(method) = method else {
+            self.reply.extend(socks5::emit_method(socks5::method::UNACCEPTABLE));
+            return self.refuse(Refusal::NoAuthMethod);
+        };
+        self.reply.extend(socks5::emit_method(method));
+        self.stage = match config.credentials {
+            Some(_) => Stage::Socks5Auth,
+            None => Stage::Socks5Request,
+        };
+        Ok(true)
+    }
+
+    /// RFC 1929 section 2.
+    fn user_password(&mut self, config: &Config) -> Result<bool, Step> {
+        let check = |user: &[u8], password: &[u8]| {
+            config.credentials.as_ref().is_some_and(|known| known.check(user, password))
+        };
+        let parsed = socks5::parse_user_password(&self.seen).map(|(up, used)| (check(up.user, up.password), used));
+        let Some((ok, used)) = self.complete(parsed)? else { return Ok(false) };
+        self.seen.drain(..used);
+        self.reply.extend(socks5::emit_auth_status(ok));
+        if !ok {
+            // RFC 1929 section 2: after a failure status the connection MUST be closed.
+            return self.refuse(Refusal::BadCredentials);
+        }
+        self.stage = Stage::Socks5Request;
+        Ok(true)
+    }
+
+    /// RFC 1928 section 4.
+    fn socks5(&mut self) -> Result<bool, Step> {
+        let parsed = socks5::parse_request(&self.seen).map(|(request, used)| {
+            let host = match request.address {
+                socks5::Address::Ip(ip) => Ok(Host::Ip(ip)),
+                socks5::Address::Name(name) => Host::parse(name).map_err(Refusal::BadHost),
+                socks5::Address::Unknown(code) => Err(Refusal::AddressType(code)),
+            };
+            let host = match request.command {
+                socks5::Command::Connect => host,
+                // A command that is not served is told before a fault of the address.
+                socks5::Command::Bind => Err(Refusal::Command(2)),
+                socks5::Command::UdpAssociate => Err(Refusal::Command(3)),
+                socks5::Command::Other(code) => Err(Refusal::Command(code)),
+            };
+            (host.map(|host| Destination { host, port: request.port }), used)
+        });
+        let parsed = match parsed {
+            // RFC 1928 section 6: a request that cannot be read is a general failure.
+            Err(Unparsed::Malformed(why)) => {
+                return Err(self.refusal(&Plea::Socks5, Refusal::Malformed(why)));
+            }
+            other => other,
+        };
+        let Some((destination, used)) = self.complete(parsed)? else { return Ok(false) };
+        self.seen.drain(..used);
+        Err(match destination {
+            Ok(destination) => self.open(Plea::Socks5, destination),
+            Err(why) => self.refusal(&Plea::Socks5, why),
+        })
+    }
+
+    fn socks4(&mut self, config: &Config) -> Result<bool, Step> {
+        let parsed = socks4::parse_request(&self.seen).map(|(request, used)| {
+            let host = match (request.command, request.address) {
+                _ if config.credentials.is_some() => Err(Refusal::Socks4WithAuth),
+                (socks4::Command::Connect, socks4::Address::Ip(ip)) => Ok(Host::Ip(IpAddr::V4(ip))),
+                (socks4::Command::Connect, socks4::Address::Name(name)) => {
+                    Host::parse(name).map_err(Refusal::BadHost)
+                }
+                (socks4::Command::Bind, _) => Err(Refusal::Command(2)),
+                (socks4::Command::Other(code), _) => Err(Refusal::Command(code)),
+            };
+            (host.map(|host| Destination { host, port: request.port }), used)
+        });
+        let parsed = match parsed {
+            Err(Unparsed::Malformed(why)) => {
+                return Err(self.refusal(&Plea::Socks4, Refusal::Malformed(why)));
+            }
+            other => other,
+        };
+        let Some((destination, used)) = self.complete(parsed)? else { return Ok(false) };
+        self.seen.drain(..used);
+        Err(match destination {
+            Ok(destination) => self.open(Plea::Socks4, destination),
+            Err(why) => self.refusal(&Plea::Socks4, why),
+        })
+    }
+
+    fn http(&mut self, config: &Config) -> Result<bool, Step> {
+        match http_request(config, &self.seen) {
+            HttpStep::More => Ok(false),
+            HttpStep::Open { plea, destination, used } => {
+                self.seen.drain(..used);
+                Err(self.open(plea, destination))
+            }
+            HttpStep::Refuse { reply, why } => Err(Step::Refuse { reply, why }),
+        }
+    }
+
+    /// A value, or `None` while bytes are missing; what is malformed is refused without words: the client
+    /// does not speak a protocol in which it could be told.
+    fn complete<T>(&mut self, parsed: Result<T, Unparsed>) -> Result<Option<T>, Step> {
+        match parsed {
+            Ok(value) => Ok(Some(value)),
+            Err(Unparsed::Incomplete) => Ok(None),
+            Err(Unparsed::Malformed(why)) => self.refuse(Refusal::Malformed(why)).map(|_| None),
+        }
+    }
+
+    fn open(&mut self, plea: Plea, destination: Destination) -> Step {
+        let unsent = self.reply.split_off(self.sent);
+        Step::Open { plea, destination, early: core::mem::take(&mut self.seen), unsent }
+    }
+
+    fn refuse(&mut self, why: Refusal) -> Result<bool, Step> {
+        Err(Step::Refuse { reply: self.reply.split_off(self.sent), why })
+    }
+
+    fn refusal(&mut self, plea: &Plea, why: Refusal) -> Step {
+        let mut reply = self.reply.split_off(self.sent);
+        plea.refused(&why, &mut reply);
+        Step::Refuse { reply, why }
+    }
+}
+
+/// What to do about an HTTP request.
+#[derive(Debug)]
+pub(super) enum HttpStep {
+    /// Its head is not complete.
+    More,
+    /// The client wants to go there; the head took `used` bytes.
+    Open { plea: Plea, destination: Destination, used: usize },
+    /// Write this, then close.
+    Refuse { reply: Vec<u8>, why: Refusal },
+}
+
+/// Reads the head of an HTTP request and checks its credentials, for each request anew.
+pub(super) fn http_request(config: &Config, bytes: &[u8]) -> HttpStep {
+    let refuse = |status: u16, why: Refusal| {
+        let mut reply = Vec::new();
+        http::emit_error(status, &why.to_string(), &mut reply);
+        HttpStep::Refuse { reply, why }
+    };
+    let (head, used) = match http::parse_request(bytes) {
+        Ok(parsed) => parsed,
+        Err(HttpError::Incomplete) => return HttpStep::More,
+        Err(HttpError::Refused { status, why }) => return refuse(status, Refusal::Malformed(why)),
+    };
+    if let Some(known) = &config.credentials {
+        let allowed = head.credentials.as_ref().is_some_and(|(user, password)| known.check(user, password));
+        if !allowed {
+            // RFC 9110 section 15.5.8.
+            return refuse(407, Refusal::BadCredentials);
+        }
+    }
+    match head.kind {
+        RequestKind::Connect(destination) => HttpStep::Open { plea: Plea::Connect, destination, used },
+        RequestKind::Forward(forward) => {
+            let destination = forward.destination.clone();
+            HttpStep::Open { plea: Plea::Forward(Box::new(forward)), destination, used }
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! From a destination to a connection: names, addresses, uplinks, and the race between attempts.
+//!
+//! ```text
+//!  name ─▶ addresses ─▶ [guard] ─▶ ask the pool ─▶ attempt ─┬─▶ connected: the first wins, the others go
+//!                                     ▲                     ├─▶ failed: the next address or uplink, at once
+//!                                     └─────────────────────┴─▶ silent: one more, after its patience
+//! ```
+//!
+//! This is RFC 8305 over address x uplink. A destination's refusal is believed: the same address is not asked
+//! again through another uplink. All attempts together have a limit and a deadline, so there is no storm.
+
+use super::config::Config;
+use super::cx::{Cx, Owner};
+use super::guard;
+use super::reply::Plea;
+use crate::event::{Event, Refusal};
+use crate::machine::{
+    Assign, Assignment, Close, ConnId, Fault, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
+};
+use crate::name::{Destination, Host};
+use crate::time::Instant;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+/// Attempts for one connection, one after another.
+const MAX_ATTEMPTS: u32 = 12;
+/// Attempts for one connection at the same time.
+const MAX_PENDING: usize = 4;
+/// Addresses of a name that are considered.
+const MAX_ADDRESSES: usize = 8;
+
+#[derive(Debug)]
+struct Candidate {
+    /// `None`: the pool's endpoint is the destination.
+    to: Option<SocketAddr>,
+    tried: UplinkSet,
+    tried_unbound: bool,
+    /// Not to be tried again.
+    dead: bool,
+}
+
+#[derive(Debug)]
+struct Attempt {
+    stream: StreamId,
+    candidate: usize,
+    to: SocketAddr,
+    uplink: Option<UplinkId>,
+    began: Instant,
+}
+
+/// A question to the pool that is under way.
+#[derive(Debug, Clone, Copy)]
+struct Asking {
+    candidate: usize,
+    /// Leaving out every uplink this connection has tried, whatever the address.
+    fresh_uplink: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) plea: Plea,
+    pub(super) early: Vec<u8>,
+    unsent: Vec<u8>,
+    client_ip: IpAddr,
+    port: u16,
+    began: Instant,
+    deadline: Instant,
+    query: Option<QueryId>,
+    candidates: Vec<Candidate>,
+    attempts: Vec<Attempt>,
+    asking: Option<Asking>,
+    used: UplinkSet,
+    /// Attempts that got nowhere for a reason that may be the uplink's.
+    losers: Vec<(UplinkId, usize)>,
+    company_at: Option<Instant>,
+    made: u32,
+    exhausted: bool,
+    fault: Option<Fault>,
+}
+
+/// The attempt that won.
+#[derive(Debug)]
+pub(super) struct Winner {
+    pub(super) stream: StreamId,
+    pub(super) uplink: Option<UplinkId>,
+}
+
+/// How an opening goes on.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// It does.
+    Pending,
+    /// No way is left.
+    Failed(Refusal),
+}
+
+impl Opening {
+    pub(super) fn new(plea: Plea, port: u16, early: Vec<u8>, unsent: Vec<u8>, client_ip: IpAddr, cx: &Cx) -> Self {
+        Opening {
+            plea,
+            early,
+            unsent,
+            client_ip,
+            port,
+            began: cx.now,
+            deadline: cx.now + cx.config.connect_timeout,
+            query: None,
+            candidates: Vec::new(),
+            attempts: Vec::new(),
+            asking: None,
+            used: UplinkSet::EMPTY,
+            losers: Vec::new(),
+            company_at: None,
+            made: 0,
+            exhausted: false,
+            fault: None,
+        }
+    }
+
+    /// Begins: looks the name up, or goes on with the address.
+    pub(super) fn start(&mut self, conn: ConnId, destination: &Destination, cx: &mut Cx) -> Progress {
+        match &destination.host {
+            Host::Ip(ip) => self.resolved(conn, &[*ip], cx),
+            Host::Name(name) => {
+                let query = cx.query(conn);
+                self.query = Some(query);
+                cx.say(Output::Resolve { query, name: name.clone() });
+                Progress::Pending
+            }
+        }
+    }
+
+    /// Begins with the pool's own endpoints as the destination.
+    pub(super) fn start_tunnel(&mut self, conn: ConnId, cx: &mut Cx) -> Progress {
+        self.candidates.push(Candidate { to: None, tried: UplinkSet::EMPTY, tried_unbound: false, dead: false });
+        self.ask(conn, false, cx)
+    }
+
+    pub(super) fn write_buf(&self) -> &[u8] {
+        &self.unsent
+    }
+
+    pub(super) fn written(&mut self, len: usize) {
+        self.unsent.drain(..len.min(self.unsent.len()));
+    }
+
+    pub(super) fn take_unsent(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.unsent)
+    }
+
+    pub(super) fn began(&self) -> Instant {
+        self.began
+    }
+
+    pub(super) fn next_deadline(&self) -> Instant {
+        self.company_at.map_or(self.deadline, |at| at.min(self.deadline))
+    }
+
+    /// Takes in the addresses of the name.
+    pub(super) fn resolved(&mut self, conn: ConnId, addresses: &[IpAddr], cx: &mut Cx) -> Progress {
+        self.query = None;
+        let mut refusal = None;
+        for ip in interleave(addresses) {
+            let to = SocketAddr::new(ip, self.port);
+            match allowed(&cx.config, self.client_ip, to) {
+                Ok(()) => self.candidates.push(Candidate {
+                    to: Some(to),
+                    tried: UplinkSet::EMPTY,
+                    tried_unbound: false,
+                    dead: false,
+                }),
+                Err(why) => refusal = refusal.or(Some(why)),
+            }
+        }
+        if self.candidates.is_empty() {
+            return Progress::Failed(refusal.unwrap_or(Refusal::Name(Fault::NameNotFound)));
+        }
+        self.ask(conn, false, cx)
+    }
+
+    pub(super) fn resolve_failed(&mut self, fault: Fault) -> Progress {
+        self.query = None;
+        Progress::Failed(Refusal::Name(fault))
+    }
+
+    /// Asks the pool for the next way, if there may be one.
+    fn ask(&mut self, conn: ConnId, fresh_uplink: bool, cx: &mut Cx) -> Progress {
+        if self.asking.is_some() {
+            return Progress::Pending;
+        }
+        // Two attempts at an address, then the next one: the second tells an uplink's fault from the address's.
+        let count = self.candidates.len();
+        let first = (self.made / 2) as usize;
+        let next = (0..count).map(|i| (first + i) % count).find(|i| !self.candidates[*i].dead);
+        let Some(candidate) = next.filter(|_| self.made < MAX_ATTEMPTS) else {
+            self.exhausted = true;
+            self.company_at = None;
+            return self.judge();
+        };
+        self.question(conn, Asking { candidate, fresh_uplink }, cx);
+        Progress::Pending
+    }
+
+    fn question(&mut self, conn: ConnId, asking: Asking, cx: &mut Cx) {
+        let Candidate { to, tried, .. } = self.candidates[asking.candidate];
+        let tried = match asking.fresh_uplink {
+            true => UplinkSet::from_bits(tried.to_bits() | self.used.to_bits()),
+            false => tried,
+        };
+        self.asking = Some(asking);
+        cx.say(Output::Assign(Assign { conn, destination: to, tried }));
+    }
+
+    /// Takes in the pool's answer.
+    pub(super) fn assigned(&mut self, conn: ConnId, assignment: Option<Assignment>, cx: &mut Cx) -> Progress {
+        let Some(asking) = self.asking.take() else { return Progress::Pending };
+        let candidate = &mut self.candidates[asking.candidate];
+        let Some(assignment) = assignment else {
+            if asking.fresh_uplink {
+                self.question(conn, Asking { fresh_uplink: false, ..asking }, cx);
+                return Progress::Pending;
+            }
+            candidate.dead = true;
+            return self.ask(conn, false, cx);
+        };
+        let to = assignment.endpoint.or(candidate.to);
+        let again = assignment.uplink.is_none() && candidate.tried_unbound;
+        let (Some(to), false) = (to, again) else {
+            candidate.dead = true;
+            return self.ask(conn, false, cx);
+        };
+        match assignment.uplink {
+            Some(uplink) => {
+                candidate.tried.insert(uplink);
+                self.used.insert(uplink);
+            }
+            None => candidate.tried_unbound = true,
+        }
+        let stream = cx.open(Owner::Target(conn));
+        cx.say(Output::Connect { stream, to, via: assignment.via });
+        self.attempts.push(Attempt {
+            stream,
+            candidate: asking.candidate,
+            to,
+            uplink: assignment.uplink,
+            began: cx.now,
+        });
+        self.made += 1;
+        self.company_at = Some(cx.now + assignment.patience);
+        Progress::Pending
+    }
+
+    /// An attempt failed; its id is dead already.
+    pub(super) fn attempt_failed(&mut self, conn: ConnId, stream: StreamId, fault: Fault, cx: &mut Cx) -> Progress {
+        let Some(at) = self.attempts.iter().position(|attempt| attempt.stream == stream) else {
+            return Progress::Pending;
+        };
+        let Attempt { candidate, to, uplink, .. } = self.attempts.remove(at);
+        if let Some(uplink) = uplink {
+            cx.report(Report::Failed { uplink, fault });
+        }
+        cx.event(Event::AttemptFailed { conn, to, uplink, fault });
+        if self.fault.is_none_or(|known| weight(fault) > weight(known)) {
+            self.fault = Some(fault);
+        }
+        let tunnel = self.candidates[candidate].to.is_none();
+        match fault {
+            // The destination has spoken; another uplink would hear the same.
+            Fault::Refused | Fault::Reset if !tunnel => self.candidates[candidate].dead = true,
+            // This process is out of something: another attempt needs the same.
+            Fault::NoDescriptors | Fault::NoMemory => {
+                self.candidates.iter_mut().for_each(|candidate| candidate.dead = true);
+            }
+            Fault::TimedOut | Fault::HostUnreachable | Fault::NetworkUnreachable => {
+                self.losers.extend(uplink.map(|uplink| (uplink, candidate)));
+            }
+            _ => {}
+        }
+        if self.exhausted {
+            return self.judge();
+        }
+        self.ask(conn, !matches!(fault, Fault::Refused | Fault::Reset), cx)
+    }
+
+    /// An attempt succeeded: the others are given up.
+    pub(super) fn attempt_connected(&mut self, stream: StreamId, conn: ConnId, cx: &mut Cx) -> Option<Winner> {
+        let at = self.attempts.iter().position(|attempt| attempt.stream == stream)?;
+        let won = self.attempts.remove(at);
+        if let Some(uplink) = won.uplink {
+            cx.report(Report::Connected { uplink, took: cx.now - won.began });
+        }
+        cx.event(Event::Connected { conn, to: won.to, uplink: won.uplink, took: cx.now - self.began });
+        let silent = self.attempts.iter().filter(|other| other.began < won.began);
+        let silent = silent.filter_map(|other| other.uplink.map(|uplink| (uplink, other.candidate)));
+        self.losers.extend(silent);
+        for (uplink, candidate) in core::mem::take(&mut self.losers) {
+            if candidate == won.candidate && Some(uplink) != won.uplink {
+                cx.report(Report::Outpaced { uplink });
+            }
+        }
+        self.give_up(cx);
+        Some(Winner { stream: won.stream, uplink: won.uplink })
+    }
+
+    /// Time has passed.
+    pub(super) fn timeout(&mut self, conn: ConnId, cx: &mut Cx) -> Progress {
+        if cx.now >= self.deadline {
+            let fault = match self.query {
+                Some(_) => return Progress::Failed(Refusal::Name(Fault::TimedOut)),
+                None => Fault::TimedOut,
+            };
+            return Progress::Failed(Refusal::Unreachable(fault));
+        }
+        if self.company_at.is_some_and(|at| at <= cx.now) {
+            self.company_at = None;
+            if self.attempts.len() < MAX_PENDING {
+                return self.ask(conn, true, cx);
+            }
+        }
+        Progress::Pending
+    }
+
+    /// Gives up the query and all attempts.
+    pub(super) fn give_up(&mut self, cx: &mut Cx) {
+        if let Some(query) = self.query.take() {
+            cx.cancel(query);
+        }
+        for attempt in self.attempts.drain(..) {
+            cx.close(attempt.stream, Close::Reset);
+        }
+    }
+
+    fn judge(&self) -> Progress {
+        if !self.attempts.is_empty() {
+            return Progress::Pending;
+        }
+        Progress::Failed(self.fault.map_or(Refusal::NoUplink, Refusal::Unreachable))
+    }
+}
+
+fn allowed(config: &Config, client: IpAddr, to: SocketAddr) -> Result<(), Refusal> {
+    guard::check(config, client, to)?;
+    // Nobody can listen on port 0; a connect to it may be refused or hang, by system.
+    if to.port() == 0 {
+        return Err(Refusal::Unreachable(Fault::Refused));
+    }
+    Ok(())
+}
+
+/// Which fault tells the client most: what the destination said goes before what this host lacks.
+fn weight(fault: Fault) -> u8 {
+    match fault {
+        Fault::Refused | Fault::Reset => 5,
+        Fault::TimedOut => 4,
+        Fault::HostUnreachable => 3,
+        Fault::NetworkUnreachable => 2,
+        Fault::NoDescriptors | Fault::NoMemory | Fault::AddressInUse => 1,
+        _ => 0,
+    }
+}
+
+/// RFC 8305 section 4: the families take turns, beginning with the family of the first address.
+fn interleave(addresses: &[IpAddr]) -> Vec<IpAddr> {
+    let Some(first) = addresses.first() else { return Vec::new() };
+    let mut same = addresses.iter().filter(|ip| ip.is_ipv4() == first.is_ipv4());
+    let mut other = addresses.iter().filter(|ip| ip.is_ipv4() != first.is_ipv4());
+    let mut out: Vec<IpAddr> = Vec::new();
+    loop {
+        let pair = [same.next(), other.next()];
+        if pair == [None, None] || out.len() >= MAX_ADDRESSES {
+            return out;
+        }
+        for ip in pair.into_iter().flatten() {
+            if !out.contains(ip) {
+                out.push(*ip);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_and_doubles_go() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("literal");
+        let all = ["::1", "::2", "::1", "10.0.0.1", "::3", "10.0.0.2"].map(ip);
+        assert_eq!(interleave(&all), ["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"].map(ip));
+        assert_eq!(interleave(&[]), []);
+    }
+}

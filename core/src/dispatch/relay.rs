@@ -1,0 +1,272 @@
+//! Two flows of bytes, one each way, until both have ended.
+//!
+//! A flow holds at most one buffer: it reads when that is empty, so a slow reader slows its sender down. After
+//! some reads that filled the buffer the flow lets the driver move bytes in the kernel; after some thin moves
+//! it copies again, since copying is cheaper for small messages.
+//!
+//! Invariants: half-close goes through as half-close, after the last byte; a reset goes through as a reset,
+//! after what was read before it.
+
+use super::cx::Cx;
+use crate::buffer::Filled;
+use crate::machine::{Fault, Output, Splice, StreamId, UplinkId};
+use crate::time::Instant;
+
+/// One side of a relay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Side {
+    Client,
+    Target,
+}
+
+/// At most this much in one splice: the others want their turn too.
+const SPLICE_MAX: usize = 1 << 20;
+/// A splice that takes less than this is thin.
+const THIN: usize = 16 * 1024;
+/// After so many thin ones in a row the flow copies again.
+const THIN_ENOUGH: u8 = 4;
+
+/// The bytes from one side to the other.
+#[derive(Debug, Default)]
+struct Flow {
+    held: Option<Filled>,
+    total: u64,
+    /// Told to the pool so far.
+    told: u64,
+    piped: usize,
+    full_reads: u8,
+    thin: u8,
+    splicing: bool,
+    ended: bool,
+    shut: bool,
+}
+
+/// What is to become of a relay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// It goes on.
+    Open,
+    /// Both flows have ended.
+    Done,
+    /// It broke, and all that could be delivered is delivered.
+    Broken(Fault),
+}
+
+#[derive(Debug)]
+pub(super) struct Relay {
+    client: StreamId,
+    target: StreamId,
+    pub(super) uplink: Option<UplinkId>,
+    /// When bytes moved last.
+    pub(super) active: Instant,
+    up: Flow,
+    down: Flow,
+    broken: Option<(Side, Fault)>,
+}
+
+/// What a relay begins with and is heard of at its end.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Totals {
+    pub(super) sent: u64,
+    pub(super) received: u64,
+}
+
+impl Relay {
+    /// A relay whose client is owed `reply` and whose target is owed `early`.
+    pub(super) fn new(
+        client: StreamId,
+        target: StreamId,
+        uplink: Option<UplinkId>,
+        reply: &[u8],
+        early: &[u8],
+        cx: &mut Cx,
+    ) -> Self {
+        let mut relay = Relay {
+            client,
+            target,
+            uplink,
+            active: cx.now,
+            up: Flow::default(),
+            down: Flow::default(),
+            broken: None,
+        };
+        if !reply.is_empty() {
+            relay.down.held = Some(cx.buffers.copy(reply));
+        }
+        if !early.is_empty() {
+            relay.up.held = Some(cx.buffers.copy(early));
+            relay.up.total = early.len() as u64;
+        }
+        cx.mark(client);
+        cx.mark(target);
+        relay
+    }
+
+    pub(super) fn target(&self) -> StreamId {
+        self.target
+    }
+
+    fn stream(&self, side: Side) -> StreamId {
+        match side {
+            Side::Client => self.client,
+            Side::Target => self.target,
+        }
+    }
+
+    /// The flow that begins at `side`.
+    fn from(&self, side: Side) -> &Flow {
+        match side {
+            Side::Client => &self.up,
+            Side::Target => &self.down,
+        }
+    }
+
+    fn from_mut(&mut self, side: Side) -> &mut Flow {
+        match side {
+            Side::Client => &mut self.up,
+            Side::Target => &mut self.down,
+        }
+    }
+
+    pub(super) fn wants_read(&self, side: Side) -> bool {
+        let flow = self.from(side);
+        flow.held.is_none() && !flow.ended && !flow.splicing && self.broken.is_none()
+    }
+
+    pub(super) fn write_buf(&self, side: Side) -> &[u8] {
+        self.from(side.other()).held.as_ref().map_or(&[], Filled::bytes)
+    }
+
+    pub(super) fn splice(&self, side: Side) -> Option<Splice> {
+        let flow = self.from(side);
+        let open = flow.splicing && flow.held.is_none() && !flow.ended && self.broken.is_none();
+        let open = open || (flow.piped > 0 && self.broken.is_none());
+        open.then_some(Splice { to: self.stream(side.other()), max: SPLICE_MAX })
+    }
+
+    pub(super) fn refuse_splice(&mut self, side: Side, cx: &mut Cx) {
+        let stream = self.stream(side);
+        let flow = self.from_mut(side);
+        (flow.splicing, flow.full_reads) = (false, 0);
+        cx.mark(stream);
+    }
+
+    /// `len` bytes were read at `side` into the scratch buffer.
+    pub(super) fn read(&mut self, side: Side, len: usize, cx: &mut Cx) {
+        self.active = cx.now;
+        let after = cx.config.splice_after;
+        let full = len >= cx.config.buffer_size;
+        let flow = self.from_mut(side);
+        flow.held = Some(cx.buffers.take(len));
+        flow.total += len as u64;
+        flow.full_reads = if full { flow.full_reads.saturating_add(1) } else { 0 };
+        if after != 0 && flow.full_reads >= after {
+            (flow.splicing, flow.thin) = (true, 0);
+        }
+        cx.mark(self.stream(side.other()));
+    }
+
+    /// `len` bytes of what was held for `side` were written there.
+    pub(super) fn written(&mut self, side: Side, len: usize, cx: &mut Cx) -> Fate {
+        self.active = cx.now;
+        let from = side.other();
+        let flow = self.from_mut(from);
+        if let Some(held) = &mut flow.held {
+            held.consume(len);
+            if held.is_empty()
+                && let Some(held) = flow.held.take()
+            {
+                cx.give(held);
+                cx.mark(self.stream(from));
+            }
+        }
+        self.end_flow_when_empty(from, cx);
+        self.fate()
+    }
+
+    /// Bytes moved in the kernel from `side` to the other.
+    pub(super) fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) -> Fate {
+        self.active = cx.now;
+        let stream = self.stream(side);
+        let flow = self.from_mut(side);
+        flow.total += given as u64;
+        flow.piped = (flow.piped + taken).saturating_sub(given);
+        flow.ended |= eof;
+        flow.thin = if taken < THIN { flow.thin.saturating_add(1) } else { 0 };
+        if flow.thin >= THIN_ENOUGH && flow.piped == 0 {
+            (flow.splicing, flow.full_reads) = (false, 0);
+            cx.mark(stream);
+        }
+        self.end_flow_when_empty(side, cx);
+        self.fate()
+    }
+
+    /// Nothing more comes from `side`.
+    pub(super) fn ended(&mut self, side: Side, cx: &mut Cx) -> Fate {
+        self.from_mut(side).ended = true;
+        self.end_flow_when_empty(side, cx);
+        self.fate()
+    }
+
+    /// The stream of `side` failed. What was read from it before is still delivered.
+    pub(super) fn failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) -> Fate {
+        let to_side = self.from_mut(side.other()).held.take();
+        if let Some(lost) = to_side {
+            cx.give(lost);
+        }
+        self.broken = Some((side, fault));
+        self.fate()
+    }
+
+    fn end_flow_when_empty(&mut self, from: Side, cx: &mut Cx) {
+        let to = self.stream(from.other());
+        let broken = self.broken.is_some();
+        let flow = self.from_mut(from);
+        if flow.ended && flow.held.is_none() && flow.piped == 0 && !flow.shut && !broken {
+            flow.shut = true;
+            cx.say(Output::Shutdown { stream: to });
+        }
+    }
+
+    fn fate(&self) -> Fate {
+        match self.broken {
+            Some((side, fault)) if self.from(side).held.is_none() => Fate::Broken(fault),
+            Some(_) => Fate::Open,
+            None if self.up.shut && self.down.shut => Fate::Done,
+            None => Fate::Open,
+        }
+    }
+
+    /// The side that failed, while the other is still being given its last bytes.
+    pub(super) fn broken_side(&self) -> Option<Side> {
+        self.broken.map(|(side, _)| side)
+    }
+
+    pub(super) fn totals(&self) -> Totals {
+        Totals { sent: self.up.total, received: self.down.total }
+    }
+
+    /// What moved since the last time this was asked.
+    pub(super) fn untold(&mut self) -> Totals {
+        let totals = self.totals();
+        let untold = Totals { sent: totals.sent - self.up.told, received: totals.received - self.down.told };
+        (self.up.told, self.down.told) = (totals.sent, totals.received);
+        untold
+    }
+
+    /// Gives the buffers back.
+    pub(super) fn release(self, cx: &mut Cx) {
+        for held in [self.up.held, self.down.held].into_iter().flatten() {
+            cx.give(held);
+        }
+    }
+}
+
+impl Side {
+    pub(super) fn other(self) -> Side {
+        match self {
+            Side::Client => Side::Target,
+            Side::Target => Side::Client,
+        }
+    }
+}

@@ -1,0 +1,599 @@
+//! One bounded turn of a driver, written once for all runtimes.
+//!
+//! A runtime implements [`Io`] (what its sockets can do without waiting) and tells [`Drive::ready`] what may
+//! have become possible; [`Drive::turn`] then lets machine and sockets talk until nothing moves any more or the
+//! fuel is used up. No protocol is known here, and no policy: which bytes go where is the machine's affair.
+//!
+//! ```text
+//!  events ──▶ ready() ──▶ queue ──▶ pump: accept / connect / read / splice
+//!                                      │ handle_input
+//!                                      ▼
+//!                         settle: outputs, then writes of dirty streams
+//! ```
+//!
+//! Invariants
+//! - Readiness is a hint: it is believed until an operation would block, and only then forgotten.
+//! - What was read is offered to its other side before anything else is read, so that one hot buffer serves all.
+//! - A turn ends after `fuel` operations; sockets come before timers, and each input gets a fresh `now`.
+
+use crate::event::Event;
+use crate::machine::{
+    Assign, Assignment, Close, Fault, Input, ListenerId, Machine, Output, QueryId, Report, StreamId, StreamMachine, Via,
+};
+use crate::name::Name;
+use crate::time::Instant;
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+/// Why an operation moved nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TryError {
+    /// It would have to wait. The runtime says [`Drive::ready`] when that has changed.
+    WouldBlock,
+    /// It failed for good.
+    Fault(Fault),
+}
+
+/// What a read or a write moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// Bytes; 0 from a read says that the other side has ended its half.
+    pub len: usize,
+    /// False when the next try is known to block, so that it need not be made.
+    pub more: bool,
+}
+
+/// What a splice moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SpliceMoved {
+    /// Bytes taken from the source.
+    pub taken: usize,
+    /// Bytes given to the sink.
+    pub given: usize,
+    /// Bytes that are still inside, after this call.
+    pub held: usize,
+    /// The source has ended its half.
+    pub eof: bool,
+    /// The source had nothing (more) to take.
+    pub from_blocked: bool,
+    /// The sink would not take (more).
+    pub to_blocked: bool,
+}
+
+/// Why a splice could not be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpliceError {
+    /// This runtime, or this moment, has no splice to offer: copy instead.
+    Unavailable,
+    /// Reading failed.
+    From(Fault),
+    /// Writing failed.
+    To(Fault),
+}
+
+/// An accepted connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Incoming {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The address it reached us at.
+    pub local: SocketAddr,
+}
+
+/// What a runtime's sockets can do, each without waiting. Streams are kept by [`StreamId::index`]: the machine
+/// closes a stream before it uses the index again.
+pub trait Io {
+    /// The time since the runtime's epoch.
+    fn now(&mut self) -> Instant;
+
+    /// Takes one connection from the backlog of `listener` and calls it `stream`.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the backlog is empty; a fault when waiting may cure it (no descriptors). A connection
+    /// that was reset in the backlog is no error: take the next.
+    fn try_accept(&mut self, listener: ListenerId, stream: StreamId) -> Result<Incoming, TryError>;
+
+    /// Closes a listener.
+    fn unlisten(&mut self, listener: ListenerId);
+
+    /// Begins to connect.
+    ///
+    /// # Errors
+    /// What is known at once; the id is then unused.
+    fn connect(&mut self, stream: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault>;
+
+    /// Whether a connect that was begun has ended: gives our own address on it.
+    ///
+    /// # Errors
+    /// `WouldBlock` while it goes on; a fault when it failed (the runtime has forgotten the stream then).
+    fn finish_connect(&mut self, stream: StreamId) -> Result<SocketAddr, TryError>;
+
+    /// Reads into `buf`.
+    ///
+    /// # Errors
+    /// As [`TryError`] says.
+    fn try_read(&mut self, stream: StreamId, buf: &mut [u8]) -> Result<Moved, TryError>;
+
+    /// Writes from `buf`.
+    ///
+    /// # Errors
+    /// As [`TryError`] says.
+    fn try_write(&mut self, stream: StreamId, buf: &[u8]) -> Result<Moved, TryError>;
+
+    /// Moves bytes in the kernel: gives what is inside, takes at most `max`, gives that.
+    ///
+    /// # Errors
+    /// As [`SpliceError`] says. `Unavailable` only while nothing is inside.
+    fn try_splice(&mut self, from: StreamId, to: StreamId, max: usize) -> Result<SpliceMoved, SpliceError> {
+        let _ = (from, to, max);
+        Err(SpliceError::Unavailable)
+    }
+
+    /// Ends our half of the stream.
+    fn shutdown(&mut self, stream: StreamId);
+
+    /// Closes the stream, or gives up a connect that goes on.
+    fn close(&mut self, stream: StreamId, how: Close);
+
+    /// Begins to look up a name; the answer is told through [`Drive::resolved`].
+    ///
+    /// # Errors
+    /// What is known at once (too many queries at a time).
+    fn resolve(&mut self, query: QueryId, name: &Name) -> Result<(), Fault>;
+
+    /// The answer is no longer wanted.
+    fn cancel_resolve(&mut self, query: QueryId);
+
+    /// Asks the process's uplink pool.
+    fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment>;
+
+    /// Tells the process's uplink pool.
+    fn report(&mut self, now: Instant, report: &Report);
+
+    /// Tells whoever watches.
+    fn event(&mut self, now: Instant, event: &Event);
+}
+
+/// How a turn ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turn {
+    /// Work is left: look for events without waiting, then take the next turn.
+    pub more: bool,
+    /// When the machine wants a turn at the latest.
+    pub timeout: Option<Instant>,
+    /// The machine was drained and has finished.
+    pub finished: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Empty,
+    Connecting,
+    Open,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    generation: u32,
+    /// The stream whose splice ends here, by index.
+    feeder: u32,
+    state: State,
+    readable: bool,
+    writable: bool,
+    queued: bool,
+    /// A splice from here holds bytes.
+    holds: bool,
+}
+
+const NONE: u32 = u32::MAX;
+
+const EMPTY: Slot = Slot {
+    generation: 0,
+    feeder: NONE,
+    state: State::Empty,
+    readable: false,
+    writable: false,
+    queued: false,
+    holds: false,
+};
+
+#[derive(Default)]
+struct Listener {
+    ready: bool,
+    queued: bool,
+    wanted: VecDeque<StreamId>,
+}
+
+/// How many operations one stream may do before the others have theirs.
+const SHARE: usize = 8;
+
+/// What a driver remembers between turns: which stream may be able to do what.
+#[derive(Default)]
+pub struct Drive {
+    slots: Vec<Slot>,
+    listeners: Vec<Listener>,
+    queue: VecDeque<u32>,
+    accepting: VecDeque<ListenerId>,
+    finished: bool,
+}
+
+impl Drive {
+    /// A driver's memory, empty.
+    pub fn new() -> Self {
+        Drive::default()
+    }
+
+    /// Stream number `index` may be readable, writable or failed. A hint: it may be wrong or stale, and it is
+    /// forgotten only when an operation would block.
+    pub fn ready(&mut self, index: u32, readable: bool, writable: bool) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        if slot.state == State::Empty {
+            return;
+        }
+        slot.readable |= readable;
+        slot.writable |= writable;
+        let feeder = slot.feeder;
+        self.enqueue(index);
+        if writable && feeder != NONE {
+            self.enqueue(feeder);
+        }
+    }
+
+    /// Connections may wait on `listener`.
+    pub fn listener_ready(&mut self, listener: ListenerId) {
+        let entry = self.listener(listener);
+        entry.ready = true;
+        self.enqueue_listener(listener);
+    }
+
+    /// An answer from a resolver has come: the addresses (at least one), or why there are none.
+    pub fn resolved<M: StreamMachine, I: Io>(
+        &mut self,
+        machine: &mut M,
+        io: &mut I,
+        query: QueryId,
+        answer: Result<&[IpAddr], Fault>,
+    ) {
+        let input = match answer {
+            Ok([]) => Input::ResolveFailed { query, fault: Fault::NameNotFound },
+            Ok(addresses) => Input::Resolved { query, addresses },
+            Err(fault) => Input::ResolveFailed { query, fault },
+        };
+        self.input(machine, io, input);
+    }
+
+    /// Tells the machine something from outside (such as [`Input::Drain`]) and does what it asks for.
+    pub fn input<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, input: Input<'_>) {
+        machine.handle_input(io.now(), input);
+        self.settle(machine, io);
+    }
+
+    /// Lets machine and sockets talk: at most about `fuel` operations, then due timers.
+    pub fn turn<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, fuel: usize) -> Turn {
+        self.settle(machine, io);
+        let mut left = fuel;
+        while left > 0 {
+            if let Some(index) = self.queue.pop_front() {
+                self.slots[index as usize].queued = false;
+                left = left.saturating_sub(self.pump(machine, io, index).max(1));
+            } else if let Some(listener) = self.accepting.pop_front() {
+                self.listeners[usize::from(listener.0)].queued = false;
+                left = left.saturating_sub(self.accept(machine, io, listener).max(1));
+            } else {
+                break;
+            }
+        }
+        while let Some(at) = machine.poll_timeout() {
+            let now = io.now();
+            if at > now {
+                break;
+            }
+            machine.handle_timeout(now);
+            self.settle(machine, io);
+        }
+        Turn {
+            more: !self.queue.is_empty() || !self.accepting.is_empty(),
+            timeout: machine.poll_timeout(),
+            finished: self.finished,
+        }
+    }
+
+    fn enqueue(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if slot.state != State::Empty && !slot.queued {
+            slot.queued = true;
+            self.queue.push_back(index);
+        }
+    }
+
+    fn listener(&mut self, listener: ListenerId) -> &mut Listener {
+        let at = usize::from(listener.0);
+        if self.listeners.len() <= at {
+            self.listeners.resize_with(at + 1, Listener::default);
+        }
+        &mut self.listeners[at]
+    }
+
+    fn enqueue_listener(&mut self, listener: ListenerId) {
+        let entry = self.listener(listener);
+        if entry.ready && !entry.wanted.is_empty() && !entry.queued {
+            entry.queued = true;
+            self.accepting.push_back(listener);
+        }
+    }
+
+    fn open(&mut self, stream: StreamId, state: State) {
+        let at = stream.index() as usize;
+        if self.slots.len() <= at {
+            self.slots.resize(at + 1, EMPTY);
+        }
+        let queued = self.slots[at].queued;
+        self.slots[at] = Slot { generation: stream.generation(), state, queued, ..EMPTY };
+    }
+
+    fn live(&self, stream: StreamId) -> bool {
+        self.slots
+            .get(stream.index() as usize)
+            .is_some_and(|slot| slot.state != State::Empty && slot.generation == stream.generation())
+    }
+
+    fn forget(&mut self, stream: StreamId) {
+        let at = stream.index() as usize;
+        let queued = self.slots[at].queued;
+        self.slots[at] = Slot { queued, ..EMPTY };
+    }
+
+    /// Serves accepts from one listener, up to its share. Returns how many operations it made.
+    fn accept<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, listener: ListenerId) -> usize {
+        let mut operations = 0;
+        while operations < SHARE {
+            let entry = self.listener(listener);
+            if !entry.ready {
+                return operations;
+            }
+            let Some(stream) = entry.wanted.pop_front() else { return operations };
+            operations += 1;
+            match io.try_accept(listener, stream) {
+                Ok(Incoming { peer, local }) => {
+                    self.open(stream, State::Open);
+                    let slot = &mut self.slots[stream.index() as usize];
+                    (slot.readable, slot.writable) = (true, true);
+                    self.enqueue(stream.index());
+                    self.input(machine, io, Input::Accepted { stream, peer, local });
+                }
+                Err(TryError::WouldBlock) => {
+                    let entry = self.listener(listener);
+                    entry.ready = false;
+                    entry.wanted.push_front(stream);
+                    return operations;
+                }
+                // The listener stays ready: what waits in its backlog gives no new edge.
+                Err(TryError::Fault(fault)) => self.input(machine, io, Input::AcceptFailed { stream, fault }),
+            }
+        }
+        self.enqueue_listener(listener);
+        operations
+    }
+
+    /// Lets one stream do what it can, up to its share. Returns how many operations it made.
+    fn pump<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, index: u32) -> usize {
+        let mut operations = 0;
+        let stream = match self.slots[index as usize] {
+            Slot { state: State::Empty, .. } => return 0,
+            Slot { generation, .. } => StreamId::from_parts(index, generation),
+        };
+        if self.slots[index as usize].state == State::Connecting {
+            operations += 1;
+            match io.finish_connect(stream) {
+                Ok(local) => {
+                    let slot = &mut self.slots[index as usize];
+                    (slot.state, slot.writable) = (State::Open, true);
+                    self.input(machine, io, Input::Connected { stream, local });
+                }
+                Err(TryError::WouldBlock) => return operations,
+                Err(TryError::Fault(fault)) => {
+                    self.forget(stream);
+                    self.input(machine, io, Input::ConnectFailed { stream, fault });
+                    return operations;
+                }
+            }
+        }
+        operations += self.flush(machine, io, stream);
+        while operations < SHARE && self.live(stream) {
+            let slot = self.slots[index as usize];
+            let moved = if let Some(splice) = machine.splice(stream) {
+                self.splice(machine, io, stream, splice.to, splice.max)
+            } else if slot.readable {
+                self.read(machine, io, stream)
+            } else {
+                false
+            };
+            if !moved {
+                return operations;
+            }
+            operations += 1;
+            self.settle(machine, io);
+        }
+        if self.live(stream) {
+            self.enqueue(index);
+        }
+        operations
+    }
+
+    /// One read. False when nothing was to be done.
+    fn read<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, stream: StreamId) -> bool {
+        let buf = machine.read_buf(stream);
+        if buf.is_empty() {
+            return false;
+        }
+        let result = io.try_read(stream, buf);
+        let slot = &mut self.slots[stream.index() as usize];
+        let input = match result {
+            Ok(Moved { len: 0, .. }) => {
+                slot.readable = false;
+                Input::ReadClosed { stream }
+            }
+            Ok(Moved { len, more }) => {
+                slot.readable = more;
+                Input::Read { stream, len }
+            }
+            Err(TryError::WouldBlock) => {
+                slot.readable = false;
+                return false;
+            }
+            Err(TryError::Fault(fault)) => {
+                (slot.readable, slot.writable) = (false, false);
+                Input::Failed { stream, fault }
+            }
+        };
+        machine.handle_input(io.now(), input);
+        true
+    }
+
+    /// One splice. False when nothing was to be done.
+    fn splice<M: StreamMachine, I: Io>(
+        &mut self,
+        machine: &mut M,
+        io: &mut I,
+        from: StreamId,
+        to: StreamId,
+        max: usize,
+    ) -> bool {
+        let source = self.slots[from.index() as usize];
+        if !self.live(to) || !self.slots[to.index() as usize].writable || !(source.readable || source.holds) {
+            if self.live(to) {
+                self.slots[to.index() as usize].feeder = from.index();
+            }
+            return false;
+        }
+        let input = match io.try_splice(from, to, max) {
+            Ok(moved) => {
+                let source = &mut self.slots[from.index() as usize];
+                source.readable &= !moved.from_blocked && !moved.eof;
+                source.holds = moved.held > 0;
+                let sink = &mut self.slots[to.index() as usize];
+                sink.feeder = from.index();
+                sink.writable &= !moved.to_blocked;
+                if moved.taken == 0 && moved.given == 0 && !moved.eof {
+                    return false;
+                }
+                Input::Spliced { from, to, taken: moved.taken, given: moved.given, eof: moved.eof }
+            }
+            Err(SpliceError::Unavailable) => {
+                machine.refuse_splice(from);
+                return true;
+            }
+            Err(SpliceError::From(fault)) => self.failed(from, fault),
+            Err(SpliceError::To(fault)) => self.failed(to, fault),
+        };
+        machine.handle_input(io.now(), input);
+        true
+    }
+
+    fn failed(&mut self, stream: StreamId, fault: Fault) -> Input<'static> {
+        let slot = &mut self.slots[stream.index() as usize];
+        (slot.readable, slot.writable) = (false, false);
+        Input::Failed { stream, fault }
+    }
+
+    /// Writes what the machine has for `stream`. Returns how many operations it made.
+    fn flush<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, stream: StreamId) -> usize {
+        let mut operations = 0;
+        while self.live(stream) && self.slots[stream.index() as usize].writable {
+            let buf = machine.write_buf(stream);
+            if buf.is_empty() || self.slots[stream.index() as usize].state != State::Open {
+                break;
+            }
+            operations += 1;
+            let input = match io.try_write(stream, buf) {
+                Ok(Moved { len, more }) => {
+                    self.slots[stream.index() as usize].writable = more;
+                    if len == 0 {
+                        break;
+                    }
+                    Input::Written { stream, len }
+                }
+                Err(TryError::WouldBlock) => {
+                    self.slots[stream.index() as usize].writable = false;
+                    break;
+                }
+                Err(TryError::Fault(fault)) => self.failed(stream, fault),
+            };
+            machine.handle_input(io.now(), input);
+        }
+        operations
+    }
+
+    /// Does what the machine asks for until it asks for nothing more.
+    fn settle<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I) {
+        loop {
+            while let Some(output) = machine.poll_output() {
+                self.perform(machine, io, output);
+            }
+            let Some(stream) = machine.poll_dirty() else { return };
+            if !self.live(stream) {
+                continue;
+            }
+            self.flush(machine, io, stream);
+            if self.live(stream) {
+                let slot = self.slots[stream.index() as usize];
+                if slot.readable || slot.holds {
+                    self.enqueue(stream.index());
+                }
+            }
+        }
+    }
+
+    fn perform<M: Machine, I: Io>(&mut self, machine: &mut M, io: &mut I, output: Output) {
+        match output {
+            Output::Accept { listener, stream } => {
+                self.listener(listener).wanted.push_back(stream);
+                self.enqueue_listener(listener);
+            }
+            Output::Unlisten { listener } => {
+                *self.listener(listener) = Listener::default();
+                self.accepting.retain(|other| *other != listener);
+                io.unlisten(listener);
+            }
+            Output::Connect { stream, to, via } => match io.connect(stream, to, &via) {
+                Ok(()) => {
+                    self.open(stream, State::Connecting);
+                    self.enqueue(stream.index());
+                }
+                Err(fault) => machine.handle_input(io.now(), Input::ConnectFailed { stream, fault }),
+            },
+            Output::Resolve { query, name } => {
+                if let Err(fault) = io.resolve(query, &name) {
+                    machine.handle_input(io.now(), Input::ResolveFailed { query, fault });
+                }
+            }
+            Output::CancelResolve { query } => io.cancel_resolve(query),
+            Output::Assign(assign) => {
+                let now = io.now();
+                let assignment = io.assign(now, &assign);
+                machine.handle_input(now, Input::Assigned { conn: assign.conn, assignment });
+            }
+            Output::Report(report) => {
+                let now = io.now();
+                io.report(now, &report);
+            }
+            Output::Shutdown { stream } => {
+                if self.live(stream) {
+                    io.shutdown(stream);
+                }
+            }
+            Output::Close { stream, how } => {
+                if self.live(stream) {
+                    self.forget(stream);
+                    io.close(stream, how);
+                }
+            }
+            Output::Event(event) => {
+                let now = io.now();
+                io.event(now, &event);
+            }
+            Output::Finished => self.finished = true,
+        }
+    }
+}

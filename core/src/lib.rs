@@ -1,0 +1,46 @@
+//! Sans-IO state machines that make one way out of many.
+//!
+//! Everything ropewalk decides is decided here, and nothing here touches a socket, a clock, a thread or a source
+//! of entropy: bytes and time are given, commands and bytes come back. A runtime is thin around it, a simulator
+//! is another runtime.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`machine`] | the contract between machines and drivers |
+//! | [`drive`] | one bounded turn of a driver; the trait a runtime implements |
+//! | [`dispatch`] | the proxy: handshake, opening, relay |
+//! | [`uplink`] | the pool: weights, health, accounting |
+//! | [`record`] | a run written down, and run again |
+//! | [`time`], [`timers`] | instants and deadlines |
+//! | [`name`] | hosts and destinations as clients send them |
+//! | [`event`] | what a person may want to see |
+//! | [`docs`] | the manual |
+//!
+//! Byte formats live in `wire`, which only this crate can see: a driver that could import a codec would soon
+//! hold protocol decisions.
+//!
+//! With the feature `std` (on by default) there is also the mapping from the operating system's errors to
+//! [`machine::Fault`]; without it the crate builds for bare metal.
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(any(test, feature = "std"))]
+extern crate std;
+
+mod buffer;
+pub mod dispatch;
+pub mod docs;
+pub mod drive;
+#[cfg(feature = "std")]
+pub mod errno;
+pub mod event;
+pub mod machine;
+pub mod name;
+pub mod record;
+mod slab;
+pub mod time;
+pub mod timers;
+pub mod uplink;
+mod wire;

@@ -1,0 +1,173 @@
+//! Host names as they come from clients: what is let through to a resolver, and what is an address in disguise.
+
+use alloc::boxed::Box;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// A host name: 1 to 255 visible ASCII bytes or UTF-8, without control characters and white space.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Box<str>);
+
+impl Name {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why some bytes are no host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BadHost {
+    /// No byte at all.
+    Empty,
+    /// Longer than 255 bytes (RFC 1035 section 2.3.4).
+    TooLong(usize),
+    /// A byte that no name has, and where.
+    Byte {
+        /// The byte.
+        byte: u8,
+        /// Its offset.
+        at: usize,
+    },
+    /// Not UTF-8 from this offset on.
+    NotUtf8 {
+        /// The offset.
+        at: usize,
+    },
+    /// Brackets around what is no IPv6 address.
+    Brackets,
+}
+
+impl fmt::Display for BadHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadHost::Empty => write!(f, "expected a host name, got nothing"),
+            BadHost::TooLong(len) => write!(f, "expected a host name of at most 255 bytes, got {len}"),
+            BadHost::Byte { byte, at } => {
+                write!(f, "expected a host name, got byte 0x{byte:02x} at offset {at} of it")
+            }
+            BadHost::NotUtf8 { at } => write!(f, "expected a host name, got bytes that are not UTF-8 at offset {at}"),
+            BadHost::Brackets => write!(f, "expected an IPv6 address between the brackets"),
+        }
+    }
+}
+
+/// Where a client wants to go.
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
+pub enum Host {
+    /// An address.
+    Ip(IpAddr),
+    /// A name to look up.
+    Name(Name),
+}
+
+impl Host {
+    /// Reads a host as clients send it: a name, or an IPv4 or IPv6 address in text (also in brackets), which
+    /// must not go to a resolver.
+    ///
+    /// # Errors
+    /// [`BadHost`] says what is wrong and where.
+    pub fn parse(bytes: &[u8]) -> Result<Host, BadHost> {
+        if bytes.is_empty() {
+            return Err(BadHost::Empty);
+        }
+        if bytes.len() > 255 {
+            return Err(BadHost::TooLong(bytes.len()));
+        }
+        let bad = |b: &u8| b.is_ascii_control() || b.is_ascii_whitespace() || b"/@#?\\\"<>%".contains(b);
+        if let Some(at) = bytes.iter().position(bad) {
+            return Err(BadHost::Byte { byte: bytes[at], at });
+        }
+        let text = core::str::from_utf8(bytes).map_err(|e| BadHost::NotUtf8 { at: e.valid_up_to() })?;
+        if let Some(inner) = text.strip_prefix('[') {
+            let inner = inner.strip_suffix(']').ok_or(BadHost::Brackets)?;
+            return inner.parse::<Ipv6Addr>().map(|a| Host::Ip(IpAddr::V6(a))).map_err(|_| BadHost::Brackets);
+        }
+        if let Ok(v4) = text.parse::<Ipv4Addr>() {
+            return Ok(Host::Ip(IpAddr::V4(v4)));
+        }
+        if let Ok(v6) = text.parse::<Ipv6Addr>() {
+            return Ok(Host::Ip(IpAddr::V6(v6)));
+        }
+        if let Some(at) = bytes.iter().position(|b| b":[]".contains(b)) {
+            return Err(BadHost::Byte { byte: bytes[at], at });
+        }
+        Ok(Host::Name(Name(text.into())))
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Ip(IpAddr::V6(v6)) => write!(f, "[{v6}]"),
+            Host::Ip(ip) => ip.fmt(f),
+            Host::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// A host and a port.
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
+pub struct Destination {
+    /// The host.
+    pub host: Host,
+    /// The port; 0 is nobody's.
+    pub port: u16,
+}
+
+impl From<SocketAddr> for Destination {
+    fn from(address: SocketAddr) -> Self {
+        Destination { host: Host::Ip(address.ip()), port: address.port() }
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_disguise_never_reach_a_resolver() {
+        let v6 = Host::Ip("::1".parse().expect("literal"));
+        assert_eq!(Host::parse(b"127.0.0.1"), Ok(Host::Ip("127.0.0.1".parse().expect("literal"))));
+        assert_eq!(Host::parse(b"::1"), Ok(v6.clone()));
+        assert_eq!(Host::parse(b"[::1]"), Ok(v6));
+        assert_eq!(Host::parse(b"[::1"), Err(BadHost::Brackets));
+        assert_eq!(Host::parse(b"[example.org]"), Err(BadHost::Brackets));
+    }
+
+    #[test]
+    fn names_are_told_from_garbage() {
+        assert!(matches!(Host::parse(b"example.org"), Ok(Host::Name(_))));
+        assert!(matches!(Host::parse(&[b'a'; 255]), Ok(Host::Name(_))));
+        assert_eq!(Host::parse(b""), Err(BadHost::Empty));
+        assert_eq!(Host::parse(&[b'a'; 256]), Err(BadHost::TooLong(256)));
+        assert_eq!(Host::parse(b"a\0b"), Err(BadHost::Byte { byte: 0, at: 1 }));
+        assert_eq!(Host::parse(b"a:1"), Err(BadHost::Byte { byte: b':', at: 1 }));
+        assert_eq!(Host::parse(b"a\xff"), Err(BadHost::NotUtf8 { at: 1 }));
+    }
+
+    #[test]
+    fn destinations_print_as_urls_write_them() {
+        let destination = Destination { host: Host::parse(b"::1").expect("literal"), port: 80 };
+        assert_eq!(alloc::format!("{destination}"), "[::1]:80");
+    }
+}

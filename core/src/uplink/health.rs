@@ -1,0 +1,110 @@
+//! Passive health: what the fate of attempts says about an uplink, told apart from what it says about a
+//! destination.
+//!
+//! A destination that refuses, or that no uplink reaches, hurts nobody. Against an uplink speak only: a fault
+//! of this host (device gone, network down), and attempts that got nowhere where another uplink then reached
+//! the same address. Such an uplink rests, longer each time, and comes back by carrying a connection.
+
+use crate::event::DownReason;
+use crate::machine::Fault;
+use crate::time::{Duration, Instant};
+
+/// When an uplink is left, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HealthConfig {
+    /// So many attempts in a row that another uplink outpaced make an uplink rest. Default 3.
+    pub silent_attempts: u32,
+    /// The first rest after silence; it doubles each time. Default 5 s.
+    pub first_rest: Duration,
+    /// The longest rest. Default 60 s.
+    pub longest_rest: Duration,
+    /// The rest after a fault of this host (the device is gone): short, since finding out costs nothing.
+    /// Default 1 s.
+    pub local_rest: Duration,
+    /// An attempt that is silent for so long gets company from another uplink or address (RFC 8305 section 5
+    /// recommends 250 ms). Default 250 ms; an uplink known to be slow gets up to `longest_patience`.
+    pub patience: Duration,
+    /// Default 1 s.
+    pub longest_patience: Duration,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        HealthConfig {
+            silent_attempts: 3,
+            first_rest: Duration::from_secs(5),
+            longest_rest: Duration::from_secs(60),
+            local_rest: Duration::from_secs(1),
+            patience: Duration::from_millis(250),
+            longest_patience: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What is thought of one uplink.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Health {
+    outpaced: u32,
+    /// Down: not before then. Kept until a connection succeeds.
+    pub(super) resting_until: Option<Instant>,
+    next_rest: Duration,
+    /// How long an attempt may be silent before it gets company.
+    pub(super) patience: Duration,
+}
+
+impl Health {
+    pub(super) const fn new(config: &HealthConfig) -> Self {
+        Health { outpaced: 0, resting_until: None, next_rest: config.first_rest, patience: config.patience }
+    }
+
+    pub(super) fn usable(&self, now: Instant) -> bool {
+        self.resting_until.is_none_or(|until| until <= now)
+    }
+
+    /// A connection is open. True when the uplink was down.
+    pub(super) fn connected(&mut self, config: &HealthConfig, took: Duration) -> bool {
+        self.outpaced = 0;
+        self.next_rest = config.first_rest;
+        self.patience = (took * 3).clamp(config.patience, config.longest_patience);
+        self.resting_until.take().is_some()
+    }
+
+    /// This host says that the uplink cannot be used.
+    pub(super) fn broken(&mut self, config: &HealthConfig, now: Instant, fault: Fault) -> Option<(DownReason, Duration)> {
+        let news = self.resting_until.is_none();
+        self.resting_until = Some(now + config.local_rest);
+        news.then_some((DownReason::Fault(fault), config.local_rest))
+    }
+
+    /// Another uplink reached what this one had not.
+    pub(super) fn outpaced(&mut self, config: &HealthConfig, now: Instant) -> Option<(DownReason, Duration)> {
+        self.outpaced += 1;
+        self.patience = (self.patience * 2).min(config.longest_patience);
+        // One that comes back from a rest has to prove itself: a single failure sends it back.
+        let proven = self.resting_until.is_none();
+        if (proven && self.outpaced < config.silent_attempts) || !self.usable(now) {
+            return None;
+        }
+        Some((DownReason::Silent { attempts: self.outpaced }, self.rest(config, now)))
+    }
+
+    /// The endpoint behind this uplink failed (there is no other destination to blame).
+    pub(super) fn endpoint_failed(
+        &mut self,
+        config: &HealthConfig,
+        now: Instant,
+        fault: Fault,
+    ) -> Option<(DownReason, Duration)> {
+        if !self.usable(now) {
+            return None;
+        }
+        Some((DownReason::Fault(fault), self.rest(config, now)))
+    }
+
+    fn rest(&mut self, config: &HealthConfig, now: Instant) -> Duration {
+        let rest = self.next_rest;
+        self.resting_until = Some(now + rest);
+        self.next_rest = (rest * 2).min(config.longest_rest);
+        rest
+    }
+}

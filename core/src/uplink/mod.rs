@@ -1,0 +1,13 @@
+//! The uplinks of a process: which one takes the next connection, which ones are well, what each has carried.
+//!
+//! One [`Pool`] serves all workers of a process (behind the driver's lock): weights, health and accounting
+//! hold over all of them. It answers at once and never waits.
+
+mod health;
+mod pool;
+mod prefix;
+mod weighted;
+
+pub use health::HealthConfig;
+pub use pool::{Account, Pool, PoolConfig, PoolError, UplinkConfig};
+pub use prefix::Prefix;

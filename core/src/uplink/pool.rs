@@ -1,0 +1,389 @@
+//! The pool: answers [`Assign`], learns from [`Report`].
+//!
+//! Where may a connection leave?
+//! 1. Loopback, and networks on-link on an interface that is no uplink: unbound.
+//! 2. A network on-link on exactly one uplink: through that one.
+//! 3. All else: by weight, among the uplinks that are well, have the address family and were not tried.
+//! 4. When none of those is left: one that rests, soonest back first. Better a try than a refusal.
+
+use super::health::{Health, HealthConfig};
+use super::prefix::Prefix;
+use super::weighted::{self, Share};
+use crate::event::{DownReason, Event};
+use crate::machine::{Assign, Assignment, Device, Fault, Report, UplinkId, UplinkSet, Via};
+use crate::time::{Duration, Instant};
+use alloc::collections::VecDeque;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// One way out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UplinkConfig {
+    /// What people call it.
+    pub label: String,
+    /// Its share, 1 or more.
+    pub weight: u32,
+    /// Leave through this device.
+    pub device: Option<Device>,
+    /// Leave with this IPv4 source. With a source of one family only, the uplink carries that family only.
+    pub source_v4: Option<Ipv4Addr>,
+    /// Leave with this IPv6 source.
+    pub source_v6: Option<Ipv6Addr>,
+    /// Networks reached through it without a router.
+    pub on_link: Vec<Prefix>,
+    /// Connect to this instead of a destination that the client names.
+    pub endpoint: Option<SocketAddr>,
+}
+
+impl UplinkConfig {
+    /// An uplink of weight 1 without any binding.
+    pub fn new(label: impl Into<String>) -> Self {
+        UplinkConfig {
+            label: label.into(),
+            weight: 1,
+            device: None,
+            source_v4: None,
+            source_v6: None,
+            on_link: Vec::new(),
+            endpoint: None,
+        }
+    }
+
+    fn via(&self, v6: bool) -> Via {
+        let source = if v6 { self.source_v6.map(IpAddr::V6) } else { self.source_v4.map(IpAddr::V4) };
+        Via { device: self.device, source }
+    }
+
+    fn carries(&self, v6: bool) -> bool {
+        match (self.source_v4, self.source_v6) {
+            (None, None) => true,
+            (v4_source, v6_source) => {
+                if v6 {
+                    v6_source.is_some()
+                } else {
+                    v4_source.is_some()
+                }
+            }
+        }
+    }
+}
+
+/// What a pool is made of.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PoolConfig {
+    /// The ways out; none: everything leaves unbound.
+    pub uplinks: Vec<UplinkConfig>,
+    /// What leaves unbound beside loopback: networks on-link on interfaces that are no uplink.
+    pub unbound: Vec<Prefix>,
+    /// When an uplink is left.
+    pub health: HealthConfig,
+}
+
+/// Why there is no pool.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// More than [`UplinkSet::CAPACITY`] uplinks.
+    TooMany(usize),
+    /// An uplink's weight is 0.
+    ZeroWeight(String),
+    /// Some uplinks have an endpoint and some have none.
+    MixedEndpoints(String),
+}
+
+impl fmt::Display for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PoolError::TooMany(n) => write!(f, "expected at most {} uplinks, got {n}", UplinkSet::CAPACITY),
+            PoolError::ZeroWeight(label) => write!(f, "expected a weight of 1 or more for uplink {label}, got 0"),
+            PoolError::MixedEndpoints(label) => {
+                write!(f, "expected endpoints for all uplinks or for none, and {label} differs from the first")
+            }
+        }
+    }
+}
+
+impl core::error::Error for PoolError {}
+
+/// What an uplink has carried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Account {
+    /// Connections opened through it.
+    pub connected: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// Attempts that another uplink outpaced.
+    pub outpaced: u64,
+    /// Connections open now.
+    pub open: u64,
+    /// Bytes from clients to targets.
+    pub sent: u64,
+    /// Bytes from targets to clients.
+    pub received: u64,
+}
+
+struct Uplink {
+    config: UplinkConfig,
+    health: Health,
+    account: Account,
+}
+
+/// The uplinks of a process.
+pub struct Pool {
+    uplinks: Vec<Uplink>,
+    shares: Vec<Share>,
+    unbound: Vec<Prefix>,
+    health: HealthConfig,
+    events: VecDeque<Event>,
+}
+
+impl Pool {
+    /// A pool, all of it thought well.
+    ///
+    /// # Errors
+    /// [`PoolError`] says which uplink is wrong.
+    pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
+        let PoolConfig { uplinks, unbound, health } = config;
+        if uplinks.len() > UplinkSet::CAPACITY {
+            return Err(PoolError::TooMany(uplinks.len()));
+        }
+        let endpoints = uplinks.first().is_some_and(|first| first.endpoint.is_some());
+        for uplink in &uplinks {
+            if uplink.weight == 0 {
+                return Err(PoolError::ZeroWeight(uplink.label.clone()));
+            }
+            if uplink.endpoint.is_some() != endpoints {
+                return Err(PoolError::MixedEndpoints(uplink.label.clone()));
+            }
+        }
+        let shares = uplinks.iter().map(|uplink| Share::new(uplink.weight)).collect();
+        let fresh = |config| Uplink { config, health: Health::new(&health), account: Account::default() };
+        let uplinks = uplinks.into_iter().map(fresh).collect();
+        Ok(Pool { uplinks, shares, unbound, health, events: VecDeque::new() })
+    }
+
+    /// The way out for a connection; `None` when all were tried or none carries the family.
+    pub fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment> {
+        let unbound =
+            Assignment { uplink: None, via: Via::default(), endpoint: None, patience: self.health.patience };
+        if self.uplinks.is_empty() {
+            return Some(unbound);
+        }
+        let destination = assign.destination.map(|to| to.ip().to_canonical());
+        let v6 = destination.is_some_and(|ip| ip.is_ipv6());
+        let mut only = None;
+        if let Some(ip) = destination {
+            if ip.is_loopback() || self.unbound.iter().any(|prefix| prefix.contains(ip)) {
+                return Some(unbound);
+            }
+            let on_link = |uplink: &Uplink| uplink.config.on_link.iter().any(|prefix| prefix.contains(ip));
+            let mut owners = (0..self.uplinks.len()).filter(|i| on_link(&self.uplinks[*i]));
+            if let (Some(owner), None) = (owners.next(), owners.next()) {
+                only = Some(owner);
+            }
+        }
+        let uplinks = &self.uplinks;
+        let open = |i: usize| {
+            !assign.tried.contains(UplinkId(i as u16))
+                && only.is_none_or(|only| only == i)
+                && (destination.is_none() || uplinks[i].config.carries(v6))
+        };
+        let chosen = weighted::choose(&mut self.shares, |i| open(i) && uplinks[i].health.usable(now))
+            .or_else(|| (0..uplinks.len()).filter(|i| open(*i)).min_by_key(|i| uplinks[*i].health.resting_until))?;
+        let uplink = &self.uplinks[chosen];
+        let endpoint = uplink.config.endpoint;
+        let via = uplink.config.via(endpoint.map_or(v6, |endpoint| endpoint.is_ipv6()));
+        Some(Assignment { uplink: Some(UplinkId(chosen as u16)), via, endpoint, patience: uplink.health.patience })
+    }
+
+    /// Learns what became of an attempt or a connection.
+    pub fn report(&mut self, now: Instant, report: &Report) {
+        let (Report::Connected { uplink, .. }
+        | Report::Failed { uplink, .. }
+        | Report::Outpaced { uplink }
+        | Report::Traffic { uplink, .. }
+        | Report::Ended { uplink }) = *report;
+        let Some(entry) = self.uplinks.get_mut(usize::from(uplink.0)) else { return };
+        let down: Option<(DownReason, Duration)> = match *report {
+            Report::Connected { took, .. } => {
+                entry.account.connected += 1;
+                entry.account.open += 1;
+                if entry.health.connected(&self.health, took) {
+                    self.events.push_back(Event::UplinkUp { uplink });
+                }
+                None
+            }
+            Report::Failed { fault, .. } => {
+                entry.account.failed += 1;
+                match fault {
+                    Fault::NoDevice | Fault::NetworkDown | Fault::AddressNotAvailable => {
+                        entry.health.broken(&self.health, now, fault)
+                    }
+                    // Lack of descriptors or ports speaks of this process, not of an endpoint.
+                    Fault::NoDescriptors | Fault::NoMemory | Fault::AddressInUse => None,
+                    _ if entry.config.endpoint.is_some() => entry.health.endpoint_failed(&self.health, now, fault),
+                    _ => None,
+                }
+            }
+            Report::Outpaced { .. } => {
+                entry.account.outpaced += 1;
+                entry.health.outpaced(&self.health, now)
+            }
+            Report::Traffic { sent, received, .. } => {
+                entry.account.sent += sent;
+                entry.account.received += received;
+                None
+            }
+            Report::Ended { .. } => {
+                entry.account.open = entry.account.open.saturating_sub(1);
+                None
+            }
+        };
+        if let Some((why, rest)) = down {
+            self.events.push_back(Event::UplinkDown { uplink, why, rest });
+        }
+    }
+
+    /// News for whoever watches, oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The uplinks' labels and accounts, in the order of the configuration, and whether each is thought well.
+    pub fn accounts(&self, now: Instant) -> impl Iterator<Item = (&str, &Account, bool)> {
+        self.uplinks.iter().map(move |u| (u.config.label.as_str(), &u.account, u.health.usable(now)))
+    }
+
+    /// What people call an uplink.
+    pub fn label(&self, uplink: UplinkId) -> Option<&str> {
+        self.uplinks.get(usize::from(uplink.0)).map(|u| u.config.label.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::ConnId;
+    use alloc::vec;
+
+    fn uplink(label: &str, weight: u32) -> UplinkConfig {
+        UplinkConfig { weight, device: Device::new(label), ..UplinkConfig::new(label) }
+    }
+
+    fn pool(uplinks: Vec<UplinkConfig>) -> Pool {
+        Pool::new(PoolConfig { uplinks, ..PoolConfig::default() }).expect("valid")
+    }
+
+    fn ask(pool: &mut Pool, now: Instant, to: &str, tried: &[u16]) -> Option<Option<u16>> {
+        let mut set = UplinkSet::EMPTY;
+        tried.iter().for_each(|t| set.insert(UplinkId(*t)));
+        let destination = Some(to.parse().expect("literal"));
+        let assign = Assign { conn: ConnId::from_parts(0, 0), destination, tried: set };
+        pool.assign(now, &assign).map(|a| a.uplink.map(|u| u.0))
+    }
+
+    const FAR: &str = "192.0.2.1:80";
+
+    #[test]
+    fn weights_are_kept_over_all_connections() {
+        let mut pool = pool(vec![uplink("a", 3), uplink("b", 2)]);
+        let mut counts = [0; 2];
+        for _ in 0..500 {
+            let chosen = ask(&mut pool, Instant::ZERO, FAR, &[]).flatten().expect("two are up");
+            counts[usize::from(chosen)] += 1;
+        }
+        assert_eq!(counts, [300, 200]);
+    }
+
+    #[test]
+    fn loopback_and_foreign_networks_leave_unbound_and_own_networks_through_their_uplink() {
+        let on_link = Prefix::new("10.0.1.0".parse().expect("literal"), 24).expect("valid");
+        let foreign = Prefix::new("172.17.0.0".parse().expect("literal"), 16).expect("valid");
+        let b = UplinkConfig { on_link: vec![on_link], ..uplink("b", 1) };
+        let config = PoolConfig { uplinks: vec![uplink("a", 1), b], unbound: vec![foreign], ..Default::default() };
+        let mut pool = Pool::new(config).expect("valid");
+        assert_eq!(ask(&mut pool, Instant::ZERO, "127.0.0.1:1", &[]), Some(None));
+        assert_eq!(ask(&mut pool, Instant::ZERO, "[::1]:1", &[]), Some(None));
+        assert_eq!(ask(&mut pool, Instant::ZERO, "[::ffff:127.0.0.1]:1", &[]), Some(None));
+        assert_eq!(ask(&mut pool, Instant::ZERO, "172.17.0.9:1", &[]), Some(None));
+        for _ in 0..3 {
+            assert_eq!(ask(&mut pool, Instant::ZERO, "10.0.1.9:1", &[]), Some(Some(1)));
+        }
+        assert_eq!(ask(&mut pool, Instant::ZERO, "10.0.1.9:1", &[1]), None);
+    }
+
+    #[test]
+    fn a_family_without_a_source_is_passed_over() {
+        let v4 = UplinkConfig { source_v4: Some(Ipv4Addr::new(10, 0, 0, 1)), ..uplink("a", 9) };
+        let mut pool = pool(vec![v4, uplink("b", 1)]);
+        assert_eq!(ask(&mut pool, Instant::ZERO, "[2001:db8::1]:80", &[]), Some(Some(1)));
+        assert_eq!(ask(&mut pool, Instant::ZERO, "[2001:db8::1]:80", &[1]), None);
+    }
+
+    #[test]
+    fn a_refusing_destination_never_hurts_an_uplink() {
+        let mut pool = pool(vec![uplink("a", 1)]);
+        for _ in 0..100 {
+            pool.report(Instant::ZERO, &Report::Failed { uplink: UplinkId(0), fault: Fault::Refused });
+        }
+        assert_eq!(pool.poll_event(), None);
+        assert_eq!(pool.accounts(Instant::ZERO).next().map(|(_, _, up)| up), Some(true));
+    }
+
+    #[test]
+    fn a_silent_uplink_rests_longer_each_time_and_comes_back_by_carrying() {
+        let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
+        let outpaced = Report::Outpaced { uplink: UplinkId(0) };
+        let mut now = Instant::ZERO;
+        (0..2).for_each(|_| pool.report(now, &outpaced));
+        assert_eq!(pool.poll_event(), None);
+        pool.report(now, &outpaced);
+        assert!(matches!(pool.poll_event(), Some(Event::UplinkDown { rest, .. }) if rest.as_secs() == 5));
+        assert!((0..4).all(|_| ask(&mut pool, now, FAR, &[]) == Some(Some(1))));
+        assert_eq!(ask(&mut pool, now, FAR, &[1]), Some(Some(0)), "better a try than a refusal");
+        now += Duration::from_secs(5);
+        assert!((0..4).any(|_| ask(&mut pool, now, FAR, &[]) == Some(Some(0))));
+        pool.report(now, &outpaced);
+        assert!(matches!(pool.poll_event(), Some(Event::UplinkDown { rest, .. }) if rest.as_secs() == 10));
+        now += Duration::from_secs(10);
+        pool.report(now, &Report::Connected { uplink: UplinkId(0), took: Duration::from_millis(20) });
+        assert_eq!(pool.poll_event(), Some(Event::UplinkUp { uplink: UplinkId(0) }));
+        (0..2).for_each(|_| pool.report(now, &outpaced));
+        assert_eq!(pool.poll_event(), None, "its record is clean again");
+    }
+
+    #[test]
+    fn a_vanished_device_is_left_at_once_and_tried_again_after_a_second() {
+        let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
+        pool.report(Instant::ZERO, &Report::Failed { uplink: UplinkId(0), fault: Fault::NoDevice });
+        assert!(matches!(pool.poll_event(), Some(Event::UplinkDown { .. })));
+        assert!((0..4).all(|_| ask(&mut pool, Instant::ZERO, FAR, &[]) == Some(Some(1))));
+        let later = Instant::ZERO + Duration::from_secs(1);
+        assert!((0..4).any(|_| ask(&mut pool, later, FAR, &[]) == Some(Some(0))));
+    }
+
+    #[test]
+    fn a_slow_uplink_is_given_more_time() {
+        let mut pool = pool(vec![uplink("a", 1)]);
+        let assign = Assign { conn: ConnId::from_parts(0, 0), destination: Some(FAR.parse().expect("literal")), tried: UplinkSet::EMPTY };
+        let patience = |pool: &mut Pool| pool.assign(Instant::ZERO, &assign).expect("up").patience;
+        assert_eq!(patience(&mut pool), Duration::from_millis(250));
+        pool.report(Instant::ZERO, &Report::Connected { uplink: UplinkId(0), took: Duration::from_millis(200) });
+        assert_eq!(patience(&mut pool), Duration::from_millis(600));
+        pool.report(Instant::ZERO, &Report::Connected { uplink: UplinkId(0), took: Duration::from_secs(9) });
+        assert_eq!(patience(&mut pool), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_bad_configuration_is_named() {
+        let many = (0..65).map(|i| uplink(&alloc::format!("u{i}"), 1)).collect();
+        let config = |uplinks| PoolConfig { uplinks, ..PoolConfig::default() };
+        assert_eq!(Pool::new(config(many)).err(), Some(PoolError::TooMany(65)));
+        assert_eq!(Pool::new(config(vec![uplink("z", 0)])).err(), Some(PoolError::ZeroWeight("z".into())));
+        let endpoint = UplinkConfig { endpoint: Some(FAR.parse().expect("literal")), ..uplink("e", 1) };
+        let mixed = Pool::new(config(vec![uplink("a", 1), endpoint]));
+        assert_eq!(mixed.err(), Some(PoolError::MixedEndpoints("e".into())));
+    }
+}

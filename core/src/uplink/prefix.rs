@@ -1,0 +1,73 @@
+//! Address prefixes.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A network: an address and how many of its leading bits count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Prefix {
+    network: IpAddr,
+    bits: u8,
+}
+
+impl Prefix {
+    /// The network of `address` with `bits` leading bits, its host bits cleared; `None` when there are more
+    /// bits than the family has.
+    pub fn new(address: IpAddr, bits: u8) -> Option<Self> {
+        let network = match address {
+            IpAddr::V4(v4) if bits <= 32 => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask32(bits))),
+            IpAddr::V6(v6) if bits <= 128 => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask128(bits))),
+            _ => return None,
+        };
+        Some(Prefix { network, bits })
+    }
+
+    /// Whether `address` is inside. An IPv4 address is never inside an IPv6 prefix.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.network, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                address.to_bits() & mask32(self.bits) == network.to_bits()
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                address.to_bits() & mask128(self.bits) == network.to_bits()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.bits)
+    }
+}
+
+const fn mask32(bits: u8) -> u32 {
+    if bits == 0 { 0 } else { u32::MAX << (32 - bits) }
+}
+
+const fn mask128(bits: u8) -> u128 {
+    if bits == 0 { 0 } else { u128::MAX << (128 - bits) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("literal")
+    }
+
+    #[test]
+    fn a_prefix_holds_what_shares_its_bits_and_nothing_else() {
+        let prefix = Prefix::new(ip("10.1.2.3"), 22).expect("valid");
+        assert!(prefix.contains(ip("10.1.3.255")));
+        assert!(!prefix.contains(ip("10.1.4.0")));
+        assert!(!prefix.contains(ip("::ffff:10.1.2.3")));
+        assert!(Prefix::new(ip("0.0.0.0"), 0).expect("valid").contains(ip("255.1.1.1")));
+        assert!(Prefix::new(ip("fe80::"), 10).expect("valid").contains(ip("febf::1")));
+        assert!(Prefix::new(ip("::1"), 128).expect("valid").contains(ip("::1")));
+        assert_eq!(Prefix::new(ip("10.0.0.0"), 33), None);
+        assert_eq!(Prefix::new(ip("::"), 129), None);
+    }
+}

@@ -1,0 +1,234 @@
+//! HTTP/1.0 and 1.1 as a proxy speaks it: heads are read, checked and written anew, bodies are only measured.
+//!
+//! ```text
+//!   client                              proxy                              origin
+//!     | CONNECT host:port HTTP/1.1  -->   |                                  |
+//!     |    <--            emit_connected  |  then bytes, both ways           |
+//!     |                                   |                                  |
+//!     | GET http://host/path HTTP/1.1 --> |  parse_request                   |
+//!     |                                   |  Forward::head               --> |  GET /path HTTP/1.1
+//!     | body                          --> |  Body::advance: the same bytes   |
+//!     |                                   |  parse_response             <--  |  HTTP/1.1 200 OK
+//!     |    <--        ResponseHead::emit  |                                  |
+//!     |    <-- the same bytes             |  Body::advance              <--  |  body
+//! ```
+//!
+//! # What holds
+//! - A head is never passed on as it came: it is written anew from what was understood, so that the next
+//!   reader cannot understand it differently. Line ends that httparse tolerates (a bare LF) leave as CRLF.
+//! - Where a message ends has one reading or the message is refused (RFC 9112 section 6.3).
+//! - Hop-by-hop fields and the proxy's credentials go no further (RFC 9110 sections 7.6.1 and 11.7.2).
+//! - Nothing is allocated before a head is complete, so that one that dribbles costs time only.
+//!
+//! # A client that speaks HTTP/1.0
+//! It is told by [`Forward::version_10`]; the request leaves as HTTP/1.1 nevertheless (RFC 9112 section 2.3).
+//! The forwarder owes such a client two things that are not done here: interim responses are kept from it
+//! (RFC 9110 section 15.2), and a response that comes as [`Framing::Chunked`] cannot be passed on as it is
+//! (RFC 9112 section 6.1): the forwarder answers 502 or takes the chunks apart.
+//!
+//! Sources: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 7617 (Basic).
+
+mod base64;
+mod body;
+mod fields;
+mod request;
+#[cfg(test)]
+mod request_tests;
+mod response;
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::Malformed;
+use crate::name::Destination;
+
+#[cfg(test)]
+pub(crate) use base64::encode as base64_encode;
+pub(crate) use body::{Body, Framing};
+pub(crate) use request::parse_request;
+pub(crate) use response::parse_response;
+
+/// The longest head, in bytes, with the empty lines before it and the one that ends it.
+pub(crate) const MAX_HEAD: usize = 16 * 1024;
+
+/// The most header fields in a head.
+pub(crate) const MAX_FIELDS: usize = 64;
+
+/// What `Via` and the authentication realm call this proxy.
+const PSEUDONYM: &str = "ropewalk";
+
+/// Why there is no head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HttpError {
+    /// The bytes are a true prefix: wait for more.
+    Incomplete,
+    /// No further byte can mend it: answer the client with this status, then close.
+    Refused {
+        /// The status: 4xx where the client is to blame, 501 or 505 where it asks too much, 502 for an
+        /// origin.
+        status: u16,
+        /// What is wrong.
+        why: Malformed,
+    },
+}
+
+impl HttpError {
+    fn refused(status: u16, why: Malformed) -> HttpError {
+        HttpError::Refused { status, why }
+    }
+}
+
+/// A client's request, all but its body.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct RequestHead {
+    /// What it asks for.
+    pub(crate) kind: RequestKind,
+    /// User and password as `Proxy-Authorization: Basic` has them. `None` where the field is absent, is there
+    /// twice, has another scheme or cannot be decoded: each is answered with 407.
+    pub(crate) credentials: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+// By hand, so that no log line ever holds a password.
+impl fmt::Debug for RequestHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHead").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// What a client asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum RequestKind {
+    /// CONNECT: a tunnel.
+    Connect(Destination),
+    /// Any other method: a message to pass on.
+    Forward(Forward),
+}
+
+/// A request to pass on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Forward {
+    /// The origin.
+    pub(crate) destination: Destination,
+    /// The head for the origin, blank line and all.
+    pub(crate) head: Vec<u8>,
+    /// How the body after it is framed, towards the proxy and towards the origin alike; never `UntilClose`.
+    pub(crate) body: Framing,
+    /// The client wants to keep its connection. Where it does not, `head` asks the origin to close, too.
+    pub(crate) keep_alive: bool,
+    /// The method is HEAD: the response has no body.
+    pub(crate) head_request: bool,
+    /// The client speaks HTTP/1.0: it knows neither chunks nor interim responses.
+    pub(crate) version_10: bool,
+}
+
+/// An origin's response, all but its body.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ResponseHead {
+    /// The status, 100 to 999 and not 101.
+    pub(crate) status: u16,
+    /// 1xx: another response to the same request follows.
+    pub(crate) interim: bool,
+    /// The head for the client up to where `Connection` and the blank line go: see [`ResponseHead::emit`].
+    head: Vec<u8>,
+    /// How the body after it is framed.
+    pub(crate) body: Framing,
+    /// The connection to the origin may be used again after the body.
+    pub(crate) keep_alive: bool,
+}
+
+/// Whether a client that starts with this byte may be speaking HTTP. No method there is starts with anything
+/// but a letter, though RFC 9110 section 5.6.2 lets a token do so.
+pub(crate) fn looks_like_http(first_byte: u8) -> bool {
+    first_byte.is_ascii_alphabetic()
+}
+
+/// Appends the answer to a CONNECT that was done.
+pub(crate) fn emit_connected(out: &mut Vec<u8>) {
+    // RFC 9110 section 9.3.6: no Content-Length and no Transfer-Encoding in a 2xx response to CONNECT.
+    out.extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
+}
+
+/// Appends a whole response that says what went wrong, in plain text; the connection is to be closed after
+/// it.
+pub(crate) fn emit_error(status: u16, text: &str, out: &mut Vec<u8>) {
+    let reason = reason(status);
+    let len = text.len();
+    // RFC 9110 section 11.7.1: a 407 says which scheme would do.
+    let challenge = match status {
+        407 => alloc::format!("Proxy-Authenticate: Basic realm=\"{PSEUDONYM}\"\r\n"),
+        _ => alloc::string::String::new(),
+    };
+    let head = alloc::format!(
+        "HTTP/1.1 {status} {reason}\r\n{challenge}Content-Type: text/plain; charset=utf-8\r\n\
+         Content-Length: {len}\r\nConnection: close\r\n\r\n"
+    );
+    out.extend_from_slice(head.as_bytes());
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// The names of the statuses a proxy gives (RFC 9110 section 15, RFC 6585).
+fn reason(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        413 => "Content Too Large",
+        421 => "Misdirected Request",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        508 => "Loop Detected",
+        // RFC 9112 section 4: the reason may be empty.
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+    use alloc::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_a_response_a_client_can_read_to_its_end() {
+        let mut out = Vec::new();
+        emit_error(502, "no uplink is left\n", &mut out);
+        let (head, used) = parse_response(&out, false).expect("our own response");
+        assert_eq!((head.status, head.body, head.keep_alive), (502, Framing::Length(18), false));
+        assert_eq!(&out[used..], b"no uplink is left\n");
+        assert!(out.starts_with(b"HTTP/1.1 502 Bad Gateway\r\n"));
+        assert!(!String::from_utf8(out).expect("text").contains("Authenticate"));
+    }
+
+    #[test]
+    fn a_407_names_the_scheme() {
+        let mut out = Vec::new();
+        emit_error(407, "", &mut out);
+        let text = String::from_utf8(out).expect("text");
+        assert!(text.starts_with("HTTP/1.1 407 Proxy Authentication Required\r\n"));
+        assert!(text.contains("\r\nProxy-Authenticate: Basic realm=\"ropewalk\"\r\n"), "{text}");
+        assert!(text.contains("\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"), "{text}");
+    }
+
+    #[test]
+    fn the_answer_to_connect_has_neither_fields_nor_body() {
+        let mut out = Vec::new();
+        emit_connected(&mut out);
+        assert_eq!(out, b"HTTP/1.1 200 Connection established\r\n\r\n");
+    }
+
+    #[test]
+    fn the_first_byte_tells_http_from_socks() {
+        assert!([b'G', b'C', b'p', b'z'].into_iter().all(looks_like_http));
+        assert!(![4, 5, 0, 0x16, b' ', b'\r', b'[', b'@', 0xff].into_iter().any(looks_like_http));
+    }
+}

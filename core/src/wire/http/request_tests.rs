@@ -1,0 +1,442 @@
+//! What clients ask of a proxy, well or badly, and what the origin gets to see of it.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::name::Host;
+
+fn read(text: &str) -> RequestHead {
+    let (head, used) = parse_request(text.as_bytes()).expect("a good request");
+    assert_eq!(used, text.len());
+    head
+}
+
+fn forward(text: &str) -> Forward {
+    match read(text).kind {
+        RequestKind::Forward(forward) => forward,
+        RequestKind::Connect(_) => panic!("{text:?} is no CONNECT"),
+    }
+}
+
+fn rewritten(text: &str) -> String {
+    String::from_utf8(forward(text).head).expect("text")
+}
+
+/// The status and the offset of the refusal.
+fn refused(text: &str) -> (u16, usize) {
+    match parse_request(text.as_bytes()) {
+        Err(HttpError::Refused { status, why }) => (status, why.at),
+        other => panic!("{text:?} gave {other:?}"),
+    }
+}
+
+fn to(host: &str, port: u16) -> Destination {
+    Destination { host: Host::parse(host.as_bytes()).expect("literal"), port }
+}
+
+#[test]
+fn connect_names_a_host_and_a_port() {
+    let connect = |target: &str| read(&format!("CONNECT {target} HTTP/1.1\r\nHost: other\r\n\r\n")).kind;
+    assert_eq!(connect("example.org:443"), RequestKind::Connect(to("example.org", 443)));
+    assert_eq!(connect("[2001:db8::1]:8443"), RequestKind::Connect(to("2001:db8::1", 8443)));
+    assert_eq!(connect("10.0.0.1:0"), RequestKind::Connect(to("10.0.0.1", 0)));
+    assert_eq!(read("CONNECT a:1 HTTP/1.0\r\n\r\n").kind, RequestKind::Connect(to("a", 1)));
+}
+
+#[test]
+fn connect_without_host_or_port_is_refused() {
+    for target in [
+        "example.org",
+        "example.org:",
+        ":443",
+        "[::1]",
+        "::1:443",
+        "a:65536",
+        "a:+1",
+        "a:1:2",
+        "a:x",
+        "[::1]443",
+        "u@a:1",
+        "u:p@a:1",
+        "http://a:1/",
+        "a:1/",
+        "[a]:1",
+        "[::1:1",
+        "*",
+        "/",
+    ] {
+        assert_eq!(refused(&format!("CONNECT {target} HTTP/1.1\r\n\r\n")).0, 400, "{target}");
+    }
+    assert_eq!(refused("CONNECT a:65536 HTTP/1.1\r\n\r\n"), (400, 10));
+    assert_eq!(refused("\r\nCONNECT u@a:1 HTTP/1.1\r\n\r\n"), (400, 11));
+}
+
+#[test]
+fn connect_has_no_content() {
+    let with = |field: &str| format!("CONNECT a:1 HTTP/1.1\r\n{field}\r\n\r\n");
+    assert_eq!(read(&with("Content-Length: 0")).kind, RequestKind::Connect(to("a", 1)));
+    assert_eq!(refused(&with("Content-Length: 1")).0, 400);
+    assert_eq!(refused(&with("Transfer-Encoding: chunked")).0, 400);
+}
+
+#[test]
+fn a_request_is_written_anew_for_the_origin() {
+    let text = "GET http://example.org/a?b HTTP/1.1\r\nHost: whatever\r\nProxy-Authorization: Basic eDp5\r\n\
+                Connection: X-Hop, keep-alive\r\nx-hop: 1\r\nAccept:  */* \r\nKeep-Alive: 5\r\nTE: trailers\r\n\
+                Trailer: X-Sum\r\nUpgrade: h2c\r\nProxy-Connection: keep-alive\r\nVia: 1.0 before\r\n\r\n";
+    assert_eq!(
+        rewritten(text),
+        "GET /a?b HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\nTrailer: X-Sum\r\nVia: 1.0 before\r\n\
+         Via: 1.1 ropewalk\r\n\r\n"
+    );
+    let forward = forward(text);
+    assert_eq!((&forward.destination, forward.body), (&to("example.org", 80), Framing::None));
+    assert!(forward.keep_alive && !forward.head_request && !forward.version_10);
+}
+
+#[test]
+fn the_target_becomes_path_query_and_host() {
+    for (target, path, host, destination) in [
+        ("http://a", "/", "a", to("a", 80)),
+        ("HTTP://a/", "/", "a", to("a", 80)),
+        ("http://a?q", "/?q", "a", to("a", 80)),
+        ("http://a:8080/b://c?d", "/b://c?d", "a:8080", to("a", 8080)),
+        ("http://a:/b@c", "/b@c", "a", to("a", 80)),
+        ("http://[::1]:81/", "/", "[::1]:81", to("::1", 81)),
+        ("http://[::1]", "/", "[::1]", to("::1", 80)),
+        ("http://127.0.0.1//x", "//x", "127.0.0.1", to("127.0.0.1", 80)),
+    ] {
+        let text = format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n");
+        let wanted = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nVia: 1.1 ropewalk\r\n\r\n");
+        assert_eq!(rewritten(&text), wanted, "{target}");
+        assert_eq!(forward(&text).destination, destination, "{target}");
+    }
+}
+
+#[test]
+fn options_for_a_whole_host_asks_for_a_star() {
+    assert!(rewritten("OPTIONS http://a HTTP/1.1\r\n\r\n").starts_with("OPTIONS * HTTP/1.1\r\nHost: a\r\n"));
+    assert!(rewritten("OPTIONS http://a/ HTTP/1.1\r\n\r\n").starts_with("OPTIONS / HTTP/1.1\r\n"));
+    assert!(rewritten("OPTIONS http://a?q HTTP/1.1\r\n\r\n").starts_with("OPTIONS /?q HTTP/1.1\r\n"));
+    assert!(rewritten("GET http://a HTTP/1.1\r\n\r\n").starts_with("GET / HTTP/1.1\r\n"));
+}
+
+#[test]
+fn a_target_that_is_not_absolute_http_is_refused() {
+    for target in [
+        "/",
+        "*",
+        "example.org:80",
+        "https://a/",
+        "ftp://a/",
+        "://a/",
+        "http:/a",
+        "http:///",
+        "http://",
+        "http://:80/",
+        "http://u@a/",
+        "http://u:p@a/",
+        "http://good\\@evil/",
+        "http://a\\b/",
+        "http://a%00/",
+        "http://a/#f",
+        "http://a#f",
+        "http://a:b/",
+        "http://::1/",
+        "http://[::1]x/",
+        "http://a:99999/",
+    ] {
+        assert_eq!(refused(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")).0, 400, "{target}");
+    }
+    assert_eq!(refused("GET http://a/b#c HTTP/1.1\r\n\r\n"), (400, 14));
+}
+
+#[test]
+fn connection_cannot_name_host_or_framing_away() {
+    let text = "POST http://a/ HTTP/1.1\r\nHost: a\r\nConnection: host, content-length, Transfer-Encoding, x\r\n\
+                Content-Length: 3\r\nX: 1\r\n\r\n";
+    assert_eq!(
+        rewritten(text),
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nVia: 1.1 ropewalk\r\n\r\n"
+    );
+    let chunked = text.replace("Content-Length: 3", "Transfer-Encoding: chunked");
+    assert!(rewritten(&chunked).contains("\r\nTransfer-Encoding: chunked\r\n"));
+}
+
+#[test]
+fn the_body_ends_at_one_place_or_the_request_is_refused() {
+    let post = |fields: &str| format!("POST http://a/ HTTP/1.1\r\n{fields}\r\n\r\n");
+    assert_eq!(forward(&post("Content-Length: 0")).body, Framing::Length(0));
+    assert_eq!(forward(&post("content-length: 18446744073709551615")).body, Framing::Length(u64::MAX));
+    assert_eq!(forward(&post("Transfer-Encoding: CHUNKED")).body, Framing::Chunked);
+    let twice = post("Content-Length: 5 , 5\r\nContent-Length: 5");
+    assert_eq!(forward(&twice).body, Framing::Length(5));
+    assert_eq!(rewritten(&twice).matches("Content-Length: 5\r\n").count(), 1);
+    assert_eq!(rewritten(&twice).matches('5').count(), 1);
+    for fields in [
+        "Content-Length: 3\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 3",
+        "Transfer-Encoding: gzip\r\nContent-Length: 3",
+        "Transfer-Encoding:\r\nContent-Length: 3",
+        "Content-Length: 3\r\nContent-Length: 4",
+        "Content-Length: 3, 4",
+        "Content-Length: 3,",
+        "Content-Length:",
+        "Content-Length: +3",
+        "Content-Length: -3",
+        "Content-Length: 0x3",
+        "Content-Length: 3 3",
+        "Content-Length: 18446744073709551616",
+    ] {
+        assert_eq!(refused(&post(fields)).0, 400, "{fields}");
+    }
+    for fields in [
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: chunked, chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: \"chunked\"",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding:",
+    ] {
+        assert_eq!(refused(&post(fields)).0, 501, "{fields}");
+    }
+    assert_eq!(refused(&post("Transfer-Encoding: chunked").replace("1.1", "1.0")).0, 400);
+}
+
+#[test]
+fn the_refusal_says_what_came_and_where() {
+    let Err(HttpError::Refused { why, .. }) =
+        parse_request(b"GET http://a HTTP/1.1\r\nContent-Length: 1x\r\n\r\n")
+    else {
+        panic!("a length with a letter passed")
+    };
+    assert_eq!((why.found, why.at), (Some(u32::from(b'x')), 39));
+}
+
+#[test]
+fn a_client_keeps_its_connection_unless_it_says_otherwise_or_is_old() {
+    for (head, kept) in [
+        ("1.1\r\n", true),
+        ("1.1\r\nConnection: close\r\n", false),
+        ("1.1\r\nConnection: a, CLOSE\r\n", false),
+        ("1.1\r\nConnection: a\r\nConnection: close\r\n", false),
+        ("1.1\r\nProxy-Connection: close\r\n", false),
+        ("1.1\r\nConnection: closed\r\n", true),
+        ("1.0\r\n", false),
+        ("1.0\r\nConnection: keep-alive\r\n", false),
+    ] {
+        let forward = forward(&format!("GET http://a/ HTTP/{head}\r\n"));
+        assert_eq!(forward.keep_alive, kept, "{head}");
+        let text = String::from_utf8(forward.head).expect("text");
+        assert_eq!(text.ends_with("\r\nConnection: close\r\n\r\n"), !kept, "{text}");
+        assert_eq!(text.matches("Connection").count(), usize::from(!kept), "{text}");
+    }
+}
+
+#[test]
+fn an_old_client_is_told_and_expects_nothing() {
+    let text = "POST http://a/ HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
+    assert!(forward(text).version_10);
+    let wanted =
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nVia: 1.0 ropewalk\r\nConnection: close\r\n\r\n";
+    assert_eq!(rewritten(text), wanted);
+    assert!(rewritten(&text.replace("1.0", "1.1")).contains("Expect: 100-continue\r\n"));
+}
+
+#[test]
+fn a_head_request_is_told() {
+    assert!(forward("HEAD http://a/ HTTP/1.1\r\n\r\n").head_request);
+    assert!(!forward("head http://a/ HTTP/1.1\r\n\r\n").head_request);
+}
+
+#[test]
+fn basic_credentials_are_decoded() {
+    let with = |value: &str| read(&format!("CONNECT a:1 HTTP/1.1\r\n{value}\r\n\r\n")).credentials;
+    let of = |user: &[u8], password: &[u8]| Some((user.to_vec(), password.to_vec()));
+    assert_eq!(
+        with("Proxy-Authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        of(b"Aladdin", b"open sesame")
+    );
+    assert_eq!(with(&format!("proxy-authorization: bASIC   {}", base64_encode(b"u:p:q"))), of(b"u", b"p:q"));
+    assert_eq!(with(&format!("Proxy-Authorization: Basic {}", base64_encode(b":"))), of(b"", b""));
+    for value in [
+        "Authorization: Basic dTpw",
+        "Proxy-Authorization: Bearer dTpw",
+        "Proxy-Authorization: Basic",
+        "Proxy-Authorization: BasicdTpw",
+        "Proxy-Authorization: Basic dTpw dTpw",
+        "Proxy-Authorization: Basic dTp",
+        "Proxy-Authorization: Basic dXA=",
+        "Proxy-Authorization: Basic dTpw\r\nProxy-Authorization: Basic dTpx",
+    ] {
+        assert_eq!(with(value), None, "{value}");
+    }
+}
+
+#[test]
+fn credentials_are_never_printed() {
+    let head = read("CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: Basic dTpw\r\n\r\n");
+    let shown = format!("{head:?}");
+    assert!(shown.contains("Connect") && !shown.contains("112"), "{shown}");
+}
+
+#[test]
+fn empty_lines_before_a_request_are_passed_over() {
+    let text = "\r\n\r\nGET http://a/ HTTP/1.1\r\n\r\n";
+    assert_eq!(forward(text), forward(&text[4..]));
+}
+
+#[test]
+fn a_bare_line_feed_leaves_as_crlf() {
+    let text = "GET http://a/ HTTP/1.1\nX: 1\n\n";
+    assert_eq!(rewritten(text), "GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nVia: 1.1 ropewalk\r\n\r\n");
+}
+
+#[test]
+fn what_is_no_field_is_refused_at_its_byte() {
+    let line = "GET http://a/ HTTP/1.1\r\n";
+    for (fields, at) in [
+        ("A: b\r\n c\r\n", 6),
+        ("A: b\r\n\tc\r\n", 6),
+        (" A: b\r\n", 0),
+        ("A : b\r\n", 1),
+        ("A: b\0c\r\n", 4),
+        ("A: b\rc\r\n", 5),
+        ("A: b\r\r\n", 5),
+        ("A\r\n", 1),
+        (": b\r\n", 0),
+        ("A: \x7f\r\n", 3),
+    ] {
+        assert_eq!(refused(&[line, fields, "\r\n"].concat()), (400, line.len() + at), "{fields:?}");
+    }
+    let two_hosts = [line, "Host: a\r\nHost: a\r\n\r\n"].concat();
+    assert_eq!(refused(&two_hosts), (400, line.len() + 15));
+}
+
+#[test]
+fn other_versions_are_told_from_other_mistakes() {
+    assert_eq!(refused("GET http://a/ HTTP/2.0\r\n\r\n").0, 505);
+    assert_eq!(refused("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").0, 505);
+    assert_eq!(refused("GET http://a/ HTTP/1.2\r\n\r\n").0, 505);
+    assert_eq!(refused("GET http://a/b c HTTP/1.1\r\n\r\n").0, 400);
+    assert_eq!(refused("GET http://a/\r\n\r\n").0, 400);
+    assert_eq!(refused("GET  http://a/ HTTP/1.1\r\n\r\n"), (400, 4));
+    assert_eq!(refused("\x16\x03\x01"), (400, 0));
+}
+
+#[test]
+fn too_large_a_head_is_refused_at_its_bound() {
+    let fields = |n: usize| format!("GET http://a/ HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(n));
+    assert!(forward(&fields(MAX_FIELDS)).keep_alive);
+    assert_eq!(refused(&fields(MAX_FIELDS + 1)).0, 431);
+
+    let start = "GET http://a/ HTTP/1.1\r\nA: ";
+    let fits = format!("{start}{}\r\n\r\n", "a".repeat(MAX_HEAD - start.len() - 4));
+    assert_eq!(parse_request(fits.as_bytes()).map(|(_, used)| used), Ok(MAX_HEAD));
+    assert_eq!(parse_request(&fits.as_bytes()[..MAX_HEAD - 1]), Err(HttpError::Incomplete));
+    let too_long = fits.replace("\r\n\r\n", "a\r\n\r\n");
+    assert_eq!(refused(&too_long), (431, MAX_HEAD));
+    assert_eq!(refused(&too_long[..MAX_HEAD]), (431, MAX_HEAD));
+    assert_eq!(refused(&"\r\n".repeat(MAX_HEAD)), (431, MAX_HEAD));
+}
+
+fn request() -> impl Strategy<Value = String> {
+    let field = prop::sample::select(vec![
+        "Connection: close",
+        "Connection: X-A",
+        "X-A: 1",
+        "Proxy-Connection: keep-alive",
+        "Keep-Alive: 5",
+        "Upgrade: h2c",
+        "Accept: a, b",
+        "TE: trailers",
+        "Via: 1.1 other",
+        "X-Empty:",
+        "Proxy-Authorization: Basic dTpw",
+    ]);
+    let framing = prop::sample::select(vec!["", "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n"]);
+    let method = prop::sample::select(vec!["GET", "HEAD", "POST", "OPTIONS", "TRACE", "X-OTHER"]);
+    let target = "http://([a-w.]{1,9}|\\[::[0-9a-f]{1,4}\\])(:[1-9][0-9]{0,3})?([/?][!$-;=?-Z_a-z~]{0,9})?";
+    let forward = (method, target, framing, prop::collection::vec(field.clone(), 0..8)).prop_map(
+        |(method, target, framing, fields)| {
+            let fields: String = fields.into_iter().map(|field| [field, "\r\n"].concat()).collect();
+            format!("{method} {target} HTTP/1.1\r\nHost: x\r\n{framing}{fields}\r\n")
+        },
+    );
+    let connect = ("[a-z.]{1,9}", any::<u16>(), prop::option::of(field)).prop_map(|(host, port, field)| {
+        let field = field.map(|field| [field, "\r\n"].concat()).unwrap_or_default();
+        format!("CONNECT {host}:{port} HTTP/1.1\r\n{field}\r\n")
+    });
+    prop_oneof![3 => forward, 1 => connect]
+}
+
+proptest! {
+    #[test]
+    fn a_request_is_read_at_its_end_and_no_sooner(text in request(), junk: Vec<u8>) {
+        let mut bytes = text.into_bytes();
+        let len = bytes.len();
+        for end in 0..len {
+            prop_assert_eq!(parse_request(&bytes[..end]), Err(HttpError::Incomplete));
+        }
+        let whole = parse_request(&bytes);
+        prop_assert_eq!(whole.as_ref().map(|(_, used)| *used), Ok(len));
+        bytes.extend_from_slice(&junk);
+        prop_assert_eq!(parse_request(&bytes), whole);
+    }
+
+    #[test]
+    fn what_is_emitted_asks_the_same_of_the_next_proxy(text in request()) {
+        let (RequestHead { kind: RequestKind::Forward(first), .. }, _) =
+            parse_request(text.as_bytes()).expect("well formed")
+        else {
+            return Ok(());
+        };
+        let head = String::from_utf8(first.head.clone()).expect("text");
+        let goes_on = text.contains("\nX-A:") && !text.contains("\nConnection: X-A");
+        prop_assert_eq!(head.contains("\nX-A:"), goes_on, "{}", head);
+        for gone in ["\nKeep-Alive:", "\nUpgrade:", "\nTE:", "\nProxy-", "\nHost: x\r"] {
+            prop_assert!(!head.contains(gone), "{} in {}", gone, head);
+        }
+        // Put the authority back in front of the path, as a client of a further proxy would.
+        let (method, rest) = head.split_once(' ').expect("a request line");
+        let path = rest.strip_prefix('*').unwrap_or(rest);
+        let again = format!("{method} http://{}{path}", first.destination);
+        let (again, used) = parse_request(again.as_bytes()).expect("our own head");
+        prop_assert!(used > 0 && again.credentials.is_none());
+        let RequestKind::Forward(second) = again.kind else { panic!("it was no CONNECT") };
+        prop_assert_eq!(
+            (second.destination, second.body, second.keep_alive, second.head_request),
+            (first.destination, first.body, first.keep_alive, first.head_request)
+        );
+    }
+
+    #[test]
+    fn no_bytes_panic_and_what_is_settled_stays_settled(
+        text in request(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut bytes = text.into_bytes();
+        for (place, byte) in changes {
+            let place = place.index(bytes.len());
+            bytes[place] = byte;
+        }
+        let whole = parse_request(&bytes);
+        for end in 0..bytes.len() {
+            match parse_request(&bytes[..end]) {
+                Err(HttpError::Incomplete) => {}
+                early => prop_assert_eq!(&early, &whole),
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_does_not_panic(bytes: Vec<u8>) {
+        prop_assert!(parse_request(&bytes).is_err());
+    }
+}
