@@ -97,7 +97,7 @@ pub trait Io {
     /// Closes a listener.
     fn unlisten(&mut self, listener: ListenerId);
 
-    /// Begins to connect.
+    /// Begins to connect; the runtime says [`Drive::ready`] when it may have ended.
     ///
     /// # Errors
     /// What is known at once; the id is then unused.
@@ -557,10 +557,7 @@ impl Drive {
                 io.unlisten(listener);
             }
             Output::Connect { stream, to, via } => match io.connect(stream, to, &via) {
-                Ok(()) => {
-                    self.open(stream, State::Connecting);
-                    self.enqueue(stream.index());
-                }
+                Ok(()) => self.open(stream, State::Connecting),
                 Err(fault) => machine.handle_input(io.now(), Input::ConnectFailed { stream, fault }),
             },
             Output::Resolve { query, name } => {

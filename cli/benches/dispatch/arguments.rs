@@ -9,7 +9,7 @@ use crate::workloads::Workload;
 /// Shown with `--help`.
 pub(crate) const USAGE: &str = "\
 cargo bench -p ropewalk --bench dispatch -- [options]
-  --quick          0.5 s and 2 rounds for each figure, instead of 2 s and 5 rounds
+  --quick          0.5 s a figure and 3 rounds, instead of 2 s and 5
   --rounds N       rounds for each workload
   --only LIST      of check,up1,up50,down50,flood50,pp1,pp50,conn,idle
   --rivals LIST    of direct,ropewalk,microsocks,dante,haproxy
@@ -77,7 +77,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Wante
     }
     if quick {
         parsed.window = Duration::from_millis(500);
-        parsed.rounds = 2;
+        parsed.rounds = 3;
     }
     parsed.rounds = rounds.unwrap_or(parsed.rounds);
     Ok(Wanted::Run(parsed))

@@ -71,6 +71,8 @@ impl<'a> Table<'a> {
         let _ = write!(out, "\n{}: {}; {} round(s)", workload.name(), workload.title(), self.disturbed.len());
         if told.is_empty() {
             out.push('\n');
+        } else if told.len() == self.disturbed.len() {
+            out.push_str(", all disturbed: no figure here to rely on\n");
         } else {
             let _ = writeln!(out, ", disturbed and apart: {}", told.join(", "));
         }
