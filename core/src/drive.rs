@@ -18,7 +18,8 @@
 
 use crate::event::Event;
 use crate::machine::{
-    Assign, Assignment, Close, Fault, Input, ListenerId, Machine, Output, QueryId, Report, StreamId, StreamMachine, Via,
+    Assign, Assignment, Close, Fault, Input, ListenerId, Machine, Output, QueryId, Report, StreamId,
+    StreamMachine, Via,
 };
 use crate::name::Name;
 use crate::time::Instant;
@@ -345,7 +346,12 @@ impl Drive {
     }
 
     /// Serves accepts from one listener, up to its share. Returns how many operations it made.
-    fn accept<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, listener: ListenerId) -> usize {
+    fn accept<M: StreamMachine, I: Io>(
+        &mut self,
+        machine: &mut M,
+        io: &mut I,
+        listener: ListenerId,
+    ) -> usize {
         let mut operations = 0;
         while operations < SHARE {
             let entry = self.listener(listener);

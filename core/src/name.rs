@@ -59,7 +59,9 @@ impl fmt::Display for BadHost {
             BadHost::Byte { byte, at } => {
                 write!(f, "expected a host name, got byte 0x{byte:02x} at offset {at} of it")
             }
-            BadHost::NotUtf8 { at } => write!(f, "expected a host name, got bytes that are not UTF-8 at offset {at}"),
+            BadHost::NotUtf8 { at } => {
+                write!(f, "expected a host name, got bytes that are not UTF-8 at offset {at}")
+            }
             BadHost::Brackets => write!(f, "expected an IPv6 address between the brackets"),
         }
     }

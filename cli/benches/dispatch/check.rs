@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use crate::pattern::Pattern;
-use crate::route::Route;
+use crate::route::{Route, awaiting};
 use crate::session::{ARRIVED, CHECK_DOWN, CHECK_UP};
 
 /// The longest one check may take.
@@ -33,7 +33,7 @@ pub(crate) fn half_close(route: &Route, turn: usize, seed: u64) -> Result<(), St
     stream.shutdown(Shutdown::Write).map_err(failed("ending"))?;
 
     let mut verdict = [0];
-    stream.read_exact(&mut verdict).map_err(failed("awaiting the answer"))?;
+    stream.read_exact(&mut verdict).map_err(awaiting("the answer")).map_err(failed("half-closed"))?;
     if verdict != [ARRIVED] {
         return Err("the server got other bytes than were sent".into());
     }
@@ -41,7 +41,8 @@ pub(crate) fn half_close(route: &Route, turn: usize, seed: u64) -> Result<(), St
     let mut answered = 0;
     loop {
         in_time("reading the answer")?;
-        let count = stream.read(&mut chunk).map_err(failed("reading the answer"))?;
+        let count =
+            stream.read(&mut chunk).map_err(awaiting("more of the answer")).map_err(failed("half-closed"))?;
         if count == 0 {
             break;
         }

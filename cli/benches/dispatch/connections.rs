@@ -32,6 +32,7 @@ pub(crate) struct Measured {
 }
 
 /// What a connection waits for.
+#[derive(Debug)]
 enum Stage {
     Connect,
     Choice,
@@ -160,6 +161,12 @@ pub(crate) fn run(window: Duration, route: &Route, proxy: Option<u32>) -> Result
         if let Some((cpu_then, then, done_then, lost_then)) = first
             && (now >= mark || done - done_then >= MOST)
         {
+            if done == done_then {
+                return Err(format!(
+                    "no connection got done in the window, the first awaits {:?} ({lost} failed; {cause})",
+                    attempts[0].stage
+                ));
+            }
             return Ok(Measured {
                 seconds: (now - then).as_secs_f64(),
                 done: done - done_then,

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::proc;
-use crate::route::Route;
+use crate::route::{Route, awaiting};
 
 /// Idle connections whose cost is measured.
 const IDLE: usize = 3000;
@@ -60,10 +60,10 @@ pub(crate) fn measure(route: &Route, proxy: Option<u32>) -> Result<Option<Measur
 fn carry(streams: &mut [TcpStream]) -> std::io::Result<()> {
     let (data, mut back) = (vec![b'P'; CARRIED], vec![0; CARRIED]);
     for stream in &mut *streams {
-        stream.write_all(&data)?;
+        stream.write_all(&data).map_err(awaiting("room to send"))?;
     }
     for stream in streams {
-        stream.read_exact(&mut back)?;
+        stream.read_exact(&mut back).map_err(awaiting("the echo"))?;
         if back != data {
             return Err(std::io::Error::other("the echo differs from what was sent"));
         }

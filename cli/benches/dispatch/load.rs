@@ -92,20 +92,13 @@ fn drive(
         let now = Instant::now();
         if now >= mark {
             let sample = Sample::take(&tally, server, proxy);
-            let Some(first) = first.replace(sample) else {
+            let Some(first) = &first else {
+                first = Some(sample);
                 tally.recording = true;
                 mark = Instant::now() + window;
                 continue;
             };
-            let last = Sample::take(&tally, server, proxy);
-            tally.trips.sort_unstable();
-            return Ok(Measured {
-                seconds: (last.at - first.at).as_secs_f64(),
-                up: last.up - first.up,
-                down: last.down - first.down,
-                trips: tally.trips,
-                cpu: last.cpu - first.cpu,
-            });
+            return between(first, &sample, tally.trips);
         }
         let moved = tally.sent + tally.received + server.received();
         if moved != watch.1 {
@@ -139,4 +132,14 @@ fn drive(
             }
         }
     }
+}
+
+fn between(first: &Sample, last: &Sample, mut trips: Vec<u32>) -> Result<Measured, String> {
+    let (up, down) = (last.up - first.up, last.down - first.down);
+    if up + down == 0 {
+        return Err("no byte arrived in the window".into());
+    }
+    trips.sort_unstable();
+    let seconds = (last.at - first.at).as_secs_f64();
+    Ok(Measured { seconds, up, down, trips, cpu: last.cpu - first.cpu })
 }

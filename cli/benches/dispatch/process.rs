@@ -21,6 +21,9 @@ const END: Duration = Duration::from_secs(2);
 /// Quiet after the start, so that what the rival still sets up is not measured.
 const SETTLE: Duration = Duration::from_millis(150);
 
+/// Lines of standard error told of a rival that failed.
+const LAST_WORDS: usize = 5;
+
 /// Makes orphans of the rivals children of this process, so that none is left behind: dante forks a few dozen.
 pub(crate) fn adopt_orphans() -> io::Result<()> {
     // Any process id but none says yes.
@@ -79,11 +82,12 @@ impl Process {
         }
     }
 
-    /// The end of its standard error.
+    /// The last lines of its standard error.
     fn words(&self) -> String {
         let text = fs::read(&self.stderr).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text[text.len().saturating_sub(2000)..]);
-        let text = text.lines().collect::<Vec<_>>().join(" | ");
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let text = lines[lines.len().saturating_sub(LAST_WORDS)..].join(" | ");
         if text.is_empty() { "it wrote nothing to standard error".into() } else { text }
     }
 }

@@ -1,6 +1,6 @@
 //! The way from the client to the server: straight, through a forwarded port, or through a SOCKS5 proxy.
 
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
@@ -65,15 +65,16 @@ impl Route {
 
     /// Opens connection number `turn`, handshake included; blocking, with [`PATIENCE`] for each step.
     pub(crate) fn open(&self, turn: usize) -> io::Result<TcpStream> {
-        let entry = SocketAddr::V4(self.entry(turn));
-        let mut stream = TcpStream::connect_timeout(&entry, PATIENCE)?;
+        let entry = self.entry(turn);
+        let connected = TcpStream::connect_timeout(&SocketAddr::V4(entry), PATIENCE);
+        let mut stream = connected.map_err(awaiting(&format!("a connection to {entry}")))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         if let Some(request) = self.request(turn) {
             stream.write_all(&GREETING)?;
             let mut choice = [0; CHOICE.len()];
-            stream.read_exact(&mut choice)?;
+            stream.read_exact(&mut choice).map_err(awaiting("the proxy's choice of method"))?;
             if choice != CHOICE {
                 return Err(io::Error::other(format!(
                     "expected method choice {CHOICE:02x?}, got {choice:02x?}"
@@ -81,9 +82,12 @@ impl Route {
             }
             stream.write_all(&request)?;
             let mut reply = [0; REPLY_MAX];
-            stream.read_exact(&mut reply[..REPLY_HEAD])?;
-            let length = reply_length(&reply[..REPLY_HEAD])?;
-            stream.read_exact(&mut reply[REPLY_HEAD..length])?;
+            let (head, rest) = reply.split_at_mut(REPLY_HEAD);
+            stream.read_exact(head).map_err(awaiting("the proxy's reply"))?;
+            let length = reply_length(head)?;
+            stream
+                .read_exact(&mut rest[..length - REPLY_HEAD])
+                .map_err(awaiting("the rest of the proxy's reply"))?;
         }
         Ok(stream)
     }
@@ -95,5 +99,14 @@ impl Route {
                 self.open(turn).map_err(|e| format!("opening connection {} of {count}: {e}", turn + 1))
             })
             .collect()
+    }
+}
+
+/// Says what an error kept from coming; a blocking socket reports its timeout as "would block".
+pub(crate) fn awaiting(what: &str) -> impl Fn(io::Error) -> io::Error {
+    move |e| {
+        let timed_out = matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        let cause = if timed_out { format!("nothing for {PATIENCE:?}") } else { e.to_string() };
+        io::Error::new(e.kind(), format!("awaiting {what}: {cause}"))
     }
 }

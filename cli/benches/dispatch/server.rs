@@ -70,9 +70,9 @@ impl Server {
         self.shared.received.load(Ordering::Relaxed)
     }
 
-    /// The client's address as the server saw it in the latest connection.
-    pub(crate) fn last_peer(&self) -> Option<IpAddr> {
-        self.shared.last_peer.lock().ok().and_then(|peer| *peer)
+    /// The client's address as the server saw it in the latest connection since this was last asked.
+    pub(crate) fn take_last_peer(&self) -> Option<IpAddr> {
+        self.shared.last_peer.lock().ok().and_then(|mut peer| peer.take())
     }
 
     /// Waits until the connections of the last measurement are gone, so that none of their bytes count in the next.

@@ -1,5 +1,6 @@
 //! The workloads by name: what each runs, and which figures it yields.
 
+use std::thread;
 use std::time::Duration;
 
 use crate::check;
@@ -13,6 +14,9 @@ use crate::stats::quantile;
 
 /// Half-close checks for each rival.
 pub(crate) const CHECKS: usize = 8;
+
+/// How long after a failure to look whether the proxy has ended.
+const DYING: Duration = Duration::from_millis(200);
 
 /// One of the benchmark's workloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,10 +128,13 @@ impl Workload {
                 idle::measure(&running.route, running.pid()).map(|measured| memory(measured.as_ref()))
             }
         };
+        if measured.is_err() {
+            // Connections break a little before a dying proxy is dead.
+            thread::sleep(DYING);
+        }
         match (measured, running.obituary()) {
-            (Ok(outcome), None) => Ok(outcome),
+            (measured, None) => measured,
             (Ok(_), Some(obituary)) => Err(obituary),
-            (Err(e), None) => Err(e),
             (Err(e), Some(obituary)) => Err(format!("{e}; {obituary}")),
         }
     }
@@ -142,7 +149,7 @@ fn half_close(running: &Running, server: &Server, round: usize) -> Outcome {
         }
     }
     let mut outcome = Outcome::of(&[("lost", lost.len() as f64)]);
-    let seen = server.last_peer().map_or("nothing".into(), |peer| peer.to_string());
+    let seen = server.take_last_peer().map_or("nothing".into(), |peer| peer.to_string());
     outcome.remark = Some(match lost.first() {
         None => format!("none lost; the server saw {seen}"),
         Some(first) => format!("half-close lost {} of {CHECKS} ({first}); the server saw {seen}", lost.len()),

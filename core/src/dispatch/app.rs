@@ -5,9 +5,7 @@ use super::connection::Conn;
 use super::cx::{Cx, Owner, Timer};
 use super::relay::Side;
 use crate::event::Event;
-use crate::machine::{
-    ConnId, Fault, Input, ListenerId, Machine, Output, Splice, StreamId, StreamMachine,
-};
+use crate::machine::{ConnId, Fault, Input, ListenerId, Machine, Output, Splice, StreamId, StreamMachine};
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
@@ -222,7 +220,9 @@ impl Machine for Dispatch {
             }
             Input::Read { stream, len } => self.on_stream(stream, |conn, side, cx| conn.read(side, len, cx)),
             Input::ReadClosed { stream } => self.on_stream(stream, Conn::read_closed),
-            Input::Written { stream, len } => self.on_stream(stream, |conn, side, cx| conn.written(side, len, cx)),
+            Input::Written { stream, len } => {
+                self.on_stream(stream, |conn, side, cx| conn.written(side, len, cx))
+            }
             Input::Spliced { from, to: _, taken, given, eof } => {
                 self.on_stream(from, |conn, side, cx| conn.spliced(side, taken, given, eof, cx));
             }
@@ -271,7 +271,9 @@ impl StreamMachine for Dispatch {
     }
 
     fn write_buf(&self, stream: StreamId) -> &[u8] {
-        self.side(stream).and_then(|(id, side)| self.conns.get(id).map(|conn| conn.write_buf(side))).unwrap_or(&[])
+        self.side(stream)
+            .and_then(|(id, side)| self.conns.get(id).map(|conn| conn.write_buf(side)))
+            .unwrap_or(&[])
     }
 
     fn splice(&self, from: StreamId) -> Option<Splice> {

@@ -38,7 +38,9 @@ impl fmt::Display for AuthError {
             AuthError::Length(line) => {
                 write!(f, "line {line}: expected a user and a password of 1 to 255 bytes each")
             }
-            AuthError::Duplicate(line) => write!(f, "line {line}: the user stands in an earlier line already"),
+            AuthError::Duplicate(line) => {
+                write!(f, "line {line}: the user stands in an earlier line already")
+            }
         }
     }
 }
@@ -104,9 +106,14 @@ mod tests {
         let credentials = Credentials::parse(b"# staff\nann:secret\r\n\nbob:x:y\n").expect("valid");
         assert!(credentials.check(b"ann", b"secret"));
         assert!(credentials.check(b"bob", b"x:y"));
-        for (user, password) in
-            [("ann", "x:y"), ("bob", "secret"), ("ann", "secre"), ("ann", "secrett"), ("", ""), ("an", "secret")]
-        {
+        for (user, password) in [
+            ("ann", "x:y"),
+            ("bob", "secret"),
+            ("ann", "secre"),
+            ("ann", "secrett"),
+            ("", ""),
+            ("an", "secret"),
+        ] {
             assert!(!credentials.check(user.as_bytes(), password.as_bytes()), "{user}:{password}");
         }
         assert_eq!(alloc::format!("{credentials:?}"), "Credentials(2 users)");

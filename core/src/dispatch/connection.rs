@@ -89,7 +89,8 @@ impl Conn {
             (State::Relay(relay), side) => relay.write_buf(side),
             (State::Forward(forward), side) => forward.write_buf(side),
             (State::Closing(closing), Side::Client) => closing.write_buf(),
-            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target) | (State::Gone, _) => &[],
+            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
+            | (State::Gone, _) => &[],
         }
     }
 
@@ -126,7 +127,8 @@ impl Conn {
             }
             // Read and dropped: see `closing`.
             (State::Closing(_), Side::Client) => {}
-            (State::Handshake(_) | State::Closing(_), Side::Target) | (State::Opening(_) | State::Gone, _) => {}
+            (State::Handshake(_) | State::Closing(_), Side::Target)
+            | (State::Opening(_) | State::Gone, _) => {}
         }
         self.rearm(cx);
     }
@@ -153,7 +155,8 @@ impl Conn {
                 self.next(next, cx);
             }
             (State::Closing(_), Side::Client) => self.end(Close::Graceful, cx),
-            (State::Handshake(_) | State::Closing(_), Side::Target) | (State::Opening(_) | State::Gone, _) => {}
+            (State::Handshake(_) | State::Closing(_), Side::Target)
+            | (State::Opening(_) | State::Gone, _) => {}
         }
         self.rearm(cx);
     }
@@ -171,7 +174,8 @@ impl Conn {
                 self.next(next, cx);
             }
             (State::Closing(closing), Side::Client) => closing.written(self.client, len, cx),
-            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target) | (State::Gone, _) => {}
+            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
+            | (State::Gone, _) => {}
         }
         self.rearm(cx);
     }
@@ -206,7 +210,8 @@ impl Conn {
                 self.next(next, cx);
             }
             (State::Closing(_), Side::Client) => self.end(Close::Reset, cx),
-            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target) | (State::Gone, _) => {}
+            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
+            | (State::Gone, _) => {}
         }
         self.rearm(cx);
     }
@@ -297,7 +302,9 @@ impl Conn {
             State::Handshake(_) | State::Closing(_) => self.until,
             State::Opening(opening) => Some(opening.next_deadline()),
             State::Relay(relay) => cx.config.idle_timeout.map(|idle| relay.active + idle),
-            State::Forward(forward) if forward.is_idle() => Some(forward.active + cx.config.keep_alive_timeout),
+            State::Forward(forward) if forward.is_idle() => {
+                Some(forward.active + cx.config.keep_alive_timeout)
+            }
             State::Forward(forward) => cx.config.idle_timeout.map(|idle| forward.active + idle),
             State::Gone => None,
         }
@@ -324,7 +331,9 @@ impl Conn {
                 self.refused(why, cx);
                 self.close_with(reply, cx);
             }
-            Step::Open { plea, destination, early, unsent } => self.open(plea, destination, early, unsent, cx),
+            Step::Open { plea, destination, early, unsent } => {
+                self.open(plea, destination, early, unsent, cx)
+            }
         }
     }
 

@@ -18,8 +18,8 @@ use crate::event::Refusal;
 use crate::machine::{Close, Fault, StreamId, UplinkId};
 use crate::name::Destination;
 use crate::time::Instant;
-use crate::wire::http::{self, Body, Framing, HttpError};
 use crate::wire::Malformed;
+use crate::wire::http::{self, Body, Framing, HttpError};
 use alloc::vec::Vec;
 
 #[derive(Debug)]
@@ -355,7 +355,8 @@ impl Forward {
 
     /// The response is through: the next request, or the end.
     fn finish_if_done(&mut self, cx: &mut Cx) -> Next {
-        let through = matches!(&self.response, Response::Body(body) if body.is_done()) && self.to_client.is_none();
+        let through =
+            matches!(&self.response, Response::Body(body) if body.is_done()) && self.to_client.is_none();
         if !through {
             return Next::Open;
         }

@@ -133,7 +133,8 @@ impl Handshake {
         let check = |user: &[u8], password: &[u8]| {
             config.credentials.as_ref().is_some_and(|known| known.check(user, password))
         };
-        let parsed = socks5::parse_user_password(&self.seen).map(|(up, used)| (check(up.user, up.password), used));
+        let parsed =
+            socks5::parse_user_password(&self.seen).map(|(up, used)| (check(up.user, up.password), used));
         let Some((ok, used)) = self.complete(parsed)? else { return Ok(false) };
         self.seen.drain(..used);
         self.reply.extend(socks5::emit_auth_status(ok));

@@ -95,7 +95,14 @@ pub(super) enum Progress {
 }
 
 impl Opening {
-    pub(super) fn new(plea: Plea, port: u16, early: Vec<u8>, unsent: Vec<u8>, client_ip: IpAddr, cx: &Cx) -> Self {
+    pub(super) fn new(
+        plea: Plea,
+        port: u16,
+        early: Vec<u8>,
+        unsent: Vec<u8>,
+        client_ip: IpAddr,
+        cx: &Cx,
+    ) -> Self {
         Opening {
             plea,
             early,
@@ -132,7 +139,12 @@ impl Opening {
 
     /// Begins with the pool's own endpoints as the destination.
     pub(super) fn start_tunnel(&mut self, conn: ConnId, cx: &mut Cx) -> Progress {
-        self.candidates.push(Candidate { to: None, tried: UplinkSet::EMPTY, tried_unbound: false, dead: false });
+        self.candidates.push(Candidate {
+            to: None,
+            tried: UplinkSet::EMPTY,
+            tried_unbound: false,
+            dead: false,
+        });
         self.ask(conn, false, cx)
     }
 
@@ -146,10 +158,6 @@ impl Opening {
 
     pub(super) fn take_unsent(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.unsent)
-    }
-
-    pub(super) fn began(&self) -> Instant {
-        self.began
     }
 
     pub(super) fn next_deadline(&self) -> Instant {
@@ -251,7 +259,13 @@ impl Opening {
     }
 
     /// An attempt failed; its id is dead already.
-    pub(super) fn attempt_failed(&mut self, conn: ConnId, stream: StreamId, fault: Fault, cx: &mut Cx) -> Progress {
+    pub(super) fn attempt_failed(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        fault: Fault,
+        cx: &mut Cx,
+    ) -> Progress {
         let Some(at) = self.attempts.iter().position(|attempt| attempt.stream == stream) else {
             return Progress::Pending;
         };
@@ -283,7 +297,12 @@ impl Opening {
     }
 
     /// An attempt succeeded: the others are given up.
-    pub(super) fn attempt_connected(&mut self, stream: StreamId, conn: ConnId, cx: &mut Cx) -> Option<Winner> {
+    pub(super) fn attempt_connected(
+        &mut self,
+        stream: StreamId,
+        conn: ConnId,
+        cx: &mut Cx,
+    ) -> Option<Winner> {
         let at = self.attempts.iter().position(|attempt| attempt.stream == stream)?;
         let won = self.attempts.remove(at);
         if let Some(uplink) = won.uplink {

@@ -237,11 +237,6 @@ impl Relay {
         }
     }
 
-    /// The side that failed, while the other is still being given its last bytes.
-    pub(super) fn broken_side(&self) -> Option<Side> {
-        self.broken.map(|(side, _)| side)
-    }
-
     pub(super) fn totals(&self) -> Totals {
         Totals { sent: self.up.total, received: self.down.total }
     }

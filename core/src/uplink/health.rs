@@ -70,7 +70,12 @@ impl Health {
     }
 
     /// This host says that the uplink cannot be used.
-    pub(super) fn broken(&mut self, config: &HealthConfig, now: Instant, fault: Fault) -> Option<(DownReason, Duration)> {
+    pub(super) fn broken(
+        &mut self,
+        config: &HealthConfig,
+        now: Instant,
+        fault: Fault,
+    ) -> Option<(DownReason, Duration)> {
         let news = self.resting_until.is_none();
         self.resting_until = Some(now + config.local_rest);
         news.then_some((DownReason::Fault(fault), config.local_rest))

@@ -97,9 +97,14 @@ impl fmt::Display for PoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PoolError::TooMany(n) => write!(f, "expected at most {} uplinks, got {n}", UplinkSet::CAPACITY),
-            PoolError::ZeroWeight(label) => write!(f, "expected a weight of 1 or more for uplink {label}, got 0"),
+            PoolError::ZeroWeight(label) => {
+                write!(f, "expected a weight of 1 or more for uplink {label}, got 0")
+            }
             PoolError::MixedEndpoints(label) => {
-                write!(f, "expected endpoints for all uplinks or for none, and {label} differs from the first")
+                write!(
+                    f,
+                    "expected endpoints for all uplinks or for none, and {label} differs from the first"
+                )
             }
         }
     }
@@ -191,11 +196,18 @@ impl Pool {
                 && (destination.is_none() || uplinks[i].config.carries(v6))
         };
         let chosen = weighted::choose(&mut self.shares, |i| open(i) && uplinks[i].health.usable(now))
-            .or_else(|| (0..uplinks.len()).filter(|i| open(*i)).min_by_key(|i| uplinks[*i].health.resting_until))?;
+            .or_else(|| {
+                (0..uplinks.len()).filter(|i| open(*i)).min_by_key(|i| uplinks[*i].health.resting_until)
+            })?;
         let uplink = &self.uplinks[chosen];
         let endpoint = uplink.config.endpoint;
         let via = uplink.config.via(endpoint.map_or(v6, |endpoint| endpoint.is_ipv6()));
-        Some(Assignment { uplink: Some(UplinkId(chosen as u16)), via, endpoint, patience: uplink.health.patience })
+        Some(Assignment {
+            uplink: Some(UplinkId(chosen as u16)),
+            via,
+            endpoint,
+            patience: uplink.health.patience,
+        })
     }
 
     /// Learns what became of an attempt or a connection.
@@ -223,7 +235,9 @@ impl Pool {
                     }
                     // Lack of descriptors or ports speaks of this process, not of an endpoint.
                     Fault::NoDescriptors | Fault::NoMemory | Fault::AddressInUse => None,
-                    _ if entry.config.endpoint.is_some() => entry.health.endpoint_failed(&self.health, now, fault),
+                    _ if entry.config.endpoint.is_some() => {
+                        entry.health.endpoint_failed(&self.health, now, fault)
+                    }
                     _ => None,
                 }
             }
@@ -302,7 +316,8 @@ mod tests {
         let on_link = Prefix::new("10.0.1.0".parse().expect("literal"), 24).expect("valid");
         let foreign = Prefix::new("172.17.0.0".parse().expect("literal"), 16).expect("valid");
         let b = UplinkConfig { on_link: vec![on_link], ..uplink("b", 1) };
-        let config = PoolConfig { uplinks: vec![uplink("a", 1), b], unbound: vec![foreign], ..Default::default() };
+        let config =
+            PoolConfig { uplinks: vec![uplink("a", 1), b], unbound: vec![foreign], ..Default::default() };
         let mut pool = Pool::new(config).expect("valid");
         assert_eq!(ask(&mut pool, Instant::ZERO, "127.0.0.1:1", &[]), Some(None));
         assert_eq!(ask(&mut pool, Instant::ZERO, "[::1]:1", &[]), Some(None));
@@ -367,10 +382,17 @@ mod tests {
     #[test]
     fn a_slow_uplink_is_given_more_time() {
         let mut pool = pool(vec![uplink("a", 1)]);
-        let assign = Assign { conn: ConnId::from_parts(0, 0), destination: Some(FAR.parse().expect("literal")), tried: UplinkSet::EMPTY };
+        let assign = Assign {
+            conn: ConnId::from_parts(0, 0),
+            destination: Some(FAR.parse().expect("literal")),
+            tried: UplinkSet::EMPTY,
+        };
         let patience = |pool: &mut Pool| pool.assign(Instant::ZERO, &assign).expect("up").patience;
         assert_eq!(patience(&mut pool), Duration::from_millis(250));
-        pool.report(Instant::ZERO, &Report::Connected { uplink: UplinkId(0), took: Duration::from_millis(200) });
+        pool.report(
+            Instant::ZERO,
+            &Report::Connected { uplink: UplinkId(0), took: Duration::from_millis(200) },
+        );
         assert_eq!(patience(&mut pool), Duration::from_millis(600));
         pool.report(Instant::ZERO, &Report::Connected { uplink: UplinkId(0), took: Duration::from_secs(9) });
         assert_eq!(patience(&mut pool), Duration::from_secs(1));

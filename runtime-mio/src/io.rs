@@ -1,0 +1,207 @@
+//! What this runtime's sockets can do, for [`Drive`](ropewalk_core::drive::Drive).
+
+use crate::resolve::{Answer, Resolver};
+use crate::stream::{self, Stream};
+use crate::{Meaning, Shared, WAKER, bind};
+use mio::event::Event as Readiness;
+use mio::net::TcpListener;
+use mio::{Interest, Registry, Token};
+use ropewalk_core::drive::{Incoming, Io, Moved, SpliceError, SpliceMoved, TryError};
+use ropewalk_core::errno::fault;
+use ropewalk_core::event::Event;
+use ropewalk_core::machine::{Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, StreamId, Via};
+use ropewalk_core::name::Name;
+use ropewalk_core::time::Instant;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+pub(crate) struct MioIo {
+    registry: Registry,
+    listeners: Vec<Option<TcpListener>>,
+    streams: Vec<Option<Stream>>,
+    binder: bind::Binder,
+    #[cfg(target_os = "linux")]
+    pipes: crate::splice::Pipes,
+    resolver: Resolver,
+    shared: Arc<Shared>,
+}
+
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+impl MioIo {
+    pub(crate) fn new(
+        registry: Registry,
+        listeners: Vec<std::net::TcpListener>,
+        resolver: Resolver,
+        shared: Arc<Shared>,
+    ) -> std::io::Result<Self> {
+        let mut registered = Vec::new();
+        for (index, listener) in listeners.into_iter().enumerate() {
+            listener.set_nonblocking(true)?;
+            let mut listener = TcpListener::from_std(listener);
+            registry.register(&mut listener, Token(index), Interest::READABLE)?;
+            registered.push(Some(listener));
+        }
+        Ok(MioIo {
+            registry,
+            listeners: registered,
+            streams: Vec::new(),
+            binder: bind::Binder::default(),
+            #[cfg(target_os = "linux")]
+            pipes: crate::splice::Pipes::default(),
+            resolver,
+            shared,
+        })
+    }
+
+    /// Streams come behind the listeners. A stale event may mean the next tenant of an index: it is a hint only.
+    fn token(&self, stream: StreamId) -> Token {
+        Token(self.listeners.len() + stream.index() as usize)
+    }
+
+    pub(crate) fn meaning(&mut self, event: &Readiness) -> Meaning {
+        if event.token() == WAKER {
+            return Meaning::Waker;
+        }
+        let Token(at) = event.token();
+        if at < self.listeners.len() {
+            return Meaning::Listener(ListenerId(at as u16));
+        }
+        let index = at - self.listeners.len();
+        let ended = event.is_read_closed() || event.is_error();
+        if ended && let Some(Some(stream)) = self.streams.get_mut(index) {
+            stream.expect_end();
+        }
+        Meaning::Stream {
+            index: index as u32,
+            readable: event.is_readable() || ended,
+            writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+        }
+    }
+
+    pub(crate) fn answer(&mut self) -> Option<(QueryId, Answer)> {
+        self.resolver.answer()
+    }
+
+    fn keep(&mut self, id: StreamId, mut stream: Stream) -> std::io::Result<()> {
+        let token = self.token(id);
+        self.registry.register(stream.source(), token, BOTH)?;
+        let at = id.index() as usize;
+        if self.streams.len() <= at {
+            self.streams.resize_with(at + 1, || None);
+        }
+        self.streams[at] = Some(stream);
+        Ok(())
+    }
+
+    fn stream(&mut self, id: StreamId) -> Result<&mut Stream, TryError> {
+        let slot = self.streams.get_mut(id.index() as usize);
+        slot.and_then(Option::as_mut).ok_or(TryError::Fault(Fault::Reset))
+    }
+
+    /// The pool has news after each question and report.
+    fn with_pool<T>(&mut self, now: Instant, f: impl FnOnce(&mut ropewalk_core::uplink::Pool) -> T) -> T {
+        let mut pool = self.shared.pool();
+        let result = f(&mut pool);
+        let news: Vec<Event> = std::iter::from_fn(|| pool.poll_event()).collect();
+        drop(pool);
+        news.iter().for_each(|event| self.shared.watch.event(now, event));
+        result
+    }
+}
+
+pub(crate) fn try_error(error: &std::io::Error) -> TryError {
+    match error.kind() {
+        ErrorKind::WouldBlock => TryError::WouldBlock,
+        _ => TryError::Fault(fault(error)),
+    }
+}
+
+impl Io for MioIo {
+    fn now(&mut self) -> Instant {
+        self.shared.now()
+    }
+
+    fn try_accept(&mut self, listener: ListenerId, id: StreamId) -> Result<Incoming, TryError> {
+        let slot = self.listeners.get(usize::from(listener.0)).and_then(Option::as_ref);
+        let socket = slot.ok_or(TryError::WouldBlock)?;
+        let (stream, incoming) = stream::accept(socket)?;
+        self.keep(id, stream).map_err(|error| TryError::Fault(fault(&error)))?;
+        Ok(incoming)
+    }
+
+    fn unlisten(&mut self, listener: ListenerId) {
+        if let Some(slot) = self.listeners.get_mut(usize::from(listener.0)) {
+            *slot = None;
+        }
+    }
+
+    fn connect(&mut self, id: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault> {
+        let stream = self.binder.connect(to, via)?;
+        self.keep(id, stream).map_err(|error| fault(&error))
+    }
+
+    fn finish_connect(&mut self, id: StreamId) -> Result<SocketAddr, TryError> {
+        let result = self.stream(id)?.finish_connect();
+        if let Err(TryError::Fault(_)) = result {
+            self.streams[id.index() as usize] = None;
+        }
+        result
+    }
+
+    fn try_read(&mut self, id: StreamId, buf: &mut [u8]) -> Result<Moved, TryError> {
+        self.stream(id)?.read(buf)
+    }
+
+    fn try_write(&mut self, id: StreamId, buf: &[u8]) -> Result<Moved, TryError> {
+        self.stream(id)?.write(buf)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn try_splice(&mut self, from: StreamId, to: StreamId, max: usize) -> Result<SpliceMoved, SpliceError> {
+        let slot = |id: StreamId| self.streams.get(id.index() as usize).and_then(Option::as_ref);
+        let (Some(source), Some(sink)) = (slot(from), slot(to)) else { return Err(SpliceError::Unavailable) };
+        self.pipes.splice(from.index(), source, sink, max)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn try_splice(&mut self, _: StreamId, _: StreamId, _: usize) -> Result<SpliceMoved, SpliceError> {
+        Err(SpliceError::Unavailable)
+    }
+
+    fn shutdown(&mut self, id: StreamId) {
+        if let Ok(stream) = self.stream(id) {
+            stream.shutdown();
+        }
+    }
+
+    fn close(&mut self, id: StreamId, how: Close) {
+        #[cfg(target_os = "linux")]
+        self.pipes.drop_of(id.index());
+        let slot = self.streams.get_mut(id.index() as usize);
+        if let Some(stream) = slot.and_then(Option::take) {
+            stream.close(how);
+        }
+    }
+
+    fn resolve(&mut self, query: QueryId, name: &Name) -> Result<(), Fault> {
+        self.resolver.ask(query, name)
+    }
+
+    fn cancel_resolve(&mut self, query: QueryId) {
+        self.resolver.cancel(query);
+    }
+
+    fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment> {
+        self.with_pool(now, |pool| pool.assign(now, assign))
+    }
+
+    fn report(&mut self, now: Instant, report: &Report) {
+        self.with_pool(now, |pool| pool.report(now, report));
+    }
+
+    fn event(&mut self, now: Instant, event: &Event) {
+        self.shared.watch.event(now, event);
+    }
+}

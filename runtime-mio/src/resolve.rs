@@ -1,0 +1,144 @@
+//! Names, looked up by the system off the event loop.
+//!
+//! The system's resolver blocks, so it runs in threads of its own: started when there is work, gone when there has
+//! been none for a while. A query that nobody waits for any more is taken from the queue.
+
+use ropewalk_core::machine::{Fault, QueryId};
+use ropewalk_core::name::Name;
+use std::collections::VecDeque;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Addresses, best first, or why there are none.
+pub(crate) type Answer = Result<Vec<IpAddr>, Fault>;
+
+/// Look-ups at the same time: more wait. One that gets no answer takes a thread for some seconds.
+const THREADS: usize = 16;
+/// Look-ups waiting: more fail at once.
+const QUEUE: usize = 1024;
+/// A thread without work ends after this.
+const IDLE: Duration = Duration::from_secs(10);
+/// The system's resolver needs little more than its own packet buffers.
+const STACK: usize = 256 * 1024;
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<(QueryId, Name)>,
+    answers: VecDeque<(QueryId, Answer)>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+    refused: u64,
+}
+
+struct Inner {
+    state: Mutex<State>,
+    work: Condvar,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct Resolver {
+    inner: Arc<Inner>,
+}
+
+impl Resolver {
+    /// `wake` is called from another thread when an answer is there.
+    pub(crate) fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Self {
+        Resolver { inner: Arc::new(Inner { state: Mutex::default(), work: Condvar::new(), wake }) }
+    }
+
+    pub(crate) fn ask(&self, query: QueryId, name: &Name) -> Result<(), Fault> {
+        let mut state = self.inner.lock();
+        if state.queue.len() >= QUEUE {
+            state.refused += 1;
+            if state.refused.is_power_of_two() {
+                log::warn!("{QUEUE} name queries wait already: {} refused so far", state.refused);
+            }
+            return Err(Fault::NameUnavailable);
+        }
+        state.queue.push_back((query, name.clone()));
+        if state.idle >= state.queue.len() || state.threads >= THREADS {
+            self.inner.work.notify_one();
+            return Ok(());
+        }
+        state.threads += 1;
+        drop(state);
+        let inner = Arc::clone(&self.inner);
+        let thread = std::thread::Builder::new().name("names".into()).stack_size(STACK);
+        if let Err(error) = thread.spawn(move || serve(&inner)) {
+            let mut state = self.inner.lock();
+            state.threads -= 1;
+            // With any thread alive the query will have its turn.
+            if state.threads == 0 {
+                state.queue.retain(|(other, _)| *other != query);
+                log::warn!("cannot start a thread to look up {name}: {error}");
+                return Err(Fault::NameUnavailable);
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn cancel(&self, query: QueryId) {
+        let mut state = self.inner.lock();
+        state.queue.retain(|(other, _)| *other != query);
+        state.answers.retain(|(other, _)| *other != query);
+    }
+
+    pub(crate) fn answer(&self) -> Option<(QueryId, Answer)> {
+        self.inner.lock().answers.pop_front()
+    }
+}
+
+impl Drop for Resolver {
+    fn drop(&mut self) {
+        self.inner.lock().closed = true;
+        self.inner.work.notify_all();
+    }
+}
+
+fn serve(inner: &Inner) {
+    let mut state = inner.lock();
+    loop {
+        if state.closed {
+            break;
+        }
+        if let Some((query, name)) = state.queue.pop_front() {
+            drop(state);
+            let answer = look_up(&name);
+            state = inner.lock();
+            state.answers.push_back((query, answer));
+            (inner.wake)();
+            continue;
+        }
+        state.idle += 1;
+        let (guard, waited) = inner.work.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+        state = guard;
+        state.idle -= 1;
+        if waited.timed_out() && state.queue.is_empty() {
+            break;
+        }
+    }
+    state.threads -= 1;
+}
+
+fn look_up(name: &Name) -> Answer {
+    match (name.as_str(), 0).to_socket_addrs() {
+        Ok(addresses) => {
+            let addresses: Vec<IpAddr> = addresses.map(|address| address.ip()).collect();
+            if addresses.is_empty() { Err(Fault::NameNotFound) } else { Ok(addresses) }
+        }
+        Err(error) => {
+            log::debug!("{name}: {error}");
+            // The standard library tells the resolver's code in words only.
+            let temporary = error.to_string().contains("emporary failure");
+            Err(if temporary { Fault::NameUnavailable } else { Fault::NameNotFound })
+        }
+    }
+}
