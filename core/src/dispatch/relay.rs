@@ -114,14 +114,14 @@ impl Relay {
     }
 
     /// The flow that begins at `side`.
-    fn from(&self, side: Side) -> &Flow {
+    fn flow(&self, side: Side) -> &Flow {
         match side {
             Side::Client => &self.up,
             Side::Target => &self.down,
         }
     }
 
-    fn from_mut(&mut self, side: Side) -> &mut Flow {
+    fn flow_mut(&mut self, side: Side) -> &mut Flow {
         match side {
             Side::Client => &mut self.up,
             Side::Target => &mut self.down,
@@ -129,16 +129,16 @@ impl Relay {
     }
 
     pub(super) fn wants_read(&self, side: Side) -> bool {
-        let flow = self.from(side);
+        let flow = self.flow(side);
         flow.held.is_none() && !flow.ended && !flow.splicing && self.broken.is_none()
     }
 
     pub(super) fn write_buf(&self, side: Side) -> &[u8] {
-        self.from(side.other()).held.as_ref().map_or(&[], Filled::bytes)
+        self.flow(side.other()).held.as_ref().map_or(&[], Filled::bytes)
     }
 
     pub(super) fn splice(&self, side: Side) -> Option<Splice> {
-        let flow = self.from(side);
+        let flow = self.flow(side);
         let open = flow.splicing && flow.held.is_none() && !flow.ended && self.broken.is_none();
         let open = open || (flow.piped > 0 && self.broken.is_none());
         open.then_some(Splice { to: self.stream(side.other()), max: SPLICE_MAX })
@@ -146,7 +146,7 @@ impl Relay {
 
     pub(super) fn refuse_splice(&mut self, side: Side, cx: &mut Cx) {
         let stream = self.stream(side);
-        let flow = self.from_mut(side);
+        let flow = self.flow_mut(side);
         (flow.splicing, flow.full_reads) = (false, 0);
         cx.mark(stream);
     }
@@ -156,7 +156,7 @@ impl Relay {
         self.active = cx.now;
         let after = cx.config.splice_after;
         let full = len >= cx.config.buffer_size;
-        let flow = self.from_mut(side);
+        let flow = self.flow_mut(side);
         flow.held = Some(cx.buffers.take(len));
         flow.total += len as u64;
         flow.full_reads = if full { flow.full_reads.saturating_add(1) } else { 0 };
@@ -170,7 +170,7 @@ impl Relay {
     pub(super) fn written(&mut self, side: Side, len: usize, cx: &mut Cx) -> Fate {
         self.active = cx.now;
         let from = side.other();
-        let flow = self.from_mut(from);
+        let flow = self.flow_mut(from);
         if let Some(held) = &mut flow.held {
             held.consume(len);
             if held.is_empty()
@@ -188,7 +188,7 @@ impl Relay {
     pub(super) fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) -> Fate {
         self.active = cx.now;
         let stream = self.stream(side);
-        let flow = self.from_mut(side);
+        let flow = self.flow_mut(side);
         flow.total += given as u64;
         flow.piped = (flow.piped + taken).saturating_sub(given);
         flow.ended |= eof;
@@ -203,14 +203,14 @@ impl Relay {
 
     /// Nothing more comes from `side`.
     pub(super) fn ended(&mut self, side: Side, cx: &mut Cx) -> Fate {
-        self.from_mut(side).ended = true;
+        self.flow_mut(side).ended = true;
         self.end_flow_when_empty(side, cx);
         self.fate()
     }
 
     /// The stream of `side` failed. What was read from it before is still delivered.
     pub(super) fn failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) -> Fate {
-        let to_side = self.from_mut(side.other()).held.take();
+        let to_side = self.flow_mut(side.other()).held.take();
         if let Some(lost) = to_side {
             cx.give(lost);
         }
@@ -221,7 +221,7 @@ impl Relay {
     fn end_flow_when_empty(&mut self, from: Side, cx: &mut Cx) {
         let to = self.stream(from.other());
         let broken = self.broken.is_some();
-        let flow = self.from_mut(from);
+        let flow = self.flow_mut(from);
         if flow.ended && flow.held.is_none() && flow.piped == 0 && !flow.shut && !broken {
             flow.shut = true;
             cx.say(Output::Shutdown { stream: to });
@@ -230,7 +230,7 @@ impl Relay {
 
     fn fate(&self) -> Fate {
         match self.broken {
-            Some((side, fault)) if self.from(side).held.is_none() => Fate::Broken(fault),
+            Some((side, fault)) if self.flow(side).held.is_none() => Fate::Broken(fault),
             Some(_) => Fate::Open,
             None if self.up.shut && self.down.shut => Fate::Done,
             None => Fate::Open,

@@ -1,0 +1,261 @@
+//! A run written down, and run again.
+//!
+//! A [`Recorder`] stands between a driver and its machine and writes down everything the machine is told: inputs with
+//! their times, the bytes that were read, the pool's answers. Of what the machine says it writes fingerprints.
+//! [`replay`] tells a fresh machine of the same configuration the same things and compares: the same inputs give the
+//! same outputs, on every machine, or [`Divergence`] says where not.
+//!
+//! A recording holds what clients sent, passwords too: treat it as they would be treated.
+//!
+//! ```
+//! use ropewalk_core::dispatch::{Config, Dispatch};
+//! use ropewalk_core::machine::{Input, Machine, Output};
+//! use ropewalk_core::record::{Recorder, replay};
+//! use ropewalk_core::time::Instant;
+//!
+//! let config = || Config { listeners: vec!["127.0.0.1:1080".parse().unwrap()], ..Config::default() };
+//! let mut machine = Recorder::new(Dispatch::new(config())?);
+//! assert!(matches!(machine.poll_output(), Some(Output::Accept { .. })));
+//! machine.handle_input(Instant::ZERO, Input::Drain);
+//! while machine.poll_output().is_some() {}
+//! let recording = machine.take();
+//! assert!(replay(&recording, Dispatch::new(config())?).is_ok());
+//! # Ok::<(), ropewalk_core::dispatch::ConfigError>(())
+//! ```
+
+mod codec;
+
+use crate::machine::{Input, Machine, Output, Splice, StreamId, StreamMachine};
+use crate::time::Instant;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use codec::{Entry, Reader, Writer};
+use core::fmt;
+
+/// What a recording begins with: a name and the version of the format.
+pub const MAGIC: &[u8; 8] = b"RWREC\0\0\x01";
+
+/// A machine that is written down.
+#[derive(Debug)]
+pub struct Recorder<M> {
+    machine: M,
+    writer: Writer,
+}
+
+impl<M> Recorder<M> {
+    /// Records everything `machine` is told from now on.
+    pub fn new(machine: M) -> Self {
+        let mut writer = Writer::default();
+        writer.raw(MAGIC);
+        Recorder { machine, writer }
+    }
+
+    /// What was written since the last time this was called. The parts in their order make one recording.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.writer.take()
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// The machine, no longer recorded.
+    pub fn into_inner(self) -> M {
+        self.machine
+    }
+}
+
+impl<M: StreamMachine> Machine for Recorder<M> {
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Read { stream, len } => {
+                let read = self.machine.read_buf(stream);
+                let read = &read[..len.min(read.len())];
+                self.writer.read(now, stream, read);
+            }
+            Input::Written { stream, len } => {
+                let written = self.machine.write_buf(stream);
+                let print = fingerprint(&written[..len.min(written.len())]);
+                self.writer.written(now, stream, len, print);
+            }
+            other => self.writer.input(now, &other),
+        }
+        self.machine.handle_input(now, input);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.writer.timeout(now);
+        self.machine.handle_timeout(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        let output = self.machine.poll_output()?;
+        self.writer.output(fingerprint(format!("{output:?}").as_bytes()));
+        Some(output)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.machine.poll_timeout()
+    }
+}
+
+impl<M: StreamMachine> StreamMachine for Recorder<M> {
+    fn poll_dirty(&mut self) -> Option<StreamId> {
+        self.machine.poll_dirty()
+    }
+
+    fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
+        self.machine.read_buf(stream)
+    }
+
+    fn write_buf(&self, stream: StreamId) -> &[u8] {
+        self.machine.write_buf(stream)
+    }
+
+    fn splice(&self, from: StreamId) -> Option<Splice> {
+        self.machine.splice(from)
+    }
+
+    fn refuse_splice(&mut self, from: StreamId) {
+        self.writer.refuse_splice(from);
+        self.machine.refuse_splice(from);
+    }
+}
+
+/// How much was replayed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Replayed {
+    /// Inputs and time-outs given.
+    pub inputs: usize,
+    /// Outputs and writes compared.
+    pub compared: usize,
+}
+
+/// Where a replay is not what was recorded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Divergence {
+    /// The bytes are no recording, or are damaged at this offset.
+    Damaged {
+        /// The offset, in bytes.
+        at: usize,
+    },
+    /// The machine said something else, or nothing.
+    Output {
+        /// The number of the entry, from 0.
+        entry: usize,
+        /// What it said now.
+        got: Option<String>,
+    },
+    /// The machine said more than was recorded before this entry.
+    Extra {
+        /// The number of the entry, from 0.
+        entry: usize,
+        /// What it said.
+        got: String,
+    },
+    /// The machine would have written other bytes, or fewer.
+    Written {
+        /// The number of the entry, from 0.
+        entry: usize,
+        /// Where to.
+        stream: StreamId,
+    },
+    /// The machine would not have read that much.
+    Read {
+        /// The number of the entry, from 0.
+        entry: usize,
+        /// Where from.
+        stream: StreamId,
+    },
+}
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Divergence::Damaged { at } => {
+                write!(f, "not a recording of this version, or damaged at byte {at}")
+            }
+            Divergence::Output { entry, got: Some(got) } => {
+                write!(f, "entry {entry}: another output was recorded than {got}")
+            }
+            Divergence::Output { entry, got: None } => {
+                write!(f, "entry {entry}: an output was recorded, none came")
+            }
+            Divergence::Extra { entry, got } => write!(f, "before entry {entry}: {got} was not recorded"),
+            Divergence::Written { entry, stream } => {
+                write!(f, "entry {entry}: other bytes were written to {stream:?}")
+            }
+            Divergence::Read { entry, stream } => {
+                write!(f, "entry {entry}: {stream:?} would not be read that far")
+            }
+        }
+    }
+}
+
+impl core::error::Error for Divergence {}
+
+/// Tells `machine` what was recorded, and compares what it says.
+///
+/// # Errors
+/// [`Divergence`] names the first difference.
+pub fn replay<M: StreamMachine>(recording: &[u8], mut machine: M) -> Result<Replayed, Divergence> {
+    let mut reader = Reader::new(recording, MAGIC).ok_or(Divergence::Damaged { at: 0 })?;
+    let mut replayed = Replayed::default();
+    let mut entry = 0;
+    while let Some(next) = reader.next().map_err(|at| Divergence::Damaged { at })? {
+        match next {
+            Entry::Output(print) => {
+                let got = machine.poll_output().map(|output| format!("{output:?}"));
+                if got.as_ref().map(|got| fingerprint(got.as_bytes())) != Some(print) {
+                    return Err(Divergence::Output { entry, got });
+                }
+                replayed.compared += 1;
+            }
+            Entry::Input(now, input) => {
+                input.with(|input| machine.handle_input(now, input));
+                replayed.inputs += 1;
+            }
+            Entry::Read(now, stream, bytes) => {
+                let buf = machine.read_buf(stream);
+                let Some(buf) = buf.get_mut(..bytes.len()) else {
+                    return Err(Divergence::Read { entry, stream });
+                };
+                buf.copy_from_slice(bytes);
+                machine.handle_input(now, Input::Read { stream, len: bytes.len() });
+                replayed.inputs += 1;
+            }
+            Entry::Written(now, stream, len, print) => {
+                let written = machine.write_buf(stream).get(..len).map(fingerprint);
+                if written != Some(print) {
+                    return Err(Divergence::Written { entry, stream });
+                }
+                machine.handle_input(now, Input::Written { stream, len });
+                replayed.inputs += 1;
+                replayed.compared += 1;
+            }
+            Entry::Timeout(now) => {
+                machine.handle_timeout(now);
+                replayed.inputs += 1;
+            }
+            Entry::RefuseSplice(stream) => machine.refuse_splice(stream),
+        }
+        entry += 1;
+    }
+    match machine.poll_output() {
+        None => Ok(replayed),
+        Some(extra) => Err(Divergence::Extra { entry, got: format!("{extra:?}") }),
+    }
+}
+
+/// FNV-1a, 64 bits: short, the same everywhere, and no defence against an adversary, which is not needed here.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests;
