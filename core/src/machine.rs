@@ -438,7 +438,7 @@ pub enum Report {
         /// The silent one.
         uplink: UplinkId,
     },
-    /// Bytes moved through `uplink` since the last such report.
+    /// Bytes that a connection has moved through `uplink`, said at its end.
     Traffic {
         /// Through this.
         uplink: UplinkId,

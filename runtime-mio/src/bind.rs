@@ -83,6 +83,19 @@ impl Binder {
     }
 }
 
+/// A non-blocking socket.
+fn open(domain: Domain) -> std::io::Result<Socket> {
+    // One call where the system can; two more elsewhere.
+    #[cfg(target_os = "linux")]
+    return Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP));
+    #[cfg(not(target_os = "linux"))]
+    {
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    }
+}
+
 fn bind_source(socket: &Socket, source: IpAddr) -> Result<(), Fault> {
     // ip(7), since Linux 4.2: the bind chooses no port yet. The connect does, and can then give one port to many
     // connections with different targets.

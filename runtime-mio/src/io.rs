@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub(crate) struct MioIo {
     registry: Registry,
-    listeners: Vec<Option<TcpListener>>,
+    listeners: Vec<Option<(TcpListener, SocketAddr)>>,
     streams: Vec<Option<Stream>>,
     binder: bind::Binder,
     #[cfg(target_os = "linux")]
@@ -39,9 +39,10 @@ impl MioIo {
         let mut registered = Vec::new();
         for (index, listener) in listeners.into_iter().enumerate() {
             listener.set_nonblocking(true)?;
+            let bound = listener.local_addr()?;
             let mut listener = TcpListener::from_std(listener);
             registry.register(&mut listener, Token(index), Interest::READABLE)?;
-            registered.push(Some(listener));
+            registered.push(Some((listener, bound)));
         }
         Ok(MioIo {
             registry,
@@ -125,8 +126,8 @@ impl Io for MioIo {
 
     fn try_accept(&mut self, listener: ListenerId, id: StreamId) -> Result<Incoming, TryError> {
         let slot = self.listeners.get(usize::from(listener.0)).and_then(Option::as_ref);
-        let socket = slot.ok_or(TryError::WouldBlock)?;
-        let (stream, incoming) = stream::accept(socket)?;
+        let (socket, bound) = slot.ok_or(TryError::WouldBlock)?;
+        let (stream, incoming) = stream::accept(socket, *bound)?;
         self.keep(id, stream).map_err(|error| TryError::Fault(fault(&error)))?;
         Ok(incoming)
     }

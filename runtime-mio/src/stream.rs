@@ -62,7 +62,11 @@ pub(crate) struct Stream {
 }
 
 /// Takes one connection from the backlog. Those that were reset while they waited are passed over.
-pub(crate) fn accept(listener: &TcpListener) -> std::result::Result<(Stream, Incoming), TryError> {
+/// `bound` is the listener's own address.
+pub(crate) fn accept(
+    listener: &TcpListener,
+    bound: SocketAddr,
+) -> std::result::Result<(Stream, Incoming), TryError> {
     loop {
         match listener.accept() {
             Ok((socket, peer)) => {
@@ -71,7 +75,10 @@ pub(crate) fn accept(listener: &TcpListener) -> std::result::Result<(Stream, Inc
                     let _ = socket.set_nodelay(true);
                     let _ = SockRef::from(&socket).set_tcp_keepalive(&KEEPALIVE);
                 }
-                let local = socket.local_addr().unwrap_or(peer);
+                let local = match bound.ip().is_unspecified() {
+                    true => socket.local_addr().unwrap_or(bound),
+                    false => bound,
+                };
                 return Ok((Stream::new(socket), Incoming { peer, local }));
             }
             Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}

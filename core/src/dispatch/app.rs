@@ -79,16 +79,6 @@ impl Dispatch {
         self.cx.buffers.taken()
     }
 
-    /// Says [`Report::Traffic`](crate::machine::Report::Traffic) for what moved since it was said last, for all
-    /// open connections. (Closed ones have said it.)
-    pub fn account(&mut self) {
-        for id in self.conns.keys::<ConnId>() {
-            if let Some(conn) = self.conns.get_mut(id) {
-                conn.account(&mut self.cx);
-            }
-        }
-    }
-
     fn ask_all(&mut self) {
         for index in 0..self.listeners.len() {
             self.ask(ListenerId(index as u16));

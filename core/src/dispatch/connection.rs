@@ -75,7 +75,8 @@ impl Conn {
     pub(super) fn wants_read(&self, side: Side) -> bool {
         match &self.state {
             State::Handshake(_) => side == Side::Client,
-            State::Opening(_) | State::Gone => false,
+            State::Opening(opening) => side == Side::Client && opening.wants_read(),
+            State::Gone => false,
             State::Relay(relay) => relay.wants_read(side),
             State::Forward(forward) => forward.wants_read(side),
             State::Closing(closing) => side == Side::Client && closing.wants_read(),
@@ -116,6 +117,7 @@ impl Conn {
                 let step = handshake.read(&cx.config, cx.buffers.peek(len));
                 self.step(step, cx);
             }
+            (State::Opening(opening), Side::Client) => opening.read(cx.buffers.peek(len)),
             (State::Relay(relay), side) => relay.read(side, len, cx),
             (State::Forward(forward), Side::Client) => {
                 let next = forward.client_read(len, cx);
@@ -142,6 +144,8 @@ impl Conn {
                 }
                 self.end(Close::Graceful, cx);
             }
+            // It has said all it will say, and waits for the answer.
+            (State::Opening(opening), Side::Client) => opening.client_ended = true,
             (State::Relay(relay), side) => {
                 let fate = relay.ended(side, cx);
                 self.fate(fate, cx);
@@ -258,6 +262,7 @@ impl Conn {
         let mut reply = opening.take_unsent();
         opening.plea.granted(local, &mut reply);
         let early = core::mem::take(&mut opening.early);
+        let client_ended = opening.client_ended;
         match core::mem::replace(&mut opening.plea, Plea::Raw) {
             Plea::Forward(request) => {
                 let (forward, next) =
@@ -269,6 +274,9 @@ impl Conn {
                 let relay = Relay::new(self.client, winner.stream, winner.uplink, &reply, &early, cx);
                 self.state = State::Relay(relay);
             }
+        }
+        if client_ended {
+            self.read_closed(Side::Client, cx);
         }
         self.rearm(cx);
     }
@@ -370,9 +378,12 @@ impl Conn {
     fn next(&mut self, next: Next, cx: &mut Cx) {
         match next {
             Next::Open => {}
-            Next::Reopen { plea, destination, early } => {
+            Next::Reopen { plea, destination, early, client_ended } => {
                 self.leave_forward(None, cx);
                 self.open(plea, destination, early, Vec::new(), cx);
+                if let State::Opening(opening) = &mut self.state {
+                    opening.client_ended = client_ended;
+                }
             }
             Next::Refuse { reply, why } => {
                 if let Some(why) = why {
@@ -390,13 +401,12 @@ impl Conn {
         if !matches!(self.state, State::Forward(_)) {
             return;
         }
-        let State::Forward(mut forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
-        let (sent, received) = forward.untold();
+        let State::Forward(forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
+        let (sent, received) = forward.totals();
         cx.traffic(forward.uplink, sent, received);
         if let Some(uplink) = forward.uplink {
             cx.report(Report::Ended { uplink });
         }
-        let (sent, received) = forward.totals();
         cx.event(Event::Closed { conn: self.id, sent, received, lasted: cx.now - self.since, fault });
         if let Some(target) = forward.target() {
             cx.close(target, Close::Graceful);
@@ -421,12 +431,12 @@ impl Conn {
     fn finish(&mut self, how: Close, fault: Option<Fault>, cx: &mut Cx) {
         self.leave_forward(fault, cx);
         match core::mem::replace(&mut self.state, State::Gone) {
-            State::Relay(mut relay) => {
-                self.tell_traffic(&mut relay, cx);
+            State::Relay(relay) => {
+                let totals = relay.totals();
+                cx.traffic(relay.uplink, totals.sent, totals.received);
                 if let Some(uplink) = relay.uplink {
                     cx.report(Report::Ended { uplink });
                 }
-                let totals = relay.totals();
                 cx.event(Event::Closed {
                     conn: self.id,
                     sent: totals.sent,
@@ -441,26 +451,6 @@ impl Conn {
             State::Handshake(_) | State::Closing(_) | State::Forward(_) | State::Gone => {}
         }
         cx.close(self.client, how);
-    }
-
-    fn tell_traffic(&self, relay: &mut Relay, cx: &mut Cx) {
-        let untold = relay.untold();
-        cx.traffic(relay.uplink, untold.sent, untold.received);
-    }
-
-    /// Tells the pool what moved since it was told last.
-    pub(super) fn account(&mut self, cx: &mut Cx) {
-        match &mut self.state {
-            State::Relay(relay) => {
-                let untold = relay.untold();
-                cx.traffic(relay.uplink, untold.sent, untold.received);
-            }
-            State::Forward(forward) => {
-                let (sent, received) = forward.untold();
-                cx.traffic(forward.uplink, sent, received);
-            }
-            State::Handshake(_) | State::Opening(_) | State::Closing(_) | State::Gone => {}
-        }
     }
 
     /// Forgets its deadline: it is being taken out.

@@ -22,6 +22,9 @@ use crate::wire::Malformed;
 use crate::wire::http::{self, Body, Framing, HttpError};
 use alloc::vec::Vec;
 
+/// Bytes behind a request that are read ahead: enough to see that the client has left, and for a pipelined request.
+const MAX_WAITING: usize = 16 * 1024;
+
 #[derive(Debug)]
 enum Response {
     /// No request is under way.
@@ -54,7 +57,6 @@ pub(super) struct Forward {
     pub(super) active: Instant,
     sent: u64,
     received: u64,
-    told: (u64, u64),
 }
 
 /// What is to become of it.
@@ -70,6 +72,8 @@ pub(super) enum Next {
         destination: Destination,
         /// What came behind the head.
         early: Vec<u8>,
+        /// The client sends no more than that.
+        client_ended: bool,
     },
     /// Write this, then close.
     Refuse {
@@ -109,7 +113,6 @@ impl Forward {
             active: cx.now,
             sent: 0,
             received: 0,
-            told: (0, 0),
         };
         let next = forward.begin(request, early, cx);
         (forward, next)
@@ -123,13 +126,6 @@ impl Forward {
         matches!(self.response, Response::None)
     }
 
-    /// What moved since the last time this was asked.
-    pub(super) fn untold(&mut self) -> (u64, u64) {
-        let untold = (self.sent - self.told.0, self.received - self.told.1);
-        self.told = (self.sent, self.received);
-        untold
-    }
-
     pub(super) fn totals(&self) -> (u64, u64) {
         (self.sent, self.received)
     }
@@ -138,7 +134,8 @@ impl Forward {
         match side {
             Side::Client if self.client_ended => false,
             Side::Client if self.is_idle() => self.to_client.is_none(),
-            Side::Client => !self.request.is_done() && self.to_target.is_none(),
+            Side::Client if self.request.is_done() => self.waiting.len() < MAX_WAITING,
+            Side::Client => self.to_target.is_none(),
             Side::Target => self.to_client.is_none(),
         }
     }
@@ -219,7 +216,6 @@ impl Forward {
             // Its body is cut short: the origin must not take it for whole.
             return Next::Break(Fault::Reset);
         }
-        self.client_stays = false;
         Next::Open
     }
 
@@ -372,10 +368,12 @@ impl Forward {
     }
 
     fn next_request(&mut self, cx: &mut Cx) -> Next {
-        if self.waiting.is_empty() {
+        if self.waiting.is_empty() && !self.client_ended {
             return Next::Open;
         }
         match http_request(&cx.config, &self.waiting) {
+            // Nothing more comes, or not enough: what is there is all there will be.
+            HttpStep::More if self.client_ended => Next::Refuse { reply: Vec::new(), why: None },
             HttpStep::More => {
                 cx.mark(self.client);
                 Next::Open
@@ -388,7 +386,7 @@ impl Forward {
                     Plea::Forward(request) if self.target.is_some() && destination == self.origin => {
                         self.begin(*request, early, cx)
                     }
-                    plea => Next::Reopen { plea, destination, early },
+                    plea => Next::Reopen { plea, destination, early, client_ended: self.client_ended },
                 }
             }
         }

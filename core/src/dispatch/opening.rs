@@ -26,6 +26,8 @@ use core::net::{IpAddr, SocketAddr};
 const MAX_ATTEMPTS: u32 = 12;
 /// Attempts for one connection at the same time.
 const MAX_PENDING: usize = 4;
+/// No more is read from the client before it is known where the bytes go.
+const MAX_EARLY: usize = 16 * 1024;
 /// Addresses of a name that are considered.
 const MAX_ADDRESSES: usize = 8;
 
@@ -60,6 +62,8 @@ struct Asking {
 pub(super) struct Opening {
     pub(super) plea: Plea,
     pub(super) early: Vec<u8>,
+    /// The client has ended its half.
+    pub(super) client_ended: bool,
     unsent: Vec<u8>,
     client_ip: IpAddr,
     port: u16,
@@ -106,6 +110,7 @@ impl Opening {
         Opening {
             plea,
             early,
+            client_ended: false,
             unsent,
             client_ip,
             port,
@@ -146,6 +151,15 @@ impl Opening {
             dead: false,
         });
         self.ask(conn, false, cx)
+    }
+
+    /// Reading on shows that a client has left, so that nothing is opened for nobody.
+    pub(super) fn wants_read(&self) -> bool {
+        self.early.len() < MAX_EARLY && !self.client_ended
+    }
+
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        self.early.extend_from_slice(bytes);
     }
 
     pub(super) fn write_buf(&self) -> &[u8] {

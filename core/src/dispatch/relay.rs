@@ -31,8 +31,6 @@ const THIN_ENOUGH: u8 = 4;
 struct Flow {
     held: Option<Filled>,
     total: u64,
-    /// Told to the pool so far.
-    told: u64,
     piped: usize,
     full_reads: u8,
     thin: u8,
@@ -221,10 +219,14 @@ impl Relay {
     fn end_flow_when_empty(&mut self, from: Side, cx: &mut Cx) {
         let to = self.stream(from.other());
         let broken = self.broken.is_some();
+        let last = self.flow(from.other()).shut;
         let flow = self.flow_mut(from);
         if flow.ended && flow.held.is_none() && flow.piped == 0 && !flow.shut && !broken {
             flow.shut = true;
-            cx.say(Output::Shutdown { stream: to });
+            // Where this was the last half both streams are closed now, which says the same to the other side.
+            if !last {
+                cx.say(Output::Shutdown { stream: to });
+            }
         }
     }
 
@@ -239,14 +241,6 @@ impl Relay {
 
     pub(super) fn totals(&self) -> Totals {
         Totals { sent: self.up.total, received: self.down.total }
-    }
-
-    /// What moved since the last time this was asked.
-    pub(super) fn untold(&mut self) -> Totals {
-        let totals = self.totals();
-        let untold = Totals { sent: totals.sent - self.up.told, received: totals.received - self.down.told };
-        (self.up.told, self.down.told) = (totals.sent, totals.received);
-        untold
     }
 
     /// Gives the buffers back.
