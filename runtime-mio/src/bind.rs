@@ -22,9 +22,7 @@ pub(crate) struct Binder {
 impl Binder {
     /// Begins to connect. Any part of the binding that cannot be had fails the attempt.
     pub(crate) fn connect(&mut self, to: SocketAddr, via: &Via) -> Result<Stream, Fault> {
-        let socket =
-            Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP)).map_err(|e| fault(&e))?;
-        socket.set_nonblocking(true).map_err(|e| fault(&e))?;
+        let socket = open(Domain::for_address(to)).map_err(|e| fault(&e))?;
         if let Some(device) = via.device {
             self.bind_device(&socket, device, to, via.source)?;
         }
