@@ -58,8 +58,7 @@ impl Binder {
         to: SocketAddr,
         _: Option<IpAddr>,
     ) -> Result<(), Fault> {
-        let index =
-            rustix::net::netdevice::name_to_index(socket, device.as_str()).map_err(|_| Fault::NoDevice)?;
+        let index = nix::net::if_::if_nametoindex(device.as_str()).map_err(|_| Fault::NoDevice)?;
         let index = std::num::NonZeroU32::new(index);
         let bound = match to {
             SocketAddr::V4(_) => socket.bind_device_by_index_v4(index),
