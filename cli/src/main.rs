@@ -7,6 +7,8 @@ mod dispatch;
 mod host;
 mod limits;
 mod logging;
+#[cfg(test)]
+mod manual;
 mod watch;
 
 use args::{Args, Command};
