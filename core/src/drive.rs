@@ -285,16 +285,18 @@ impl Drive {
                 break;
             }
         }
-        while let Some(at) = machine.poll_timeout() {
+        let mut late = false;
+        for _ in 0..SHARE {
             let now = io.now();
-            if at > now {
+            late = machine.poll_timeout().is_some_and(|at| at <= now);
+            if !late {
                 break;
             }
             machine.handle_timeout(now);
             self.settle(machine, io);
         }
         Turn {
-            more: !self.queue.is_empty() || !self.accepting.is_empty(),
+            more: late || !self.queue.is_empty() || !self.accepting.is_empty(),
             timeout: machine.poll_timeout(),
             finished: self.finished,
         }

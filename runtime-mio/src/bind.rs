@@ -17,6 +17,9 @@ use std::net::{IpAddr, SocketAddr};
 pub(crate) struct Binder {
     #[cfg(target_os = "linux")]
     routes: linux::Routes,
+    /// The lack of a privilege was told; once is enough.
+    #[cfg(target_os = "linux")]
+    told: bool,
 }
 
 impl Binder {
@@ -46,7 +49,13 @@ impl Binder {
         to: SocketAddr,
         source: Option<IpAddr>,
     ) -> Result<(), Fault> {
-        socket.bind_device(Some(device.as_str().as_bytes())).map_err(|e| fault(&e))?;
+        socket.bind_device(Some(device.as_str().as_bytes())).map_err(|error| {
+            if error.kind() == ErrorKind::PermissionDenied && !self.told {
+                self.told = true;
+                log::warn!("cannot bind to {device}: {error}; before Linux 5.7 this needs CAP_NET_RAW");
+            }
+            fault(&error)
+        })?;
         self.routes.check(device, to.ip(), source)
     }
 

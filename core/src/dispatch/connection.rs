@@ -296,7 +296,10 @@ impl Conn {
                 let progress = opening.timeout(self.id, cx);
                 self.progress(progress, cx);
             }
-            State::Relay(_) => self.fate(Fate::Broken(Fault::TimedOut), cx),
+            State::Relay(relay) => {
+                let fault = relay.broken().map_or(Fault::TimedOut, |(fault, _)| fault);
+                self.fate(Fate::Broken(fault), cx);
+            }
             State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
             State::Forward(_) => self.next(Next::Break(Fault::TimedOut), cx),
             State::Closing(_) => self.end(Close::Graceful, cx),
@@ -309,7 +312,11 @@ impl Conn {
         match &self.state {
             State::Handshake(_) | State::Closing(_) => self.until,
             State::Opening(opening) => Some(opening.next_deadline()),
-            State::Relay(relay) => cx.config.idle_timeout.map(|idle| relay.active + idle),
+            State::Relay(relay) => match relay.broken() {
+                // Who does not take its last bytes shall not keep a dead connection alive.
+                Some((_, at)) => Some(at + cx.config.linger),
+                None => cx.config.idle_timeout.map(|idle| relay.active + idle),
+            },
             State::Forward(forward) if forward.is_idle() => {
                 Some(forward.active + cx.config.keep_alive_timeout)
             }

@@ -186,11 +186,12 @@ impl Forward {
 
     /// `len` bytes were read from the client into the scratch buffer.
     pub(super) fn client_read(&mut self, len: usize, cx: &mut Cx) -> Next {
-        self.active = cx.now;
         if self.is_idle() {
+            // A head that dribbles does not move the deadline of the idle connection.
             self.waiting.extend_from_slice(cx.buffers.peek(len));
             return self.next_request(cx);
         }
+        self.active = cx.now;
         let used = match self.request.advance(cx.buffers.peek(len)) {
             Ok(used) => used,
             Err(why) => return self.refuse_request(why),

@@ -59,7 +59,8 @@ pub(super) struct Relay {
     pub(super) active: Instant,
     up: Flow,
     down: Flow,
-    broken: Option<(Side, Fault)>,
+    /// Which side failed, why and when.
+    broken: Option<(Side, Fault, Instant)>,
 }
 
 /// What a relay begins with and is heard of at its end.
@@ -212,7 +213,7 @@ impl Relay {
         if let Some(lost) = to_side {
             cx.give(lost);
         }
-        self.broken = Some((side, fault));
+        self.broken = Some((side, fault, cx.now));
         self.fate()
     }
 
@@ -232,11 +233,16 @@ impl Relay {
 
     fn fate(&self) -> Fate {
         match self.broken {
-            Some((side, fault)) if self.flow(side).held.is_none() => Fate::Broken(fault),
+            Some((side, fault, _)) if self.flow(side).held.is_none() => Fate::Broken(fault),
             Some(_) => Fate::Open,
             None if self.up.shut && self.down.shut => Fate::Done,
             None => Fate::Open,
         }
+    }
+
+    /// Why one side failed and when, while the other is still being given its last bytes.
+    pub(super) fn broken(&self) -> Option<(Fault, Instant)> {
+        self.broken.map(|(_, fault, at)| (fault, at))
     }
 
     pub(super) fn totals(&self) -> Totals {
