@@ -2,3 +2,7 @@
 
 #[doc = include_str!("../docs/contract.md")]
 pub mod contract {}
+
+#[cfg(feature = "std")]
+#[doc = include_str!("../docs/porting.md")]
+pub mod porting {}
