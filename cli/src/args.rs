@@ -72,7 +72,7 @@ pub(crate) struct Dispatch {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: Option<u32>,
 
-    /// Relay buffers of 128 KiB in use at once, in each worker; reads wait for one
+    /// Relay buffers of 128 KiB in use at once, in each worker; beyond that pieces of 4 KiB
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_buffers: u32,
 

@@ -137,7 +137,9 @@ impl ropewalk_mio::Watch for Watcher {
             }
             Event::BuffersExhausted { limit } => {
                 add(&counts.buffers_exhausted);
-                let text = format_args!("all {limit} relay buffers are in use: reads wait (--max-buffers)");
+                let text = format_args!(
+                    "all {limit} relay buffers are in use: relaying in small pieces (--max-buffers)"
+                );
                 self.flood(BUFFERS, now, text);
             }
             Event::UplinkDown { uplink, why, rest } => {

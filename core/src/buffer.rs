@@ -2,7 +2,8 @@
 //!
 //! A driver reads into the pool's scratch buffer; only when bytes came does a connection take that buffer,
 //! and it gives it back once they have left. The same few hot buffers serve all busy connections, an idle
-//! one holds nothing, and one cap bounds the memory of all slow readers together.
+//! one holds nothing. Slow readers may hold a limited number of them; what is read beyond that is held in pieces of
+//! at most 4 KiB each.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -37,73 +38,110 @@ impl Filled {
     }
 }
 
-/// A pool of equal buffers with a cap.
+/// A pool of equal buffers. Up to `limit` of them are taken at once; beyond that bytes are carried in small pieces, so
+/// that who does not read slows itself down, never the others.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     free: Vec<Box<[u8]>>,
     size: usize,
     taken: usize,
+    /// Those of the taken that are of full size.
+    large: usize,
     limit: usize,
-    /// How often a read had to wait because all buffers were taken.
+    /// The scratch buffer while the limit is reached.
+    small: Box<[u8]>,
+    /// The last scratch was the small one.
+    use_small: bool,
+    /// How often a read had to do with the small one.
     pub(crate) exhausted: u64,
 }
 
 /// Free buffers beyond this many go back to the allocator.
 const KEEP_FREE: usize = 4;
+/// What one read takes while the limit is reached.
+const SMALL: usize = 4096;
 
 impl Buffers {
-    /// Buffers of `size` bytes, at most `limit` of them taken at once (handshake replies and left-over bytes
-    /// of a handshake may exceed it: they are bounded by the number of connections and small).
+    /// Buffers of `size` bytes, `limit` of them.
     pub(crate) fn new(size: usize, limit: usize) -> Self {
-        Buffers { free: Vec::new(), size, taken: 0, limit, exhausted: 0 }
+        Buffers {
+            free: Vec::new(),
+            size,
+            taken: 0,
+            limit,
+            small: Box::default(),
+            use_small: false,
+            exhausted: 0,
+        }
     }
 
-    /// The buffer to read into next; `None` when all are taken.
-    pub(crate) fn scratch(&mut self) -> Option<&mut [u8]> {
-        if self.taken >= self.limit {
+    /// As many buffers are taken as may be.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.large >= self.limit
+    }
+
+    /// The buffer to read into next, never empty.
+    pub(crate) fn scratch(&mut self) -> &mut [u8] {
+        self.use_small = self.is_exhausted();
+        if self.use_small {
             self.exhausted += 1;
-            return None;
+            if self.small.is_empty() {
+                self.small = vec![0; SMALL.min(self.size)].into_boxed_slice();
+            }
+            return &mut self.small;
         }
         if self.free.is_empty() {
             self.free.push(vec![0; self.size].into_boxed_slice());
         }
-        self.free.last_mut().map(|buffer| &mut buffer[..])
+        self.free.last_mut().map(|buffer| &mut buffer[..]).unwrap_or_default()
     }
 
     /// The first `len` bytes last read into the scratch buffer.
     pub(crate) fn peek(&self, len: usize) -> &[u8] {
-        match self.free.last() {
-            Some(buffer) => &buffer[..len.min(buffer.len())],
-            None => &[],
-        }
+        let scratch = match self.free.last() {
+            Some(buffer) if !self.use_small => buffer,
+            _ => &self.small,
+        };
+        &scratch[..len.min(scratch.len())]
     }
 
     /// Takes the scratch buffer with the first `len` bytes read into it.
     pub(crate) fn take(&mut self, len: usize) -> Filled {
-        let data = self.free.pop().unwrap_or_else(|| vec![0; self.size].into_boxed_slice());
+        let data = match self.free.pop() {
+            Some(buffer) if !self.use_small => buffer,
+            other => {
+                self.free.extend(other);
+                self.peek(len).into()
+            }
+        };
         self.taken += 1;
+        self.large += usize::from(data.len() == self.size);
         let end = len.min(data.len());
         Filled { data, start: 0, end }
     }
 
-    /// A buffer filled with a copy of `bytes`, beyond the cap if need be.
+    /// A buffer that holds a copy of `bytes`, no larger than needed.
     pub(crate) fn copy(&mut self, bytes: &[u8]) -> Filled {
-        if bytes.len() > self.size {
-            self.taken += 1;
-            return Filled { data: bytes.into(), start: 0, end: bytes.len() };
-        }
-        let mut filled = self.take(self.size);
-        filled.data[..bytes.len()].copy_from_slice(bytes);
-        filled.end = bytes.len();
-        filled
+        self.taken += 1;
+        self.large += usize::from(bytes.len() == self.size);
+        Filled { data: bytes.into(), start: 0, end: bytes.len() }
     }
 
     /// Gives a buffer back.
     pub(crate) fn give(&mut self, filled: Filled) {
         self.taken -= 1;
-        if self.free.len() < KEEP_FREE && filled.data.len() == self.size {
+        if filled.data.len() != self.size {
+            return;
+        }
+        self.large -= 1;
+        if self.free.len() < KEEP_FREE {
             self.free.push(filled.data);
         }
+    }
+
+    /// Whether a read of `len` bytes filled the last scratch buffer.
+    pub(crate) fn was_filled(&self, len: usize) -> bool {
+        len >= if self.use_small { self.small.len() } else { self.size }
     }
 
     /// How many buffers connections hold now.
@@ -117,22 +155,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cap_holds_and_a_returned_buffer_lifts_it() {
-        let mut pool = Buffers::new(8, 2);
-        pool.scratch().expect("free")[..3].copy_from_slice(b"abc");
+    fn beyond_the_limit_reads_go_on_in_small_pieces() {
+        let mut pool = Buffers::new(8192, 1);
+        pool.scratch()[..3].copy_from_slice(b"abc");
         let first = pool.take(3);
         assert_eq!(first.bytes(), b"abc");
-        let second = pool.copy(b"xyz");
-        assert!(pool.scratch().is_none());
-        assert_eq!(pool.exhausted, 1);
-        pool.give(second);
-        assert!(pool.scratch().is_some());
+        assert_eq!(pool.scratch().len(), SMALL);
+        pool.scratch()[..3].copy_from_slice(b"xyz");
+        assert_eq!(pool.peek(3), b"xyz");
+        let second = pool.take(3);
+        assert_eq!((second.bytes(), second.data.len(), pool.exhausted), (&b"xyz"[..], 3, 2));
         pool.give(first);
+        assert_eq!(pool.scratch().len(), 8192, "a small piece does not count");
+        pool.give(second);
         assert_eq!(pool.taken(), 0);
     }
 
     #[test]
-    fn a_copy_larger_than_a_buffer_keeps_every_byte() {
+    fn a_copy_is_no_larger_than_its_bytes() {
         let mut pool = Buffers::new(4, 1);
         let mut filled = pool.copy(b"0123456789");
         filled.consume(3);
@@ -140,5 +180,6 @@ mod tests {
         filled.truncate(2);
         assert_eq!(filled.bytes(), b"34");
         pool.give(filled);
+        assert_eq!((pool.taken(), pool.free.len()), (0, 0));
     }
 }

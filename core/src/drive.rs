@@ -408,6 +408,7 @@ impl Drive {
             }
         }
         operations += self.flush(machine, io, stream);
+        self.settle(machine, io);
         while operations < SHARE && self.live(stream) {
             let slot = self.slots[index as usize];
             let moved = if let Some(splice) = machine.splice(stream) {
@@ -417,11 +418,11 @@ impl Drive {
             } else {
                 false
             };
+            self.settle(machine, io);
             if !moved {
                 return operations;
             }
             operations += 1;
-            self.settle(machine, io);
         }
         if self.live(stream) {
             self.enqueue(index);

@@ -80,7 +80,7 @@ pub enum Event {
         /// Why.
         fault: Fault,
     },
-    /// All relay buffers are taken: reads wait until a slow reader has read.
+    /// All relay buffers are taken: what is read now is held in small pieces.
     BuffersExhausted {
         /// The limit, in buffers.
         limit: usize,

@@ -22,7 +22,7 @@ pub struct Counters {
     pub connection_limit: u64,
     /// Accepts that failed (no descriptors).
     pub accept_failures: u64,
-    /// Reads that had to wait for a buffer.
+    /// Reads that had to do with a small buffer.
     pub buffers_exhausted: u64,
     /// Connections open now.
     pub open: usize,
@@ -257,7 +257,7 @@ impl StreamMachine for Dispatch {
             .side(stream)
             .and_then(|(id, side)| self.conns.get(id).map(|conn| conn.wants_read(side)))
             .unwrap_or(false);
-        if wants { self.cx.scratch(stream) } else { &mut [] }
+        if wants { self.cx.scratch() } else { &mut [] }
     }
 
     fn write_buf(&self, stream: StreamId) -> &[u8] {

@@ -33,7 +33,7 @@ pub struct Config {
     pub max_connections: usize,
     /// Bytes of one relay buffer. Default 128 KiB.
     pub buffer_size: usize,
-    /// Relay buffers taken at once. Default 512 (64 MiB).
+    /// Relay buffers taken at once; beyond that bytes are carried in pieces of 4 KiB. Default 512 (64 MiB).
     pub buffer_limit: usize,
     /// After so many reads in a row that filled the buffer, bytes move in the kernel; 0: never. Default 2.
     pub splice_after: u8,

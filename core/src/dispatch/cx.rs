@@ -33,7 +33,6 @@ pub(super) enum Timer {
 struct Entry {
     owner: Owner,
     dirty: bool,
-    starved: bool,
 }
 
 /// The shared half of the machine.
@@ -48,7 +47,8 @@ pub(super) struct Cx {
     queries: Slab<ConnId>,
     outputs: VecDeque<Output>,
     dirty: VecDeque<StreamId>,
-    starved: VecDeque<StreamId>,
+    /// The limit of buffers was told since one was given back.
+    told_exhausted: bool,
 }
 
 impl Cx {
@@ -61,7 +61,7 @@ impl Cx {
             queries: Slab::new(),
             outputs: VecDeque::new(),
             dirty: VecDeque::new(),
-            starved: VecDeque::new(),
+            told_exhausted: false,
             config,
         }
     }
@@ -91,7 +91,7 @@ impl Cx {
 
     /// A new stream of `owner`.
     pub(super) fn open(&mut self, owner: Owner) -> StreamId {
-        self.streams.insert(Entry { owner, dirty: false, starved: false })
+        self.streams.insert(Entry { owner, dirty: false })
     }
 
     pub(super) fn owner(&self, stream: StreamId) -> Option<Owner> {
@@ -152,33 +152,19 @@ impl Cx {
         }
     }
 
-    /// The buffer to read into for `stream`; empty while all buffers are taken, and the stream is told dirty
-    /// when one comes back.
-    pub(super) fn scratch(&mut self, stream: StreamId) -> &mut [u8] {
-        if self.buffers.scratch().is_none() {
-            if self.starved.is_empty() {
-                let limit = self.config.buffer_limit;
-                self.event(Event::BuffersExhausted { limit });
-            }
-            if let Some(entry) = self.streams.get_mut(stream)
-                && !entry.starved
-            {
-                entry.starved = true;
-                self.starved.push_back(stream);
-            }
-            return &mut [];
+    /// The buffer to read into; small while all large ones are taken.
+    pub(super) fn scratch(&mut self) -> &mut [u8] {
+        if self.buffers.is_exhausted() && !self.told_exhausted {
+            self.told_exhausted = true;
+            let limit = self.config.buffer_limit;
+            self.event(Event::BuffersExhausted { limit });
         }
-        self.buffers.scratch().unwrap_or_default()
+        self.buffers.scratch()
     }
 
-    /// Gives a buffer back to the pool, and wakes all who wait for one: the first may not want it any more.
+    /// Gives a buffer back to the pool.
     pub(super) fn give(&mut self, filled: Filled) {
         self.buffers.give(filled);
-        while let Some(stream) = self.starved.pop_front() {
-            if let Some(entry) = self.streams.get_mut(stream) {
-                entry.starved = false;
-            }
-            self.mark(stream);
-        }
+        self.told_exhausted = false;
     }
 }

@@ -154,7 +154,7 @@ impl Relay {
     pub(super) fn read(&mut self, side: Side, len: usize, cx: &mut Cx) {
         self.active = cx.now;
         let after = cx.config.splice_after;
-        let full = len >= cx.config.buffer_size;
+        let full = cx.buffers.was_filled(len);
         let flow = self.flow_mut(side);
         flow.held = Some(cx.buffers.take(len));
         flow.total += len as u64;

@@ -22,7 +22,8 @@ pub struct HealthConfig {
     /// Default 1 s.
     pub local_rest: Duration,
     /// An attempt that is silent for so long gets company from another uplink or address (RFC 8305 section 5
-    /// recommends 250 ms). Default 250 ms; an uplink known to be slow gets up to `longest_patience`.
+    /// recommends 250 ms). Default 250 ms; twice that after it was outpaced, and for an uplink whose connects are
+    /// known to be slow three times what they took, up to `longest_patience`.
     pub patience: Duration,
     /// Default 1 s.
     pub longest_patience: Duration,
@@ -84,7 +85,8 @@ impl Health {
     /// Another uplink reached what this one had not.
     pub(super) fn outpaced(&mut self, config: &HealthConfig, now: Instant) -> Option<(DownReason, Duration)> {
         self.outpaced += 1;
-        self.patience = (self.patience * 2).min(config.longest_patience);
+        // It may only be slow; but each doubling costs every client of a black hole as much.
+        self.patience = (self.patience * 2).min(config.patience * 2);
         // One that comes back from a rest has to prove itself: a single failure sends it back.
         let proven = self.resting_until.is_none();
         if (proven && self.outpaced < config.silent_attempts) || !self.usable(now) {

@@ -1,0 +1,13 @@
+//! The machines of ropewalk in virtual time: a simulator is another runtime.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `stream` | the stream world (feature `stream`, on by default): turmoil hosts around the machines that move streams |
+//!
+//! No protocol decision is taken here. A world gives a machine sockets, a clock and trouble, and writes down
+//! what the machine said.
+
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "stream")]
+pub mod stream;

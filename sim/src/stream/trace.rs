@@ -1,0 +1,173 @@
+//! What went into a machine and what came out of it, with the virtual time, and a hash over all of it.
+//!
+//! [`Traced`] stands around any machine, so neither the machine nor the driver knows of it. The hash is
+//! FNV-1a of 64 bits over the lines and over every byte that was written to a stream: the same on every
+//! machine and in every run, as long as the same things happen.
+//!
+//! ```text
+//! 0.022000000s < Accepted { stream: s0.0, peer: 192.0.2.2:49152, local: 192.0.2.1:1080 }
+//! 0.022000000s > Accept { listener: l0, stream: s1.0 }
+//! ```
+
+use ropewalk_core::machine::{Input, Machine, Output, Splice, StreamId, StreamMachine};
+use ropewalk_core::time::Instant;
+use std::cell::{Ref, RefCell};
+use std::fmt::Write;
+use std::rc::Rc;
+
+/// A hash that is the same everywhere: FNV-1a, 64 bits
+/// (<http://www.isthe.com/chongo/tech/comp/fnv/>, draft-eastlake-fnv).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Fnv(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    /// Takes in more bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    /// The hash of all bytes so far.
+    pub fn value(self) -> u64 {
+        self.0
+    }
+}
+
+#[derive(Default)]
+struct Record {
+    hash: Fnv,
+    lines: Vec<String>,
+}
+
+/// A trace: shared by the machine that is traced and whoever reads it.
+#[derive(Clone, Default)]
+pub struct Trace(Rc<RefCell<Record>>);
+
+impl Trace {
+    /// An empty trace.
+    pub fn new() -> Self {
+        Trace::default()
+    }
+
+    /// The hash of everything so far.
+    pub fn hash(&self) -> u64 {
+        self.0.borrow().hash.value()
+    }
+
+    /// The lines so far.
+    pub fn lines(&self) -> Ref<'_, [String]> {
+        Ref::map(self.0.borrow(), |record| &record.lines[..])
+    }
+
+    /// How many lines contain `text`.
+    pub fn count(&self, text: &str) -> usize {
+        self.lines().iter().filter(|line| line.contains(text)).count()
+    }
+
+    fn note(&self, now: Instant, mark: char, what: &impl std::fmt::Debug) {
+        let mut line = String::new();
+        write!(line, "{now:?} {mark} {what:?}").expect("a String takes all");
+        let mut record = self.0.borrow_mut();
+        record.hash.update(line.as_bytes());
+        record.hash.update(b"\n");
+        record.lines.push(line);
+    }
+
+    fn bytes(&self, bytes: &[u8]) {
+        self.0.borrow_mut().hash.update(bytes);
+    }
+}
+
+/// A machine whose inputs and outputs are written down.
+pub struct Traced<M> {
+    machine: M,
+    trace: Trace,
+    /// Of the last call: outputs carry no time of their own.
+    now: Instant,
+}
+
+impl<M> Traced<M> {
+    /// Writes what `machine` hears and says into `trace`.
+    pub fn new(machine: M, trace: Trace) -> Self {
+        Traced { machine, trace, now: Instant::ZERO }
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+}
+
+impl<M: StreamMachine> Machine for Traced<M> {
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        self.now = now;
+        self.trace.note(now, '<', &input);
+        if let Input::Written { stream, len } = input
+            && let Some(written) = self.machine.write_buf(stream).get(..len)
+        {
+            self.trace.bytes(written);
+        }
+        self.machine.handle_input(now, input);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.trace.note(now, '<', &format_args!("timeout"));
+        self.machine.handle_timeout(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        let output = self.machine.poll_output()?;
+        self.trace.note(self.now, '>', &output);
+        Some(output)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.machine.poll_timeout()
+    }
+}
+
+impl<M: StreamMachine> StreamMachine for Traced<M> {
+    fn poll_dirty(&mut self) -> Option<StreamId> {
+        self.machine.poll_dirty()
+    }
+
+    fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
+        self.machine.read_buf(stream)
+    }
+
+    fn write_buf(&self, stream: StreamId) -> &[u8] {
+        self.machine.write_buf(stream)
+    }
+
+    fn splice(&self, from: StreamId) -> Option<Splice> {
+        self.machine.splice(from)
+    }
+
+    fn refuse_splice(&mut self, from: StreamId) {
+        self.machine.refuse_splice(from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_published_one() {
+        for (text, expected) in
+            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
+        {
+            let mut fnv = Fnv::default();
+            fnv.update(text.as_bytes());
+            assert_eq!(fnv.value(), expected, "{text:?}");
+        }
+    }
+}
