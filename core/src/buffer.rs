@@ -68,6 +68,7 @@ impl Buffers {
             free: Vec::new(),
             size,
             taken: 0,
+            large: 0,
             limit,
             small: Box::default(),
             use_small: false,
