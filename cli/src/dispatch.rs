@@ -3,9 +3,9 @@
 use crate::args::{self, Dispatch as Options};
 use crate::host::{self, links::Link, resolve::UplinkSpec};
 use crate::watch::Watcher;
-use crate::{limits, logging};
+use crate::{limits, logging, monitor};
 use ropewalk_core::dispatch::{Config, Credentials, Dispatch};
-use ropewalk_core::uplink::{Pool, PoolConfig, Prefix, UplinkConfig};
+use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::{Handle, Shared, Worker};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -25,8 +25,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         log::warn!("cannot read this host's interfaces: {error}");
         Vec::new()
     });
-    let pool = match options.tunnel {
-        true => tunnel_pool(options)?,
+    let (pool, uplinks) = match options.tunnel {
+        true => (tunnel_pool(options)?, Vec::new()),
         false => uplink_pool(options, &links)?,
     };
     let listeners = bind_all(options)?;
@@ -58,6 +58,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         let worker = Worker::new(machine, listeners, Arc::clone(&shared));
         workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }
+    let handles = workers.iter().map(|(_, handle)| handle.clone()).collect();
+    monitor::start(uplinks, links, Arc::clone(&shared), handles);
     let result = serve(workers);
     report(&shared, &watcher);
     result
@@ -82,7 +84,7 @@ fn read_credentials(path: &Path) -> Result<Credentials, String> {
     Credentials::parse(&text).map_err(|error| format!("--auth-file {}: {error}", path.display()))
 }
 
-fn uplink_pool(options: &Options, links: &[Link]) -> Result<PoolConfig, String> {
+fn uplink_pool(options: &Options, links: &[Link]) -> Result<(PoolConfig, Vec<UplinkSpec>), String> {
     let wanted = args::uplinks(&options.uplinks)?;
     let resolved = host::resolve::resolve_all(&wanted, links)?;
     for (name, why) in &resolved.left_out {
@@ -97,25 +99,20 @@ fn uplink_pool(options: &Options, links: &[Link]) -> Result<PoolConfig, String> 
              (`ropewalk list` shows what there is)"
         );
     }
-    let unbound = prefixes(&host::resolve::unbound_prefixes(links, &resolved.uplinks));
-    let uplinks = resolved.uplinks.into_iter().map(uplink_config).collect();
-    Ok(PoolConfig { uplinks, unbound, ..PoolConfig::default() })
+    let uplinks = resolved.uplinks.iter().map(|spec| uplink_config(spec, links)).collect();
+    let unbound = monitor::unbound(links, &resolved.uplinks);
+    Ok((PoolConfig { uplinks, unbound, ..PoolConfig::default() }, resolved.uplinks))
 }
 
-fn uplink_config(spec: UplinkSpec) -> UplinkConfig {
+fn uplink_config(spec: &UplinkSpec, links: &[Link]) -> UplinkConfig {
     UplinkConfig {
-        label: spec.label,
         weight: spec.weight,
         device: spec.device,
         source_v4: spec.source_v4,
         source_v6: spec.source_v6,
-        on_link: prefixes(&spec.on_link),
-        endpoint: None,
+        networks: monitor::networks(spec.device, &spec.on_link, links),
+        ..UplinkConfig::new(spec.label.clone())
     }
-}
-
-fn prefixes(pairs: &[host::prefix::Prefix]) -> Vec<Prefix> {
-    pairs.iter().filter_map(|(network, bits)| Prefix::new(*network, *bits)).collect()
 }
 
 fn tunnel_pool(options: &Options) -> Result<PoolConfig, String> {

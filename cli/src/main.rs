@@ -9,6 +9,7 @@ mod limits;
 mod logging;
 #[cfg(test)]
 mod manual;
+mod monitor;
 mod watch;
 
 use args::{Args, Command};

@@ -317,6 +317,16 @@ pub enum Input<'a> {
         /// Why.
         fault: Fault,
     },
+    /// This host's own addresses have changed.
+    LocalAddresses {
+        /// All of them.
+        addresses: &'a [IpAddr],
+    },
+    /// The interface of an uplink has vanished: what is open through it is dead, though no packet will tell.
+    UplinkGone {
+        /// Which.
+        uplink: UplinkId,
+    },
     /// Take no new work, finish what is open, then say [`Output::Finished`].
     Drain,
 }

@@ -82,6 +82,15 @@ impl<T> Slab<T> {
     pub(crate) fn len(&self) -> usize {
         self.len
     }
+
+    /// The keys of all full slots, in slot order.
+    pub(crate) fn keys<K: Key>(&self) -> Vec<K> {
+        let full = |(index, slot): (usize, &Slot<T>)| match slot {
+            Slot::Full { generation, .. } => Some(K::new(index as u32, *generation)),
+            Slot::Free { .. } => None,
+        };
+        self.slots.iter().enumerate().filter_map(full).collect()
+    }
 }
 
 #[cfg(test)]
@@ -100,5 +109,6 @@ mod tests {
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.get(second), Some(&"second"));
         assert_eq!(slab.len(), 1);
+        assert_eq!(slab.keys::<StreamId>(), [second]);
     }
 }

@@ -27,11 +27,11 @@ use crate::resolve::Resolver;
 use mio::{Events, Poll, Token, Waker};
 use ropewalk_core::drive::Drive;
 use ropewalk_core::event::Event;
-use ropewalk_core::machine::{Input, ListenerId, StreamMachine};
+use ropewalk_core::machine::{Input, ListenerId, StreamMachine, UplinkId};
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
 use std::collections::VecDeque;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -74,6 +74,8 @@ impl Shared {
 
 /// What is asked of a worker from outside.
 enum Command {
+    LocalAddresses(Vec<IpAddr>),
+    UplinkGone(UplinkId),
     Drain,
     Stop,
 }
@@ -90,6 +92,16 @@ pub struct Handle {
 }
 
 impl Handle {
+    /// This host's own addresses have changed: these are all of them.
+    pub fn local_addresses(&self, addresses: Vec<IpAddr>) {
+        self.send(Command::LocalAddresses(addresses));
+    }
+
+    /// The interface of an uplink has vanished, and what is open through it with it.
+    pub fn uplink_gone(&self, uplink: UplinkId) {
+        self.send(Command::UplinkGone(uplink));
+    }
+
     /// Takes no new connections; the worker's run ends when the open ones have ended.
     pub fn drain(&self) {
         self.send(Command::Drain);
@@ -193,11 +205,14 @@ impl<M: StreamMachine> Worker<M> {
         }
         loop {
             let command = self.mailbox.commands.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            match command {
-                Some(Command::Drain) => self.drive.input(&mut self.machine, &mut self.io, Input::Drain),
+            let input = match &command {
+                Some(Command::LocalAddresses(addresses)) => Input::LocalAddresses { addresses },
+                Some(Command::UplinkGone(uplink)) => Input::UplinkGone { uplink: *uplink },
+                Some(Command::Drain) => Input::Drain,
                 Some(Command::Stop) => return true,
                 None => return false,
-            }
+            };
+            self.drive.input(&mut self.machine, &mut self.io, input);
         }
     }
 }

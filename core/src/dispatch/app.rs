@@ -219,6 +219,12 @@ impl Machine for Dispatch {
             Input::Failed { stream, fault } => {
                 self.on_stream(stream, |conn, side, cx| conn.failed(side, fault, cx));
             }
+            Input::LocalAddresses { addresses } => self.cx.config.local_addresses = addresses.into(),
+            Input::UplinkGone { uplink } => {
+                for id in self.conns.keys() {
+                    self.with(id, |conn, cx| conn.uplink_gone(uplink, cx));
+                }
+            }
             Input::Drain => self.drain(),
         }
     }

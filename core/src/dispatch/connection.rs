@@ -8,7 +8,7 @@ use super::opening::{Opening, Progress};
 use super::relay::{Fate, Relay, Side};
 use super::reply::Plea;
 use crate::event::{Event, Refusal};
-use crate::machine::{Assignment, Close, ConnId, Fault, Report, Splice, StreamId};
+use crate::machine::{Assignment, Close, ConnId, Fault, Report, Splice, StreamId, UplinkId};
 use crate::name::Destination;
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -277,6 +277,30 @@ impl Conn {
         }
         if client_ended {
             self.read_closed(Side::Client, cx);
+        }
+        self.rearm(cx);
+    }
+
+    /// The interface of an uplink has vanished.
+    pub(super) fn uplink_gone(&mut self, uplink: UplinkId, cx: &mut Cx) {
+        match &mut self.state {
+            State::Relay(relay) if relay.uplink == Some(uplink) => {
+                self.finish(Close::Reset, Some(Fault::NoDevice), cx);
+            }
+            State::Forward(forward) if forward.uplink == Some(uplink) && forward.target().is_some() => {
+                let next = forward.target_failed(Fault::NoDevice, cx);
+                self.next(next, cx);
+            }
+            State::Opening(_) => {
+                while let State::Opening(opening) = &mut self.state
+                    && let Some(stream) = opening.attempt_through(uplink)
+                {
+                    cx.close(stream, Close::Reset);
+                    let progress = opening.attempt_failed(self.id, stream, Fault::NoDevice, cx);
+                    self.progress(progress, cx);
+                }
+            }
+            State::Handshake(_) | State::Relay(_) | State::Forward(_) | State::Closing(_) | State::Gone => {}
         }
         self.rearm(cx);
     }

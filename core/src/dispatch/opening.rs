@@ -272,6 +272,11 @@ impl Opening {
         Progress::Pending
     }
 
+    /// An attempt that goes on through `uplink`.
+    pub(super) fn attempt_through(&self, uplink: UplinkId) -> Option<StreamId> {
+        self.attempts.iter().find(|attempt| attempt.uplink == Some(uplink)).map(|attempt| attempt.stream)
+    }
+
     /// An attempt failed; its id is dead already.
     pub(super) fn attempt_failed(
         &mut self,

@@ -21,6 +21,8 @@ const READ_CLOSED: u8 = 17;
 const SPLICED: u8 = 18;
 const FAILED: u8 = 19;
 const DRAIN: u8 = 20;
+const LOCAL_ADDRESSES: u8 = 21;
+const UPLINK_GONE: u8 = 22;
 
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -71,6 +73,11 @@ impl Writer {
                 self.raw(&v6.octets());
             }
         }
+    }
+
+    fn ips(&mut self, addresses: &[IpAddr]) {
+        self.number(addresses.len() as u64);
+        addresses.iter().for_each(|ip| self.ip(*ip));
     }
 
     fn address(&mut self, address: SocketAddr) {
@@ -173,8 +180,7 @@ impl Writer {
             Input::Resolved { query, addresses } => {
                 self.tag(RESOLVED, now);
                 self.id(query.index(), query.generation());
-                self.number(addresses.len() as u64);
-                addresses.iter().for_each(|ip| self.ip(*ip));
+                self.ips(addresses);
             }
             Input::ResolveFailed { query, fault } => {
                 self.tag(RESOLVE_FAILED, now);
@@ -197,6 +203,14 @@ impl Writer {
                 self.tag(FAILED, now);
                 self.stream(stream);
                 self.fault(fault);
+            }
+            Input::LocalAddresses { addresses } => {
+                self.tag(LOCAL_ADDRESSES, now);
+                self.ips(addresses);
+            }
+            Input::UplinkGone { uplink } => {
+                self.tag(UPLINK_GONE, now);
+                self.number(uplink.0.into());
             }
             Input::Drain => self.tag(DRAIN, now),
         }
@@ -231,6 +245,7 @@ pub(super) enum Entry<'a> {
 pub(super) enum Recorded {
     Plain(Input<'static>),
     Resolved(QueryId, Vec<IpAddr>),
+    LocalAddresses(Vec<IpAddr>),
 }
 
 impl Recorded {
@@ -238,6 +253,7 @@ impl Recorded {
         match self {
             Recorded::Plain(input) => f(*input),
             Recorded::Resolved(query, addresses) => f(Input::Resolved { query: *query, addresses }),
+            Recorded::LocalAddresses(addresses) => f(Input::LocalAddresses { addresses }),
         }
     }
 }
@@ -293,10 +309,10 @@ impl<'a> Reader<'a> {
             }
             RESOLVED => {
                 let query = self.query()?;
-                let count = self.len()?;
-                let addresses = (0..count).map(|_| self.ip()).collect::<Option<Vec<_>>>()?;
-                return Some(Entry::Input(now, Recorded::Resolved(query, addresses)));
+                return Some(Entry::Input(now, Recorded::Resolved(query, self.ips()?)));
             }
+            LOCAL_ADDRESSES => return Some(Entry::Input(now, Recorded::LocalAddresses(self.ips()?))),
+            UPLINK_GONE => Input::UplinkGone { uplink: UplinkId(u16::try_from(self.number()?).ok()?) },
             RESOLVE_FAILED => Input::ResolveFailed { query: self.query()?, fault: self.fault()? },
             READ_CLOSED => Input::ReadClosed { stream: self.stream()? },
             SPLICED => Input::Spliced {
@@ -363,6 +379,11 @@ impl<'a> Reader<'a> {
             6 => <[u8; 16]>::try_from(self.raw(16)?).ok().map(|octets| Ipv6Addr::from(octets).into()),
             _ => None,
         }
+    }
+
+    fn ips(&mut self) -> Option<Vec<IpAddr>> {
+        let count = self.len()?;
+        (0..count).map(|_| self.ip()).collect()
     }
 
     fn address(&mut self) -> Option<SocketAddr> {

@@ -9,5 +9,5 @@ mod prefix;
 mod weighted;
 
 pub use health::HealthConfig;
-pub use pool::{Account, Pool, PoolConfig, PoolError, UplinkConfig};
+pub use pool::{Account, Networks, Pool, PoolConfig, PoolError, UplinkConfig};
 pub use prefix::Prefix;

@@ -18,6 +18,23 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+/// What an uplink's interface has at the moment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Networks {
+    /// An IPv4 address to send from. Default true: not known to be without.
+    pub v4: bool,
+    /// An IPv6 address to send from. Default true.
+    pub v6: bool,
+    /// Networks reached through it without a router.
+    pub on_link: Vec<Prefix>,
+}
+
+impl Default for Networks {
+    fn default() -> Self {
+        Networks { v4: true, v6: true, on_link: Vec::new() }
+    }
+}
+
 /// One way out.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct UplinkConfig {
@@ -31,8 +48,8 @@ pub struct UplinkConfig {
     pub source_v4: Option<Ipv4Addr>,
     /// Leave with this IPv6 source.
     pub source_v6: Option<Ipv6Addr>,
-    /// Networks reached through it without a router.
-    pub on_link: Vec<Prefix>,
+    /// What the host says of it now.
+    pub networks: Networks,
     /// Connect to this instead of a destination that the client names.
     pub endpoint: Option<SocketAddr>,
 }
@@ -46,7 +63,7 @@ impl UplinkConfig {
             device: None,
             source_v4: None,
             source_v6: None,
-            on_link: Vec::new(),
+            networks: Networks::default(),
             endpoint: None,
         }
     }
@@ -57,6 +74,10 @@ impl UplinkConfig {
     }
 
     fn carries(&self, v6: bool) -> bool {
+        // A device without an address of the family would be lent another device's by the system.
+        if !(if v6 { self.networks.v6 } else { self.networks.v4 }) {
+            return false;
+        }
         match (self.source_v4, self.source_v6) {
             (None, None) => true,
             (v4_source, v6_source) => {
@@ -183,7 +204,8 @@ impl Pool {
             if ip.is_loopback() || self.unbound.iter().any(|prefix| prefix.contains(ip)) {
                 return Some(unbound);
             }
-            let on_link = |uplink: &Uplink| uplink.config.on_link.iter().any(|prefix| prefix.contains(ip));
+            let on_link =
+                |uplink: &Uplink| uplink.config.networks.on_link.iter().any(|prefix| prefix.contains(ip));
             let mut owners = (0..self.uplinks.len()).filter(|i| on_link(&self.uplinks[*i]));
             if let (Some(owner), None) = (owners.next(), owners.next()) {
                 only = Some(owner);
@@ -260,6 +282,15 @@ impl Pool {
         }
     }
 
+    /// The host has changed: addresses or interfaces have come or gone. `uplinks` in the order of the configuration;
+    /// those without an entry stay as they were.
+    pub fn set_networks(&mut self, uplinks: Vec<Networks>, unbound: Vec<Prefix>) {
+        for (uplink, networks) in self.uplinks.iter_mut().zip(uplinks) {
+            uplink.config.networks = networks;
+        }
+        self.unbound = unbound;
+    }
+
     /// News for whoever watches, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -315,7 +346,8 @@ mod tests {
     fn loopback_and_foreign_networks_leave_unbound_and_own_networks_through_their_uplink() {
         let on_link = Prefix::new("10.0.1.0".parse().expect("literal"), 24).expect("valid");
         let foreign = Prefix::new("172.17.0.0".parse().expect("literal"), 16).expect("valid");
-        let b = UplinkConfig { on_link: vec![on_link], ..uplink("b", 1) };
+        let networks = Networks { on_link: vec![on_link], ..Networks::default() };
+        let b = UplinkConfig { networks, ..uplink("b", 1) };
         let config =
             PoolConfig { uplinks: vec![uplink("a", 1), b], unbound: vec![foreign], ..Default::default() };
         let mut pool = Pool::new(config).expect("valid");
@@ -335,6 +367,19 @@ mod tests {
         let mut pool = pool(vec![v4, uplink("b", 1)]);
         assert_eq!(ask(&mut pool, Instant::ZERO, "[2001:db8::1]:80", &[]), Some(Some(1)));
         assert_eq!(ask(&mut pool, Instant::ZERO, "[2001:db8::1]:80", &[1]), None);
+    }
+
+    #[test]
+    fn an_interface_that_loses_its_address_is_passed_over_until_it_has_one_again() {
+        let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
+        let without = Networks { v4: false, ..Networks::default() };
+        pool.set_networks(vec![without.clone(), Networks::default()], Vec::new());
+        assert!((0..4).all(|_| ask(&mut pool, Instant::ZERO, FAR, &[]) == Some(Some(1))));
+        assert!((0..4).any(|_| ask(&mut pool, Instant::ZERO, "[2001:db8::1]:80", &[]) == Some(Some(0))));
+        pool.set_networks(vec![without.clone(), without], Vec::new());
+        assert_eq!(ask(&mut pool, Instant::ZERO, FAR, &[]), None);
+        pool.set_networks(vec![Networks::default(); 2], Vec::new());
+        assert!((0..4).any(|_| ask(&mut pool, Instant::ZERO, FAR, &[]) == Some(Some(0))));
     }
 
     #[test]

@@ -1,0 +1,18 @@
+//! Real clients against the built binary, over loopback: what a user would try first.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `web` | a small HTTP server that tells what it saw |
+//! | `curl` | curl, run |
+//! | `protocols` | tests: curl by each protocol, with and without authentication |
+//! | `forwarding` | tests: curl's requests in absolute form |
+//! | `programs` | tests: proxychains, nc, git, Python |
+#![cfg(unix)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod curl;
+mod forwarding;
+mod programs;
+mod protocols;
+mod web;

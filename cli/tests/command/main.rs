@@ -1,0 +1,16 @@
+//! The command itself: its arguments, its listeners, its signals, its list.
+//!
+//! | file | is about |
+//! | --- | --- |
+//! | `arguments` | what is refused, and in which words |
+//! | `listening` | where it listens and whom it lets in |
+//! | `signals` | draining and stopping |
+//! | `list` | `ropewalk list` |
+#![cfg(unix)]
+
+mod arguments;
+#[path = "../common/mod.rs"]
+mod common;
+mod list;
+mod listening;
+mod signals;

@@ -1,0 +1,231 @@
+//! A running `ropewalk dispatch`: started, listened to, ended.
+
+use super::{LONG, Scratch};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The binary under test.
+pub(crate) const ROPEWALK: &str = env!("CARGO_BIN_EXE_ropewalk");
+
+/// What the proxy has written to standard error so far.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Lines>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    all: Vec<String>,
+    ended: bool,
+}
+
+impl Log {
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct Proxy {
+    child: Child,
+    log: Arc<Log>,
+    reader: Option<JoinHandle<()>>,
+    /// Where it listens; with several `--listen`, the first.
+    pub(crate) address: SocketAddr,
+    /// A copy of the binary for a user who cannot read the build directory.
+    _copy: Option<Scratch>,
+}
+
+/// How to start one.
+pub(crate) struct Launch {
+    command: Command,
+    args: Vec<String>,
+    copy: Option<Scratch>,
+}
+
+impl Launch {
+    pub(crate) fn new(args: &[&str]) -> Self {
+        Launch { command: Command::new(ROPEWALK), args: texts(args), copy: None }
+    }
+
+    /// As user and group `id`, without any privilege; out of a copy of the binary.
+    #[cfg(unix)]
+    pub(crate) fn as_user(args: &[&str], id: u32) -> Self {
+        use std::os::unix::process::CommandExt;
+        let copy = Scratch::new();
+        let path = copy.path().join("ropewalk");
+        // By another process: a descriptor open for writing, inherited by a child of another test that forks just
+        // now, would make the copy "text file busy".
+        let copied = Command::new("cp").arg(ROPEWALK).arg(&path).status().expect("cp is everywhere");
+        assert!(copied.success(), "expected a copy of {ROPEWALK}, got {copied}");
+        let mut command = Command::new(path);
+        // The standard library drops the supplementary groups too when root becomes somebody.
+        command.uid(id).gid(id);
+        Launch { command, args: texts(args), copy: Some(copy) }
+    }
+
+    /// With so many descriptors, hard limit and soft.
+    pub(crate) fn with_descriptors(args: &[&str], limit: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\"")).arg(ROPEWALK);
+        Launch { command, args: texts(args), copy: None }
+    }
+
+    /// Starts it, on a free port of 127.0.0.1 unless the arguments say where, and waits until it listens.
+    pub(crate) fn start(mut self) -> Proxy {
+        self.command.arg("dispatch").args(&self.args);
+        if !self.args.iter().any(|arg| arg == "--listen") {
+            self.command.args(["--listen", "127.0.0.1:0"]);
+        }
+        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().expect("the binary was built for this test");
+        let log = Arc::new(Log::default());
+        let reader = {
+            let (stderr, log) = (child.stderr.take().expect("piped above"), Arc::clone(&log));
+            std::thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    log.lock().all.push(line);
+                    log.news.notify_all();
+                }
+                log.lock().ended = true;
+                log.news.notify_all();
+            })
+        };
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut proxy = Proxy { child, log, reader: Some(reader), address: unknown, _copy: self.copy };
+        let line = proxy.wait_for("listening on ");
+        let (_, rest) = line.split_once("listening on ").expect("waited for it");
+        let address = rest.split(' ').next().and_then(|text| text.parse().ok());
+        proxy.address = address.unwrap_or_else(|| panic!("expected an address in the line, got {line:?}"));
+        proxy
+    }
+}
+
+fn texts(args: &[&str]) -> Vec<String> {
+    args.iter().map(|arg| (*arg).to_owned()).collect()
+}
+
+impl Proxy {
+    pub(crate) fn start(args: &[&str]) -> Self {
+        Launch::new(args).start()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `127.0.0.1:PORT`, for the arguments of others.
+    pub(crate) fn at(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// The first line that contains `text`, now or later.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, text: &str) -> String {
+        self.wait_for_nth(text, 1)
+    }
+
+    /// The `nth` line that contains `text`, now or later.
+    #[track_caller]
+    pub(crate) fn wait_for_nth(&self, text: &str, nth: usize) -> String {
+        let deadline = Instant::now() + LONG;
+        let mut lines = self.log.lock();
+        loop {
+            if let Some(line) = lines.all.iter().filter(|line| line.contains(text)).nth(nth - 1) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if lines.ended || left.is_zero() {
+                panic!("expected line {nth} with {text:?}, got:\n{}", lines.all.join("\n"));
+            }
+            lines = self.log.news.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// How many lines so far contain `text`.
+    pub(crate) fn count_lines(&self, text: &str) -> usize {
+        self.log.lock().all.iter().filter(|line| line.contains(text)).count()
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("our own child").is_none()
+    }
+
+    /// Asks it to drain (SIGTERM).
+    #[cfg(unix)]
+    pub(crate) fn terminate(&self) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).expect("our own child, not waited for yet");
+    }
+
+    /// Waits until it has ended by itself.
+    #[track_caller]
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + LONG;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("our own child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "expected it to end within {LONG:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// SIGTERM twice, then all it said; the last line is the summary of the run.
+    #[cfg(unix)]
+    pub(crate) fn stop(mut self) -> Vec<String> {
+        self.terminate();
+        self.wait_for("draining");
+        if self.is_running() {
+            self.terminate();
+        }
+        let status = self.wait_for_end();
+        self.finish_log();
+        let lines = self.log.lock().all.clone();
+        assert!(status.success(), "expected an orderly end, got {status}:\n{}", lines.join("\n"));
+        lines
+    }
+
+    /// The reader ends with the process.
+    fn finish_log(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            let _ = reader.join();
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.finish_log();
+        let lines = self.log.lock();
+        if std::thread::panicking() {
+            eprintln!("--- ropewalk said ---\n{}", lines.all.join("\n"));
+            return;
+        }
+        let wrong = lines.all.iter().find(|line| line.contains("] error ") || line.contains("panicked"));
+        assert!(wrong.is_none(), "expected no error in the log, got {wrong:?}");
+    }
+}
+
+/// What a run of `ropewalk` that ends by itself came to.
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs `ropewalk` to its end.
+#[track_caller]
+pub(crate) fn run(args: &[&str]) -> Outcome {
+    let output = Command::new(ROPEWALK).args(args).stdin(Stdio::null()).output();
+    let output = output.expect("the binary was built for this test");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("ropewalk writes text");
+    Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}

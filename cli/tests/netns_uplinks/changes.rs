@@ -1,0 +1,107 @@
+//! Uplinks that go away and come back, under a running proxy.
+
+use crate::common::{here, wait_until};
+use crate::world::{SERVER, World, ip};
+use std::io::Read;
+use std::time::Duration;
+
+/// "Within seconds".
+const SOON: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_device_that_vanishes_is_left_and_used_again_when_it_comes_back() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let proxy = world.dispatch(&["up1", "up2"]);
+    assert_eq!(world.ask_times(&proxy, 4), [1, 2, 1, 2]);
+    world.unplug(2);
+    for _ in 0..10 {
+        let seen = world.ask(&proxy, SERVER).expect("up1 is there");
+        assert_eq!(seen.source, ip(1));
+        assert!(seen.took < Duration::from_millis(250), "it took {:?}", seen.took);
+    }
+    proxy.wait_for("the interface of up2 has vanished");
+    world.plug(2);
+    wait_until("up2 carries", SOON, || world.ask(&proxy, SERVER).expect("up1 is there").source == ip(2));
+    proxy.wait_for("the interface of up2 is there");
+    let order = world.ask_times(&proxy, 10);
+    assert_eq!(order.iter().filter(|n| **n == 2).count(), 5, "{order:?}");
+}
+
+#[test]
+fn an_uplink_by_address_is_used_again_when_device_and_address_come_back() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let proxy = world.dispatch(&["10.77.1.2", "10.77.2.2"]);
+    world.unplug(2);
+    for _ in 0..10 {
+        assert_eq!(world.ask(&proxy, SERVER).expect("up1 is there").source, ip(1));
+    }
+    world.plug(2);
+    wait_until("up2 carries", SOON, || world.ask(&proxy, SERVER).expect("up1 is there").source == ip(2));
+}
+
+#[test]
+fn a_device_that_is_not_there_at_the_start_is_used_once_it_comes() {
+    let Some(world) = World::new(here!(), 1) else { return };
+    let proxy = world.dispatch(&["up1", "up2"]);
+    proxy.wait_for("there is no interface up2 now; it is used once it comes");
+    assert_eq!(world.ask_times(&proxy, 4), [1; 4]);
+    world.plug(2);
+    wait_until("up2 carries", SOON, || world.ask(&proxy, SERVER).expect("up1 is there").source == ip(2));
+}
+
+#[test]
+fn a_device_that_is_switched_off_and_on_again_is_left_and_used_again() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let proxy = world.dispatch(&["up1", "up2"]);
+    world.client.ip("link set up2 down\n");
+    for _ in 0..10 {
+        let seen = world.ask(&proxy, SERVER).expect("up1 is up");
+        assert_eq!(seen.source, ip(1));
+        assert!(seen.took < Duration::from_millis(250), "it took {:?}", seen.took);
+    }
+    world.client.ip("link set up2 up\nroute add default via 10.77.2.1 dev up2 metric 102\n");
+    wait_until("up2 carries", SOON, || world.ask(&proxy, SERVER).expect("up1 is up").source == ip(2));
+}
+
+#[test]
+fn an_interface_by_name_follows_its_address() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let proxy = world.dispatch(&["up2"]);
+    assert_eq!(world.ask(&proxy, SERVER).expect("up2 carries").source, ip(2));
+    world.client.ip("addr del 10.77.2.2/24 dev up2\n\
+         addr add 10.77.2.9/24 dev up2\n\
+         route replace default via 10.77.2.1 dev up2 metric 102\n");
+    let seen = world.ask(&proxy, SERVER).expect("up2 carries with its new address");
+    assert_eq!(seen.source.to_string(), "10.77.2.9");
+}
+
+#[test]
+fn a_device_that_is_renamed_away_is_not_taken_for_another() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let proxy = world.dispatch(&["up1", "up2"]);
+    // What is called up2 now is another device, and without routes: nothing may leave by the old one.
+    world.client.ip("link set up2 down\nlink set up2 name old2\nlink set old2 up\n");
+    world.client.ip("route add default via 10.77.2.1 dev old2 metric 102\n");
+    for _ in 0..6 {
+        assert_eq!(world.ask(&proxy, SERVER).expect("up1 is there").source, ip(1));
+    }
+    world.client.ip("link set old2 down\nlink set old2 name up2\nlink set up2 up\n");
+    world.client.ip("route add default via 10.77.2.1 dev up2 metric 102\n");
+    wait_until("up2 carries", SOON, || world.ask(&proxy, SERVER).expect("up1 is there").source == ip(2));
+}
+
+#[test]
+fn open_connections_on_a_device_that_vanished_end_within_five_seconds() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let listener = world.far(1).run(|| std::net::TcpListener::bind("203.0.113.1:7")).expect("a free port");
+    // Says nothing and holds on.
+    let mut held = Vec::new();
+    let silent = crate::common::servers::Server::in_turn(listener, move |stream| held.push(stream));
+    let proxy = world.dispatch(&["up2"]);
+    let mut tunnel = world.connect(&proxy, silent.address).expect("up2 carries");
+    world.unplug(2);
+    tunnel.set_read_timeout(Some(SOON)).expect("above zero");
+    let end = tunnel.read(&mut [0; 1]).map_err(|error| error.kind());
+    let ended = matches!(end, Ok(0) | Err(std::io::ErrorKind::ConnectionReset));
+    assert!(ended, "expected the end of a tunnel that leads nowhere, got {end:?}");
+}

@@ -1,0 +1,178 @@
+//! An uplink that does not work is left; a destination that does not work hurts no uplink.
+
+use crate::common::proxy::Proxy;
+use crate::common::socks::Refused;
+use crate::common::{LONG, here, wait_until};
+use crate::world::{SERVER, SERVER_V6, World, ip, ip_v6, uplink_of};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Until an attempt gets company, and how long another uplink may then take.
+const STAGGER: Duration = Duration::from_millis(250);
+const SPARE: Duration = Duration::from_millis(500);
+
+#[test]
+fn a_black_holed_uplink_is_passed_over_in_the_same_request_and_soon_left() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    world.black_hole(2);
+    let proxy = world.dispatch(&["up1", "up2"]);
+    let mut slowest = Duration::ZERO;
+    let mut slow = 0;
+    for _ in 0..20 {
+        let seen = world.ask(&proxy, SERVER).expect("up1 works");
+        assert_eq!(seen.source, ip(1));
+        if seen.took >= STAGGER {
+            slow += 1;
+            slowest = slowest.max(seen.took);
+            if slow == 1 {
+                assert!(seen.took < STAGGER + SPARE, "the first failover took {:?}", seen.took);
+            }
+        }
+    }
+    assert_eq!(slow, 3, "three silent attempts are enough, then it rests");
+    // The stagger of an uplink that was slow before grows, up to 1 s.
+    assert!(slowest < Duration::from_secs(1) + SPARE, "a failover took {slowest:?}");
+    proxy.wait_for("uplink through up2 rests");
+}
+
+#[test]
+fn a_black_holed_uplink_that_is_mended_carries_again() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    world.black_hole(1);
+    let proxy = world.dispatch(&["up1", "up2"]);
+    wait_until("up1 rests", LONG, || {
+        world.ask(&proxy, SERVER).expect("up2 works");
+        proxy.count_lines("up1 rests") == 1
+    });
+    world.mend(1);
+    wait_until("up1 carries", LONG, || world.ask(&proxy, SERVER).expect("up2 works").source == ip(1));
+    proxy.wait_for("up1 carries again");
+    assert_eq!(world.ask_times(&proxy, 10).iter().filter(|n| **n == 1).count(), 5);
+}
+
+#[test]
+fn an_open_connection_survives_while_its_uplink_rests() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let listener = world.far(1).run(|| std::net::TcpListener::bind("203.0.113.1:7")).expect("a free port");
+    let echo = crate::common::servers::Server::of(listener, |mut stream| {
+        if let Ok(mut writer) = stream.try_clone() {
+            let _ = std::io::copy(&mut stream, &mut writer);
+        }
+    });
+    let proxy = world.dispatch(&["up1", "up2"]);
+    let mut tunnels = [(); 2].map(|()| world.connect(&proxy, echo.address).expect("a tunnel"));
+    world.black_hole(2);
+    wait_until("up2 rests", LONG, || {
+        world.ask(&proxy, SERVER).expect("up1 works");
+        proxy.count_lines("up2 rests") == 1
+    });
+    world.mend(2);
+    tunnels.iter_mut().for_each(crate::common::socks::round_trip);
+}
+
+#[test]
+fn an_uplink_without_a_route_is_told_with_the_command_that_mends_it_and_passed_over() {
+    let Some(world) = World::new(here!(), 1) else { return };
+    world.plug_without_routes(2);
+    let proxy = world.dispatch(&["up1", "up2"]);
+    let warning = proxy.wait_for("up2 has no default route");
+    let command = "ip route add default via 10.77.2.1 dev up2 metric ";
+    let at = warning.find(command).unwrap_or_else(|| panic!("expected {command:?} in {warning:?}"));
+    for _ in 0..10 {
+        let seen = world.ask(&proxy, SERVER).expect("up1 works");
+        assert_eq!(seen.source, ip(1));
+        // It is known beforehand: nobody waits for ARP.
+        assert!(seen.took < STAGGER, "it took {:?}", seen.took);
+    }
+    let command = warning[at..].strip_prefix("ip ").expect("found above");
+    world.client.ip(&format!("{command}\n"));
+    let order = world.ask_times(&proxy, 10);
+    assert_eq!(order.iter().filter(|n| **n == 2).count(), 5, "mended as told: {order:?}");
+}
+
+#[test]
+fn an_ipv6_target_goes_by_the_uplink_that_has_ipv6() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    world.client.ip("addr del fd77:2::2/64 dev up2\n-6 route flush dev up2\n");
+    let proxy = world.dispatch(&["up1", "up2"]);
+    for _ in 0..10 {
+        let seen = world.ask(&proxy, SERVER_V6).expect("up1 has IPv6");
+        assert_eq!(seen.source, ip_v6(1));
+        assert!(seen.took < STAGGER, "it took {:?}", seen.took);
+    }
+    let order = world.ask_times(&proxy, 10);
+    assert_eq!(order.iter().filter(|n| **n == 2).count(), 5, "up2 has IPv4 all the same: {order:?}");
+    assert_eq!(proxy.count_lines(" rests"), 0, "what an uplink does not have is no fault of it");
+}
+
+#[test]
+fn an_uplink_written_as_an_address_is_for_its_family_alone() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let proxy = world.dispatch(&["10.77.1.2", "fd77:2::2"]);
+    for _ in 0..5 {
+        assert_eq!(world.ask(&proxy, SERVER).expect("up1 has IPv4").source, ip(1));
+        assert_eq!(world.ask(&proxy, SERVER_V6).expect("up2 has IPv6").source, ip_v6(2));
+    }
+    let proxy = world.dispatch(&["10.77.1.2", "10.77.2.2"]);
+    assert_eq!(world.ask(&proxy, SERVER_V6), Err(Refused(3)), "no uplink for IPv6 is a reply, not silence");
+}
+
+#[test]
+fn a_refused_target_is_not_tried_again_and_hurts_no_uplink() {
+    let Some(world) = World::new(here!(), 3) else { return };
+    let proxy = world.dispatch(&["up1", "up2", "up3"]);
+    let closed = SocketAddr::new(SERVER.ip(), 81);
+    for _ in 0..30 {
+        assert_eq!(world.connect(&proxy, closed).err(), Some(Refused(5)));
+    }
+    let mut order = world.ask_times(&proxy, 3);
+    order.sort_unstable();
+    assert_eq!(order, [1, 2, 3], "all are well");
+    assert_eq!(proxy.count_lines(" rests"), 0);
+    let log = proxy.stop();
+    let summary = log.last().expect("the summary");
+    assert!(summary.contains("30 refused, 30 attempts failed"), "one attempt each: {summary}");
+    let each = log.iter().filter(|line| line.contains(": 1 connections, 10 attempts failed")).count();
+    assert_eq!(each, 3, "refusals take turns too: {log:#?}");
+}
+
+#[test]
+fn where_no_uplink_has_a_route_the_reply_is_network_unreachable_at_once() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let proxy = world.dispatch(&["up1", "up2"]);
+    world.client.ip("route del default dev up1\nroute del default dev up2\n");
+    replies_at_once(&world, &proxy);
+}
+
+#[test]
+fn where_all_devices_are_gone_the_reply_is_network_unreachable_at_once() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let proxy = world.dispatch(&["up1", "10.77.2.2"]);
+    world.unplug(1);
+    world.unplug(2);
+    replies_at_once(&world, &proxy);
+}
+
+fn replies_at_once(world: &World, proxy: &Proxy) {
+    for _ in 0..5 {
+        let began = Instant::now();
+        assert_eq!(world.connect(proxy, SERVER).err(), Some(Refused(3)));
+        assert!(began.elapsed() < Duration::from_secs(1), "after {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn where_all_uplinks_are_black_holes_the_reply_is_a_time_out() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    world.black_hole(1);
+    world.black_hole(2);
+    let proxy = world.dispatch(&["up1", "up2", "--connect-timeout", "2"]);
+    let began = Instant::now();
+    assert_eq!(world.connect(&proxy, SERVER).err(), Some(Refused(6)));
+    let took = began.elapsed();
+    assert!(took > Duration::from_millis(1900) && took < Duration::from_secs(4), "after {took:?}");
+    world.mend(2);
+    wait_until("up2 is found again", LONG, || {
+        world.ask(&proxy, SERVER).is_ok_and(|s| uplink_of(s.source) == 2)
+    });
+}

@@ -1,0 +1,29 @@
+//! Uplinks of the built binary in network namespaces that each test makes for itself: `ropewalk` runs as a user without
+//! any privilege in a client's namespace with several links, and the far side tells which way each connection came.
+//!
+//! Making namespaces needs root: without it each test says `SKIP` and its name.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `ns` | one network namespace |
+//! | `world` | the client, its uplinks, the far side, and a server there |
+//! | `capture` | what tcpdump sees on a device |
+//! | `weights` | tests: the shares, by whatever the uplinks are written |
+//! | `faults` | tests: uplinks that do not work, destinations that do not |
+//! | `sources` | tests: the addresses connections leave with |
+//! | `changes` | tests: uplinks that go and come |
+//! | `guests` | tests: clients from beyond the host |
+//! | `ports` | tests: many connections from few ports |
+#![cfg(target_os = "linux")]
+
+mod capture;
+mod changes;
+#[path = "../common/mod.rs"]
+mod common;
+mod faults;
+mod guests;
+mod ns;
+mod ports;
+mod sources;
+mod weights;
+mod world;

@@ -1,0 +1,128 @@
+//! The limits that flags set: what is beyond waits or ends, and nobody else is hurt.
+
+use crate::common::proxy::Proxy;
+use crate::common::servers::Server;
+use crate::common::socks::{self, round_trip};
+use crate::common::{assert_pattern, pattern, wait_until};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+#[test]
+fn connections_beyond_the_limit_wait_for_their_turn() {
+    let server = Server::echo();
+    let proxy = Proxy::start(&["--max-connections", "2"]);
+    let mut open = [(); 2].map(|()| socks::connect(proxy.address, server.address).expect("a tunnel"));
+    proxy.wait_for("2 connections are open in this worker: new ones wait (--max-connections)");
+    let mut third = socks::dial(proxy.address);
+    third.write_all(&socks::hello(server.address)).expect("the kernel takes it");
+    third.set_read_timeout(Some(Duration::from_millis(300))).expect("above zero");
+    let early = third.read(&mut [0; 1]).map_err(|error| error.kind());
+    assert!(matches!(early, Err(ErrorKind::WouldBlock | ErrorKind::TimedOut)), "got {early:?}");
+    open.iter_mut().for_each(round_trip);
+    drop(open);
+    third.set_read_timeout(Some(Duration::from_secs(5))).expect("above zero");
+    socks::read_answers(&mut third).expect("a reply in its turn").expect("a tunnel");
+    round_trip(&mut third);
+}
+
+#[test]
+fn an_idle_tunnel_is_closed_where_that_is_asked_for_and_a_busy_one_lives() {
+    let server = Server::echo();
+    let proxy = Proxy::start(&["--idle-timeout", "1"]);
+    let mut busy = socks::connect(proxy.address, server.address).expect("a tunnel");
+    let mut idle = socks::connect(proxy.address, server.address).expect("a tunnel");
+    // The read is the pause between two exchanges.
+    idle.set_read_timeout(Some(Duration::from_millis(200))).expect("above zero");
+    let began = Instant::now();
+    loop {
+        round_trip(&mut busy);
+        match idle.read(&mut [0; 1]) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
+            Ok(0) => break,
+            other => panic!("expected silence, then the end, got {other:?}"),
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "the limit is 1 s");
+    }
+    assert!(began.elapsed() > Duration::from_millis(900), "after {:?}", began.elapsed());
+    round_trip(&mut busy);
+}
+
+#[test]
+fn an_idle_tunnel_lives_where_nothing_is_asked_for() {
+    let server = Server::echo();
+    let proxy = Proxy::start(&["--handshake-timeout", "0.3", "--connect-timeout", "0.3"]);
+    let mut tunnel = socks::connect(proxy.address, server.address).expect("a tunnel");
+    tunnel.set_read_timeout(Some(Duration::from_secs(2))).expect("above zero");
+    let end = tunnel.read(&mut [0; 1]).map_err(|error| error.kind());
+    assert!(matches!(end, Err(ErrorKind::WouldBlock | ErrorKind::TimedOut)), "got {end:?}");
+    round_trip(&mut tunnel);
+}
+
+#[test]
+fn many_busy_tunnels_share_two_buffers_and_lose_nothing() {
+    const LEN: usize = 4 << 20;
+    let server = Server::echo();
+    let proxy = Proxy::start(&["--max-buffers", "2"]);
+    std::thread::scope(|scope| {
+        for n in 0..8 {
+            let (proxy, server) = (&proxy, &server);
+            scope.spawn(move || {
+                let mut tunnel = socks::connect(proxy.address, server.address).expect("a tunnel");
+                let mut writer = tunnel.try_clone().expect("a descriptor");
+                scope.spawn(move || {
+                    writer.write_all(&pattern(n, LEN)).expect("the server reads");
+                    writer.shutdown(Shutdown::Write).expect("open until now");
+                });
+                let mut back = Vec::new();
+                tunnel.read_to_end(&mut back).expect("the echo");
+                assert_eq!(back.len(), LEN);
+                assert_pattern(n, &back);
+            });
+        }
+    });
+}
+
+/// A response that is not read holds a buffer. Those who come then must be served all the same: a handshake takes some
+/// bytes.
+#[test]
+fn readers_that_stand_still_do_not_keep_the_others_from_being_served() {
+    let filled = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&filled);
+    let source = Server::on_loopback(move |mut stream| {
+        if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n").is_err() {
+            return;
+        }
+        // Until all buffers on the way are full.
+        stream.set_write_timeout(Some(Duration::from_millis(500))).expect("above zero");
+        while stream.write(&[0; 64 * 1024]).is_ok() {}
+        counter.fetch_add(1, Ordering::SeqCst);
+        // Held open until the client leaves.
+        stream.set_write_timeout(None).expect("a socket");
+        while stream.write(&[0; 64 * 1024]).is_ok() {}
+    });
+    let echo = Server::echo();
+    let proxy = Proxy::start(&["--max-buffers", "4"]);
+    let still: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut reader = socks::dial(proxy.address);
+            // A small window: little memory, soon full.
+            rustix::net::sockopt::set_socket_recv_buffer_size(&reader, 4096).expect("a TCP socket");
+            let request = format!("GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n\r\n", source.address);
+            reader.write_all(request.as_bytes()).expect("the proxy reads");
+            reader
+        })
+        .collect();
+    // Those who found no buffer never get as far as that.
+    wait_until("four stand still", Duration::from_secs(20), || filled.load(Ordering::SeqCst) >= 4);
+    let mut other = socks::dial(proxy.address);
+    other.set_read_timeout(Some(Duration::from_secs(5))).expect("above zero");
+    other.write_all(&socks::hello(echo.address)).expect("the kernel takes it");
+    let answer = socks::read_answers(&mut other);
+    answer.expect("an answer, although the others stand still").expect("a tunnel");
+    round_trip(&mut other);
+    drop(still);
+}

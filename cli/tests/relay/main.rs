@@ -1,0 +1,20 @@
+//! The relay of the built binary, over loopback: what goes in comes out, ends as it ended, and costs no more than it
+//! may.
+//!
+//! | file | is about |
+//! | --- | --- |
+//! | `endings` | half-closes and resets |
+//! | `handshake` | bytes that come one at a time, all at once, or too slowly |
+//! | `bounds` | memory, descriptors, processor time |
+//! | `limits` | the limits that flags set: connections, idle time, buffers |
+//! | `tunnel` | `--tunnel`: no handshake, several endpoints |
+#![cfg(unix)]
+
+#[cfg(target_os = "linux")]
+mod bounds;
+#[path = "../common/mod.rs"]
+mod common;
+mod endings;
+mod handshake;
+mod limits;
+mod tunnel;
