@@ -122,7 +122,8 @@ pub trait Io {
     /// As [`TryError`] says.
     fn try_write(&mut self, stream: StreamId, buf: &[u8]) -> Result<Moved, TryError>;
 
-    /// Moves bytes in the kernel: gives what is inside, takes at most `max`, gives that.
+    /// Moves bytes in the kernel: gives what is inside, takes at most `max`, gives that. What was moved before a
+    /// failure is told first; the failure at the next call.
     ///
     /// # Errors
     /// As [`SpliceError`] says. `Unavailable` only while nothing is inside.
@@ -494,7 +495,7 @@ impl Drive {
                 return true;
             }
             Err(SpliceError::From(fault)) => self.failed(from, fault),
-            Err(SpliceError::To(fault)) => self.failed(to, fault),
+            Err(SpliceError::To(fault)) => self.write_failed(to, fault),
         };
         machine.handle_input(io.now(), input);
         true
@@ -504,6 +505,14 @@ impl Drive {
         let slot = &mut self.slots[stream.index() as usize];
         (slot.readable, slot.writable) = (false, false);
         Input::Failed { stream, fault }
+    }
+
+    /// What came before the failure may still be there, and no event will tell of it.
+    fn write_failed(&mut self, stream: StreamId, fault: Fault) -> Input<'static> {
+        let slot = &mut self.slots[stream.index() as usize];
+        (slot.readable, slot.writable) = (true, false);
+        self.enqueue(stream.index());
+        Input::WriteFailed { stream, fault }
     }
 
     /// Writes what the machine has for `stream`. Returns how many operations it made.
@@ -527,7 +536,7 @@ impl Drive {
                     self.slots[stream.index() as usize].writable = false;
                     break;
                 }
-                Err(TryError::Fault(fault)) => self.failed(stream, fault),
+                Err(TryError::Fault(fault)) => self.write_failed(stream, fault),
             };
             machine.handle_input(io.now(), input);
         }
@@ -559,6 +568,9 @@ impl Drive {
             Output::Accept { listener, stream } => {
                 self.listener(listener).wanted.push_back(stream);
                 self.enqueue_listener(listener);
+            }
+            Output::CancelAccept { listener, stream } => {
+                self.listener(listener).wanted.retain(|wanted| *wanted != stream);
             }
             Output::Unlisten { listener } => {
                 *self.listener(listener) = Listener::default();

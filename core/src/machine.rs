@@ -317,6 +317,14 @@ pub enum Input<'a> {
         /// Why.
         fault: Fault,
     },
+    /// Nothing can be written to the stream any more; what the other side sent before that may still be read. The
+    /// driver keeps the socket until [`Output::Close`].
+    WriteFailed {
+        /// Which.
+        stream: StreamId,
+        /// Why.
+        fault: Fault,
+    },
     /// This host's own addresses have changed.
     LocalAddresses {
         /// All of them.
@@ -341,6 +349,13 @@ pub enum Output {
         /// Where.
         listener: ListenerId,
         /// The id it will have.
+        stream: StreamId,
+    },
+    /// The connection asked for as `stream` is not wanted any more; the id is dead.
+    CancelAccept {
+        /// Where.
+        listener: ListenerId,
+        /// The id it would have had.
         stream: StreamId,
     },
     /// Close this listener; accepts asked of it are void and their ids dead.
@@ -517,7 +532,7 @@ impl fmt::Debug for UplinkSet {
 pub struct Splice {
     /// Where they go.
     pub to: StreamId,
-    /// At most this many in one call; never 0. What is inside the pipe already may always be given.
+    /// At most this many may be taken in one call; 0: only give what is inside already.
     pub max: usize,
 }
 

@@ -47,7 +47,7 @@ impl Pipes {
         };
         let mut moved = SpliceMoved::default();
         let result = pipe.give(sink, &mut moved).and_then(|()| {
-            if pipe.held == 0 {
+            if pipe.held == 0 && max > 0 {
                 pipe.take(source, max, &mut moved)?;
                 pipe.give(sink, &mut moved)?;
             }
@@ -59,7 +59,11 @@ impl Pipes {
         } else if self.free.len() < KEEP {
             self.free.push(pipe);
         }
-        result.map(|()| moved)
+        match result {
+            // Told now, the bytes are accounted for; the failure will be met again.
+            Err(_) if moved.taken + moved.given > 0 => Ok(moved),
+            other => other.map(|()| moved),
+        }
     }
 
     /// The stream is gone, and what it had inside.

@@ -31,7 +31,7 @@ pub struct Counters {
 #[derive(Debug, Default)]
 struct Listener {
     /// An accept was asked for.
-    asked: bool,
+    asked: Option<StreamId>,
     pause: Option<Instant>,
 }
 
@@ -88,27 +88,38 @@ impl Dispatch {
     /// Asks for the next connection, unless there is a reason to wait.
     fn ask(&mut self, listener: ListenerId) {
         let Some(entry) = self.listeners.get_mut(usize::from(listener.0)) else { return };
-        if entry.asked || entry.pause.is_some() || self.draining {
+        if entry.asked.is_some() || entry.pause.is_some() || self.draining {
             return;
         }
-        let limit = self.cx.config.max_connections;
-        if self.conns.len() >= limit {
-            if !self.full {
-                self.full = true;
-                self.counters.connection_limit += 1;
-                self.cx.event(Event::ConnectionLimit { limit });
-            }
+        if self.conns.len() >= self.cx.config.max_connections {
+            self.stop_asking();
             return;
         }
-        entry.asked = true;
         let stream = self.cx.open(Owner::Listener(listener));
+        entry.asked = Some(stream);
         self.cx.say(Output::Accept { listener, stream });
+    }
+
+    /// The limit of connections is reached: what is still asked for on other listeners is taken back.
+    fn stop_asking(&mut self) {
+        if !self.full {
+            self.full = true;
+            self.counters.connection_limit += 1;
+            let limit = self.cx.config.max_connections;
+            self.cx.event(Event::ConnectionLimit { limit });
+        }
+        for (index, entry) in self.listeners.iter_mut().enumerate() {
+            if let Some(stream) = entry.asked.take() {
+                self.cx.forget(stream);
+                self.cx.say(Output::CancelAccept { listener: ListenerId(index as u16), stream });
+            }
+        }
     }
 
     fn accepted(&mut self, stream: StreamId, peer: core::net::SocketAddr) {
         let Some(Owner::Listener(listener)) = self.cx.owner(stream) else { return };
         self.counters.accepted += 1;
-        self.listeners[usize::from(listener.0)].asked = false;
+        self.listeners[usize::from(listener.0)].asked = None;
         let cx = &mut self.cx;
         let id = self.conns.insert_with(|id: ConnId| {
             cx.adopt(stream, Owner::Client(id));
@@ -124,7 +135,7 @@ impl Dispatch {
         self.counters.accept_failures += 1;
         let until = self.cx.now + ACCEPT_PAUSE;
         let entry = &mut self.listeners[usize::from(listener.0)];
-        entry.asked = false;
+        entry.asked = None;
         self.cx.timers.rearm(Timer::Listener(listener), &mut entry.pause, Some(until));
         self.cx.event(Event::AcceptPaused { listener, fault });
     }
@@ -138,7 +149,13 @@ impl Dispatch {
             let listener = ListenerId(index as u16);
             let entry = &mut self.listeners[index];
             self.cx.timers.rearm(Timer::Listener(listener), &mut entry.pause, None);
+            if let Some(stream) = entry.asked.take() {
+                self.cx.forget(stream);
+            }
             self.cx.say(Output::Unlisten { listener });
+        }
+        for id in self.conns.keys() {
+            self.with(id, Conn::drain);
         }
         self.finish_if_drained();
     }
@@ -219,6 +236,9 @@ impl Machine for Dispatch {
             Input::Failed { stream, fault } => {
                 self.on_stream(stream, |conn, side, cx| conn.failed(side, fault, cx));
             }
+            Input::WriteFailed { stream, fault } => {
+                self.on_stream(stream, |conn, side, cx| conn.write_failed(side, fault, cx));
+            }
             Input::LocalAddresses { addresses } => self.cx.config.local_addresses = addresses.into(),
             Input::UplinkGone { uplink } => {
                 for id in self.conns.keys() {
@@ -261,9 +281,14 @@ impl StreamMachine for Dispatch {
     fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
         let wants = self
             .side(stream)
-            .and_then(|(id, side)| self.conns.get(id).map(|conn| conn.wants_read(side)))
-            .unwrap_or(false);
-        if wants { self.cx.scratch() } else { &mut [] }
+            .and_then(|(id, side)| self.conns.get(id).map(|conn| conn.wants(side)))
+            .unwrap_or(0);
+        if wants == 0 {
+            return &mut [];
+        }
+        let scratch = self.cx.scratch();
+        let len = wants.min(scratch.len());
+        &mut scratch[..len]
     }
 
     fn write_buf(&self, stream: StreamId) -> &[u8] {

@@ -15,6 +15,9 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
+/// Bytes read at a time while a client says what it wants: what is behind its request may have to be kept.
+const HANDSHAKE_READ: usize = 16 * 1024;
+
 #[derive(Debug)]
 enum State {
     Handshake(Box<Handshake>),
@@ -72,14 +75,17 @@ impl Conn {
 
     // ---- what the driver may do ----
 
-    pub(super) fn wants_read(&self, side: Side) -> bool {
-        match &self.state {
-            State::Handshake(_) => side == Side::Client,
-            State::Opening(opening) => side == Side::Client && opening.wants_read(),
-            State::Gone => false,
-            State::Relay(relay) => relay.wants_read(side),
-            State::Forward(forward) => forward.wants_read(side),
-            State::Closing(closing) => side == Side::Client && closing.wants_read(),
+    /// At most how many bytes to read from `side` now.
+    pub(super) fn wants(&self, side: Side) -> usize {
+        let all = |wants: bool| if wants { usize::MAX } else { 0 };
+        match (&self.state, side) {
+            (State::Handshake(_), Side::Client) => HANDSHAKE_READ,
+            (State::Opening(opening), Side::Client) => opening.wants(),
+            (State::Relay(relay), side) => all(relay.wants_read(side)),
+            (State::Forward(forward), side) => forward.wants(side),
+            (State::Closing(closing), Side::Client) => all(closing.wants_read()),
+            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
+            | (State::Gone, _) => 0,
         }
     }
 
@@ -205,7 +211,10 @@ impl Conn {
                     Side::Client => self.client,
                     Side::Target => relay.target(),
                 };
-                cx.close(stream, Close::Reset);
+                // Bytes inside a pipe would go with the stream they came from.
+                if !relay.is_piping(side) {
+                    cx.close(stream, Close::Reset);
+                }
                 self.fate(fate, cx);
             }
             (State::Forward(_), Side::Client) => self.next(Next::Break(fault), cx),
@@ -216,6 +225,24 @@ impl Conn {
             (State::Closing(_), Side::Client) => self.end(Close::Reset, cx),
             (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
             | (State::Gone, _) => {}
+        }
+        self.rearm(cx);
+    }
+
+    /// Nothing can be written to `side` any more; what it sent before may still be read.
+    pub(super) fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
+        match (&mut self.state, side) {
+            (State::Relay(relay), side) => {
+                let fate = relay.write_failed(side, fault, cx);
+                self.fate(fate, cx);
+            }
+            (State::Forward(forward), Side::Target) => forward.target_write_failed(cx),
+            (
+                State::Handshake(_) | State::Opening(_) | State::Forward(_) | State::Closing(_) | State::Gone,
+                _,
+            ) => {
+                self.failed(side, fault, cx);
+            }
         }
         self.rearm(cx);
     }
@@ -321,7 +348,7 @@ impl Conn {
                 self.progress(progress, cx);
             }
             State::Relay(relay) => {
-                let fault = relay.broken().map_or(Fault::TimedOut, |(fault, _)| fault);
+                let fault = relay.broken().map_or(Fault::TimedOut, |broken| broken.fault);
                 self.fate(Fate::Broken(fault), cx);
             }
             State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
@@ -338,7 +365,7 @@ impl Conn {
             State::Opening(opening) => Some(opening.next_deadline()),
             State::Relay(relay) => match relay.broken() {
                 // Who does not take its last bytes shall not keep a dead connection alive.
-                Some((_, at)) => Some(at + cx.config.linger),
+                Some(broken) => Some(relay.active.max(broken.at) + cx.config.linger),
                 None => cx.config.idle_timeout.map(|idle| relay.active + idle),
             },
             State::Forward(forward) if forward.is_idle() => {
@@ -427,6 +454,16 @@ impl Conn {
         }
     }
 
+    /// No new work: an HTTP connection ends after its response.
+    pub(super) fn drain(&mut self, cx: &mut Cx) {
+        match &mut self.state {
+            State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
+            State::Forward(forward) => forward.drain(),
+            State::Handshake(_) | State::Opening(_) | State::Relay(_) | State::Closing(_) | State::Gone => {}
+        }
+        self.rearm(cx);
+    }
+
     /// Ends the connection to an origin and accounts for it.
     fn leave_forward(&mut self, fault: Option<Fault>, cx: &mut Cx) {
         if !matches!(self.state, State::Forward(_)) {
@@ -440,7 +477,7 @@ impl Conn {
         }
         cx.event(Event::Closed { conn: self.id, sent, received, lasted: cx.now - self.since, fault });
         if let Some(target) = forward.target() {
-            cx.close(target, Close::Graceful);
+            cx.close(target, if fault.is_some() { Close::Reset } else { Close::Graceful });
         }
         forward.release(cx);
     }

@@ -22,8 +22,8 @@ use crate::wire::Malformed;
 use crate::wire::http::{self, Body, Framing, HttpError};
 use alloc::vec::Vec;
 
-/// Bytes behind a request that are read ahead: enough to see that the client has left, and for a pipelined request.
-const MAX_WAITING: usize = 16 * 1024;
+/// Bytes behind a request that are read ahead: enough to see that the client has left, and for the longest head.
+const MAX_WAITING: usize = 2 * http::MAX_HEAD;
 
 #[derive(Debug)]
 enum Response {
@@ -53,6 +53,8 @@ pub(super) struct Forward {
     client_stays: bool,
     origin_stays: bool,
     client_ended: bool,
+    /// The origin takes no more of the request.
+    deaf: bool,
     /// When bytes moved last.
     pub(super) active: Instant,
     sent: u64,
@@ -110,6 +112,7 @@ impl Forward {
             client_stays: true,
             origin_stays: true,
             client_ended: false,
+            deaf: false,
             active: cx.now,
             sent: 0,
             received: 0,
@@ -130,14 +133,20 @@ impl Forward {
         (self.sent, self.received)
     }
 
-    pub(super) fn wants_read(&self, side: Side) -> bool {
+    /// At most how many bytes to read from `side` now.
+    pub(super) fn wants(&self, side: Side) -> usize {
+        let all = |wants: bool| if wants { usize::MAX } else { 0 };
         match side {
-            Side::Client if self.client_ended => false,
-            Side::Client if self.is_idle() => self.to_client.is_none(),
-            Side::Client if self.request.is_done() => self.waiting.len() < MAX_WAITING,
-            Side::Client => self.to_target.is_none(),
-            Side::Target => self.to_client.is_none(),
+            Side::Client if self.client_ended || self.deaf => 0,
+            Side::Client if self.request.is_done() => MAX_WAITING.saturating_sub(self.waiting.len()),
+            Side::Client => all(self.to_target.is_none()),
+            Side::Target => all(self.to_client.is_none()),
         }
+    }
+
+    /// This exchange is the connection's last.
+    pub(super) fn drain(&mut self) {
+        self.client_stays = false;
     }
 
     pub(super) fn write_buf(&self, side: Side) -> &[u8] {
@@ -154,6 +163,7 @@ impl Forward {
         self.head_request = request.head_request;
         self.version_10 = request.version_10;
         self.request = Body::new(request.body);
+        self.deaf = false;
         self.response = Response::Head(Vec::new());
         let mut head = request.head;
         // A 1.0 client knows no chunks: an origin that is asked in 1.0 sends none (RFC 9112 section 6.1).
@@ -169,7 +179,7 @@ impl Forward {
                 self.waiting = early;
                 self.waiting.drain(..used);
             }
-            Err(why) => return self.refuse_request(why),
+            Err(why) => return self.refuse_request(why, cx),
         }
         self.sent += head.len() as u64;
         self.to_target = Some(cx.buffers.copy(&head));
@@ -194,7 +204,7 @@ impl Forward {
         self.active = cx.now;
         let used = match self.request.advance(cx.buffers.peek(len)) {
             Ok(used) => used,
-            Err(why) => return self.refuse_request(why),
+            Err(why) => return self.refuse_request(why, cx),
         };
         self.waiting.extend_from_slice(&cx.buffers.peek(len)[used..]);
         if used > 0 {
@@ -267,11 +277,17 @@ impl Forward {
                         continue;
                     }
                     if self.version_10 && head.body == Framing::Chunked {
-                        return self.bad_gateway("a response without chunks to a request in HTTP/1.0", None);
+                        return self.bad_gateway(
+                            "a response without chunks to a request in HTTP/1.0",
+                            None,
+                            out,
+                            cx,
+                        );
                     }
                     self.origin_stays = head.keep_alive;
                     let request_whole = self.request.is_done();
                     self.client_stays &= head.body != Framing::UntilClose && request_whole;
+                    let interim = out.clone();
                     out.extend(head.emit(!self.client_stays));
                     let mut body = Body::new(head.body);
                     match body.advance(&seen[used..]) {
@@ -279,7 +295,7 @@ impl Forward {
                             out.extend_from_slice(&seen[used..used + length]);
                             self.origin_stays &= used + length == seen.len();
                         }
-                        Err(why) => return self.bad_gateway(why.expected, why.found),
+                        Err(why) => return self.bad_gateway(why.expected, why.found, interim, cx),
                     }
                     self.response = Response::Body(body);
                     break;
@@ -288,7 +304,9 @@ impl Forward {
                     self.response = Response::Head(seen[used..].to_vec());
                     break;
                 }
-                Err(HttpError::Refused { why, .. }) => return self.bad_gateway(why.expected, why.found),
+                Err(HttpError::Refused { why, .. }) => {
+                    return self.bad_gateway(why.expected, why.found, out, cx);
+                }
             }
         }
         if !out.is_empty() {
@@ -306,7 +324,9 @@ impl Forward {
                 self.drop_origin(Close::Graceful, cx);
                 Next::Open
             }
-            Response::Head(_) => self.bad_gateway("a response, got the end of the connection", None),
+            Response::Head(_) => {
+                self.bad_gateway("a response, got the end of the connection", None, Vec::new(), cx)
+            }
             Response::Body(body) if body.may_end_at_eof() => {
                 self.response = Response::Body(Body::new(Framing::None));
                 self.drop_origin(Close::Graceful, cx);
@@ -323,12 +343,29 @@ impl Forward {
             Response::None => Next::Open,
             Response::Head(_) => {
                 let why = Refusal::Unreachable(fault);
-                let mut reply = Vec::new();
+                let mut reply = self.take_unsent(cx);
                 Plea::Connect.refused(&why, &mut reply);
                 Next::Refuse { reply, why: Some(why) }
             }
+            // The response came whole: its end does not matter to the client.
+            Response::Body(body) if body.is_done() => {
+                self.origin_stays = false;
+                self.finish_if_done(cx)
+            }
             Response::Body(_) => Next::Break(fault),
         }
+    }
+
+    /// Nothing can be written to the origin any more; its answer may still be there. The request is cut short, so it is
+    /// the last.
+    pub(super) fn target_write_failed(&mut self, cx: &mut Cx) {
+        self.client_stays = false;
+        self.origin_stays = false;
+        if let Some(filled) = self.to_target.take() {
+            cx.give(filled);
+        }
+        self.deaf = true;
+        self.mark(cx);
     }
 
     /// `len` bytes were written to `side`.
@@ -402,20 +439,30 @@ impl Forward {
         }
     }
 
-    fn refuse_request(&self, why: Malformed) -> Next {
+    /// What is owed to the client already (interim responses): a reply of ours comes behind it.
+    fn take_unsent(&mut self, cx: &mut Cx) -> Vec<u8> {
+        let Some(filled) = self.to_client.take() else { return Vec::new() };
+        let unsent = filled.bytes().to_vec();
+        cx.give(filled);
+        unsent
+    }
+
+    fn refuse_request(&mut self, why: Malformed, cx: &mut Cx) -> Next {
         let why = Refusal::Malformed(why);
         // Where bytes of a response have left already, there is no place for another one.
         if !matches!(&self.response, Response::Head(_)) {
             return Next::Break(Fault::Reset);
         }
-        let mut reply = Vec::new();
+        let mut reply = self.take_unsent(cx);
         Plea::Connect.refused(&why, &mut reply);
         Next::Refuse { reply, why: Some(why) }
     }
 
-    fn bad_gateway(&self, expected: &'static str, found: Option<u32>) -> Next {
+    /// `out` is owed to the client before that.
+    fn bad_gateway(&mut self, expected: &'static str, found: Option<u32>, out: Vec<u8>, cx: &mut Cx) -> Next {
         let why = Refusal::Malformed(Malformed { expected, found, at: 0 });
-        let mut reply = Vec::new();
+        let mut reply = self.take_unsent(cx);
+        reply.extend(out);
         http::emit_error(502, "the origin's response cannot be passed on", &mut reply);
         Next::Refuse { reply, why: Some(why) }
     }

@@ -154,8 +154,8 @@ impl Opening {
     }
 
     /// Reading on shows that a client has left, so that nothing is opened for nobody.
-    pub(super) fn wants_read(&self) -> bool {
-        self.early.len() < MAX_EARLY && !self.client_ended
+    pub(super) fn wants(&self) -> usize {
+        if self.client_ended { 0 } else { MAX_EARLY.saturating_sub(self.early.len()) }
     }
 
     pub(super) fn read(&mut self, bytes: &[u8]) {
@@ -268,6 +268,12 @@ impl Opening {
             began: cx.now,
         });
         self.made += 1;
+        // Only so many at a time: the oldest has been silent longest.
+        if self.attempts.len() > MAX_PENDING {
+            let Attempt { stream, uplink, candidate, .. } = self.attempts.remove(0);
+            cx.close(stream, Close::Reset);
+            self.losers.extend(uplink.map(|uplink| (uplink, candidate)));
+        }
         self.company_at = Some(cx.now + assignment.patience);
         Progress::Pending
     }
@@ -351,9 +357,7 @@ impl Opening {
         }
         if self.company_at.is_some_and(|at| at <= cx.now) {
             self.company_at = None;
-            if self.attempts.len() < MAX_PENDING {
-                return self.ask(conn, true, cx);
-            }
+            return self.ask(conn, true, cx);
         }
         Progress::Pending
     }

@@ -59,8 +59,17 @@ pub(super) struct Relay {
     pub(super) active: Instant,
     up: Flow,
     down: Flow,
-    /// Which side failed, why and when.
-    broken: Option<(Side, Fault, Instant)>,
+    broken: Option<Broken>,
+}
+
+/// One side failed; the other is still being given its last bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Broken {
+    side: Side,
+    pub(super) fault: Fault,
+    pub(super) at: Instant,
+    /// What the failed side sent before may still be there.
+    readable: bool,
 }
 
 /// What a relay begins with and is heard of at its end.
@@ -129,7 +138,8 @@ impl Relay {
 
     pub(super) fn wants_read(&self, side: Side) -> bool {
         let flow = self.flow(side);
-        flow.held.is_none() && !flow.ended && !flow.splicing && self.broken.is_none()
+        let readable = self.broken.is_none_or(|broken| broken.side == side && broken.readable);
+        flow.held.is_none() && !flow.ended && !flow.splicing && readable
     }
 
     pub(super) fn write_buf(&self, side: Side) -> &[u8] {
@@ -139,8 +149,9 @@ impl Relay {
     pub(super) fn splice(&self, side: Side) -> Option<Splice> {
         let flow = self.flow(side);
         let open = flow.splicing && flow.held.is_none() && !flow.ended && self.broken.is_none();
-        let open = open || (flow.piped > 0 && self.broken.is_none());
-        open.then_some(Splice { to: self.stream(side.other()), max: SPLICE_MAX })
+        let max = if open { SPLICE_MAX } else { 0 };
+        let last_bytes = flow.piped > 0 && self.broken.is_none_or(|broken| broken.side == side);
+        (open || last_bytes).then_some(Splice { to: self.stream(side.other()), max })
     }
 
     pub(super) fn refuse_splice(&mut self, side: Side, cx: &mut Cx) {
@@ -203,18 +214,41 @@ impl Relay {
     /// Nothing more comes from `side`.
     pub(super) fn ended(&mut self, side: Side, cx: &mut Cx) -> Fate {
         self.flow_mut(side).ended = true;
+        if let Some(broken) = &mut self.broken {
+            broken.readable &= broken.side != side;
+        }
         self.end_flow_when_empty(side, cx);
         self.fate()
     }
 
     /// The stream of `side` failed. What was read from it before is still delivered.
     pub(super) fn failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) -> Fate {
-        let to_side = self.flow_mut(side.other()).held.take();
-        if let Some(lost) = to_side {
+        self.lose_what_was_for(side, cx);
+        // The first fault says more than what follows from it.
+        let fault = self.broken.map_or(fault, |broken| broken.fault);
+        self.broken = Some(Broken { side, fault, at: cx.now, readable: false });
+        self.fate()
+    }
+
+    /// Nothing can be written to `side` any more. What it sent before that is still read and delivered.
+    pub(super) fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) -> Fate {
+        if self.broken.is_some() || self.flow(side).ended {
+            return self.failed(side, fault, cx);
+        }
+        self.lose_what_was_for(side, cx);
+        // Copied, so that the end of it is told by a read.
+        self.flow_mut(side).splicing = false;
+        self.broken = Some(Broken { side, fault, at: cx.now, readable: true });
+        cx.mark(self.stream(side));
+        self.fate()
+    }
+
+    fn lose_what_was_for(&mut self, side: Side, cx: &mut Cx) {
+        let flow = self.flow_mut(side.other());
+        flow.piped = 0;
+        if let Some(lost) = flow.held.take() {
             cx.give(lost);
         }
-        self.broken = Some((side, fault, cx.now));
-        self.fate()
     }
 
     fn end_flow_when_empty(&mut self, from: Side, cx: &mut Cx) {
@@ -233,16 +267,25 @@ impl Relay {
 
     fn fate(&self) -> Fate {
         match self.broken {
-            Some((side, fault, _)) if self.flow(side).held.is_none() => Fate::Broken(fault),
+            Some(broken) if !broken.readable && self.is_delivered(broken.side) => Fate::Broken(broken.fault),
             Some(_) => Fate::Open,
             None if self.up.shut && self.down.shut => Fate::Done,
             None => Fate::Open,
         }
     }
 
+    fn is_delivered(&self, side: Side) -> bool {
+        self.flow(side).held.is_none() && !self.is_piping(side)
+    }
+
+    /// Whether bytes from `side` are inside a pipe.
+    pub(super) fn is_piping(&self, side: Side) -> bool {
+        self.flow(side).piped > 0
+    }
+
     /// Why one side failed and when, while the other is still being given its last bytes.
-    pub(super) fn broken(&self) -> Option<(Fault, Instant)> {
-        self.broken.map(|(_, fault, at)| (fault, at))
+    pub(super) fn broken(&self) -> Option<Broken> {
+        self.broken
     }
 
     pub(super) fn totals(&self) -> Totals {

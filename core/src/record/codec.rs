@@ -23,6 +23,7 @@ const FAILED: u8 = 19;
 const DRAIN: u8 = 20;
 const LOCAL_ADDRESSES: u8 = 21;
 const UPLINK_GONE: u8 = 22;
+const WRITE_FAILED: u8 = 23;
 
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -204,6 +205,11 @@ impl Writer {
                 self.stream(stream);
                 self.fault(fault);
             }
+            Input::WriteFailed { stream, fault } => {
+                self.tag(WRITE_FAILED, now);
+                self.stream(stream);
+                self.fault(fault);
+            }
             Input::LocalAddresses { addresses } => {
                 self.tag(LOCAL_ADDRESSES, now);
                 self.ips(addresses);
@@ -323,6 +329,7 @@ impl<'a> Reader<'a> {
                 eof: self.byte()? != 0,
             },
             FAILED => Input::Failed { stream: self.stream()?, fault: self.fault()? },
+            WRITE_FAILED => Input::WriteFailed { stream: self.stream()?, fault: self.fault()? },
             DRAIN => Input::Drain,
             _ => return None,
         };

@@ -1,0 +1,447 @@
+//! From a request to a reply: what the client is told, which uplinks carry and which rest
+//! (spec/dispatch.md, connect, items 5 to 7).
+
+mod util;
+
+use ropewalk_core::event::{Event, Refusal};
+use ropewalk_core::machine::{Close, Fault, Report, UplinkId};
+use ropewalk_core::time::{Duration, Instant};
+use ropewalk_core::uplink::Prefix;
+use std::net::IpAddr;
+use util::lab::{Who, device};
+use util::say::{self};
+use util::{Act, Answer, Behave, End, Lab, Link, Person, Setup, Target, addr, ms, same_bytes, secs};
+
+const FAR: &str = "192.0.2.7:80";
+const FAR6: &str = "[2001:db8::7]:80";
+
+fn lab(uplinks: usize) -> Lab {
+    let mut lab = Setup::new(uplinks).build();
+    lab.serve(FAR, [Act::Echo]);
+    lab.serve(FAR6, [Act::Echo]);
+    lab
+}
+
+/// A SOCKS5 client that asks for `to`, says a word, and leaves when it has heard it.
+fn asks(lab: &mut Lab, to: &str) -> Who {
+    asks_with(lab, say::socks5(addr(to)))
+}
+
+fn asks_with(lab: &mut Lab, words: Vec<u8>) -> Who {
+    let script =
+        [Act::Send(words), Act::AwaitTotal(12), Act::Send(b"ping".to_vec()), Act::Fin, Act::AwaitEnd];
+    lab.client(script)
+}
+
+/// The code of a SOCKS5 reply.
+#[track_caller]
+fn code(lab: &Lab, who: Who) -> u8 {
+    let got = lab.got(who);
+    assert!(got.len() >= 12 && got[..2] == [5, 0] && got[2] == 5, "no reply in {got:?}");
+    got[3]
+}
+
+/// The code of the reply to a request for `to`, when all is over.
+#[track_caller]
+fn code_for(lab: &mut Lab, to: &str) -> u8 {
+    let who = asks(lab, to);
+    lab.finish();
+    if code(lab, who) != 0 {
+        assert_eq!(lab.got(who), [&[5, 0][..], &say::socks5_refusal(code(lab, who))].concat());
+        assert_eq!(lab.end(who), End::Fin, "a refused client is closed in order");
+    }
+    code(lab, who)
+}
+
+fn since_start(lab: &Lab, who: Who, offset: usize) -> Duration {
+    lab.sock(who).got.byte_at(offset).expect("it came") - Instant::ZERO
+}
+
+fn outpaced(lab: &Lab) -> usize {
+    lab.world.reports.iter().filter(|report| matches!(report, Report::Outpaced { .. })).count()
+}
+
+fn downs(lab: &Lab) -> Vec<UplinkId> {
+    let down = |(_, event): &(Instant, Event)| match event {
+        Event::UplinkDown { uplink, .. } => Some(*uplink),
+        _ => None,
+    };
+    lab.world.events.iter().filter_map(down).collect()
+}
+
+// ---- item 5 ----
+
+#[test]
+fn the_reply_waits_for_the_real_connection_and_names_its_true_address() {
+    for (to, len) in [(FAR, 10), (FAR6, 22)] {
+        let mut lab = lab(1);
+        let slow = Target { answers: ms(700), ..Target::new(Person::new([Act::Echo])) };
+        lab.target(to, slow);
+        let who = asks(&mut lab, to);
+        lab.finish();
+        // Two bytes for the greeting come at once, the reply only when the target has answered.
+        assert!(since_start(&lab, who, 1) < ms(100));
+        assert!(since_start(&lab, who, 2) >= ms(700), "{:?}", since_start(&lab, who, 2));
+        let bound = lab.sock(lab.served(0)).local;
+        assert_eq!(bound.is_ipv6(), addr(to).is_ipv6());
+        same_bytes(&lab.got(who)[2..2 + len], &say::socks5_reply(0, bound), "the reply");
+        assert_eq!(&lab.got(who)[2 + len..], b"ping");
+    }
+}
+
+#[test]
+fn each_failure_has_its_code() {
+    let after = ms(20);
+    for (behave, wanted) in [
+        (Behave::Refuse, 5),
+        (Behave::Fail(Fault::Reset, after), 5),
+        (Behave::Fail(Fault::NetworkUnreachable, after), 3),
+        (Behave::FailNow(Fault::NetworkUnreachable), 3),
+        (Behave::Fail(Fault::HostUnreachable, after), 4),
+        (Behave::FailNow(Fault::HostUnreachable), 4),
+        (Behave::Fail(Fault::TimedOut, secs(2)), 6),
+        (Behave::Silent, 6),
+        (Behave::FailNow(Fault::NoRoute), 3),
+        (Behave::FailNow(Fault::NoDevice), 3),
+        (Behave::FailNow(Fault::AddressNotAvailable), 3),
+        (Behave::FailNow(Fault::NoDescriptors), 1),
+        (Behave::FailNow(Fault::PermissionDenied), 1),
+        (Behave::FailNow(Fault::Other(71)), 1),
+    ] {
+        for uplinks in [0, 1, 2, 5] {
+            for to in [FAR, FAR6] {
+                let mut lab = lab(uplinks);
+                lab.target(to, Target::that(behave));
+                assert_eq!(code_for(&mut lab, to), wanted, "{behave:?} through {uplinks}");
+                assert!(lab.world.attempts.len() <= 12, "{} attempts", lab.world.attempts.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_not_found_is_host_unreachable() {
+    for (fault, after) in [(Fault::NameNotFound, ms(5)), (Fault::NameUnavailable, secs(3))] {
+        let mut lab = lab(2);
+        lab.name("gone.example", [Answer { after, result: Err(fault) }]);
+        let who = asks_with(&mut lab, say::socks5_to_name("gone.example", 80));
+        lab.finish();
+        assert_eq!(code(&lab, who), 4);
+        assert_eq!(lab.refusals(), [Refusal::Name(fault)]);
+    }
+    // No addresses at all.
+    let mut lab = lab(2);
+    lab.name("gone.example", [Answer::ips(ms(5), &[])]);
+    let who = asks_with(&mut lab, say::socks5_to_name("gone.example", 80));
+    lab.finish();
+    assert_eq!(code(&lab, who), 4);
+}
+
+#[test]
+fn a_name_that_is_never_answered_is_given_up_at_the_deadline() {
+    let mut lab = lab(2);
+    lab.name("slow.example", [Answer::ips(secs(300), &["192.0.2.7"])]);
+    let who = asks_with(&mut lab, say::socks5_to_name("slow.example", 80));
+    lab.run_for(secs(21));
+    assert_eq!(code(&lab, who), 4);
+    assert_eq!(lab.world.cancelled, 1, "the resolver was told");
+    lab.finish();
+    assert!(lab.world.attempts.is_empty(), "the late answer began nothing");
+}
+
+#[test]
+fn a_connect_that_is_never_answered_is_told_at_the_deadline() {
+    let mut lab = lab(3);
+    lab.target(FAR, Target::that(Behave::Silent));
+    let who = asks(&mut lab, FAR);
+    lab.finish();
+    let told = since_start(&lab, who, 2);
+    assert!(told >= secs(20) && told < ms(20_100), "{told:?}");
+    assert!(lab.world.attempts.len() <= 4, "{} attempts", lab.world.attempts.len());
+    assert!(downs(&lab).is_empty(), "a silent destination hurts no uplink");
+}
+
+#[test]
+fn each_protocol_says_no_in_its_own_words() {
+    let mut lab = lab(1);
+    lab.target(FAR, Target::that(Behave::Refuse));
+    lab.target("192.0.2.8:80", Target::that(Behave::Silent));
+    let four = lab.client([Act::Send(say::socks4(1, [192, 0, 2, 7], 80, b"")), Act::AwaitEnd]);
+    let http = lab.client([Act::Send(say::http_connect(FAR)), Act::AwaitEnd]);
+    let get = |to: &str| Act::Send(format!("GET http://{to}/ HTTP/1.1\r\n\r\n").into_bytes());
+    let forward = lab.client([get(FAR), Act::AwaitEnd]);
+    let silent = lab.client([get("192.0.2.8"), Act::AwaitEnd]);
+    lab.finish();
+    assert_eq!(lab.got(four), [0, 91, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(say::status(lab.got(http)), 502);
+    assert_eq!(say::status(lab.got(forward)), 502);
+    assert_eq!(say::status(lab.got(silent)), 504);
+    for who in [four, http, forward, silent] {
+        assert_eq!(lab.end(who), End::Fin);
+    }
+}
+
+// ---- item 6 ----
+
+#[test]
+fn a_destination_that_refuses_is_asked_once_and_no_uplink_suffers() {
+    let mut lab = lab(4);
+    lab.target(FAR, Target::that(Behave::Refuse));
+    for n in 1..=20 {
+        assert_eq!(code_for(&mut lab, FAR), 5);
+        assert_eq!(lab.world.attempts.len(), n, "no retry storm");
+    }
+    assert!(downs(&lab).is_empty());
+    assert_eq!(outpaced(&lab), 0);
+    assert!(lab.world.pool.accounts(lab.now()).all(|(_, _, up)| up));
+}
+
+#[test]
+fn a_black_holed_uplink_costs_one_stagger_and_rests_after_three() {
+    let mut lab = lab(2);
+    lab.link(0, Link::BlackHole);
+    let mut slow = 0;
+    for n in 0..12 {
+        let began = lab.now();
+        let who = asks(&mut lab, FAR);
+        lab.run_for(secs(5));
+        assert_eq!(code(&lab, who), 0);
+        let took = lab.sock(who).got.byte_at(2).expect("a reply") - began;
+        // The first stagger is 250 ms.
+        assert!(took <= ms(750), "request {n} took {took:?}");
+        slow += usize::from(took > ms(200));
+        if downs(&lab).len() == 1 {
+            break;
+        }
+    }
+    assert_eq!(slow, 3, "three were slow, then the uplink rests");
+    assert_eq!(downs(&lab), [UplinkId(0)]);
+    // While it rests nobody waits.
+    lab.world.attempts.clear();
+    let who = asks(&mut lab, FAR);
+    lab.finish();
+    assert_eq!(code(&lab, who), 0);
+    assert!(lab.world.attempts.iter().all(|attempt| attempt.via.device == Some(device(1))));
+}
+
+#[test]
+fn a_rested_uplink_is_tried_again_and_comes_back_by_carrying() {
+    let mut lab = lab(2);
+    lab.link(0, Link::BlackHole);
+    for _ in 0..6 {
+        asks(&mut lab, FAR);
+        lab.run_for(ms(600));
+    }
+    assert_eq!(downs(&lab), [UplinkId(0)]);
+    lab.link(0, Link::Up);
+    lab.run_for(secs(10));
+    for _ in 0..4 {
+        let who = asks(&mut lab, FAR);
+        lab.run_for(secs(1));
+        assert_eq!(code(&lab, who), 0);
+    }
+    lab.finish();
+    assert!(lab.world.events.iter().any(|(_, event)| *event == Event::UplinkUp { uplink: UplinkId(0) }));
+}
+
+#[test]
+fn the_losing_attempts_are_closed() {
+    let mut lab = lab(3);
+    lab.link(0, Link::BlackHole);
+    lab.link(1, Link::BlackHole);
+    let who = asks(&mut lab, FAR);
+    lab.run_for(ms(1_500));
+    assert_eq!(code(&lab, who), 0);
+    assert_eq!(lab.world.attempts.len(), 3);
+    for attempt in &lab.world.attempts[..2] {
+        assert!(matches!(attempt.closed, Some((_, Close::Reset))), "{attempt:?}");
+    }
+    lab.finish();
+}
+
+#[test]
+fn two_attempts_that_both_succeed_leave_one_connection() {
+    // Both answer later than the stagger; the second is a little behind.
+    let mut lab = lab(2);
+    let slow = Target { answers: ms(400), ..Target::new(Person::new([Act::Echo])) };
+    lab.target(FAR, slow);
+    let who = asks(&mut lab, FAR);
+    lab.finish();
+    assert_eq!(code(&lab, who), 0);
+    assert_eq!(lab.world.attempts.len(), 2);
+    assert_eq!(lab.world.served.len(), 1, "the second was given up before it stood");
+    assert_eq!(outpaced(&lab), 0, "the slower start lost, it was not silent longer");
+}
+
+// ---- item 7 ----
+
+#[test]
+fn an_uplink_without_route_is_passed_over_at_once() {
+    for fault in [Fault::NoRoute, Fault::NoDevice, Fault::NetworkDown, Fault::AddressNotAvailable] {
+        let mut lab = lab(3);
+        lab.link(0, Link::Broken(fault));
+        lab.link(1, Link::Broken(fault));
+        for _ in 0..4 {
+            let began = lab.now();
+            let who = asks(&mut lab, FAR);
+            lab.run_for(secs(2));
+            assert_eq!(code(&lab, who), 0, "{fault:?}");
+            let took = lab.sock(who).got.byte_at(2).expect("a reply") - began;
+            assert!(took < ms(100), "{fault:?}: {took:?}");
+        }
+        lab.finish();
+    }
+}
+
+#[test]
+fn an_uplink_without_an_address_of_the_family_is_passed_over() {
+    let mut setup = Setup::new(2);
+    setup.uplinks[0].source_v4 = Some([10, 0, 0, 2].into());
+    setup.uplinks[1].source_v6 = Some("2001:db8:1::2".parse().expect("literal"));
+    let mut lab = setup.build();
+    lab.serve(FAR, [Act::Echo]);
+    lab.serve(FAR6, [Act::Echo]);
+    for _ in 0..3 {
+        assert_eq!(code_for(&mut lab, FAR), 0);
+        assert_eq!(code_for(&mut lab, FAR6), 0);
+    }
+    assert_eq!(lab.world.attempts.len(), 6);
+    for attempt in &lab.world.attempts {
+        let uplink = usize::from(attempt.to.is_ipv6());
+        assert_eq!(attempt.via.device, Some(device(uplink)));
+        assert_eq!(attempt.via.source.map(|ip| ip.is_ipv6()), Some(attempt.to.is_ipv6()));
+    }
+}
+
+#[test]
+fn an_uplink_that_the_host_gives_no_route_of_the_family_is_passed_over() {
+    let mut setup = Setup::new(2);
+    (setup.uplinks[0].networks.v6, setup.uplinks[1].networks.v4) = (false, false);
+    let mut lab = setup.build();
+    lab.serve(FAR, [Act::Echo]);
+    lab.serve(FAR6, [Act::Echo]);
+    for _ in 0..3 {
+        assert_eq!(code_for(&mut lab, FAR), 0);
+        assert_eq!(code_for(&mut lab, FAR6), 0);
+    }
+    assert_eq!(lab.world.attempts.len(), 6);
+    for attempt in &lab.world.attempts {
+        assert_eq!(attempt.via.device, Some(device(usize::from(attempt.to.is_ipv6()))));
+    }
+}
+
+#[test]
+fn where_no_uplink_carries_the_family_there_is_a_reply() {
+    let mut setup = Setup::new(2);
+    setup.uplinks.iter_mut().for_each(|uplink| uplink.source_v4 = Some([10, 0, 0, 2].into()));
+    let mut lab = setup.build();
+    let who = asks(&mut lab, FAR6);
+    lab.run_for(secs(1));
+    assert_eq!(code(&lab, who), 3);
+    assert_eq!(lab.refusals(), [Refusal::NoUplink]);
+    lab.finish();
+}
+
+#[test]
+fn with_all_uplinks_down_each_client_gets_a_reply_in_time() {
+    for link in [Link::Broken(Fault::NoDevice), Link::Broken(Fault::NetworkDown), Link::BlackHole] {
+        let mut lab = lab(3);
+        (0..3).for_each(|i| lab.link(i, link));
+        for _ in 0..5 {
+            let who = asks(&mut lab, FAR);
+            lab.run_for(secs(25));
+            assert_ne!(code(&lab, who), 0, "{link:?}");
+        }
+        lab.finish();
+    }
+}
+
+#[test]
+fn loopback_and_foreign_networks_leave_unbound_and_an_uplinks_own_network_through_it() {
+    let prefix = |ip: &str, bits| Prefix::new(ip.parse::<IpAddr>().expect("literal"), bits).expect("valid");
+    let mut setup = Setup::new(3);
+    setup.unbound = vec![prefix("172.17.0.0", 16)];
+    setup.uplinks[2].networks.on_link = vec![prefix("192.0.2.0", 24)];
+    let mut lab = setup.build();
+    for (to, via) in [("127.0.0.1:99", None), ("172.17.0.5:99", None), (FAR, Some(device(2)))] {
+        lab.serve(to, [Act::Echo]);
+        for _ in 0..3 {
+            assert_eq!(code_for(&mut lab, to), 0);
+            assert_eq!(lab.world.attempts.last().map(|attempt| attempt.via.device), Some(via), "{to}");
+        }
+    }
+}
+
+#[test]
+fn three_to_two_is_exact_over_any_five() {
+    let mut setup = Setup::new(2);
+    setup.uplinks[0].weight = 3;
+    setup.uplinks[1].weight = 2;
+    let mut lab = setup.build();
+    lab.serve(FAR, [Act::Echo]);
+    for _ in 0..10 {
+        assert_eq!(code_for(&mut lab, FAR), 0);
+    }
+    let first: Vec<bool> = lab.world.attempts.iter().map(|a| a.via.device == Some(device(0))).collect();
+    for five in first.windows(5) {
+        assert_eq!(five.iter().filter(|first| **first).count(), 3, "{first:?}");
+    }
+}
+
+// ---- names with several addresses ----
+
+#[test]
+fn a_dead_first_family_costs_a_stagger_or_two() {
+    for uplinks in [1, 2] {
+        let mut lab = lab(uplinks);
+        lab.name("both.example", [Answer::ips(ms(10), &["2001:db8::7", "192.0.2.7"])]);
+        lab.target(FAR6, Target::that(Behave::Silent));
+        let who = asks_with(&mut lab, say::socks5_to_name("both.example", 80));
+        lab.finish();
+        assert_eq!(code(&lab, who), 0);
+        let took = since_start(&lab, who, 2);
+        let most = ms(100) + ms(250) * uplinks as u32;
+        assert!(took <= most, "{took:?} through {uplinks}");
+        assert!(downs(&lab).is_empty() && outpaced(&lab) == 0, "the address is dead, not the uplink");
+    }
+}
+
+#[test]
+fn a_family_that_fails_at_once_costs_nothing() {
+    for behave in [Behave::FailNow(Fault::NetworkUnreachable), Behave::Refuse] {
+        let mut lab = lab(2);
+        lab.name("both.example", [Answer::ips(ms(10), &["2001:db8::7", "192.0.2.7"])]);
+        lab.target(FAR6, Target::that(behave));
+        let who = asks_with(&mut lab, say::socks5_to_name("both.example", 80));
+        lab.finish();
+        assert_eq!(code(&lab, who), 0);
+        assert!(since_start(&lab, who, 2) < ms(150), "{:?}", since_start(&lab, who, 2));
+    }
+}
+
+#[test]
+fn an_address_after_many_dead_ones_is_reached_within_the_deadline() {
+    let mut lab = lab(1);
+    let ips: Vec<String> =
+        (0..5).map(|i| format!("192.0.2.{}", 100 + i)).chain(["192.0.2.7".into()]).collect();
+    for ip in &ips[..5] {
+        lab.target(&format!("{ip}:80"), Target::that(Behave::Refuse));
+    }
+    let ips: Vec<&str> = ips.iter().map(String::as_str).collect();
+    lab.name("many.example", [Answer::ips(ms(10), &ips)]);
+    let who = asks_with(&mut lab, say::socks5_to_name("many.example", 80));
+    lab.finish();
+    assert_eq!(code(&lab, who), 0, "five refuse, the sixth serves");
+}
+
+#[test]
+fn an_address_behind_silent_ones_gets_its_turn() {
+    let mut lab = lab(2);
+    for ip in ["192.0.2.101:80", "192.0.2.102:80"] {
+        lab.target(ip, Target::that(Behave::Silent));
+    }
+    lab.name("many.example", [Answer::ips(ms(10), &["192.0.2.101", "192.0.2.102", "192.0.2.7"])]);
+    let who = asks_with(&mut lab, say::socks5_to_name("many.example", 80));
+    lab.finish();
+    assert_eq!(code(&lab, who), 0, "two silent addresses must not use up all attempts");
+}

@@ -1,0 +1,495 @@
+//! HTTP forwarding: one exchange after another, each to its origin, none of them twice.
+
+mod util;
+
+use ropewalk_core::time::Duration;
+use util::say;
+use util::{Act, Answer, Behave, End, Lab, Person, Reading, Setup, Target, ms, pattern, same_bytes, secs};
+
+const ONE: &str = "192.0.2.1:80";
+const TWO: &str = "192.0.2.2:80";
+
+fn lab() -> Lab {
+    Setup::new(2).build()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn send(text: &str) -> Act {
+    Act::Send(text.as_bytes().to_vec())
+}
+
+fn head_end() -> Act {
+    Act::AwaitText(b"\r\n\r\n".to_vec())
+}
+
+fn until(text: &str) -> Act {
+    Act::AwaitText(text.as_bytes().to_vec())
+}
+
+fn get(to: &str, path: &str) -> String {
+    format!("GET http://{to}{path} HTTP/1.1\r\nHost: {to}\r\n\r\n")
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// What the client gets for `ok(body)`.
+fn passed(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nVia: 1.1 ropewalk\r\n\r\n{body}", body.len())
+}
+
+/// An origin that answers each request head in turn, on each of its connections.
+fn origin(answers: &[&str]) -> Vec<Act> {
+    answers.iter().flat_map(|answer| [head_end(), send(answer)]).chain([Act::AwaitEnd]).collect()
+}
+
+fn connections(lab: &Lab, to: &str) -> usize {
+    lab.world.served.iter().filter(|(at, _)| *at == util::addr(to)).count()
+}
+
+// ---- keep-alive ----
+
+#[test]
+fn requests_to_one_origin_share_its_connection() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("first"), &ok("second"), &ok("third")]));
+    let script = [
+        send(&get("192.0.2.1", "/1")),
+        until("first"),
+        Act::Pause(secs(30)),
+        send(&get("192.0.2.1:80", "/2")),
+        until("second"),
+        send(&get("192.0.2.1", "/3")),
+        until("third"),
+        Act::Fin,
+        Act::AwaitEnd,
+    ];
+    let who = lab.client(script);
+    lab.finish();
+    assert_eq!(text(lab.got(who)), [passed("first"), passed("second"), passed("third")].concat());
+    assert_eq!(connections(&lab, ONE), 1);
+    let seen = text(lab.got(lab.served(0)));
+    assert!(seen.starts_with("GET /1 HTTP/1.1\r\nHost: 192.0.2.1\r\n"), "{seen}");
+    assert_eq!(seen.matches("Via: 1.1 ropewalk\r\n").count(), 3);
+    assert_eq!(lab.end(who), End::Fin);
+}
+
+#[test]
+fn requests_to_two_origins_each_reach_their_own() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("one")]));
+    lab.serve(TWO, origin(&[&ok("two")]));
+    let mut script = Vec::new();
+    for (to, body) in [("192.0.2.1", "one"), ("192.0.2.2", "two"), ("192.0.2.1", "one")] {
+        script.extend([send(&get(to, "/")), until(body)]);
+    }
+    let who = lab.client(script.into_iter().chain([Act::Fin, Act::AwaitEnd]));
+    lab.finish();
+    assert_eq!(text(lab.got(who)), [passed("one"), passed("two"), passed("one")].concat());
+    assert_eq!((connections(&lab, ONE), connections(&lab, TWO)), (2, 1));
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let all =
+        [get("192.0.2.1", "/1"), get("192.0.2.1", "/2"), get("192.0.2.2", "/3"), get("192.0.2.1", "/4")];
+    for segment in [1, 7, 60, usize::MAX] {
+        let mut lab = lab();
+        lab.serve(ONE, origin(&[&ok("r1"), &ok("r2")]));
+        lab.serve(TWO, origin(&[&ok("r3")]));
+        let script = [Act::Send(all.concat().into_bytes()), until("r3"), head_end(), Act::Fin, Act::AwaitEnd];
+        let who = lab.person(Person::new(script).segments(segment, Duration::ZERO));
+        lab.finish();
+        let wanted = [passed("r1"), passed("r2"), passed("r3"), passed("r1")].concat();
+        assert_eq!(text(lab.got(who)), wanted, "segments of {segment}");
+    }
+}
+
+#[test]
+fn a_client_that_half_closes_behind_its_request_gets_its_answer() {
+    let mut lab = lab();
+    lab.serve(ONE, [head_end(), Act::Pause(secs(6)), send(&ok("late")), Act::AwaitEnd]);
+    let who = lab.client([send(&get("192.0.2.1", "/")), Act::Fin, Act::AwaitEnd]);
+    lab.finish();
+    assert_eq!((text(lab.got(who)), lab.end(who)), (passed("late"), End::Fin));
+}
+
+#[test]
+fn an_idle_keep_alive_connection_is_closed_after_its_time() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("x")]));
+    let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+    lab.run_for(secs(70));
+    assert_eq!(lab.end(who), End::Open);
+    lab.run_for(secs(10));
+    assert_eq!(lab.end(who), End::Fin);
+    lab.finish();
+}
+
+#[test]
+fn a_later_head_that_dribbles_is_dropped_too() {
+    // The first request came at once; the second comes one byte a minute and would take an hour.
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("x")]));
+    let second = get("192.0.2.1", "/");
+    let script = [send(&get("192.0.2.1", "/")), until("x"), Act::Pace(1, secs(60)), send(&second)];
+    let who = lab.client(script);
+    lab.run_for(secs(600));
+    assert_ne!(lab.end(who), End::Open, "ten minutes for ten bytes of a head");
+    lab.finish();
+}
+
+#[test]
+fn a_request_after_a_pause_longer_than_the_idle_timeout_is_served() {
+    // Between requests the keep-alive timeout holds, within one the idle timeout does.
+    let mut lab = Setup::new(1).with(|config| config.idle_timeout = Some(secs(20))).build();
+    let answers =
+        [head_end(), send(&ok("x")), head_end(), Act::Pause(secs(15)), send(&ok("y")), Act::AwaitEnd];
+    lab.target(
+        ONE,
+        Target::new(Person::new(answers).windows(10, 64 * 1024).reads(Reading::Slow(10, ms(50)))),
+    );
+    let request = get("192.0.2.1", "/");
+    let script = [send(&request), until("\r\n\r\nx"), Act::Pause(secs(60)), send(&request)];
+    let who = lab.client(script.into_iter().chain([until("\r\n\r\ny"), Act::Fin, Act::AwaitEnd]));
+    lab.finish();
+    assert_eq!((text(lab.got(who)), lab.end(who)), ([passed("x"), passed("y")].concat(), End::Fin));
+}
+
+#[test]
+fn an_origin_that_never_answers_is_given_up_after_the_idle_timeout() {
+    let mut lab = Setup::new(1).with(|config| config.idle_timeout = Some(secs(20))).build();
+    lab.serve(ONE, [Act::AwaitEnd]);
+    let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+    lab.run_for(secs(25));
+    assert_ne!(lab.end(who), End::Open);
+    lab.check_end();
+}
+
+#[test]
+fn connection_close_is_kept_on_both_sides() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("x")]));
+    let request = "GET http://192.0.2.1/ HTTP/1.1\r\nConnection: close\r\n\r\n";
+    let who = lab.client([send(request), Act::AwaitEnd]);
+    lab.finish();
+    assert!(text(lab.got(lab.served(0))).contains("Connection: close\r\n"));
+    assert_eq!(lab.end(who), End::Fin);
+
+    // The origin closes: the client may go on, over another connection.
+    let mut lab = self::lab();
+    let answer = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx";
+    lab.serve(ONE, [head_end(), send(answer), Act::Fin]);
+    let script = [
+        send(&get("192.0.2.1", "/")),
+        head_end(),
+        send(&get("192.0.2.1", "/")),
+        head_end(),
+        Act::Fin,
+        Act::AwaitEnd,
+    ];
+    let who = lab.client(script);
+    lab.finish();
+    assert_eq!(text(lab.got(who)), passed("x").repeat(2));
+    assert_eq!(connections(&lab, ONE), 2);
+}
+
+#[test]
+fn an_origin_that_closes_while_idle_is_replaced() {
+    for end in [Act::Fin, Act::Close, Act::Reset] {
+        let mut lab = lab();
+        lab.serve(ONE, [head_end(), send(&ok("x")), Act::Pause(secs(5)), end]);
+        let script = [
+            send(&get("192.0.2.1", "/")),
+            until("x"),
+            Act::Pause(secs(10)),
+            send(&get("192.0.2.1", "/")),
+            until("x"),
+            Act::Fin,
+            Act::AwaitEnd,
+        ];
+        let who = lab.client(script);
+        lab.finish();
+        assert_eq!(text(lab.got(who)), passed("x").repeat(2));
+        assert_eq!(connections(&lab, ONE), 2);
+    }
+}
+
+// ---- bodies ----
+
+#[test]
+fn bodies_of_a_length_pass_both_ways() {
+    let (up, down) = (pattern(700_000, 1), pattern(500_000, 2));
+    for reading in [Reading::Fast, Reading::Slow(9_000, ms(3))] {
+        let mut lab = lab();
+        lab.machine.quiet = true;
+        let answer =
+            [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", down.len()).as_bytes(), &down].concat();
+        let head = format!("POST http://192.0.2.1/ HTTP/1.1\r\nContent-Length: {}\r\n\r\n", up.len());
+        let script =
+            [head_end(), Act::AwaitText(up[up.len() - 64..].to_vec()), Act::Send(answer), Act::AwaitEnd];
+        lab.target(ONE, Target::new(Person::new(script).windows(20_000, 20_000)));
+        let request = Act::Send([head.as_bytes(), &up].concat());
+        let client = Person::new([
+            request,
+            head_end(),
+            Act::AwaitText(down[down.len() - 64..].to_vec()),
+            Act::Fin,
+            Act::AwaitEnd,
+        ]);
+        let who = lab.person(client.windows(10_000, 64 * 1024).reads(reading));
+        lab.finish();
+        let seen = lab.got(lab.served(0));
+        same_bytes(&seen[seen.len() - up.len()..], &up, "up");
+        let got = lab.got(who);
+        same_bytes(&got[got.len() - down.len()..], &down, "down");
+        assert_eq!(lab.end(who), End::Fin);
+    }
+}
+
+#[test]
+fn chunked_bodies_pass_both_ways_as_they_are() {
+    let chunks = "5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\nTrailer: x\r\n\r\n";
+    for segment in [1, 3, usize::MAX] {
+        let mut lab = lab();
+        let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        let serve = || [head_end(), until("Trailer: x\r\n\r\n"), send(&answer)];
+        let script: Vec<Act> = serve().into_iter().chain(serve()).chain([Act::AwaitEnd]).collect();
+        lab.target(ONE, Target::new(Person::new(script).segments(segment, Duration::ZERO)));
+        let request =
+            format!("POST http://192.0.2.1/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
+        let script = [
+            send(&request),
+            until("Trailer: x\r\n\r\n"),
+            send(&request),
+            until("Trailer: x\r\n\r\n"),
+            Act::Fin,
+            Act::AwaitEnd,
+        ];
+        let who = lab.person(Person::new(script).segments(segment, Duration::ZERO));
+        lab.finish();
+        let wanted =
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nVia: 1.1 ropewalk\r\n\r\n{chunks}");
+        assert_eq!(text(lab.got(who)), wanted.repeat(2), "segments of {segment}");
+        assert_eq!(text(lab.got(lab.served(0))).matches(chunks).count(), 2);
+        assert_eq!(connections(&lab, ONE), 1);
+    }
+}
+
+#[test]
+fn responses_without_a_body_end_with_their_head() {
+    let answers = [
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 1000\r\n\r\n"),
+        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("HEAD", "HTTP/1.1 200 OK\r\n\r\n"),
+    ];
+    let mut lab = lab();
+    let list: Vec<&str> = answers
+        .iter()
+        .map(|(_, answer)| *answer)
+        .chain(["HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nend"])
+        .collect();
+    lab.serve(ONE, origin(&list));
+    let mut script = Vec::new();
+    for (method, _) in answers {
+        script.extend([send(&format!("{method} http://192.0.2.1/ HTTP/1.1\r\n\r\n")), head_end()]);
+    }
+    script.extend([send(&get("192.0.2.1", "/")), until("end"), Act::Fin, Act::AwaitEnd]);
+    let who = lab.client(script);
+    lab.finish();
+    assert_eq!(connections(&lab, ONE), 1);
+    assert_eq!(text(lab.got(who)).matches("HTTP/1.1 ").count(), 6);
+    assert!(text(lab.got(who)).ends_with(&passed("end")));
+}
+
+#[test]
+fn a_hundred_continue_comes_through_before_the_body_is_sent() {
+    let mut lab = lab();
+    let script = [
+        head_end(),
+        send("HTTP/1.1 100 Continue\r\n\r\n"),
+        until("the body"),
+        send(&ok("done")),
+        Act::AwaitEnd,
+    ];
+    lab.serve(ONE, script);
+    let head = "PUT http://192.0.2.1/ HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 8\r\n\r\n";
+    let who = lab.client([
+        send(head),
+        until("100 Continue"),
+        send("the body"),
+        until("done"),
+        Act::Fin,
+        Act::AwaitEnd,
+    ]);
+    lab.finish();
+    let wanted = format!("HTTP/1.1 100 Continue\r\nVia: 1.1 ropewalk\r\n\r\n{}", passed("done"));
+    assert_eq!(text(lab.got(who)), wanted);
+}
+
+#[test]
+fn interim_responses_in_any_number_and_pieces_pass() {
+    let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    for segment in [1, 50, usize::MAX] {
+        let mut lab = lab();
+        let answer = [interim.repeat(3), ok("x")].concat();
+        let person = Person::new([head_end(), send(&answer), Act::AwaitEnd]);
+        lab.target(ONE, Target::new(person.segments(segment, ms(1))));
+        let who = lab.client([send(&get("192.0.2.1", "/")), until("\r\n\r\nx"), Act::Fin, Act::AwaitEnd]);
+        lab.finish();
+        assert_eq!(text(lab.got(who)).matches("103 Early Hints").count(), 3);
+        assert!(text(lab.got(who)).ends_with(&passed("x")));
+    }
+}
+
+#[test]
+fn a_body_until_close_ends_with_the_clients_connection() {
+    let body = pattern(200_000, 5);
+    let mut lab = lab();
+    lab.serve(ONE, [head_end(), Act::Send([b"HTTP/1.1 200 OK\r\n\r\n", &body[..]].concat()), Act::Fin]);
+    let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+    lab.finish();
+    let got = lab.got(who);
+    same_bytes(&got[got.len() - body.len()..], &body, "the body");
+    assert!(text(&got[..200]).contains("Connection: close\r\n"));
+    assert_eq!(lab.end(who), End::Fin);
+}
+
+#[test]
+fn a_truncated_body_is_a_reset_and_no_clean_end() {
+    for (head, end) in [
+        ("Content-Length: 100", Act::Fin),
+        ("Content-Length: 100", Act::Reset),
+        ("Transfer-Encoding: chunked", Act::Fin),
+        ("Transfer-Encoding: chunked", Act::Reset),
+    ] {
+        let mut lab = lab();
+        let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n32\r\n{}", "x".repeat(30));
+        lab.serve(ONE, [head_end(), send(&answer), end.clone()]);
+        let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+        lab.finish();
+        assert_eq!(lab.end(who), End::Reset, "{head} {end:?}");
+    }
+    // A reset cuts a body until close short as well.
+    let mut lab = lab();
+    lab.serve(ONE, [head_end(), send("HTTP/1.1 200 OK\r\n\r\nsome"), Act::Pause(ms(100)), Act::Reset]);
+    let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+    lab.finish();
+    assert_eq!(lab.end(who), End::Reset);
+}
+
+#[test]
+fn a_request_body_cut_short_never_looks_whole() {
+    for leave in [Act::Fin, Act::Reset, Act::Close] {
+        let mut lab = lab();
+        lab.serve(ONE, [Act::AwaitEnd]);
+        let request = "POST http://192.0.2.1/ HTTP/1.1\r\nContent-Length: 100\r\n\r\nonly a part";
+        lab.client([send(request), Act::Pause(ms(100)), leave]);
+        lab.finish();
+        assert_ne!(lab.end(lab.served(0)), End::Open);
+        assert!(text(lab.got(lab.served(0))).ends_with("only a part"));
+    }
+}
+
+// ---- shape of a head, what follows it ----
+
+#[test]
+fn a_head_may_dribble_byte_by_byte_in_both_directions() {
+    let mut lab = lab();
+    let person = Person::new(origin(&[&ok("slow but sure")])).segments(1, ms(3));
+    lab.target(ONE, Target::new(person));
+    let script = [send(&get("192.0.2.1", "/")), until("sure"), Act::Fin, Act::AwaitEnd];
+    let who = lab.person(Person::new(script).segments(1, ms(3)));
+    lab.finish();
+    assert_eq!(text(lab.got(who)), passed("slow but sure"));
+}
+
+#[test]
+fn connect_after_a_forwarded_request_opens_a_tunnel() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("page")]));
+    lab.serve(TWO, [Act::Echo]);
+    let tunnel = [say::http_connect(TWO), b"through the tunnel".to_vec()].concat();
+    for pipelined in [false, true] {
+        let script = if pipelined {
+            vec![Act::Send([get("192.0.2.1", "/").into_bytes(), tunnel.clone()].concat())]
+        } else {
+            vec![send(&get("192.0.2.1", "/")), until("page"), Act::Send(tunnel.clone())]
+        };
+        let who =
+            lab.client(script.into_iter().chain([until("through the tunnel"), Act::Fin, Act::AwaitEnd]));
+        lab.finish();
+        let wanted = [passed("page").as_bytes(), say::HTTP_GRANTED, b"through the tunnel"].concat();
+        assert_eq!(text(lab.got(who)), text(&wanted), "pipelined: {pipelined}");
+    }
+}
+
+#[test]
+fn a_request_is_never_repeated_once_bytes_of_it_have_left() {
+    for method in ["GET", "POST"] {
+        for end in [Act::Fin, Act::Reset, Act::Close] {
+            let mut lab = lab();
+            lab.serve(ONE, [head_end(), end.clone()]);
+            let request = format!("{method} http://192.0.2.1/ HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc");
+            let who = lab.client([send(&request), Act::AwaitEnd]);
+            lab.finish();
+            assert_eq!(say::status(lab.got(who)), 502, "{method} {end:?}");
+            let seen: usize = (0..lab.world.served.len())
+                .map(|n| text(lab.got(lab.served(n))).matches(&format!("{method} / ")).count())
+                .sum();
+            assert_eq!((lab.world.attempts.len(), seen), (1, 1), "{method} {end:?}");
+        }
+    }
+}
+
+#[test]
+fn an_http_1_0_client_gets_no_chunks_and_no_interim_response() {
+    let mut lab = lab();
+    let answer = [String::from("HTTP/1.1 103 Early\r\n\r\n"), ok("old")].concat();
+    lab.serve(ONE, origin(&[&answer]));
+    let who = lab.client([send("GET http://192.0.2.1/ HTTP/1.0\r\n\r\n"), Act::AwaitEnd]);
+    lab.finish();
+    let got = text(lab.got(who));
+    assert!(!got.contains("103") && got.ends_with("old"), "{got}");
+    assert_eq!(lab.end(who), End::Fin);
+    assert!(text(lab.got(lab.served(0))).starts_with("GET / HTTP/1.0\r\n"));
+}
+
+#[test]
+fn names_are_looked_up_for_each_request_anew() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("one"), &ok("again")]));
+    lab.name("one.example", [Answer::ips(ms(5), &["192.0.2.1"]), Answer::ips(ms(5), &["10.0.0.1"])]);
+    lab.serve(TWO, origin(&[&ok("two")]));
+    let script = [
+        send(&get("one.example", "/")),
+        until("one"),
+        send(&get("192.0.2.2", "/")),
+        until("two"),
+        send(&get("one.example", "/")),
+        Act::AwaitEnd,
+    ];
+    let who = lab.visitor(Duration::ZERO, 0, "198.51.100.9", Person::new(script));
+    lab.finish();
+    let got = text(lab.got(who));
+    assert!(got.contains("403 Forbidden"), "the name has turned to a private address: {got}");
+}
+
+#[test]
+fn an_origin_that_cannot_be_reached_is_told_and_the_connection_ends() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("one")]));
+    lab.target(TWO, Target::that(Behave::Refuse));
+    let who =
+        lab.client([send(&get("192.0.2.1", "/")), until("one"), send(&get("192.0.2.2", "/")), Act::AwaitEnd]);
+    lab.finish();
+    let got = lab.got(who);
+    assert_eq!(say::status(&got[passed("one").len()..]), 502);
+    assert_eq!(lab.end(who), End::Fin);
+}

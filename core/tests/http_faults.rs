@@ -1,0 +1,279 @@
+//! HTTP forwarding when a side does wrong: early ends, garbage, requests with two readings.
+
+mod util;
+
+use util::lab::Who;
+use util::say;
+use util::{Act, End, Lab, Person, Reading, Setup, Target, ms, pattern, secs};
+
+const ONE: &str = "192.0.2.1:80";
+
+fn lab() -> Lab {
+    Setup::new(2).build()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn send(text: &str) -> Act {
+    Act::Send(text.as_bytes().to_vec())
+}
+
+fn head_end() -> Act {
+    Act::AwaitText(b"\r\n\r\n".to_vec())
+}
+
+fn until(text: &str) -> Act {
+    Act::AwaitText(text.as_bytes().to_vec())
+}
+
+fn get(to: &str, path: &str) -> String {
+    format!("GET http://{to}{path} HTTP/1.1\r\nHost: {to}\r\n\r\n")
+}
+
+fn ok(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+}
+
+/// What the client gets for `ok(body)`.
+fn passed(body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nVia: 1.1 ropewalk\r\n\r\n{body}", body.len())
+}
+
+/// An origin that answers each request head in turn, on each of its connections.
+fn origin(answers: &[&str]) -> Vec<Act> {
+    answers.iter().flat_map(|answer| [head_end(), send(answer)]).chain([Act::AwaitEnd]).collect()
+}
+
+// ---- early answers and bad origins ----
+
+/// A client with a long body, and an origin that answers before it has come.
+fn early(lab: &mut Lab, script: Vec<Act>, reading: Reading) -> Who {
+    lab.target(ONE, Target::new(Person::new(script).windows(8_000, 8_000)));
+    let head = "POST http://192.0.2.1/ HTTP/1.1\r\nContent-Length: 3000000\r\n\r\n";
+    let body = Act::Send([head.as_bytes(), &pattern(3_000_000, 1)].concat());
+    let client = Person::new([body, Act::AwaitEnd]).windows(64, 8_000).reads(reading);
+    lab.person(client)
+}
+
+#[test]
+fn a_final_answer_before_the_request_is_whole_reaches_the_client() {
+    let answer = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 5\r\nConnection: close\r\n\r\nlarge";
+    for reading in [Reading::Fast, Reading::Slow(16, ms(5))] {
+        let mut lab = lab();
+        let script = vec![
+            Act::Read(Reading::Stopped),
+            Act::Pause(ms(100)),
+            send(answer),
+            Act::Pause(secs(5)),
+            Act::Close,
+        ];
+        let who = early(&mut lab, script, reading);
+        lab.finish();
+        let got = text(lab.got(who));
+        assert!(got.starts_with("HTTP/1.1 413 ") && got.ends_with("large"), "{reading:?}: {got}");
+    }
+}
+
+#[test]
+fn a_whole_answer_reaches_a_slow_client_though_the_origin_then_resets() {
+    // The answer is with the proxy, all of it, when the connection to the origin breaks under the request's
+    // body. What was promised can still be delivered.
+    let body = "l".repeat(2_000);
+    let answer = format!("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2000\r\n\r\n{body}");
+    let mut lab = lab();
+    let script = vec![Act::Pause(ms(100)), send(&answer), Act::Pause(ms(20)), Act::Reset];
+    let who = early(&mut lab, script, Reading::Slow(16, ms(5)));
+    lab.finish();
+    let got = text(lab.got(who));
+    assert!(got.ends_with(&body), "{} bytes came: {got}", got.len());
+}
+
+#[test]
+fn what_goes_wrong_behind_an_interim_response_never_garbles_it() {
+    // The interim response is half written to a slow client when the exchange breaks: the rest of it comes
+    // before the 502, or a reset does.
+    let interim = format!("HTTP/1.1 103 Hints\r\nLink: {}\r\n\r\n", "l".repeat(1_000));
+    for (end, body) in [(Act::Reset, ""), (Act::AwaitEnd, "no chunk at all")] {
+        let mut lab = lab();
+        let script = [head_end(), send(&interim), Act::Pause(ms(30)), end.clone(), Act::AwaitEnd];
+        lab.serve(ONE, script);
+        let head = "POST http://192.0.2.1/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1_000));
+        let mut script = vec![send(head), Act::Pause(ms(60))];
+        script.extend((0..20).flat_map(|_| [send(&chunk), Act::Pause(ms(2))]));
+        script.extend([send(body), Act::AwaitEnd]);
+        let client = Person::new(script).windows(64, 64 * 1024).reads(Reading::Slow(16, ms(5)));
+        let who = lab.person(client);
+        lab.finish();
+        let got = text(lab.got(who));
+        let whole = got.find("\r\n\r\n").map(|at| &got[at + 4..]);
+        let sound = lab.sock(who).got.reset || whole.is_some_and(|rest| rest.starts_with("HTTP/1.1 "));
+        assert!(sound && !got.contains("lHTTP"), "{end:?}: {got}");
+    }
+}
+
+#[test]
+fn chunks_for_an_http_1_0_client_are_a_502() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"]));
+    let who = lab.client([send("GET http://192.0.2.1/ HTTP/1.0\r\n\r\n"), Act::AwaitEnd]);
+    lab.finish();
+    assert_eq!((say::status(lab.got(who)), lab.end(who)), (502, End::Fin));
+}
+
+#[test]
+fn garbage_from_an_origin_is_a_502() {
+    for answer in [
+        "SSH-2.0-OpenSSH\r\n\r\n",
+        "\0\0\0\0",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        "",
+        "HTTP/1.1 200 O",
+    ] {
+        let mut lab = lab();
+        lab.serve(ONE, [head_end(), send(answer), Act::Fin]);
+        let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+        lab.finish();
+        assert_eq!((say::status(lab.got(who)), lab.end(who)), (502, End::Fin), "{answer:?}");
+    }
+}
+
+#[test]
+fn an_endless_head_from_an_origin_is_a_502() {
+    let mut lab = lab();
+    let head = format!("HTTP/1.1 200 OK\r\nX: {}\r\n", "x".repeat(40_000));
+    lab.serve(ONE, [head_end(), send(&head), Act::AwaitEnd]);
+    let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+    lab.finish();
+    assert_eq!(say::status(lab.got(who)), 502);
+}
+
+#[test]
+fn an_origin_that_speaks_unasked_is_not_asked_again() {
+    let mut lab = lab();
+    let bad = Person::new([head_end(), send(&[ok("first"), ok("forged")].concat()), Act::AwaitEnd]);
+    let mut target = Target::new(Person::new(origin(&[&ok("second")])));
+    target.first.push_back(bad.whole());
+    lab.target(ONE, target);
+    let script = [
+        send(&get("192.0.2.1", "/")),
+        until("first"),
+        send(&get("192.0.2.1", "/")),
+        head_end(),
+        Act::Pause(secs(1)),
+        Act::Fin,
+        Act::AwaitEnd,
+    ];
+    let who = lab.client(script);
+    lab.finish();
+    assert_eq!(text(lab.got(who)), [passed("first"), passed("second")].concat());
+}
+
+#[test]
+fn bytes_behind_an_answer_before_the_next_request_are_dropped() {
+    let mut lab = lab();
+    let bad =
+        Person::new([head_end(), send(&ok("first")), Act::Pause(ms(50)), send(&ok("forged")), Act::AwaitEnd]);
+    let mut target = Target::new(Person::new(origin(&[&ok("second")])));
+    target.first.push_back(bad);
+    lab.target(ONE, target);
+    let script = [
+        send(&get("192.0.2.1", "/")),
+        until("first"),
+        Act::Pause(secs(1)),
+        send(&get("192.0.2.1", "/")),
+        head_end(),
+        Act::Pause(secs(1)),
+        Act::Fin,
+        Act::AwaitEnd,
+    ];
+    let who = lab.client(script);
+    lab.finish();
+    assert_eq!(text(lab.got(who)), [passed("first"), passed("second")].concat());
+}
+
+// ---- smuggling ----
+
+#[test]
+fn requests_with_two_readings_are_refused() {
+    for (fields, body) in [
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", "hello"),
+        ("Content-Length: +5\r\n", "hello"),
+        ("Content-Length : 5\r\n", "hello"),
+        ("Transfer-Encoding: chunked, chunked\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: x\r\n", "0\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "0\r\n\r\n"),
+        ("Host: a\r\nHost: b\r\n", ""),
+    ] {
+        let mut lab = lab();
+        lab.serve(ONE, origin(&[&ok("no")]));
+        let request = format!("POST http://192.0.2.1/ HTTP/1.1\r\n{fields}\r\n{body}");
+        let who = lab.client([send(&request), Act::AwaitEnd]);
+        lab.finish();
+        let status = say::status(lab.got(who));
+        assert!(status == 400 || status == 501, "{fields:?}: {status}");
+        assert!(lab.world.attempts.is_empty(), "{fields:?}");
+        assert_eq!(lab.end(who), End::Fin);
+    }
+}
+
+#[test]
+fn a_bad_chunk_ends_the_exchange() {
+    for body in [
+        "zz\r\n",
+        "5\r\nhelloXX",
+        "5\nhello\r\n0\r\n\r\n",
+        "ffffffffffffffffff\r\n",
+        "-1\r\n",
+        "0\r\nX\r\n\r\n",
+    ] {
+        for segment in [1, usize::MAX] {
+            let mut lab = lab();
+            lab.serve(ONE, [Act::AwaitEnd]);
+            let request =
+                format!("POST http://192.0.2.1/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+            let who = lab.person(Person::new([send(&request), Act::AwaitEnd]).segments(segment, ms(1)));
+            lab.finish();
+            assert_eq!(say::status(lab.got(who)), 400, "{body:?}");
+            if let Some((_, target)) = lab.world.served.first() {
+                assert_ne!(lab.end(*target), End::Open);
+                assert!(!text(lab.got(*target)).contains("0\r\n\r\n"), "it must not look whole");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bad_second_request_is_refused_behind_the_first_answer() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("first")]));
+    let both = [get("192.0.2.1", "/"), "GET / HTTP/1.1\r\nHost: inside\r\n\r\n".into()].concat();
+    let who = lab.client([send(&both), Act::AwaitEnd]);
+    lab.finish();
+    let got = text(lab.got(who));
+    assert!(got.starts_with(&passed("first")), "{got}");
+    assert_eq!(say::status(&lab.got(who)[passed("first").len()..]), 400);
+    assert_eq!(lab.end(who), End::Fin);
+}
+
+#[test]
+fn origin_form_and_other_schemes_are_refused() {
+    for line in [
+        "GET / HTTP/1.1",
+        "GET https://192.0.2.1/ HTTP/1.1",
+        "GET * HTTP/1.1",
+        "CONNECT 192.0.2.1 HTTP/1.1",
+        "GET http://u@192.0.2.1/ HTTP/1.1",
+    ] {
+        let mut lab = lab();
+        let who = lab.client([send(&format!("{line}\r\nHost: 192.0.2.1\r\n\r\n")), Act::AwaitEnd]);
+        lab.finish();
+        assert_eq!((say::status(lab.got(who)), lab.end(who)), (400, End::Fin), "{line}");
+    }
+}

@@ -1,0 +1,284 @@
+//! Parity: bytes that move in the kernel arrive as bytes that are copied do, and end as they do.
+
+mod util;
+
+use ropewalk_core::dispatch::{Config, Dispatch};
+use ropewalk_core::machine::{
+    Assignment, Fault, Input, Machine, Output, Report, Splice, StreamId, StreamMachine, UplinkId, Via,
+};
+use ropewalk_core::time::Instant;
+use util::lab::Who;
+use util::say::{self, SOCKS5_GRANTED};
+use util::{Act, End, Lab, Person, Reading, Setup, SpliceMode, Target, addr, ms, pattern, same_bytes, secs};
+
+const FAR: &str = "192.0.2.7:80";
+
+const MODES: [SpliceMode; 5] = [
+    SpliceMode::Never,
+    SpliceMode::Pipe(64 * 1024),
+    SpliceMode::Pipe(4096),
+    SpliceMode::Moody(64 * 1024),
+    SpliceMode::Moody(1000),
+];
+
+/// What both sides of one relay saw.
+#[derive(PartialEq, Eq)]
+struct Seen {
+    client: (Vec<u8>, End),
+    target: (Vec<u8>, End),
+}
+
+fn relay(mode: SpliceMode, seed: u64, client: Person, target: Person) -> (Seen, Lab) {
+    let mut setup =
+        Setup::new(1).with(|config| (config.buffer_size, config.idle_timeout) = (4096, Some(secs(900))));
+    (setup.splice, setup.seed) = (mode, seed);
+    let mut lab = setup.build();
+    lab.machine.quiet = true;
+    lab.target(FAR, Target::new(target));
+    let who = lab.person(client);
+    lab.finish();
+    let target = lab.served(0);
+    let seen = |who: Who, skip: usize| (lab.got(who)[skip..].to_vec(), lab.end(who));
+    (Seen { client: seen(who, SOCKS5_GRANTED), target: seen(target, 0) }, lab)
+}
+
+fn connected(rest: impl IntoIterator<Item = Act>) -> Person {
+    let hello = [Act::Send(say::socks5(addr(FAR))), Act::AwaitTotal(SOCKS5_GRANTED)];
+    Person::new(hello.into_iter().chain(rest).collect::<Vec<_>>())
+}
+
+/// Runs the same two persons in each mode; all must see the same. Says whether bytes moved in the kernel.
+#[track_caller]
+fn parity(client: &Person, target: &Person) -> Seen {
+    let (plain, _) = relay(SpliceMode::Never, 1, client.clone(), target.clone());
+    for mode in MODES {
+        for seed in 1..4 {
+            let (seen, lab) = relay(mode, seed, client.clone(), target.clone());
+            same_bytes(&seen.client.0, &plain.client.0, &format!("down, {mode:?}"));
+            same_bytes(&seen.target.0, &plain.target.0, &format!("up, {mode:?}"));
+            assert_eq!((seen.client.1, seen.target.1), (plain.client.1, plain.target.1), "ends, {mode:?}");
+            assert_eq!(lab.world.spliced > 0, mode != SpliceMode::Never, "{mode:?} was not used");
+        }
+    }
+    plain
+}
+
+#[test]
+fn bulk_both_ways_with_half_closes_is_the_same() {
+    let (up, down) = (pattern(600_000, 1), pattern(400_000, 2));
+    for (client_window, target_window) in [(64 * 1024, 64 * 1024), (3_000, 200_000)] {
+        let client = connected([Act::Send(up.clone()), Act::Fin, Act::AwaitEnd]);
+        let target = Person::new([Act::AwaitEnd, Act::Pause(secs(6)), Act::Send(down.clone()), Act::Fin]);
+        let bulk = |person: Person, window| person.windows(window, 64 * 1024).segments(20_000, ms(0));
+        let seen = parity(&bulk(client, client_window), &bulk(target, target_window));
+        same_bytes(&seen.target.0, &up, "up");
+        same_bytes(&seen.client.0, &down, "down");
+        assert_eq!((seen.client.1, seen.target.1), (End::Fin, End::Fin));
+    }
+}
+
+#[test]
+fn both_ways_at_once_are_the_same() {
+    let (up, down) = (pattern(500_000, 1), pattern(500_000, 2));
+    let client = connected([Act::Send(up.clone()), Act::Fin, Act::AwaitEnd]);
+    let target = Person::new([Act::Send(down.clone()), Act::Fin, Act::AwaitEnd]);
+    let seen = parity(&client.windows(5_000, 30_000), &target.windows(20_000, 64 * 1024));
+    assert!(seen.target.0 == up && seen.client.0 == down);
+}
+
+#[test]
+fn a_slow_reader_is_the_same() {
+    let down = pattern(200_000, 2);
+    let reader = connected([Act::AwaitEnd, Act::Fin]).windows(8_000, 8_000);
+    let target = Person::new([Act::Send(down.clone()), Act::Fin, Act::AwaitEnd]);
+    let seen = parity(&reader.reads(Reading::Slow(3_000, ms(7))), &target);
+    assert!(seen.client == (down, End::Fin));
+}
+
+#[test]
+fn a_reset_after_bulk_is_the_same() {
+    let bytes = pattern(200_000, 2);
+    for reading in [Reading::Fast, Reading::Slow(3_000, ms(7))] {
+        let target = Person::new([Act::Send(bytes.clone()), Act::Reset]);
+        let seen = parity(&connected([Act::AwaitEnd]).windows(8_000, 8_000).reads(reading), &target);
+        assert!(seen.client == (bytes.clone(), End::Reset), "{reading:?}: {} bytes", seen.client.0.len());
+
+        let client = connected([Act::Send(bytes.clone()), Act::Reset]);
+        let seen = parity(&client, &Person::new([Act::AwaitEnd]).windows(8_000, 8_000).reads(reading));
+        assert!(seen.target == (bytes.clone(), End::Reset), "{reading:?}: {} bytes", seen.target.0.len());
+    }
+}
+
+#[test]
+fn a_sink_that_closes_under_a_splice_resets_its_source() {
+    for mode in MODES {
+        let client = connected([Act::Send(pattern(3_000_000, 1)), Act::Fin, Act::AwaitEnd]);
+        let target = Person::new([Act::AwaitTotal(200_000), Act::Close]);
+        let (seen, lab) = relay(mode, 1, client.segments(20_000, ms(0)), target);
+        assert_ne!(seen.client.1, End::Open, "{mode:?}");
+        assert!(lab.sock(0).got.reset, "{mode:?}");
+    }
+}
+
+#[test]
+fn thin_traffic_returns_to_copying() {
+    // Bulk makes it splice; then single small messages, each of which would cost two calls and a pipe.
+    let mut script = vec![Act::Send(pattern(300_000, 1)), Act::Pause(secs(1))];
+    for i in 0..50 {
+        script.extend([Act::Send(vec![i; 100]), Act::Pause(ms(50))]);
+    }
+    script.extend([Act::Fin, Act::AwaitEnd]);
+    let client = connected(script).segments(20_000, ms(0));
+    let (seen, lab) = relay(SpliceMode::Pipe(64 * 1024), 1, client, Person::new([Act::AwaitEnd]));
+    assert_eq!(seen.target.0.len(), 305_000);
+    assert!(lab.world.spliced > 100_000, "bulk went through the kernel");
+    assert!(lab.world.spliced < 302_000, "small messages were copied again: {}", lab.world.spliced);
+}
+
+#[test]
+fn small_messages_are_never_spliced() {
+    let mut script = Vec::new();
+    for i in 0..100 {
+        script.extend([Act::Send(vec![i; 1000]), Act::Pause(ms(10))]);
+    }
+    let (_, lab) = relay(SpliceMode::Pipe(64 * 1024), 1, connected(script), Person::new([]));
+    assert_eq!(lab.world.splice_calls, 0);
+}
+
+#[test]
+fn a_splice_after_of_0_never_splices() {
+    let mut setup = Setup::new(1).with(|config| (config.buffer_size, config.splice_after) = (1024, 0));
+    setup.splice = SpliceMode::Pipe(64 * 1024);
+    let mut lab = setup.build();
+    lab.serve(FAR, [Act::Echo]);
+    lab.person(connected([Act::Send(pattern(300_000, 1)), Act::Fin, Act::AwaitEnd]));
+    lab.finish();
+    assert_eq!(lab.world.splice_calls, 0);
+}
+
+#[test]
+fn spliced_bytes_count_for_the_idle_timeout_and_the_accounts() {
+    let mut setup = Setup::new(1).with(|config| {
+        (config.buffer_size, config.idle_timeout) = (1024, Some(secs(10)));
+    });
+    setup.splice = SpliceMode::Pipe(64 * 1024);
+    let mut lab = setup.build();
+    let trickle: Vec<Act> =
+        (0..30).flat_map(|_| [Act::Pause(secs(7)), Act::Send(pattern(40_000, 3))]).collect();
+    lab.target(FAR, Target::new(Person::new([Act::AwaitEnd])));
+    let who = lab.person(connected(trickle.into_iter().chain([Act::Fin, Act::AwaitEnd])));
+    lab.finish();
+    assert_eq!(lab.end(who), End::Fin);
+    assert_eq!(lab.got(lab.served(0)).len(), 1_200_000);
+    let sent: u64 =
+        lab.world.reports.iter().map(|r| if let Report::Traffic { sent, .. } = r { *sent } else { 0 }).sum();
+    assert_eq!(sent, 1_200_000);
+}
+
+// ---- the machine alone, with a splice half done ----
+
+struct Bare {
+    machine: Dispatch,
+    client: StreamId,
+    target: StreamId,
+    said: Vec<Output>,
+}
+
+impl Bare {
+    fn input(&mut self, input: Input<'_>) {
+        self.machine.handle_input(Instant::ZERO, input);
+        self.said.extend(std::iter::from_fn(|| self.machine.poll_output()));
+        while self.machine.poll_dirty().is_some() {}
+    }
+
+    fn read(&mut self, stream: StreamId, bytes: &[u8]) {
+        let buf = self.machine.read_buf(stream);
+        buf[..bytes.len()].copy_from_slice(bytes);
+        self.input(Input::Read { stream, len: bytes.len() });
+    }
+
+    fn flush(&mut self, stream: StreamId) -> Vec<u8> {
+        let bytes = self.machine.write_buf(stream).to_vec();
+        if !bytes.is_empty() {
+            self.input(Input::Written { stream, len: bytes.len() });
+        }
+        bytes
+    }
+
+    /// A relay whose flow from the target may splice.
+    fn splicing() -> Bare {
+        let listeners = vec![addr("127.0.0.1:1080")];
+        let config = Config { listeners, buffer_size: 1024, splice_after: 1, ..Config::default() };
+        let none = StreamId::from_parts(u32::MAX, 0);
+        let machine = Dispatch::new(config).expect("valid");
+        let mut bare = Bare { machine, client: none, target: none, said: Vec::new() };
+        let first = bare.machine.poll_output();
+        let Some(Output::Accept { stream, .. }) = first else { panic!("expected Accept, got {first:?}") };
+        bare.client = stream;
+        let (peer, local) = (addr("127.0.0.1:9"), addr("127.0.0.1:1080"));
+        bare.input(Input::Accepted { stream, peer, local });
+        bare.read(stream, &say::socks5(addr(FAR)));
+        let asked = bare.said.iter().find_map(|o| if let Output::Assign(a) = o { Some(*a) } else { None });
+        let assignment =
+            Assignment { uplink: Some(UplinkId(0)), via: Via::default(), endpoint: None, patience: ms(250) };
+        let conn = asked.expect("it asks the pool").conn;
+        bare.input(Input::Assigned { conn, assignment: Some(assignment) });
+        let target = bare
+            .said
+            .iter()
+            .find_map(|o| if let Output::Connect { stream, .. } = o { Some(*stream) } else { None });
+        bare.target = target.expect("it connects");
+        bare.input(Input::Connected { stream: bare.target, local: addr("10.0.0.2:4000") });
+        bare.flush(bare.client);
+        bare.read(bare.target, &[7; 1024]);
+        bare.flush(bare.client);
+        bare.said.clear();
+        let splice = bare.machine.splice(bare.target);
+        assert!(matches!(splice, Some(Splice { to, .. }) if to == bare.client), "{splice:?}");
+        bare
+    }
+
+    fn spliced(&mut self, taken: usize, given: usize, eof: bool) {
+        self.input(Input::Spliced { from: self.target, to: self.client, taken, given, eof });
+    }
+}
+
+#[test]
+fn no_end_is_said_while_a_splice_holds_bytes() {
+    let mut bare = Bare::splicing();
+    bare.spliced(5000, 2000, false);
+    bare.spliced(0, 0, true);
+    bare.spliced(0, 1000, true);
+    assert_eq!(bare.said, []);
+    assert!(bare.machine.splice(bare.target).is_some(), "what is inside may always be given");
+    bare.spliced(0, 2000, true);
+    assert_eq!(bare.said, [Output::Shutdown { stream: bare.client }]);
+    assert_eq!(bare.machine.splice(bare.target), None);
+}
+
+#[test]
+fn a_reset_of_the_source_waits_for_the_bytes_inside_the_pipe() {
+    // relay.rs: "a reset goes through as a reset, after what was read before it". Where the driver copies, the
+    // held buffer is delivered first; bytes inside a pipe were read before the reset, too.
+    let mut bare = Bare::splicing();
+    bare.spliced(5000, 2000, false);
+    // Found by a write of the other flow, or told by the event queue.
+    bare.input(Input::Failed { stream: bare.target, fault: Fault::Reset });
+    let closes_client =
+        bare.said.iter().any(|o| matches!(o, Output::Close { stream, .. } if *stream == bare.client));
+    assert!(!closes_client, "3000 bytes are inside: {:?}", bare.said);
+}
+
+#[test]
+fn thin_moves_do_not_end_a_splice_that_holds_bytes() {
+    let mut bare = Bare::splicing();
+    bare.spliced(100, 0, false);
+    for _ in 0..20 {
+        bare.spliced(1, 1, false);
+        assert!(bare.machine.splice(bare.target).is_some());
+        assert!(bare.machine.read_buf(bare.target).is_empty());
+    }
+    bare.spliced(0, 100, false);
+    bare.spliced(0, 0, false);
+    assert!(bare.machine.splice(bare.target).is_none() && !bare.machine.read_buf(bare.target).is_empty());
+}
