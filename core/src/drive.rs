@@ -30,7 +30,8 @@ use core::net::{IpAddr, SocketAddr};
 /// Why an operation moved nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TryError {
-    /// It would have to wait. The runtime says [`Drive::ready`] when that has changed.
+    /// It would have to wait. The runtime says [`Drive::ready`] when that has changed: this answer is the only wish
+    /// for an event that there is.
     WouldBlock,
     /// It failed for good.
     Fault(Fault),
@@ -41,7 +42,7 @@ pub enum TryError {
 pub struct Moved {
     /// Bytes; 0 from a read says that the other side has ended its half.
     pub len: usize,
-    /// False when the next try is known to block, so that it need not be made.
+    /// False when the next try is known to block, so that it need not be made: counts as `WouldBlock`.
     pub more: bool,
 }
 

@@ -1,8 +1,7 @@
 //! The example runtime of the porting guide, taken for a walk: a name, a relay, a drain.
 #![cfg(unix)]
 
-#[path = "../examples/poll_proxy.rs"]
-#[allow(dead_code)]
+#[path = "../examples/poll_proxy/runtime.rs"]
 mod poll_proxy;
 
 use std::io::{Read, Write};

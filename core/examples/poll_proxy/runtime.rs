@@ -290,10 +290,3 @@ pub(crate) fn serve(listener: TcpListener, mut stop: impl Read + Send + 'static)
         }
     }
 }
-
-fn main() -> io::Result<()> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1080".into());
-    let listener = TcpListener::bind(address)?;
-    println!("listening on {}", listener.local_addr()?);
-    serve(listener, io::stdin())
-}
