@@ -208,8 +208,12 @@ struct Listener {
     wanted: VecDeque<StreamId>,
 }
 
-/// How many operations one stream may do before the others have theirs.
+/// How much one stream or listener may do before the others have theirs, in operations; many bytes count as more.
 const SHARE: usize = 8;
+/// Copying so many bytes takes about as long as one more operation.
+const COPIED: usize = 32 * 1024;
+/// And so many, moved in the kernel.
+const SPLICED: usize = 128 * 1024;
 
 /// What a driver remembers between turns: which stream may be able to do what.
 #[derive(Default)]
@@ -272,19 +276,20 @@ impl Drive {
         self.settle(machine, io);
     }
 
-    /// Lets machine and sockets talk: at most about `fuel` operations, then due timers.
+    /// Lets machine and sockets talk: at most about `fuel` operations (32 KiB copied or 128 KiB spliced count as one
+    /// more), then due timers. A turn is how long everything else waits: 64 is about a millisecond of bulk.
     pub fn turn<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, fuel: usize) -> Turn {
         self.settle(machine, io);
         let mut left = fuel;
-        while left > 0 {
+        while left > 0 && !(self.queue.is_empty() && self.accepting.is_empty()) {
+            // In turns: busy streams must not keep new clients out, nor the other way round.
+            if let Some(listener) = self.accepting.pop_front() {
+                self.listeners[usize::from(listener.0)].queued = false;
+                left = left.saturating_sub(self.accept(machine, io, listener).max(1));
+            }
             if let Some(index) = self.queue.pop_front() {
                 self.slots[index as usize].queued = false;
                 left = left.saturating_sub(self.pump(machine, io, index).max(1));
-            } else if let Some(listener) = self.accepting.pop_front() {
-                self.listeners[usize::from(listener.0)].queued = false;
-                left = left.saturating_sub(self.accept(machine, io, listener).max(1));
-            } else {
-                break;
             }
         }
         let mut late = false;
@@ -413,18 +418,18 @@ impl Drive {
         self.settle(machine, io);
         while operations < SHARE && self.live(stream) {
             let slot = self.slots[index as usize];
-            let moved = if let Some(splice) = machine.splice(stream) {
+            let cost = if let Some(splice) = machine.splice(stream) {
                 self.splice(machine, io, stream, splice.to, splice.max)
             } else if slot.readable {
                 self.read(machine, io, stream)
             } else {
-                false
+                0
             };
             self.settle(machine, io);
-            if !moved {
+            if cost == 0 {
                 return operations;
             }
-            operations += 1;
+            operations += cost;
         }
         if self.live(stream) {
             self.enqueue(index);
@@ -432,12 +437,13 @@ impl Drive {
         operations
     }
 
-    /// One read. False when nothing was to be done.
-    fn read<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, stream: StreamId) -> bool {
+    /// One read. Returns what it cost; 0 when nothing was to be done.
+    fn read<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, stream: StreamId) -> usize {
         let buf = machine.read_buf(stream);
         if buf.is_empty() {
-            return false;
+            return 0;
         }
+        let mut cost = 1;
         let result = io.try_read(stream, buf);
         let slot = &mut self.slots[stream.index() as usize];
         let input = match result {
@@ -447,11 +453,12 @@ impl Drive {
             }
             Ok(Moved { len, more }) => {
                 slot.readable = more;
+                cost += len / COPIED;
                 Input::Read { stream, len }
             }
             Err(TryError::WouldBlock) => {
                 slot.readable = false;
-                return false;
+                return 0;
             }
             Err(TryError::Fault(fault)) => {
                 (slot.readable, slot.writable) = (false, false);
@@ -459,10 +466,10 @@ impl Drive {
             }
         };
         machine.handle_input(io.now(), input);
-        true
+        cost
     }
 
-    /// One splice. False when nothing was to be done.
+    /// One splice. Returns what it cost; 0 when nothing was to be done.
     fn splice<M: StreamMachine, I: Io>(
         &mut self,
         machine: &mut M,
@@ -470,14 +477,15 @@ impl Drive {
         from: StreamId,
         to: StreamId,
         max: usize,
-    ) -> bool {
+    ) -> usize {
         let source = self.slots[from.index() as usize];
         if !self.live(to) || !self.slots[to.index() as usize].writable || !(source.readable || source.holds) {
             if self.live(to) {
                 self.slots[to.index() as usize].feeder = from.index();
             }
-            return false;
+            return 0;
         }
+        let mut cost = 1;
         let input = match io.try_splice(from, to, max) {
             Ok(moved) => {
                 let source = &mut self.slots[from.index() as usize];
@@ -487,19 +495,20 @@ impl Drive {
                 sink.feeder = from.index();
                 sink.writable &= !moved.to_blocked;
                 if moved.taken == 0 && moved.given == 0 && !moved.eof {
-                    return false;
+                    return 0;
                 }
+                cost += moved.taken / SPLICED;
                 Input::Spliced { from, to, taken: moved.taken, given: moved.given, eof: moved.eof }
             }
             Err(SpliceError::Unavailable) => {
                 machine.refuse_splice(from);
-                return true;
+                return 1;
             }
             Err(SpliceError::From(fault)) => self.failed(from, fault),
             Err(SpliceError::To(fault)) => self.write_failed(to, fault),
         };
         machine.handle_input(io.now(), input);
-        true
+        cost
     }
 
     fn failed(&mut self, stream: StreamId, fault: Fault) -> Input<'static> {

@@ -29,7 +29,7 @@ use std::task::{Context, Poll, Waker};
 use turmoil::net::{TcpListener, TcpStream};
 
 /// Operations between two looks at the list.
-const FUEL: usize = 512;
+const FUEL: usize = 64;
 
 /// What became of a worker.
 #[derive(Debug)]
