@@ -1,6 +1,7 @@
 //! The arguments, and what `--help` says of them.
 
 use crate::host::uplink::{self, UplinkArg};
+use crate::runtime::Runtime;
 use clap::{ArgAction, Parser, Subcommand};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -68,6 +69,11 @@ pub(crate) struct Dispatch {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: u16,
 
+    /// The driver that moves bytes
+    #[cfg(feature = "async-std")]
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) runtime: Runtime,
+
     /// Connections open at once; more wait until one ends [default: half of the descriptors there are]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: Option<u32>,
@@ -95,6 +101,16 @@ pub(crate) struct Dispatch {
     /// Say less: -q warnings only, -qq errors only
     #[arg(short, long, action = ArgAction::Count, conflicts_with = "verbose")]
     pub(crate) quiet: u8,
+}
+
+impl Dispatch {
+    /// The driver that was asked for; in a build with one driver, that one.
+    pub(crate) fn runtime(&self) -> Runtime {
+        #[cfg(feature = "async-std")]
+        return self.runtime;
+        #[cfg(not(feature = "async-std"))]
+        Runtime::default()
+    }
 }
 
 /// A proxy that serves this host only is the safe reading of a lone port.

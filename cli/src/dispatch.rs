@@ -2,11 +2,12 @@
 
 use crate::args::{self, Dispatch as Options};
 use crate::host::{self, links::Link, resolve::UplinkSpec};
+use crate::runtime::Run;
 use crate::watch::Watcher;
 use crate::{limits, logging, monitor};
 use ropewalk_core::dispatch::{Config, Credentials, Dispatch};
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
-use ropewalk_mio::{Handle, Shared, Worker};
+use ropewalk_mio::{Handle, Shared};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
@@ -55,7 +56,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let mut workers = Vec::new();
     for listeners in listeners {
         let machine = Dispatch::new(config.clone()).map_err(|error| error.to_string())?;
-        let worker = Worker::new(machine, listeners, Arc::clone(&shared));
+        let worker = options.runtime().worker(machine, listeners, Arc::clone(&shared));
         workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }
     let handles = workers.iter().map(|(_, handle)| handle.clone()).collect();
@@ -201,14 +202,14 @@ type Running = JoinHandle<std::io::Result<Dispatch>>;
 /// A worker needs little stack: its buffers are on the heap.
 const STACK: usize = 256 * 1024;
 
-fn serve(workers: Vec<(Worker<Dispatch>, Handle)>) -> Result<(), String> {
+fn serve(workers: Vec<(Run, Handle)>) -> Result<(), String> {
     let signals = signals::Signals::new(workers.len())?;
     let mut running: Vec<Running> = Vec::new();
     let mut handles = Vec::new();
     for (number, (worker, handle)) in workers.into_iter().enumerate() {
         let closer = signals.closer();
         let run = move || {
-            let result = worker.run();
+            let result = worker();
             closer.worker_ended(result.is_err());
             result
         };

@@ -10,6 +10,7 @@ mod logging;
 #[cfg(test)]
 mod manual;
 mod monitor;
+mod runtime;
 mod watch;
 
 use args::{Args, Command};

@@ -1,18 +1,20 @@
 //! What this runtime's sockets can do, for [`Drive`](ropewalk_core::drive::Drive).
 
-use crate::resolve::{Answer, Resolver};
+use crate::shared::Shared;
+use crate::sockets::{Binder, Resolver};
 use crate::stream::{self, Stream};
-use crate::{Meaning, Shared, WAKER, bind};
+use crate::worker::{Meaning, WAKER};
 use mio::event::Event as Readiness;
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
-use ropewalk_core::drive::{Incoming, Io, Moved, SpliceError, SpliceMoved, TryError};
+use ropewalk_core::drive::{Incoming, Io, Moved, TryError};
+#[cfg(target_os = "linux")]
+use ropewalk_core::drive::{SpliceError, SpliceMoved};
 use ropewalk_core::errno::fault;
 use ropewalk_core::event::Event;
 use ropewalk_core::machine::{Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, StreamId, Via};
 use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -20,10 +22,10 @@ pub(crate) struct MioIo {
     registry: Registry,
     listeners: Vec<Option<(TcpListener, SocketAddr)>>,
     streams: Vec<Option<Stream>>,
-    binder: bind::Binder,
+    binder: Binder,
     #[cfg(target_os = "linux")]
-    pipes: crate::splice::Pipes,
-    resolver: Resolver,
+    pipes: crate::sockets::Pipes,
+    pub(crate) resolver: Resolver,
     shared: Arc<Shared>,
 }
 
@@ -48,9 +50,9 @@ impl MioIo {
             registry,
             listeners: registered,
             streams: Vec::new(),
-            binder: bind::Binder::default(),
+            binder: Binder::default(),
             #[cfg(target_os = "linux")]
-            pipes: crate::splice::Pipes::default(),
+            pipes: crate::sockets::Pipes::default(),
             resolver,
             shared,
         })
@@ -81,10 +83,6 @@ impl MioIo {
         }
     }
 
-    pub(crate) fn answer(&mut self) -> Option<(QueryId, Answer)> {
-        self.resolver.answer()
-    }
-
     fn keep(&mut self, id: StreamId, mut stream: Stream) -> std::io::Result<()> {
         let token = self.token(id);
         self.registry.register(stream.source(), token, BOTH)?;
@@ -99,23 +97,6 @@ impl MioIo {
     fn stream(&mut self, id: StreamId) -> Result<&mut Stream, TryError> {
         let slot = self.streams.get_mut(id.index() as usize);
         slot.and_then(Option::as_mut).ok_or(TryError::Fault(Fault::Reset))
-    }
-
-    /// The pool has news after each question and report.
-    fn with_pool<T>(&mut self, now: Instant, f: impl FnOnce(&mut ropewalk_core::uplink::Pool) -> T) -> T {
-        let mut pool = self.shared.pool();
-        let result = f(&mut pool);
-        let news: Vec<Event> = std::iter::from_fn(|| pool.poll_event()).collect();
-        drop(pool);
-        news.iter().for_each(|event| self.shared.watch.event(now, event));
-        result
-    }
-}
-
-pub(crate) fn try_error(error: &std::io::Error) -> TryError {
-    match error.kind() {
-        ErrorKind::WouldBlock => TryError::WouldBlock,
-        _ => TryError::Fault(fault(error)),
     }
 }
 
@@ -139,7 +120,7 @@ impl Io for MioIo {
     }
 
     fn connect(&mut self, id: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault> {
-        let stream = self.binder.connect(to, via)?;
+        let stream = Stream::new(self.binder.connect(to, via)?);
         self.keep(id, stream).map_err(|error| fault(&error))
     }
 
@@ -163,12 +144,7 @@ impl Io for MioIo {
     fn try_splice(&mut self, from: StreamId, to: StreamId, max: usize) -> Result<SpliceMoved, SpliceError> {
         let slot = |id: StreamId| self.streams.get(id.index() as usize).and_then(Option::as_ref);
         let (Some(source), Some(sink)) = (slot(from), slot(to)) else { return Err(SpliceError::Unavailable) };
-        self.pipes.splice(from.index(), source, sink, max)
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn try_splice(&mut self, _: StreamId, _: StreamId, _: usize) -> Result<SpliceMoved, SpliceError> {
-        Err(SpliceError::Unavailable)
+        self.pipes.splice(from.index(), source.socket(), sink.socket(), max)
     }
 
     fn shutdown(&mut self, id: StreamId) {
@@ -195,14 +171,14 @@ impl Io for MioIo {
     }
 
     fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment> {
-        self.with_pool(now, |pool| pool.assign(now, assign))
+        self.shared.with_pool(now, |pool| pool.assign(now, assign))
     }
 
     fn report(&mut self, now: Instant, report: &Report) {
-        self.with_pool(now, |pool| pool.report(now, report));
+        self.shared.with_pool(now, |pool| pool.report(now, report));
     }
 
     fn event(&mut self, now: Instant, event: &Event) {
-        self.shared.watch.event(now, event);
+        self.shared.tell(now, event);
     }
 }

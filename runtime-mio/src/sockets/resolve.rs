@@ -3,6 +3,7 @@
 //! The system's resolver blocks, so it runs in threads of its own: started when there is work, gone when there has
 //! been none for a while. A query that nobody waits for any more is taken from the queue.
 
+use crate::shared::Wake;
 use ropewalk_core::machine::{Fault, QueryId};
 use ropewalk_core::name::Name;
 use std::collections::VecDeque;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Addresses, best first, or why there are none.
-pub(crate) type Answer = Result<Vec<IpAddr>, Fault>;
+pub type Answer = Result<Vec<IpAddr>, Fault>;
 
 /// Look-ups at the same time: more wait. One that gets no answer takes a thread for some seconds.
 const THREADS: usize = 16;
@@ -35,7 +36,8 @@ struct State {
 struct Inner {
     state: Mutex<State>,
     work: Condvar,
-    wake: Arc<dyn Fn() + Send + Sync>,
+    wake: Wake,
+    look_up: fn(&Name) -> Answer,
 }
 
 impl Inner {
@@ -44,17 +46,26 @@ impl Inner {
     }
 }
 
-pub(crate) struct Resolver {
+/// Looks up names for one worker.
+pub struct Resolver {
     inner: Arc<Inner>,
 }
 
 impl Resolver {
     /// `wake` is called from another thread when an answer is there.
-    pub(crate) fn new(wake: Arc<dyn Fn() + Send + Sync>) -> Self {
-        Resolver { inner: Arc::new(Inner { state: Mutex::default(), work: Condvar::new(), wake }) }
+    pub fn new(wake: Wake) -> Self {
+        Resolver::with(look_up, wake)
     }
 
-    pub(crate) fn ask(&self, query: QueryId, name: &Name) -> Result<(), Fault> {
+    fn with(look_up: fn(&Name) -> Answer, wake: Wake) -> Self {
+        Resolver { inner: Arc::new(Inner { state: Mutex::default(), work: Condvar::new(), wake, look_up }) }
+    }
+
+    /// Asks for the addresses of a name.
+    ///
+    /// # Errors
+    /// [`Fault::NameUnavailable`] when too many wait already, or no thread can be had.
+    pub fn ask(&self, query: QueryId, name: &Name) -> Result<(), Fault> {
         let mut state = self.inner.lock();
         if state.queue.len() >= QUEUE {
             state.refused += 1;
@@ -85,13 +96,15 @@ impl Resolver {
         Ok(())
     }
 
-    pub(crate) fn cancel(&self, query: QueryId) {
+    /// The answer is no longer wanted.
+    pub fn cancel(&self, query: QueryId) {
         let mut state = self.inner.lock();
         state.queue.retain(|(other, _)| *other != query);
         state.answers.retain(|(other, _)| *other != query);
     }
 
-    pub(crate) fn answer(&self) -> Option<(QueryId, Answer)> {
+    /// The next answer that is there.
+    pub fn answer(&self) -> Option<(QueryId, Answer)> {
         self.inner.lock().answers.pop_front()
     }
 }
@@ -111,10 +124,10 @@ fn serve(inner: &Inner) {
         }
         if let Some((query, name)) = state.queue.pop_front() {
             drop(state);
-            let answer = look_up(&name);
-            state = inner.lock();
-            state.answers.push_back((query, answer));
+            let answer = (inner.look_up)(&name);
+            inner.lock().answers.push_back((query, answer));
             (inner.wake)();
+            state = inner.lock();
             continue;
         }
         state.idle += 1;
@@ -139,6 +152,85 @@ fn look_up(name: &Name) -> Answer {
             // The standard library tells the resolver's code in words only.
             let temporary = error.to_string().contains("emporary failure");
             Err(if temporary { Fault::NameUnavailable } else { Fault::NameNotFound })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ropewalk_core::name::Host;
+    use std::sync::mpsc;
+
+    /// A server that never answers.
+    fn never(_: &Name) -> Answer {
+        loop {
+            std::thread::park();
+        }
+    }
+
+    fn nobody(_: &Name) -> Answer {
+        Err(Fault::NameNotFound)
+    }
+
+    fn query(index: u32) -> QueryId {
+        QueryId::from_parts(index, 0)
+    }
+
+    fn name() -> Name {
+        match Host::parse(b"host.invalid") {
+            Ok(Host::Name(name)) => name,
+            other => panic!("expected a name, got {other:?}"),
+        }
+    }
+
+    /// A resolver whose threads all wait for an answer and whose queue is full.
+    fn full() -> Resolver {
+        let resolver = Resolver::with(never, Arc::new(|| ()));
+        for index in 0..THREADS as u32 {
+            assert_eq!(resolver.ask(query(index), &name()), Ok(()));
+        }
+        while !resolver.inner.lock().queue.is_empty() {
+            std::thread::yield_now();
+        }
+        for index in 0..QUEUE as u32 {
+            assert_eq!(resolver.ask(query(1000 + index), &name()), Ok(()));
+        }
+        resolver
+    }
+
+    #[test]
+    fn queries_over_the_limit_are_refused_and_counted() {
+        let resolver = full();
+        assert_eq!(resolver.ask(query(9999), &name()), Err(Fault::NameUnavailable));
+        let state = resolver.inner.lock();
+        assert_eq!((state.threads, state.queue.len(), state.refused), (THREADS, QUEUE, 1));
+    }
+
+    #[test]
+    fn a_cancelled_query_makes_room_and_has_no_answer() {
+        let waiting = full();
+        waiting.cancel(query(1003));
+        assert_eq!(waiting.ask(query(9999), &name()), Ok(()));
+
+        let (tell, told) = mpsc::channel();
+        let answered = Resolver::with(nobody, Arc::new(move || tell.send(()).expect("the test listens")));
+        assert_eq!(answered.ask(query(1), &name()), Ok(()));
+        told.recv_timeout(IDLE).expect("it is told that there is an answer");
+        answered.cancel(query(1));
+        assert_eq!(answered.answer(), None);
+    }
+
+    #[test]
+    fn threads_end_with_their_resolver() {
+        let resolver = Resolver::with(nobody, Arc::new(|| ()));
+        assert_eq!(resolver.ask(query(1), &name()), Ok(()));
+        let inner = Arc::clone(&resolver.inner);
+        drop(resolver);
+        let began = std::time::Instant::now();
+        while inner.lock().threads > 0 {
+            assert!(began.elapsed() < IDLE / 2, "they wait for their idle time to be over");
+            std::thread::yield_now();
         }
     }
 }

@@ -1,0 +1,161 @@
+//! What this runtime's sockets can do, for [`Drive`](ropewalk_core::drive::Drive).
+
+use crate::stream::{Listener, Stream};
+use crate::wake::Mailbox;
+use ropewalk_core::drive::{Incoming, Io, Moved, TryError};
+#[cfg(target_os = "linux")]
+use ropewalk_core::drive::{SpliceError, SpliceMoved};
+use ropewalk_core::errno::fault;
+use ropewalk_core::event::Event;
+use ropewalk_core::machine::{Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, StreamId, Via};
+use ropewalk_core::name::Name;
+use ropewalk_core::time::Instant;
+use ropewalk_mio::Shared;
+use ropewalk_mio::sockets::{self, Binder, Resolver};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+
+pub(crate) struct AsyncIo {
+    listeners: Vec<Option<Listener>>,
+    streams: Vec<Option<Stream>>,
+    mailbox: Arc<Mailbox>,
+    binder: Binder,
+    #[cfg(target_os = "linux")]
+    pipes: sockets::Pipes,
+    pub(crate) resolver: Resolver,
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl AsyncIo {
+    pub(crate) fn new(
+        listeners: Vec<TcpListener>,
+        resolver: Resolver,
+        shared: Arc<Shared>,
+        mailbox: Arc<Mailbox>,
+    ) -> std::io::Result<Self> {
+        let registered = listeners
+            .into_iter()
+            .zip(0..)
+            .map(|(listener, index)| Listener::new(listener, ListenerId(index), &mailbox).map(Some));
+        Ok(AsyncIo {
+            listeners: registered.collect::<std::io::Result<_>>()?,
+            streams: Vec::new(),
+            mailbox,
+            binder: Binder::default(),
+            #[cfg(target_os = "linux")]
+            pipes: sockets::Pipes::default(),
+            resolver,
+            shared,
+        })
+    }
+
+    fn keep(&mut self, id: StreamId, socket: TcpStream) -> Result<&Stream, Fault> {
+        let stream = Stream::new(socket, id.index(), &self.mailbox).map_err(|error| fault(&error))?;
+        let at = id.index() as usize;
+        if self.streams.len() <= at {
+            self.streams.resize_with(at + 1, || None);
+        }
+        Ok(self.streams[at].insert(stream))
+    }
+
+    fn stream(&self, id: StreamId) -> Result<&Stream, TryError> {
+        open(&self.streams, id).ok_or(TryError::Fault(Fault::Reset))
+    }
+}
+
+fn open(streams: &[Option<Stream>], id: StreamId) -> Option<&Stream> {
+    streams.get(id.index() as usize).and_then(Option::as_ref)
+}
+
+impl Io for AsyncIo {
+    fn now(&mut self) -> Instant {
+        self.shared.now()
+    }
+
+    fn try_accept(&mut self, listener: ListenerId, id: StreamId) -> Result<Incoming, TryError> {
+        let slot = self.listeners.get(usize::from(listener.0)).and_then(Option::as_ref);
+        let (socket, incoming) = slot.ok_or(TryError::WouldBlock)?.accept()?;
+        self.keep(id, socket).map_err(TryError::Fault)?;
+        Ok(incoming)
+    }
+
+    fn unlisten(&mut self, listener: ListenerId) {
+        if let Some(slot) = self.listeners.get_mut(usize::from(listener.0)) {
+            *slot = None;
+        }
+    }
+
+    fn connect(&mut self, id: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault> {
+        let socket = self.binder.connect(to, via)?;
+        let armed = self.keep(id, socket)?.arm_write();
+        if armed.is_err() {
+            self.streams[id.index() as usize] = None;
+        }
+        armed
+    }
+
+    fn finish_connect(&mut self, id: StreamId) -> Result<SocketAddr, TryError> {
+        let result = self.stream(id)?.finish_connect();
+        if let Err(TryError::Fault(_)) = result {
+            self.streams[id.index() as usize] = None;
+        }
+        result
+    }
+
+    fn try_read(&mut self, id: StreamId, buf: &mut [u8]) -> Result<Moved, TryError> {
+        self.stream(id)?.read(buf)
+    }
+
+    fn try_write(&mut self, id: StreamId, buf: &[u8]) -> Result<Moved, TryError> {
+        self.stream(id)?.write(buf)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn try_splice(&mut self, from: StreamId, to: StreamId, max: usize) -> Result<SpliceMoved, SpliceError> {
+        let (Some(source), Some(sink)) = (open(&self.streams, from), open(&self.streams, to)) else {
+            return Err(SpliceError::Unavailable);
+        };
+        let moved = self.pipes.splice(from.index(), source.socket(), sink.socket(), max)?;
+        if moved.from_blocked {
+            source.arm_read().map_err(SpliceError::From)?;
+        }
+        if moved.to_blocked {
+            sink.arm_write().map_err(SpliceError::To)?;
+        }
+        Ok(moved)
+    }
+
+    fn shutdown(&mut self, id: StreamId) {
+        if let Some(stream) = open(&self.streams, id) {
+            sockets::shutdown(stream.socket());
+        }
+    }
+
+    fn close(&mut self, id: StreamId, how: Close) {
+        #[cfg(target_os = "linux")]
+        self.pipes.drop_of(id.index());
+        if let Some(stream) = self.streams.get_mut(id.index() as usize).and_then(Option::take) {
+            sockets::before_close(stream.socket(), how);
+        }
+    }
+
+    fn resolve(&mut self, query: QueryId, name: &Name) -> Result<(), Fault> {
+        self.resolver.ask(query, name)
+    }
+
+    fn cancel_resolve(&mut self, query: QueryId) {
+        self.resolver.cancel(query);
+    }
+
+    fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment> {
+        self.shared.with_pool(now, |pool| pool.assign(now, assign))
+    }
+
+    fn report(&mut self, now: Instant, report: &Report) {
+        self.shared.with_pool(now, |pool| pool.report(now, report));
+    }
+
+    fn event(&mut self, now: Instant, event: &Event) {
+        self.shared.tell(now, event);
+    }
+}

@@ -1,0 +1,34 @@
+//! The second driver: async-std's tasks and async-io's readiness, the machine's decisions.
+//!
+//! It proves that `ropewalk-mio` holds no logic: the same machines, told the same way, by a runtime of another make.
+//! A [`Worker`] is one task around one machine, run by the thread that calls [`Worker::run`]. async-io's reactor is one
+//! for the whole process; it wakes a direction of a socket once each time it was armed:
+//!
+//! ```text
+//!   reactor ──wake──▶ mailbox: which listener, which stream, which direction
+//!                        │ wakes the owner once
+//!                        ▼
+//!                     owner: Drive::ready, Drive::turn ──would block──▶ arm that direction again
+//! ```
+//!
+//! So the cost is that of what happens: no task looks through the sockets, and an idle one costs nothing.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `worker` | the task |
+//! | `io` | the [`Io`](ropewalk_core::drive::Io) of this runtime |
+//! | `stream` | TCP sockets in async-io's types |
+//! | `wake` | the mailbox |
+//!
+//! What knows no runtime is taken from `ropewalk-mio` without its mio: [`ropewalk_mio::sockets`], [`Shared`] and
+//! [`Handle`].
+
+#![forbid(unsafe_code)]
+
+mod io;
+mod stream;
+mod wake;
+mod worker;
+
+pub use ropewalk_mio::{Handle, Shared, Watch, listen};
+pub use worker::Worker;

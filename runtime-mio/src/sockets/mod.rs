@@ -1,0 +1,33 @@
+//! Sockets without a runtime: what every driver does in the same way.
+//!
+//! Nothing here waits for readiness or knows who does. A runtime holds its sockets in types of its own and lends them;
+//! what would block is told as [`TryError::WouldBlock`](ropewalk_core::drive::TryError), and when to try again is the
+//! runtime's affair.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `socket` | TCP sockets: listen, accept, read or write, end |
+//! | `bind` | sockets bound to a device and a source address |
+//! | `route` | whether a device has a route (Linux) |
+//! | `resolve` | names, looked up off the loop |
+//! | `splice` | bytes moved in the kernel, through pooled pipes (Linux) |
+
+mod bind;
+mod resolve;
+#[cfg(target_os = "linux")]
+mod route;
+mod socket;
+#[cfg(target_os = "linux")]
+mod splice;
+
+pub use bind::Binder;
+pub use resolve::{Answer, Resolver};
+pub use socket::{Tried, accept, before_close, finish_connect, listen, shutdown, transfer};
+#[cfg(target_os = "linux")]
+pub use splice::Pipes;
+
+/// A socket of any make, lent.
+#[cfg(unix)]
+pub use std::os::fd::AsFd as AsSocket;
+#[cfg(windows)]
+pub use std::os::windows::io::AsSocket;

@@ -1,0 +1,102 @@
+//! Does this device have a route to that address? Asked of the kernel for each attempt (some microseconds), so
+//! that routes that come and go are seen at once.
+
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use ropewalk_core::machine::{Device, Fault};
+use std::net::IpAddr;
+
+#[derive(Default)]
+pub(super) struct Routes {
+    socket: Option<Socket>,
+}
+
+impl Routes {
+    /// # Errors
+    /// [`Fault::NoRoute`] or [`Fault::NoDevice`]. Where the kernel cannot be asked, the connect itself must tell.
+    pub(super) fn check(&mut self, device: Device, to: IpAddr, source: Option<IpAddr>) -> Result<(), Fault> {
+        let answer = self.ask(device, to, source);
+        if answer.is_err() {
+            self.socket = None;
+        }
+        match answer {
+            Ok(verdict) => verdict,
+            Err(error) => {
+                log::debug!("cannot ask for a route through {device}: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    fn ask(
+        &mut self,
+        device: Device,
+        to: IpAddr,
+        source: Option<IpAddr>,
+    ) -> std::io::Result<Result<(), Fault>> {
+        let socket = match &mut self.socket {
+            Some(socket) => socket,
+            None => {
+                let mut socket = Socket::new(NETLINK_ROUTE)?;
+                socket.bind_auto()?;
+                socket.connect(&SocketAddr::new(0, 0))?;
+                self.socket.insert(socket)
+            }
+        };
+        let index = match rustix::net::netdevice::name_to_index(&*socket, device.as_str()) {
+            Ok(index) => index,
+            Err(rustix::io::Errno::NODEV) => return Ok(Err(Fault::NoDevice)),
+            Err(error) => return Err(error.into()),
+        };
+        let request = question(index, to, source);
+        let mut bytes = vec![0; request.buffer_len()];
+        request.serialize(&mut bytes);
+        socket.send(&bytes, 0)?;
+        let (answer, _) = socket.recv_from_full()?;
+        let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
+            .map_err(|error| std::io::Error::other(error.to_string()))?;
+        Ok(verdict(&answer.payload))
+    }
+}
+
+/// `RTM_F_FIB_MATCH`: the entry of the table that matches. Without it the kernel would answer with the neighbour
+/// it makes up for a bound device.
+const FIB_MATCH: RouteFlags = RouteFlags::from_bits_retain(0x2000);
+
+fn question(index: u32, to: IpAddr, source: Option<IpAddr>) -> NetlinkMessage<RouteNetlinkMessage> {
+    let address = |ip| match ip {
+        IpAddr::V4(v4) => RouteAddress::Inet(v4),
+        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+    };
+    let bits = if to.is_ipv4() { 32 } else { 128 };
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 },
+        destination_prefix_length: bits,
+        source_prefix_length: if source.is_some() { bits } else { 0 },
+        flags: FIB_MATCH,
+        ..RouteHeader::default()
+    };
+    message.attributes.push(RouteAttribute::Destination(address(to)));
+    message.attributes.push(RouteAttribute::Oif(index));
+    message.attributes.extend(source.map(|source| RouteAttribute::Source(address(source))));
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST;
+    let payload = NetlinkPayload::from(RouteNetlinkMessage::GetRoute(message));
+    let mut request = NetlinkMessage::new(header, payload);
+    request.finalize();
+    request
+}
+
+fn verdict(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Result<(), Fault> {
+    let NetlinkPayload::Error(error) = payload else { return Ok(()) };
+    let errno = rustix::io::Errno::from_raw_os_error(-error.raw_code());
+    match errno {
+        rustix::io::Errno::NETUNREACH | rustix::io::Errno::HOSTUNREACH => Err(Fault::NoRoute),
+        rustix::io::Errno::NODEV => Err(Fault::NoDevice),
+        // Another answer (an old kernel, a prohibiting route) is left to the connect.
+        _ => Ok(()),
+    }
+}

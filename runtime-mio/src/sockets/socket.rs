@@ -1,0 +1,138 @@
+//! TCP sockets: listen, accept, read, write, end.
+
+use super::AsSocket;
+use ropewalk_core::drive::{Incoming, TryError};
+use ropewalk_core::errno::fault;
+use ropewalk_core::machine::{Close, Fault};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use std::io::{Error, ErrorKind, Result};
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::time::Duration;
+
+/// Connections the kernel keeps waiting for us; it may cap this lower (`net.core.somaxconn`).
+const BACKLOG: i32 = 4096;
+
+/// A peer that vanished without a word is found out in about two minutes.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new().with_time(Duration::from_secs(60));
+
+/// What a try gives.
+pub type Tried<T> = std::result::Result<T, TryError>;
+
+/// A socket that listens on `address`; with `share_port`, further sockets may listen there too and the kernel
+/// spreads the connections over them (Linux).
+///
+/// # Errors
+/// What the system says; [`ErrorKind::AddrInUse`] when somebody else listens there.
+pub fn listen(address: SocketAddr, share_port: bool) -> Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // Said, not inherited from a sysctl: [::] means IPv6 here, and 0.0.0.0 can stand beside it.
+        socket.set_only_v6(true)?;
+    }
+    #[cfg(unix)]
+    {
+        socket.set_reuse_address(true)?;
+        #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
+        if share_port {
+            socket.set_reuse_port(true)?;
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = share_port;
+    socket.set_nonblocking(true)?;
+    // On Linux the accepted sockets inherit both options: two calls less for each connection.
+    tune(&socket);
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Small messages leave at once; dead peers are noticed. Neither is worth failing for.
+pub(super) fn tune(socket: &impl AsSocket) {
+    let socket = SockRef::from(socket);
+    if let Err(error) = socket.set_tcp_nodelay(true) {
+        log::debug!("TCP_NODELAY: {error}");
+    }
+    if let Err(error) = socket.set_tcp_keepalive(&KEEPALIVE) {
+        log::debug!("SO_KEEPALIVE: {error}");
+    }
+}
+
+fn try_error(error: Error) -> TryError {
+    match error.kind() {
+        ErrorKind::WouldBlock => TryError::WouldBlock,
+        _ => TryError::Fault(fault(&error)),
+    }
+}
+
+/// Makes the call again while its error `passes`.
+fn again<T>(passes: fn(ErrorKind) -> bool, mut call: impl FnMut() -> Result<T>) -> Tried<T> {
+    loop {
+        match call() {
+            Err(error) if passes(error.kind()) => {}
+            result => return result.map_err(try_error),
+        }
+    }
+}
+
+/// Reads or writes.
+///
+/// # Errors
+/// As [`TryError`] says.
+pub fn transfer(call: impl FnMut() -> Result<usize>) -> Tried<usize> {
+    again(|kind| kind == ErrorKind::Interrupted, call)
+}
+
+/// Takes one connection from the backlog of a listener `bound` to this address. Those that were reset while they waited
+/// are passed over; Linux also hands on errors of the network that the new connection met, and accept(2) asks to retry.
+///
+/// # Errors
+/// `WouldBlock` when the backlog is empty; a fault otherwise.
+pub fn accept<S: AsSocket>(
+    bound: SocketAddr,
+    call: impl FnMut() -> Result<(S, SocketAddr)>,
+) -> Tried<(S, Incoming)> {
+    use ErrorKind::*;
+    const RESET: [ErrorKind; 3] = [Interrupted, ConnectionAborted, ConnectionReset];
+    const NETWORK: [ErrorKind; 4] = [NetworkDown, NetworkUnreachable, HostUnreachable, PermissionDenied];
+    let (socket, peer) = again(|kind| RESET.contains(&kind) || NETWORK.contains(&kind), call)?;
+    #[cfg(not(target_os = "linux"))]
+    tune(&socket);
+    let own = || SockRef::from(&socket).local_addr().ok()?.as_socket();
+    let local = if bound.ip().is_unspecified() { own().unwrap_or(bound) } else { bound };
+    Ok((socket, Incoming { peer, local }))
+}
+
+/// Our own address, once the connection stands.
+///
+/// # Errors
+/// `WouldBlock` while connecting goes on; a fault when it failed.
+pub fn finish_connect(socket: &impl AsSocket) -> Tried<SocketAddr> {
+    let socket = SockRef::from(socket);
+    if let Some(error) = socket.take_error().map_err(try_error)? {
+        return Err(TryError::Fault(fault(&error)));
+    }
+    socket.peer_addr().map_err(|error| match error.kind() {
+        ErrorKind::NotConnected => TryError::WouldBlock,
+        _ => try_error(error),
+    })?;
+    let local = socket.local_addr().map_err(try_error)?;
+    local.as_socket().ok_or(TryError::Fault(Fault::Unsupported))
+}
+
+/// Ends our half.
+pub fn shutdown(socket: &impl AsSocket) {
+    if let Err(error) = SockRef::from(socket).shutdown(Shutdown::Write) {
+        // The other side has reset: reading will tell.
+        log::trace!("shutdown: {error}");
+    }
+}
+
+/// Says how the socket, which is dropped next, shall end.
+pub fn before_close(socket: &impl AsSocket, how: Close) {
+    if how == Close::Reset
+        && let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO))
+    {
+        log::trace!("SO_LINGER: {error}");
+    }
+}

@@ -1,0 +1,101 @@
+//! One event loop around one machine.
+
+use crate::io::MioIo;
+use crate::shared::{Handle, Inbox, Shared, Wake};
+use crate::sockets::Resolver;
+use mio::{Events, Poll, Token, Waker};
+use ropewalk_core::drive::Drive;
+use ropewalk_core::machine::{ListenerId, StreamMachine};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// One event loop around one machine.
+pub struct Worker<M> {
+    machine: M,
+    drive: Drive,
+    io: MioIo,
+    poll: Poll,
+    inbox: Arc<Inbox>,
+}
+
+/// Operations between two looks at the events.
+const FUEL: usize = 64;
+/// Events taken at a time.
+const EVENTS: usize = 256;
+pub(crate) const WAKER: Token = Token(usize::MAX - 1);
+
+impl<M: StreamMachine> Worker<M> {
+    /// A worker whose listeners have the ids 0, 1, 2 and so on.
+    ///
+    /// # Errors
+    /// What the system says when it cannot give an event queue or register a listener with it.
+    pub fn new(
+        machine: M,
+        listeners: Vec<TcpListener>,
+        shared: Arc<Shared>,
+    ) -> std::io::Result<(Self, Handle)> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        let wake: Wake = Arc::new(move || {
+            if let Err(error) = waker.wake() {
+                log::error!("cannot wake a worker: {error}");
+            }
+        });
+        let inbox = Inbox::new(Arc::clone(&wake));
+        let io = MioIo::new(poll.registry().try_clone()?, listeners, Resolver::new(wake), shared)?;
+        let worker = Worker { machine, drive: Drive::new(), io, poll, inbox: Arc::clone(&inbox) };
+        Ok((worker, Handle::new(inbox)))
+    }
+
+    /// Runs until the machine has finished after a [`Handle::drain`], or until [`Handle::stop`]. Gives the machine
+    /// back, so that its counters can be read.
+    ///
+    /// # Errors
+    /// What the system says when waiting for events fails.
+    pub fn run(mut self) -> std::io::Result<M> {
+        let mut events = Events::with_capacity(EVENTS);
+        loop {
+            let turn = self.drive.turn(&mut self.machine, &mut self.io, FUEL);
+            if turn.finished {
+                return Ok(self.machine);
+            }
+            let wait = match turn.timeout {
+                _ if turn.more => Some(Duration::ZERO),
+                Some(at) => Some(at - ropewalk_core::drive::Io::now(&mut self.io)),
+                None => None,
+            };
+            match self.poll.poll(&mut events, wait) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            for event in &events {
+                match self.io.meaning(event) {
+                    Meaning::Waker if self.mail() => return Ok(self.machine),
+                    Meaning::Waker => {}
+                    Meaning::Listener(listener) => self.drive.listener_ready(listener),
+                    Meaning::Stream { index, readable, writable } => {
+                        self.drive.ready(index, readable, writable)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what has come from other threads. True when the run is to end.
+    fn mail(&mut self) -> bool {
+        while let Some((query, answer)) = self.io.resolver.answer() {
+            let answer = answer.as_deref().map_err(|fault| *fault);
+            self.drive.resolved(&mut self.machine, &mut self.io, query, answer);
+        }
+        self.inbox.deliver(&mut self.drive, &mut self.machine, &mut self.io)
+    }
+}
+
+/// What an event of the queue is about.
+pub(crate) enum Meaning {
+    Waker,
+    Listener(ListenerId),
+    Stream { index: u32, readable: bool, writable: bool },
+}
