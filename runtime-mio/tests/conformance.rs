@@ -1,5 +1,7 @@
 //! This runtime passes the conformance kit, and the kit sees when a driver is broken.
 
+#![cfg(unix)]
+
 use ropewalk_core::event::Event;
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;

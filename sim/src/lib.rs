@@ -3,11 +3,14 @@
 //! | module | is |
 //! | --- | --- |
 //! | `stream` | the stream world (feature `stream`, on by default): turmoil hosts around the machines that move streams |
+//! | `conformance` | the suite any runtime must pass (feature `conformance`, Unix): real sockets, a process for each case |
 //!
 //! No protocol decision is taken here. A world gives a machine sockets, a clock and trouble, and writes down
 //! what the machine said.
 
 #![forbid(unsafe_code)]
 
+#[cfg(all(unix, feature = "conformance"))]
+pub mod conformance;
 #[cfg(feature = "stream")]
 pub mod stream;

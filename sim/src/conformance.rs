@@ -1,0 +1,139 @@
+//! The conformance kit: one suite that any runtime of the machines must pass.
+//!
+//! ```text
+//!  clients ──sockets──▶ runtime under test ◀──sockets── targets     threads of the kit, with deadlines
+//!                          │      ▲
+//!                          ▼      │
+//!                       [Faulty]           misbehaves on purpose, to prove that the kit can fail
+//!                       [Auditor]          holds the driver to its half of the contract
+//!                       [Recorder]         writes the run down; it must replay into a fresh machine
+//!                       Dispatch
+//! ```
+//!
+//! A runtime implements [`Runtime`] in a test file of its own crate and says `ropewalk_sim::conformance!(Mine);`. That
+//! makes one test of each case. A case runs in a process of its own, under a watchdog: it may change what belongs to
+//! the process (the limit of descriptors), measure the processor time of the process, and hang without harm.
+//!
+//! What each case asks for without saying so: the driver keeps the rules of the
+//! [contract](ropewalk_core::docs::contract) (the auditor's findings are empty), a drained worker ends, all buffers
+//! are back, no socket is left, and the recording replays.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`audit`] | the driver's half of the contract, checked as the run goes |
+//! | [`cases`] | the cases, by name |
+//! | [`client`] | a SOCKS5 client on plain sockets |
+//! | [`faulty`] | what a broken driver would do, around the machine |
+//! | [`process`] | a process for each case, its watchdog, its clock and its descriptors |
+//! | [`rig`] | a worker under test with everything around it |
+//! | [`script`] | one connection step by step, and what two runtimes must say alike |
+//! | [`target`] | what clients want to reach |
+//!
+//! To come with the machines they need: datagram boundaries, a blocked path, TUN.
+
+pub mod audit;
+pub mod cases;
+pub mod client;
+pub mod faulty;
+pub mod process;
+pub mod rig;
+pub mod script;
+pub mod target;
+
+pub use audit::normalised;
+pub use cases::{CASES, Case};
+pub use rig::Subject;
+
+use ropewalk_core::event::Event;
+use ropewalk_core::time::Instant;
+use ropewalk_core::uplink::Pool;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Told of every event, on the worker's own loop.
+pub type Events = Arc<dyn Fn(Instant, &Event) + Send + Sync>;
+
+/// A runtime under test.
+pub trait Runtime: 'static {
+    /// What people call it.
+    const NAME: &'static str;
+
+    /// A listener as this runtime makes them.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+        TcpListener::bind(address)
+    }
+
+    /// Starts one worker around `machine`. The listeners have the ids 0, 1, 2 and so on.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn start(
+        machine: Subject,
+        listeners: Vec<TcpListener>,
+        pool: Pool,
+        events: Events,
+    ) -> io::Result<Running>;
+}
+
+/// A worker that runs.
+pub struct Running {
+    drain: Box<dyn Fn() + Send + Sync>,
+    stop: Box<dyn Fn() + Send + Sync>,
+    thread: JoinHandle<io::Result<Subject>>,
+}
+
+impl Running {
+    /// Runs `run` in a thread; `drain` and `stop` are the worker's handles.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn spawn(
+        run: impl FnOnce() -> io::Result<Subject> + Send + 'static,
+        drain: impl Fn() + Send + Sync + 'static,
+        stop: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let thread = std::thread::Builder::new().name("worker".into()).spawn(run)?;
+        Ok(Running { drain: Box::new(drain), stop: Box::new(stop), thread })
+    }
+}
+
+/// A runtime, as a value.
+#[derive(Clone, Copy)]
+pub struct Kit {
+    name: &'static str,
+    listen: fn(SocketAddr) -> io::Result<TcpListener>,
+    start: fn(Subject, Vec<TcpListener>, Pool, Events) -> io::Result<Running>,
+}
+
+impl Kit {
+    /// The runtime `R`.
+    pub fn of<R: Runtime>() -> Self {
+        Kit { name: R::NAME, listen: R::listen, start: R::start }
+    }
+
+    /// What people call it.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// One test of each case, for one runtime. Used once in a file, at its top.
+#[macro_export]
+macro_rules! conformance {
+    ($runtime:ty) => {
+        $crate::conformance_cases! { @each $runtime }
+    };
+}
+
+/// One test for each fault: the case that is named for it must fail. Used once in a file, at its top.
+#[macro_export]
+macro_rules! conformance_faults {
+    ($runtime:ty) => {
+        $crate::conformance_fault_list! { @each $runtime }
+    };
+}

@@ -1,0 +1,95 @@
+//! The cases, by name. The name is what a runtime does when it passes.
+
+mod bytes;
+mod ends;
+mod limits;
+mod load;
+mod opening;
+mod quiet;
+
+use super::Kit;
+
+/// One case.
+pub struct Case {
+    /// Its name, a sentence.
+    pub name: &'static str,
+    /// Runs it; panics when it does not pass.
+    pub run: fn(&Kit),
+}
+
+/// The case of this name.
+pub fn find(name: &str) -> Option<&'static Case> {
+    CASES.iter().find(|case| case.name == name)
+}
+
+macro_rules! cases {
+    ($d:tt $($module:ident { $($name:ident,)* })*) => {
+        /// All cases.
+        pub const CASES: &[Case] = &[$($(
+            Case { name: stringify!($name), run: $module::$name },
+        )*)*];
+
+        /// Makes a test of each case.
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! conformance_cases {
+            (@each $d runtime:ty) => { $($(
+                #[test]
+                fn $name() {
+                    let kit = ::ropewalk_sim::conformance::Kit::of::<$d runtime>();
+                    let name = stringify!($name);
+                    ::ropewalk_sim::conformance::process::run(kit, name, module_path!(), name);
+                }
+            )*)* };
+        }
+    };
+}
+
+cases! { $
+    bytes {
+        large_data_in_small_writes_arrives_byte_for_byte,
+        a_slow_reader_stops_its_source,
+        splice_and_copy_carry_the_same,
+        many_at_once_are_not_mixed_up,
+        payload_in_the_segment_of_the_request_is_not_lost,
+        wakes_without_data_break_nothing,
+        one_connection_step_by_step_says_what_it_always_says,
+    }
+    ends {
+        a_half_close_from_the_client_waits_for_its_answer,
+        a_half_close_from_the_target_lets_the_client_finish,
+        a_targets_reset_reaches_the_client_as_a_reset,
+        a_clients_reset_reaches_the_target_as_a_reset,
+        the_last_bytes_before_a_reset_are_delivered,
+        five_hundred_short_connections_leave_nothing_behind,
+        a_drained_worker_finishes_what_is_open_and_refuses_the_rest,
+        a_stopped_worker_ends_in_the_middle,
+    }
+    opening {
+        a_refused_target_gives_05,
+        a_silent_target_gives_06_at_the_connect_deadline,
+        a_client_that_leaves_while_its_target_is_silent_is_forgotten,
+        a_name_is_looked_up_and_reached,
+        a_name_that_does_not_exist_gives_04,
+        clients_that_leave_while_their_names_are_looked_up_harm_nobody,
+        a_device_that_does_not_exist_is_passed_over,
+        a_source_address_of_another_host_is_passed_over,
+        without_any_way_that_exists_the_client_is_let_go,
+        a_bound_source_address_is_what_the_target_sees,
+        a_bound_device_carries,
+    }
+    load {
+        eight_bulk_flows_do_not_starve_a_small_one,
+        a_silent_client_is_closed_at_its_deadline_under_load,
+    }
+    quiet {
+        idle_connections_cost_no_processor_time,
+        a_blocked_write_costs_no_processor_time,
+        a_half_closed_stream_costs_no_processor_time,
+        a_full_worker_with_a_backlog_costs_no_processor_time,
+    }
+    limits {
+        at_the_connection_limit_the_next_waits_until_one_ends,
+        without_descriptors_accepting_pauses_and_goes_on_later,
+    }
+}
