@@ -54,7 +54,7 @@ pub(crate) struct Dispatch {
     pub(crate) tunnel: bool,
 
     /// Ask clients for a user and password out of this file (lines USER:PASSWORD)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "tunnel")]
     pub(crate) auth_file: Option<PathBuf>,
 
     /// Serve clients beyond this host although no --auth-file is given
@@ -74,7 +74,7 @@ pub(crate) struct Dispatch {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) runtime: Runtime,
 
-    /// Connections open at once; more wait until one ends [default: half of the descriptors there are]
+    /// Connections open at once, shared out evenly among the workers; more wait until one ends [default: half of the descriptors there are]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: Option<u32>,
 

@@ -70,12 +70,14 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 fn check_exposure(options: &Options) -> Result<(), String> {
     let exposed = options.listen.iter().find(|address| !address.ip().is_loopback());
     match exposed {
-        Some(address) if options.auth_file.is_none() && !options.allow_open_proxy && !options.tunnel => {
-            Err(format!(
-                "--listen {address} serves clients beyond this host: expected --auth-file FILE, or \
+        Some(address) if options.tunnel && !options.allow_open_proxy => Err(format!(
+            "--listen {address} opens the endpoints of --tunnel to clients beyond this host: expected \
+             --allow-open-proxy if everybody who reaches this address may use them"
+        )),
+        Some(address) if options.auth_file.is_none() && !options.allow_open_proxy => Err(format!(
+            "--listen {address} serves clients beyond this host: expected --auth-file FILE, or \
                  --allow-open-proxy if everybody who reaches this address may use it"
-            ))
-        }
+        )),
         _ => Ok(()),
     }
 }
@@ -124,6 +126,17 @@ fn tunnel_pool(options: &Options) -> Result<PoolConfig, String> {
             .to_socket_addrs()
             .map_err(|error| format!("endpoint '{label}' cannot be looked up: {error}"))?;
         let address = addresses.next().ok_or_else(|| format!("endpoint '{label}' has no address"))?;
+        let same_port = |listener: &&SocketAddr| listener.port() == address.port();
+        if let Some(listener) = options
+            .listen
+            .iter()
+            .filter(same_port)
+            .find(|l| l.ip() == address.ip() || (l.ip().is_unspecified() && address.ip().is_loopback()))
+        {
+            return Err(format!(
+                "endpoint '{label}' is this proxy itself (--listen {listener}): expected another"
+            ));
+        }
         uplinks.push(UplinkConfig {
             weight: endpoint.weight,
             endpoint: Some(address),
@@ -136,6 +149,11 @@ fn tunnel_pool(options: &Options) -> Result<PoolConfig, String> {
 /// The listeners of each worker.
 fn bind_all(options: &Options) -> Result<Vec<Vec<TcpListener>>, String> {
     let several = options.workers > 1;
+    for (number, address) in options.listen.iter().enumerate() {
+        if address.port() != 0 && options.listen[..number].contains(address) {
+            return Err(format!("--listen {address} is given twice"));
+        }
+    }
     let mut first: Vec<TcpListener> = Vec::new();
     for address in &options.listen {
         let mut listener =

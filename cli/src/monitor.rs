@@ -81,6 +81,8 @@ mod linux {
                     // What changed is looked up whole: a message that was lost (ENOBUFS) costs nothing.
                     if let Err(error) = socket.recv_from_full() {
                         log::debug!("watching interfaces: {error}");
+                        // An error that stays must not spin.
+                        std::thread::sleep(std::time::Duration::from_secs(1));
                     }
                     monitor.look();
                 }

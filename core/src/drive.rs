@@ -187,6 +187,10 @@ struct Slot {
     queued: bool,
     /// A splice from here holds bytes.
     holds: bool,
+    /// The other side has ended its half.
+    ended: bool,
+    /// The system has told of an error.
+    failed: bool,
 }
 
 const NONE: u32 = u32::MAX;
@@ -199,6 +203,8 @@ const EMPTY: Slot = Slot {
     writable: false,
     queued: false,
     holds: false,
+    ended: false,
+    failed: false,
 };
 
 #[derive(Default)]
@@ -245,6 +251,15 @@ impl Drive {
         if writable && feeder != NONE {
             self.enqueue(feeder);
         }
+    }
+
+    /// The system tells of an error on stream number `index`: [`Drive::ready`] in both directions, and where its other
+    /// side has ended already, so that no read would meet the error, the machine is told.
+    pub fn failed(&mut self, index: u32) {
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.failed = true;
+        }
+        self.ready(index, true, true);
     }
 
     /// Connections may wait on `listener`.
@@ -415,6 +430,12 @@ impl Drive {
             }
         }
         operations += self.flush(machine, io, stream);
+        let slot = &mut self.slots[index as usize];
+        if slot.failed && slot.ended && self.live(stream) {
+            self.slots[index as usize].failed = false;
+            let input = self.fail(stream, Fault::Reset);
+            machine.handle_input(io.now(), input);
+        }
         self.settle(machine, io);
         while operations < SHARE && self.live(stream) {
             let slot = self.slots[index as usize];
@@ -448,7 +469,7 @@ impl Drive {
         let slot = &mut self.slots[stream.index() as usize];
         let input = match result {
             Ok(Moved { len: 0, .. }) => {
-                slot.readable = false;
+                (slot.readable, slot.ended) = (false, true);
                 Input::ReadClosed { stream }
             }
             Ok(Moved { len, more }) => {
@@ -490,6 +511,7 @@ impl Drive {
             Ok(moved) => {
                 let source = &mut self.slots[from.index() as usize];
                 source.readable &= !moved.from_blocked && !moved.eof;
+                source.ended |= moved.eof;
                 source.holds = moved.held > 0;
                 let sink = &mut self.slots[to.index() as usize];
                 sink.feeder = from.index();
@@ -504,14 +526,14 @@ impl Drive {
                 machine.refuse_splice(from);
                 return 1;
             }
-            Err(SpliceError::From(fault)) => self.failed(from, fault),
+            Err(SpliceError::From(fault)) => self.fail(from, fault),
             Err(SpliceError::To(fault)) => self.write_failed(to, fault),
         };
         machine.handle_input(io.now(), input);
         cost
     }
 
-    fn failed(&mut self, stream: StreamId, fault: Fault) -> Input<'static> {
+    fn fail(&mut self, stream: StreamId, fault: Fault) -> Input<'static> {
         let slot = &mut self.slots[stream.index() as usize];
         (slot.readable, slot.writable) = (false, false);
         Input::Failed { stream, fault }

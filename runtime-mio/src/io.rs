@@ -29,7 +29,11 @@ pub(crate) struct MioIo {
     shared: Arc<Shared>,
 }
 
-const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+/// Both directions, and on Linux the mark of urgent data.
+#[cfg(target_os = "linux")]
+const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+#[cfg(not(target_os = "linux"))]
+const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 impl MioIo {
     pub(crate) fn new(
@@ -73,19 +77,26 @@ impl MioIo {
         }
         let index = at - self.listeners.len();
         let ended = event.is_read_closed() || event.is_error();
-        if ended && let Some(Some(stream)) = self.streams.get_mut(index) {
-            stream.expect_end();
+        #[cfg(target_os = "linux")]
+        let urgent = event.is_priority();
+        #[cfg(not(target_os = "linux"))]
+        let urgent = false;
+        if (ended || urgent)
+            && let Some(Some(stream)) = self.streams.get_mut(index)
+        {
+            stream.distrust_short_reads();
         }
         Meaning::Stream {
             index: index as u32,
-            readable: event.is_readable() || ended,
+            readable: event.is_readable() || ended || urgent,
             writable: event.is_writable() || event.is_write_closed() || event.is_error(),
+            failed: event.is_error(),
         }
     }
 
     fn keep(&mut self, id: StreamId, mut stream: Stream) -> std::io::Result<()> {
         let token = self.token(id);
-        self.registry.register(stream.source(), token, BOTH)?;
+        self.registry.register(stream.source(), token, ALL)?;
         let at = id.index() as usize;
         if self.streams.len() <= at {
             self.streams.resize_with(at + 1, || None);

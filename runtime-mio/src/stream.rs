@@ -7,22 +7,23 @@ use ropewalk_core::machine::Close;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-/// One connection. `expects_end` is set when the event queue has told of an end that a short read does not show.
+/// One connection. `distrusts_short` is set when the event queue has told of an end or of urgent data, which a short
+/// read does not show.
 pub(crate) struct Stream {
     socket: TcpStream,
-    expects_end: bool,
+    distrusts_short: bool,
 }
 
 /// Takes one connection from the backlog. `bound` is the listener's own address.
 pub(crate) fn accept(listener: &TcpListener, bound: SocketAddr) -> Tried<(Stream, Incoming)> {
     let (socket, incoming) = sockets::accept(bound, || listener.accept())?;
-    Ok((Stream { socket, expects_end: false }, incoming))
+    Ok((Stream { socket, distrusts_short: false }, incoming))
 }
 
 impl Stream {
     /// Takes over a socket that does not block.
     pub(crate) fn new(socket: std::net::TcpStream) -> Self {
-        Stream { socket: TcpStream::from_std(socket), expects_end: false }
+        Stream { socket: TcpStream::from_std(socket), distrusts_short: false }
     }
 
     pub(crate) fn source(&mut self) -> &mut TcpStream {
@@ -34,8 +35,9 @@ impl Stream {
         &self.socket
     }
 
-    pub(crate) fn expect_end(&mut self) {
-        self.expects_end = true;
+    /// From now on a short read does not mean that the socket is empty.
+    pub(crate) fn distrust_short_reads(&mut self) {
+        self.distrusts_short = true;
     }
 
     /// Our own address, once the connection stands.
@@ -46,9 +48,9 @@ impl Stream {
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> Tried<Moved> {
         let whole = buf.len();
         let len = sockets::transfer(|| self.socket.read(buf))?;
-        // epoll(7): after a read shorter than asked for, the next would block, and new bytes make a new edge. Only an
-        // end that was told already makes none. Windows must be read until it blocks.
-        Ok(Moved { len, more: len == whole || self.expects_end || cfg!(windows) })
+        // epoll(7): after a read shorter than asked for, the next would block, and new bytes make a new edge. Not so
+        // where an end was told already, or urgent data: a read stops at its mark. Windows must be read until it blocks.
+        Ok(Moved { len, more: len == whole || self.distrusts_short || cfg!(windows) })
     }
 
     pub(crate) fn write(&mut self, buf: &[u8]) -> Tried<Moved> {

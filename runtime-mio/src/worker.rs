@@ -75,8 +75,9 @@ impl<M: StreamMachine> Worker<M> {
                     Meaning::Waker if self.mail() => return Ok(self.machine),
                     Meaning::Waker => {}
                     Meaning::Listener(listener) => self.drive.listener_ready(listener),
-                    Meaning::Stream { index, readable, writable } => {
-                        self.drive.ready(index, readable, writable)
+                    Meaning::Stream { index, failed: true, .. } => self.drive.failed(index),
+                    Meaning::Stream { index, readable, writable, .. } => {
+                        self.drive.ready(index, readable, writable);
                     }
                 }
             }
@@ -97,5 +98,5 @@ impl<M: StreamMachine> Worker<M> {
 pub(crate) enum Meaning {
     Waker,
     Listener(ListenerId),
-    Stream { index: u32, readable: bool, writable: bool },
+    Stream { index: u32, readable: bool, writable: bool, failed: bool },
 }

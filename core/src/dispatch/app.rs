@@ -145,6 +145,7 @@ impl Dispatch {
             return;
         }
         self.draining = true;
+        self.cx.draining = true;
         for index in 0..self.listeners.len() {
             let listener = ListenerId(index as u16);
             let entry = &mut self.listeners[index];

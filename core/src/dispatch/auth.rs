@@ -55,6 +55,8 @@ impl Credentials {
     /// [`AuthError`] names the line.
     pub fn parse(text: &[u8]) -> Result<Self, AuthError> {
         let mut entries: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        // Some editors put a byte order mark in front, which no user's name begins with.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
         for (number, line) in (1..).zip(text.split(|b| *b == b'\n')) {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.is_empty() || line[0] == b'#' {
@@ -103,7 +105,8 @@ mod tests {
 
     #[test]
     fn only_the_right_pair_comes_in() {
-        let credentials = Credentials::parse(b"# staff\nann:secret\r\n\nbob:x:y\n").expect("valid");
+        let credentials =
+            Credentials::parse(b"\xef\xbb\xbf# staff\nann:secret\r\n\nbob:x:y\n").expect("valid");
         assert!(credentials.check(b"ann", b"secret"));
         assert!(credentials.check(b"bob", b"x:y"));
         for (user, password) in [

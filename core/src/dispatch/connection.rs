@@ -368,7 +368,8 @@ impl Conn {
                 Some(broken) => Some(relay.active.max(broken.at) + cx.config.linger),
                 None => cx.config.idle_timeout.map(|idle| relay.active + idle),
             },
-            State::Forward(forward) if forward.is_idle() => {
+            // A client that has ended its half may wait for its answer, or may have left: nobody can tell.
+            State::Forward(forward) if forward.is_idle() || forward.has_client_ended() => {
                 Some(forward.active + cx.config.keep_alive_timeout)
             }
             State::Forward(forward) => cx.config.idle_timeout.map(|idle| forward.active + idle),

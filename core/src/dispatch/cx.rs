@@ -39,6 +39,8 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Cx {
     pub(super) config: Config,
+    /// No new work is taken.
+    pub(super) draining: bool,
     /// The time of the input being handled.
     pub(super) now: Instant,
     pub(super) buffers: Buffers,
@@ -54,6 +56,7 @@ pub(super) struct Cx {
 impl Cx {
     pub(super) fn new(config: Config) -> Self {
         Cx {
+            draining: false,
             now: Instant::ZERO,
             buffers: Buffers::new(config.buffer_size, config.buffer_limit),
             timers: Timers::new(),

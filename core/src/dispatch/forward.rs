@@ -125,6 +125,11 @@ impl Forward {
         self.target
     }
 
+    /// The client sends no more; it may have left.
+    pub(super) fn has_client_ended(&self) -> bool {
+        self.client_ended
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.response, Response::None)
     }
@@ -159,7 +164,7 @@ impl Forward {
 
     /// Begins an exchange on the open connection to the origin.
     fn begin(&mut self, request: http::Forward, early: Vec<u8>, cx: &mut Cx) -> Next {
-        self.client_stays = request.keep_alive;
+        self.client_stays = request.keep_alive && !cx.draining;
         self.head_request = request.head_request;
         self.version_10 = request.version_10;
         self.request = Body::new(request.body);
@@ -325,7 +330,7 @@ impl Forward {
                 Next::Open
             }
             Response::Head(_) => {
-                self.bad_gateway("a response, got the end of the connection", None, Vec::new(), cx)
+                self.bad_gateway("a response, got the end of the origin's connection", None, Vec::new(), cx)
             }
             Response::Body(body) if body.may_end_at_eof() => {
                 self.response = Response::Body(Body::new(Framing::None));
@@ -463,7 +468,7 @@ impl Forward {
         let why = Refusal::Malformed(Malformed { expected, found, at: 0 });
         let mut reply = self.take_unsent(cx);
         reply.extend(out);
-        http::emit_error(502, "the origin's response cannot be passed on", &mut reply);
+        http::emit_error(502, &alloc::format!("from the origin: {why}"), &mut reply);
         Next::Refuse { reply, why: Some(why) }
     }
 

@@ -1,7 +1,8 @@
 //! Where a client may not go, judged on the resolved address.
 //!
 //! A client on this very host may go anywhere but back into the proxy. A client from elsewhere must not use
-//! the proxy as a door to this host, to its networks or to a cloud's metadata service.
+//! the proxy as a door to this host, to private networks or to a cloud's metadata service. (A network of public
+//! addresses behind this host is public to its clients too.)
 
 use super::config::Config;
 use crate::event::Refusal;
@@ -13,7 +14,9 @@ pub(super) fn check(config: &Config, client: IpAddr, to: SocketAddr) -> Result<(
     let here = ip.is_loopback() || ip.is_unspecified() || config.local_addresses.contains(&ip);
     let itself = |listener: &SocketAddr| {
         let own = listener.ip().to_canonical();
-        listener.port() == to.port() && (own == ip || (here && (own.is_unspecified() || ip.is_unspecified())))
+        // A listener on [::] takes IPv6 only.
+        let any = own.is_unspecified() && own.is_ipv4() == ip.is_ipv4();
+        listener.port() == to.port() && (own == ip || (here && (any || ip.is_unspecified())))
     };
     if config.listeners.iter().any(itself) {
         return Err(Refusal::Itself(to));
@@ -42,13 +45,16 @@ fn private(ip: IpAddr) -> bool {
                 || v6.is_unspecified()
                 || (segments[..6] == [0x64, 0xff9b, 0, 0, 0, 0] && private_v4(low))
                 || (segments[..6] == [0; 6])
+                // RFC 8215: translation prefixes of the local network; RFC 4380: Teredo, which hides an IPv4 address.
+                || segments[..3] == [0x64, 0xff9b, 1]
+                || segments[..2] == [0x2001, 0]
                 || (segments[0] == 0x2002 && private_v4(high))
         }
     }
 }
 
 fn private_v4(v4: Ipv4Addr) -> bool {
-    let [a, b, ..] = v4.octets();
+    let [a, b, c, _] = v4.octets();
     v4.is_private()
         || v4.is_loopback()
         || v4.is_link_local()
@@ -57,6 +63,11 @@ fn private_v4(v4: Ipv4Addr) -> bool {
         || a == 0
         || a >= 240
         || (a == 100 && (b & 0xc0) == 64)
+        // RFC 6890: special purpose (one cloud's metadata is at 192.0.0.192), and benchmarks.
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 198 && (b & 0xfe) == 18)
+        // Another cloud's host services, at a public address.
+        || v4.octets() == [168, 63, 129, 16]
 }
 
 #[cfg(test)]
@@ -94,6 +105,11 @@ mod tests {
             "[64:ff9b::a00:1]:80",
             "[2002:a00:1::1]:80",
             "[::10.0.0.1]:80",
+            "168.63.129.16:80",
+            "192.0.0.192:80",
+            "198.19.0.1:80",
+            "[64:ff9b:1::7f00:1]:80",
+            "[2001:0:1::1]:80",
             "224.0.0.1:80",
             "255.255.255.255:80",
             "203.0.113.9:22",

@@ -19,6 +19,9 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+/// Heads shorter than this are parsed with each byte, so that what is wrong is told at once.
+const LONG_HEAD: usize = 1024;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     First,
@@ -84,6 +87,15 @@ impl Handshake {
     /// Takes in what the client sent.
     pub(super) fn read(&mut self, config: &Config, bytes: &[u8]) -> Step {
         self.seen.extend_from_slice(bytes);
+        // A long head that dribbles is looked at again only where it may have come to its end.
+        let dribble =
+            self.seen.len() > LONG_HEAD && self.seen.len() <= http::MAX_HEAD && !bytes.contains(&b'\n');
+        if dribble
+            && self.stage == Stage::First
+            && self.seen.first().is_some_and(|first| http::looks_like_http(*first))
+        {
+            return Step::More;
+        }
         loop {
             let step = match (self.stage, self.seen.first()) {
                 (_, None) => return Step::More,

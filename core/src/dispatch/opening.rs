@@ -39,6 +39,8 @@ struct Candidate {
     tried_unbound: bool,
     /// Not to be tried again.
     dead: bool,
+    /// The destination itself has said no.
+    refused: bool,
 }
 
 #[derive(Debug)]
@@ -149,11 +151,13 @@ impl Opening {
             tried: UplinkSet::EMPTY,
             tried_unbound: false,
             dead: false,
+            refused: false,
         });
         self.ask(conn, false, cx)
     }
 
-    /// Reading on shows that a client has left, so that nothing is opened for nobody.
+    /// Reading on shows a client's reset, so that nothing is opened for nobody. (One that only ends its half may still
+    /// wait for the answer.)
     pub(super) fn wants(&self) -> usize {
         if self.client_ended { 0 } else { MAX_EARLY.saturating_sub(self.early.len()) }
     }
@@ -183,13 +187,15 @@ impl Opening {
         self.query = None;
         let mut refusal = None;
         for ip in interleave(addresses) {
-            let to = SocketAddr::new(ip, self.port);
+            // An IPv4 address in IPv6 clothes leaves by IPv4, as any other.
+            let to = SocketAddr::new(ip.to_canonical(), self.port);
             match allowed(&cx.config, self.client_ip, to) {
                 Ok(()) => self.candidates.push(Candidate {
                     to: Some(to),
                     tried: UplinkSet::EMPTY,
                     tried_unbound: false,
                     dead: false,
+                    refused: false,
                 }),
                 Err(why) => refusal = refusal.or(Some(why)),
             }
@@ -305,7 +311,10 @@ impl Opening {
         let tunnel = self.candidates[candidate].to.is_none();
         match fault {
             // The destination has spoken; another uplink would hear the same.
-            Fault::Refused | Fault::Reset if !tunnel => self.candidates[candidate].dead = true,
+            Fault::Refused | Fault::Reset if !tunnel => {
+                self.candidates[candidate].dead = true;
+                self.candidates[candidate].refused = true;
+            }
             // This process is out of something: another attempt needs the same.
             Fault::NoDescriptors | Fault::NoMemory => {
                 self.candidates.iter_mut().for_each(|candidate| candidate.dead = true);
@@ -349,11 +358,11 @@ impl Opening {
     /// Time has passed.
     pub(super) fn timeout(&mut self, conn: ConnId, cx: &mut Cx) -> Progress {
         if cx.now >= self.deadline {
-            let fault = match self.query {
-                Some(_) => return Progress::Failed(Refusal::Name(Fault::TimedOut)),
-                None => Fault::TimedOut,
-            };
-            return Progress::Failed(Refusal::Unreachable(fault));
+            if self.query.is_some() {
+                return Progress::Failed(Refusal::Name(Fault::TimedOut));
+            }
+            let known = self.fault.filter(|known| weight(*known) > weight(Fault::TimedOut));
+            return Progress::Failed(Refusal::Unreachable(known.unwrap_or(Fault::TimedOut)));
         }
         if self.company_at.is_some_and(|at| at <= cx.now) {
             self.company_at = None;
@@ -373,7 +382,9 @@ impl Opening {
     }
 
     fn judge(&self) -> Progress {
-        if !self.attempts.is_empty() {
+        // A refusal of every address is the answer, whatever else is still awaited.
+        let refused = self.candidates.iter().all(|candidate| candidate.refused);
+        if !self.attempts.is_empty() && !refused {
             return Progress::Pending;
         }
         Progress::Failed(self.fault.map_or(Refusal::NoUplink, Refusal::Unreachable))

@@ -78,7 +78,8 @@ impl Health {
         fault: Fault,
     ) -> Option<(DownReason, Duration)> {
         let news = self.resting_until.is_none();
-        self.resting_until = Some(now + config.local_rest);
+        let until = now + config.local_rest;
+        self.resting_until = Some(self.resting_until.map_or(until, |known| known.max(until)));
         news.then_some((DownReason::Fault(fault), config.local_rest))
     }
 

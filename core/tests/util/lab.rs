@@ -139,6 +139,11 @@ impl Lab {
         self.world.after(after, Ev::Drain);
     }
 
+    /// Tells the machine something now.
+    pub(crate) fn input(&mut self, input: Input<'_>) {
+        self.drive.input(&mut self.machine, &mut self.world, input);
+    }
+
     // ---- what was seen ----
 
     pub(crate) fn got(&self, who: Who) -> &[u8] {

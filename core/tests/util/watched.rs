@@ -1,7 +1,9 @@
 //! The machine, with the contract checked at each call, and a trace of all that was said.
 
 use ropewalk_core::dispatch::{Counters, Dispatch};
-use ropewalk_core::machine::{Input, ListenerId, Machine, Output, Splice, StreamId, StreamMachine};
+use ropewalk_core::machine::{
+    Assign, Assignment, Input, ListenerId, Machine, Output, Splice, StreamId, StreamMachine,
+};
 use ropewalk_core::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +15,14 @@ enum Life {
     Shut,
 }
 
+/// A question to the pool, and what came of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) at: Instant,
+    pub(crate) assign: Assign,
+    pub(crate) answer: Option<Assignment>,
+}
+
 /// A [`Dispatch`] that is looked at from both sides.
 pub(crate) struct Watched {
     pub(crate) inner: Dispatch,
@@ -22,6 +32,9 @@ pub(crate) struct Watched {
     now: Instant,
     timeouts_at_once: u32,
     pub(crate) finished: u32,
+    /// Questions to the pool that wait for their answer, and those that have it.
+    asking: Vec<Assign>,
+    pub(crate) asked: Vec<Asked>,
     /// Everything said, in both directions.
     pub(crate) trace: Vec<String>,
     /// Keep no trace.
@@ -38,6 +51,8 @@ impl Watched {
             now: Instant::ZERO,
             timeouts_at_once: 0,
             finished: 0,
+            asking: Vec::new(),
+            asked: Vec::new(),
             trace: Vec::new(),
             quiet: false,
         }
@@ -79,6 +94,11 @@ impl Watched {
             Input::AcceptFailed { stream, .. } | Input::ConnectFailed { stream, .. } => {
                 self.live.remove(&stream);
             }
+            Input::Assigned { conn, assignment } => {
+                let at = self.asking.iter().position(|assign| assign.conn == conn);
+                let assign = self.asking.remove(at.expect("an answer that nobody asked for"));
+                self.asked.push(Asked { at: self.now, assign, answer: assignment });
+            }
             Input::Spliced { from, taken, given, .. } => {
                 let piped = self.piped.entry(from).or_default();
                 *piped = (*piped + taken).checked_sub(given).expect("the world gives no more than it took");
@@ -97,6 +117,7 @@ impl Watched {
                 );
             }
             Output::Unlisten { listener } => self.live.retain(|_, life| *life != Life::Asked(listener)),
+            Output::Assign(assign) => self.asking.push(assign),
             Output::Connect { stream, .. } => self.born(stream, Life::Connecting),
             Output::Shutdown { stream } => {
                 let pending = self.inner.write_buf(stream).len();

@@ -13,6 +13,12 @@ use std::time::Duration;
 const BACKLOG: i32 = 4096;
 
 /// A peer that vanished without a word is found out in about two minutes.
+#[cfg(target_os = "linux")]
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(15))
+    .with_retries(4);
+#[cfg(not(target_os = "linux"))]
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new().with_time(Duration::from_secs(60));
 
 /// What a try gives.
@@ -55,6 +61,10 @@ pub(super) fn tune(socket: &impl AsSocket) {
     }
     if let Err(error) = socket.set_tcp_keepalive(&KEEPALIVE) {
         log::debug!("SO_KEEPALIVE: {error}");
+    }
+    // Urgent bytes stay in their place among the others; else they would be lost on the way.
+    if let Err(error) = socket.set_out_of_band_inline(true) {
+        log::debug!("SO_OOBINLINE: {error}");
     }
 }
 

@@ -106,6 +106,12 @@ impl Pipe {
                 self.held += len;
                 moved.taken += len;
             }
+            // At the mark of urgent data a splice stops for good, though there is more: reading passes it.
+            Err(Errno::AGAIN)
+                if moved.taken == 0 && rustix::io::ioctl_fionread(source).is_ok_and(|n| n > 0) =>
+            {
+                return Err(SpliceError::Unavailable);
+            }
             Err(Errno::AGAIN) => moved.from_blocked = true,
             Err(error) => return Err(SpliceError::From(fault(&error.into()))),
         }

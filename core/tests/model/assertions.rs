@@ -1,0 +1,581 @@
+//! The comparison: what was seen in the world, held against the reference.
+//!
+//! Seen from outside are the bytes and ends at clients and targets and the connects at the uplinks; whose they
+//! are is taken from the machine's events, and then checked by bytes and addresses.
+
+use super::reference::{
+    Allowed, CONNECT, Client, HANDSHAKE, Link, No, PLACES, QUIET, Reference, SLACK, SPEAKER, is_v6, speech,
+};
+use super::transition::{Mode, Place, Protocol};
+use super::util::sock::Sock;
+use super::util::{End, Lab, addr, same_bytes, say, secs};
+use ropewalk_core::event::{DownReason, Event};
+use ropewalk_core::machine::{ConnId, Fault, UplinkId};
+use ropewalk_core::time::Instant;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// An attempt at a target.
+#[derive(Clone, Copy, Debug)]
+struct Attempt {
+    at: Instant,
+    to: SocketAddr,
+    uplink: usize,
+    port: u16,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Closed {
+    at: Instant,
+    sent: u64,
+    received: u64,
+    fault: Option<Fault>,
+}
+
+/// What happened to one connection.
+#[derive(Clone, Default, Debug)]
+struct Story {
+    attempts: Vec<Attempt>,
+    failed: Vec<(Instant, SocketAddr, usize, Fault)>,
+    connected: Option<(Instant, SocketAddr, usize)>,
+    closed: Option<Closed>,
+    refused: u32,
+}
+
+impl Story {
+    fn won(&self) -> Option<Attempt> {
+        let (_, to, uplink) = self.connected?;
+        self.attempts.iter().copied().find(|attempt| (attempt.to, attempt.uplink) == (to, uplink))
+    }
+
+    /// Who got nowhere at an address that another uplink then reached.
+    fn outpaced(&self) -> Vec<usize> {
+        let Some(won) = self.won() else { return Vec::new() };
+        let rivals = self.attempts.iter().filter(|other| other.to == won.to && other.uplink != won.uplink);
+        let silent = rivals.filter(|other| {
+            let failed =
+                self.failed.iter().any(|(_, to, uplink, _)| (*to, *uplink) == (other.to, other.uplink));
+            other.at < won.at && !failed
+        });
+        silent.map(|other| other.uplink).collect()
+    }
+}
+
+/// What a client was told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Said {
+    Nothing,
+    Granted(usize, Option<SocketAddr>),
+    Refused(usize, u16),
+}
+
+/// How far an uplink is known to rest: since when and until when.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    at: Instant,
+    until: Option<Instant>,
+}
+
+pub(crate) struct Assertions {
+    uplinks: usize,
+    stories: BTreeMap<ConnId, Story>,
+    by_client: BTreeMap<usize, ConnId>,
+    /// Changes of each uplink's rest, oldest first.
+    rests: Vec<Vec<Rest>>,
+}
+
+impl Assertions {
+    pub(crate) fn new(uplinks: usize) -> Self {
+        Assertions {
+            uplinks,
+            stories: BTreeMap::new(),
+            by_client: BTreeMap::new(),
+            rests: vec![Vec::new(); uplinks],
+        }
+    }
+
+    pub(crate) fn after_each(&mut self, lab: &Lab, reference: &Reference) {
+        self.read(lab, reference);
+        self.ways(lab, reference);
+        self.weights(lab, reference);
+        self.accounts(lab);
+        for (at, client) in reference.clients.iter().enumerate() {
+            self.client(lab, reference, at, client);
+        }
+    }
+
+    pub(crate) fn at_the_end(&self, lab: &Lab, reference: &Reference) {
+        assert!(lab.finished, "drained, and not finished");
+        lab.check_end();
+        for (at, client) in reference.clients.iter().enumerate() {
+            let sock = lab.sock(client.who);
+            assert!(sock.deaf || sock.got.end != End::Open, "client {at} was left hanging: {client:?}");
+        }
+        for story in self.stories.values() {
+            assert_eq!(
+                story.connected.is_some(),
+                story.closed.is_some(),
+                "an end that was not told: {story:?}"
+            );
+        }
+        let sum = |of: fn(&Closed) -> u64, uplink: usize| -> u64 {
+            let through = self.stories.values().filter(|s| s.connected.is_some_and(|(.., u)| u == uplink));
+            through.filter_map(|story| story.closed.as_ref().map(of)).sum()
+        };
+        for (uplink, (label, account, _)) in lab.world.pool.accounts(lab.now()).enumerate() {
+            assert_eq!(account.sent, sum(|closed| closed.sent, uplink), "bytes sent through {label}");
+            assert_eq!(
+                account.received,
+                sum(|closed| closed.received, uplink),
+                "bytes received through {label}"
+            );
+        }
+    }
+
+    // ---- reading ----
+
+    /// Makes a story of each connection.
+    fn read(&mut self, lab: &Lab, reference: &Reference) {
+        (self.stories, self.by_client) = (BTreeMap::new(), BTreeMap::new());
+        self.rests = vec![Vec::new(); self.uplinks];
+        for (_, event) in &lab.world.events {
+            if let Event::Requested { conn, client, .. } = event {
+                let found = reference.clients.iter().position(|c| lab.sock(c.who).peer == *client);
+                let client = found.expect("who asks has come");
+                assert!(reference.clients[client].asked(), "client {client} has asked for nothing yet");
+                assert_eq!(self.by_client.insert(client, *conn), None, "client {client} asked twice");
+                self.stories.insert(*conn, Story::default());
+            }
+        }
+        let asked = lab.machine.asked.iter().filter_map(|asked| asked.answer.map(|answer| (asked, answer)));
+        let asked: Vec<_> = asked.collect();
+        assert_eq!(asked.len(), lab.world.attempts.len(), "a way out for each connect");
+        for (number, ((asked, answer), attempt)) in asked.into_iter().zip(&lab.world.attempts).enumerate() {
+            assert_eq!(
+                (Some(attempt.to), attempt.via),
+                (asked.assign.destination, answer.via),
+                "another way"
+            );
+            let conn = asked.assign.conn;
+            let story = self.stories.get_mut(&conn).expect("a way for who has asked");
+            let uplink = usize::from(answer.uplink.expect("nothing here leaves unbound").0);
+            let port = 40_001 + number as u16;
+            story.attempts.push(Attempt { at: attempt.at, to: attempt.to, uplink, port });
+        }
+        for (n, (at, event)) in lab.world.events.iter().enumerate() {
+            self.event(reference, n, *at, event);
+        }
+    }
+
+    fn event(&mut self, reference: &Reference, n: usize, at: Instant, event: &Event) {
+        let index = |uplink: &Option<UplinkId>| usize::from(uplink.expect("nothing here leaves unbound").0);
+        match event {
+            Event::AttemptFailed { conn, to, uplink, fault } => {
+                let uplink = index(uplink);
+                let story = self.stories.get_mut(conn).expect("a known connection");
+                story.failed.push((at, *to, uplink, *fault));
+                if *fault == Fault::NoDevice {
+                    self.rests[uplink].push(Rest { at, until: Some(at + secs(1)) });
+                }
+            }
+            Event::Connected { conn, to, uplink, .. } => {
+                let story = self.stories.get_mut(conn).expect("a known connection");
+                assert_eq!(story.connected, None, "connected twice: {story:?}");
+                assert_eq!(story.refused, 0, "refused and connected: {story:?}");
+                story.connected = Some((at, *to, index(uplink)));
+                self.rests[index(uplink)].push(Rest { at, until: None });
+            }
+            Event::Closed { conn, sent, received, fault, .. } => {
+                let story = self.stories.get_mut(conn).expect("a known connection");
+                assert!(story.connected.is_some() && story.closed.is_none(), "an end too many: {story:?}");
+                story.closed = Some(Closed { at, sent: *sent, received: *received, fault: *fault });
+            }
+            Event::Refused { conn, .. } => {
+                if let Some(story) = self.stories.get_mut(conn) {
+                    assert!(story.connected.is_none(), "connected and refused: {story:?}");
+                    story.refused += 1;
+                    assert_eq!(story.refused, 1, "refused twice: {story:?}");
+                }
+            }
+            Event::UplinkDown { uplink, why, rest } => {
+                let uplink = usize::from(uplink.0);
+                self.rests[uplink].push(Rest { at, until: Some(at + *rest) });
+                let mut all = reference.weathers_until(at);
+                let guilty = match why {
+                    DownReason::Fault(Fault::NoDevice) => all.any(|w| w.uplinks[uplink].link == Link::Gone),
+                    DownReason::Fault(_) => false,
+                    // A target that was silent when this uplink asked, and not when the next did, looks the same.
+                    _ => all.any(|w| w.uplinks[uplink].link == Link::Dead || w.modes.contains(&Mode::Silent)),
+                };
+                assert!(guilty, "uplink {uplink} was sent to rest for nothing: {why:?}, event {n}");
+            }
+            _ => {}
+        }
+    }
+
+    // ---- uplinks ----
+
+    /// Each way was open, untried and not at rest while another was well.
+    fn ways(&self, lab: &Lab, reference: &Reference) {
+        for asked in &lab.machine.asked {
+            let (at, tried) = (asked.at, asked.assign.tried);
+            let v6 = asked.assign.destination.is_some_and(|to| to.is_ipv6());
+            let could = |uplink: usize| reference.weathers(at).any(|w| w.uplinks[uplink].carries(v6));
+            let surely = |uplink: usize| reference.weathers(at).all(|w| w.uplinks[uplink].carries(v6));
+            let untried = |uplink: &usize| !tried.contains(UplinkId(*uplink as u16));
+            let others = (0..self.uplinks).filter(untried);
+            let Some(uplink) = asked.answer.and_then(|answer| answer.uplink) else {
+                let left: Vec<usize> = others.filter(|other| surely(*other)).collect();
+                assert!(left.is_empty(), "no way at {at:?}, while {left:?} could: {asked:?}");
+                continue;
+            };
+            let uplink = usize::from(uplink.0);
+            assert!(untried(&uplink), "an uplink that was tried: {asked:?}");
+            assert!(could(uplink), "an uplink without the family: {asked:?}");
+            if self.rests_at(uplink, at) == Some(true) {
+                let well = |other: &usize| surely(*other) && self.rests_at(*other, at) == Some(false);
+                let better: Vec<usize> = others.filter(well).collect();
+                assert!(better.is_empty(), "{uplink} rests at {at:?} while {better:?} are well: {asked:?}");
+            }
+        }
+        for story in self.stories.values() {
+            for (failed_at, to, _, fault) in &story.failed {
+                let again = story.attempts.iter().find(|other| other.to == *to && other.at >= *failed_at);
+                let believed = *fault == Fault::Refused;
+                assert!(!believed || again.is_none(), "asked again after a refusal: {again:?}");
+            }
+            let mut seen: Vec<_> = story.attempts.iter().map(|a| (a.to, a.uplink)).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), story.attempts.len(), "the same way twice: {story:?}");
+        }
+        self.silent_ones_rest(lab);
+    }
+
+    /// Whether an uplink rests; `None` when that changed at that very moment.
+    fn rests_at(&self, uplink: usize, at: Instant) -> Option<bool> {
+        let changes = &self.rests[uplink];
+        if changes.iter().any(|change| change.at == at) {
+            return None;
+        }
+        let last = changes.iter().rfind(|change| change.at < at);
+        Some(last.and_then(|change| change.until).is_some_and(|until| until > at))
+    }
+
+    /// Three times in a row outpaced: it rests.
+    fn silent_ones_rest(&self, lab: &Lab) {
+        let mut streak = vec![0u32; self.uplinks];
+        for (at, event) in &lab.world.events {
+            let Event::Connected { conn, uplink: Some(won), .. } = event else { continue };
+            streak[usize::from(won.0)] = 0;
+            for loser in self.stories[conn].outpaced() {
+                streak[loser] += 1;
+                // Of what changed at that very moment any may be the answer: it may be back already.
+                let known = self.rests[loser].iter().filter(|change| change.at <= *at);
+                let since = known.clone().map(|change| change.at).max();
+                let rests = known.filter(|change| Some(change.at) == since);
+                let rests = rests.filter_map(|change| change.until).any(|until| until > *at);
+                assert!(
+                    streak[loser] < 3 || rests,
+                    "uplink {loser} was outpaced often and does not rest at {at:?}"
+                );
+            }
+        }
+    }
+
+    /// While all uplinks are in the round, each has its share: exactly from the start on, round by round, and
+    /// never far from it later.
+    fn weights(&self, lab: &Lab, reference: &Reference) {
+        let total: u32 = reference.weights.iter().sum();
+        let (mut first, mut count, mut counts) = (true, 0, vec![0u32; self.uplinks]);
+        for asked in &lab.machine.asked {
+            let v6 = asked.assign.destination.is_some_and(|to| to.is_ipv6());
+            let fair = |uplink: usize| {
+                let carries = reference.weathers(asked.at).all(|w| w.uplinks[uplink].carries(v6));
+                carries && self.rests_at(uplink, asked.at) == Some(false)
+            };
+            let never =
+                |uplink: usize| self.rests[uplink].iter().all(|r| r.at > asked.at || r.until.is_none());
+            let all = 0..self.uplinks;
+            let in_round = |uplink: usize| {
+                fair(uplink)
+                    || (never(uplink) && reference.weathers(asked.at).all(|w| w.uplinks[uplink].carries(v6)))
+            };
+            if !asked.assign.tried.is_empty() || !all.clone().all(in_round) {
+                (first, count) = (false, 0);
+                counts.fill(0);
+                continue;
+            }
+            let Some(uplink) = asked.answer.and_then(|answer| answer.uplink) else { continue };
+            counts[usize::from(uplink.0)] += 1;
+            count += 1;
+            if first && count % total == 0 {
+                let wanted: Vec<u32> = reference.weights.iter().map(|w| w * (count / total)).collect();
+                assert_eq!(counts, wanted, "shares after {count} connections");
+            }
+            for (got, weight) in counts.iter().zip(&reference.weights) {
+                let off = i64::from(got * total) - i64::from(count * weight);
+                assert!(
+                    off.abs() <= 2 * i64::from(total),
+                    "shares {counts:?} after {count}, far from the weights"
+                );
+            }
+        }
+    }
+
+    fn accounts(&self, lab: &Lab) {
+        let stories = || self.stories.values();
+        for (uplink, (label, account, _)) in lab.world.pool.accounts(lab.now()).enumerate() {
+            let through = |story: &&Story| story.connected.is_some_and(|(.., by)| by == uplink);
+            let connected = stories().filter(through).count() as u64;
+            let closed = stories().filter(through).filter(|story| story.closed.is_some()).count() as u64;
+            let failed =
+                stories().flat_map(|s| &s.failed).filter(|(_, _, by, _)| *by == uplink).count() as u64;
+            let outpaced = stories().flat_map(Story::outpaced).filter(|by| *by == uplink).count() as u64;
+            assert_eq!(account.connected, connected, "connected through {label}");
+            assert_eq!(account.open, connected - closed, "open through {label}");
+            assert_eq!(account.failed, failed, "failed through {label}");
+            assert_eq!(account.outpaced, outpaced, "outpaced at {label}");
+        }
+        let counters = lab.machine.counters();
+        assert_eq!(counters.accepted, lab.world.accepted.len() as u64, "accepted");
+        let relays = stories().filter(|s| s.connected.is_some() && s.closed.is_none()).count();
+        assert!(counters.open >= relays, "{} open, and {relays} are", counters.open);
+    }
+
+    // ---- one client ----
+
+    fn client(&self, lab: &Lab, reference: &Reference, at: usize, client: &Client) {
+        let (sock, now) = (lab.sock(client.who), reference.now);
+        if client.too_late {
+            assert!(sock.got.bytes.is_empty(), "client {at} came too late and was served");
+            return;
+        }
+        let who = format!("client {at} ({:?} to {:?})", client.protocol, client.whom);
+        let ended = sock.got.end != End::Open;
+        if !client.asked() {
+            let owed: &[u8] = if client.protocol == Protocol::Socks5 { &[5, 0] } else { &[] };
+            assert!(owed.starts_with(&sock.got.bytes), "{who}: an answer before the question");
+            let left = ended || sock.deaf || !client.reads;
+            let by = (client.came + HANDSHAKE + SLACK).max(client.touched + QUIET);
+            assert!(left || now <= by, "{who}: an endless handshake");
+            return;
+        }
+        let said = said(client.protocol, &sock.got.bytes, &who);
+        let vanished = reference.vanished.iter().any(|(gone, _)| *gone >= client.came);
+        match said {
+            Said::Nothing => {
+                let allowed = reference.allowed(client, now);
+                // Who does not take its answer in time, and speaks on, has a reset instead.
+                let excused = client.reset || vanished || !client.read_always;
+                assert!(!ended || excused, "{who}: an end without an answer");
+                let patient = ended || sock.deaf || client.reset || !client.read_always;
+                assert!(
+                    patient || now <= client.came + allowed.by,
+                    "{who}: no answer by {now:?}, {allowed:?}"
+                );
+                // Who reads again gets it then.
+                let late = client.reads && !sock.deaf && !client.reset && !ended;
+                let by = (client.came + CONNECT + SLACK).max(client.touched + QUIET);
+                assert!(!late || now <= by, "{who}: no answer at all");
+            }
+            Said::Refused(len, code) => {
+                let answered = sock.got.byte_at(len - 1).expect("it was received");
+                let allowed = reference.allowed(client, answered);
+                self.timely(&who, client, &allowed, answered);
+                let code_of = |no: &No| match client.protocol {
+                    Protocol::Socks5 => u16::from(no.socks5()),
+                    Protocol::Socks4 => 91,
+                    Protocol::Connect => no.http(),
+                };
+                let known = allowed.noes.iter().any(|no| code_of(no) == code);
+                assert!(known, "{who}: refused with {code}, allowed is {allowed:?}");
+                let due = answered + QUIET <= now && client.reads && !sock.deaf;
+                assert!(!due || sock.got.end == End::Fin, "{who}: refused, and no orderly end");
+                assert!(self.story(at).is_none_or(|story| story.connected.is_none()), "{who}: refused");
+            }
+            Said::Granted(len, bound) => {
+                let answered = sock.got.byte_at(len - 1).expect("it was received");
+                let allowed = reference.allowed(client, answered);
+                self.timely(&who, client, &allowed, answered);
+                let story = self.story(at).expect("who was granted has asked");
+                let won = story.won().unwrap_or_else(|| panic!("{who}: granted without a connection"));
+                let place = PLACES.iter().position(|place| addr(place) == won.to).expect("a known place");
+                let way = (place, won.uplink);
+                assert!(allowed.grants.contains(&way), "{who}: granted by {way:?}, allowed {allowed:?}");
+                if let Some(bound) = bound {
+                    let told = SocketAddr::new(source(won.uplink, is_v6(place)), won.port);
+                    assert_eq!(bound, told, "{who}: the address it was told");
+                }
+                self.relayed(lab, reference, &Relayed { who, client, story, won, place, len, answered });
+            }
+        }
+    }
+
+    fn story(&self, client: usize) -> Option<&Story> {
+        self.by_client.get(&client).map(|conn| &self.stories[conn])
+    }
+
+    fn timely(&self, who: &str, client: &Client, allowed: &Allowed, answered: Instant) {
+        let took = answered.saturating_since(client.came);
+        let late = client.read_always && took > allowed.by;
+        assert!(!late, "{who}: the answer took {took:?}, {allowed:?}");
+    }
+
+    /// Nothing is lost or invented, and ends come through.
+    fn relayed(&self, lab: &Lab, reference: &Reference, relayed: &Relayed<'_>) {
+        let Relayed { who, client, story, won, place, len, answered } = relayed;
+        let (sock, now) = (lab.sock(client.who), reference.now);
+        let served = lab.world.served.iter().map(|(_, who)| lab.sock(*who));
+        let mut served = served.filter(|sock| sock.peer == won.to && sock.local.port() == won.port);
+        let target: &Sock = served.next().unwrap_or_else(|| panic!("{who}: nobody served it"));
+        let sent = &client.payload[..sock.got.sent.saturating_sub(client.words.len())];
+        let down = &sock.got.bytes[*len..];
+        let up = &target.got.bytes;
+        same_bytes(up, &sent[..up.len().min(sent.len())], &format!("{who}: up"));
+        let spoken = if *place == SPEAKER { speech() } else { up.clone() };
+        same_bytes(down, &spoken[..down.len().min(spoken.len())], &format!("{who}: down"));
+        assert!(down.len() <= target.got.sent, "{who}: more than was sent down");
+
+        // Ends.
+        let resets = reference.weathers(won.at).any(|w| w.modes[*place] == Mode::Resetting);
+        let vanished = reference.vanished_since(won.at, won.uplink);
+        match sock.got.end {
+            End::Open => {}
+            End::Fin => {
+                assert!(target.fin_sent, "{who}: an end that the target never said");
+                assert_eq!(down.len(), target.got.sent, "{who}: an end in the midst of the bytes down");
+            }
+            End::Reset => assert!(resets || vanished || client.reset, "{who}: reset for nothing"),
+        }
+        match target.got.end {
+            End::Open => {}
+            End::Fin => {
+                assert!(sock.fin_sent, "{who}: an end that the client never said");
+                assert_eq!(up.len(), sent.len(), "{who}: an end in the midst of the bytes up");
+            }
+            End::Reset => {
+                assert!(resets || vanished || client.reset, "{who}: the target was reset for nothing")
+            }
+        }
+        if let Some(closed) = &story.closed
+            && closed.fault.is_none()
+        {
+            assert_eq!(closed.sent, target.proxy_wrote as u64, "{who}: bytes accounted for, up");
+            assert_eq!(closed.received, target.got.sent as u64, "{who}: bytes accounted for, down");
+        }
+        for (gone, uplink) in &reference.vanished {
+            let there = story.connected.is_some_and(|(at, ..)| at <= *gone)
+                && story.closed.as_ref().is_none_or(|closed| closed.at >= *gone);
+            if there && *uplink == won.uplink {
+                let closed = story.closed.as_ref().is_some_and(|closed| closed.at == *gone);
+                assert!(closed, "{who}: its uplink vanished at {gone:?}, and it lives on");
+            }
+        }
+
+        // What must have come through by now.
+        let gone = reference.vanished.iter().filter(|(_, by)| *by == won.uplink).map(|(gone, _)| *gone);
+        let quiet = gone.chain([client.touched, *answered]).max().is_some_and(|last| last + QUIET <= now);
+        if !quiet {
+            return;
+        }
+        if client.reset {
+            let closed = story.closed.as_ref().unwrap_or_else(|| panic!("{who}: reset, and not closed"));
+            assert!(target.deaf || target.got.end != End::Open, "{who}: the target has seen no end");
+            let hard = closed.fault.is_some() && !vanished && !resets;
+            assert!(!hard || target.got.reset, "{who}: the target has seen no reset");
+            assert!(client.fin || closed.fault.is_some(), "{who}: an orderly end of a reset");
+        } else if reference.weathers(won.at).all(|w| w.modes[*place] == Mode::Resetting) {
+            assert!(story.closed.is_some(), "{who}: reset by the target, and not closed");
+            let seen = !client.reads || sock.got.end == End::Reset;
+            assert!(seen, "{who}: the client has seen no reset");
+        } else if reference.vanished.iter().any(|(at, by)| *by == won.uplink && *at > won.at) {
+            assert!(
+                !client.reads || sock.got.end != End::Open,
+                "{who}: its uplink is gone, and it sees nothing"
+            );
+        } else if client.reads && !resets && !vanished {
+            assert_eq!(sent.len(), client.payload.len(), "{who}: it could not send all");
+            same_bytes(up, &client.payload, &format!("{who}: all of it, up"));
+            same_bytes(down, &spoken, &format!("{who}: all of it, down"));
+            assert_eq!(target.got.end == End::Fin, client.fin, "{who}: the client's end at the target");
+            let said_end = client.fin || *place == SPEAKER;
+            assert_eq!(sock.got.end == End::Fin, said_end, "{who}: the target's end at the client");
+        }
+    }
+}
+
+/// A client that was granted, and by whom.
+struct Relayed<'a> {
+    who: String,
+    client: &'a Client,
+    story: &'a Story,
+    won: Attempt,
+    place: Place,
+    /// Of the answer.
+    len: usize,
+    answered: Instant,
+}
+
+/// The address this host has on an uplink.
+fn source(uplink: usize, v6: bool) -> IpAddr {
+    if v6 {
+        Ipv6Addr::new(0xfd00, 0, 0, uplink as u16, 0, 0, 0, 2).into()
+    } else {
+        Ipv4Addr::new(10, 99, uplink as u8, 2).into()
+    }
+}
+
+/// Reads what a client was told; it must be the beginning of exactly one answer.
+fn said(protocol: Protocol, got: &[u8], who: &str) -> Said {
+    match protocol {
+        Protocol::Socks5 => {
+            assert!(got.starts_with(&[5, 0][..got.len().min(2)]), "{who}: no method: {got:?}");
+            let reply = got.get(2..).unwrap_or_default();
+            let Some([5, code, 0, kind]) = reply.first_chunk().copied() else {
+                assert!(reply.len() < 4, "{who}: no reply: {reply:?}");
+                return Said::Nothing;
+            };
+            let len = if kind == 4 { 22 } else { 10 };
+            if reply.len() < len {
+                return Said::Nothing;
+            }
+            if code != 0 {
+                assert_eq!(reply, say::socks5_refusal(code), "{who}: a refusal and nothing else");
+                return Said::Refused(2 + len, code.into());
+            }
+            Said::Granted(2 + len, Some(bound(&reply[4..len])))
+        }
+        Protocol::Socks4 => {
+            let Some(reply) = got.first_chunk::<8>() else { return Said::Nothing };
+            assert_eq!(reply[0], 0, "{who}: no SOCKS4 reply");
+            if reply[1] != 90 {
+                assert_eq!(got.len(), 8, "{who}: a refusal and nothing else");
+                return Said::Refused(8, reply[1].into());
+            }
+            let port = u16::from_be_bytes([reply[2], reply[3]]);
+            let ip = Ipv4Addr::new(reply[4], reply[5], reply[6], reply[7]);
+            // It has no words for an IPv6 address.
+            Said::Granted(8, (!ip.is_unspecified()).then(|| SocketAddr::new(ip.into(), port)))
+        }
+        Protocol::Connect => {
+            if got.starts_with(say::HTTP_GRANTED) {
+                return Said::Granted(say::HTTP_GRANTED.len(), None);
+            }
+            if say::HTTP_GRANTED.starts_with(got) || !got.windows(4).any(|four| four == b"\r\n\r\n") {
+                return Said::Nothing;
+            }
+            Said::Refused(got.len(), say::status(got))
+        }
+    }
+}
+
+fn bound(bytes: &[u8]) -> SocketAddr {
+    let (ip, port) = bytes.split_at(bytes.len() - 2);
+    let port = u16::from_be_bytes([port[0], port[1]]);
+    match (<[u8; 4]>::try_from(ip), <[u8; 16]>::try_from(ip)) {
+        (Ok(v4), _) => SocketAddr::new(v4.into(), port),
+        (_, Ok(v6)) => SocketAddr::new(v6.into(), port),
+        _ => panic!("an address of {} bytes", ip.len()),
+    }
+}
