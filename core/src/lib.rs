@@ -19,6 +19,10 @@
 //! Byte formats live in `wire`, which only this crate can see: a driver that could import a codec would soon
 //! hold protocol decisions.
 //!
+//! ```compile_fail
+//! use ropewalk_core::wire::socks5;
+//! ```
+//!
 //! With the feature `std` (on by default) there is also the mapping from the operating system's errors to
 //! [`machine::Fault`]; without it the crate builds for bare metal.
 

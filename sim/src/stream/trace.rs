@@ -99,9 +99,9 @@ impl<M> Traced<M> {
         Traced { machine, trace, now: Instant::ZERO }
     }
 
-    /// The machine.
-    pub fn machine(&self) -> &M {
-        &self.machine
+    /// The machine, no longer traced.
+    pub fn into_inner(self) -> M {
+        self.machine
     }
 }
 

@@ -29,6 +29,7 @@ use super::uplink;
 use super::wire::Wire;
 use ropewalk_core::dispatch::{Config, Counters, Dispatch};
 use ropewalk_core::machine::Device;
+use ropewalk_core::record::{Divergence, Recorder, replay};
 use ropewalk_core::time::Duration;
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use std::cell::RefCell;
@@ -249,10 +250,18 @@ struct Proxy {
 
 impl Proxy {
     async fn run(self) -> turmoil::Result {
-        let machine = Traced::new(Dispatch::new(self.config)?, self.trace);
+        let fresh = Dispatch::new(self.config.clone())?;
+        let machine = Traced::new(Recorder::new(Dispatch::new(self.config)?), self.trace);
         let worker = Worker::new(machine, &[PROXY.port()], self.names, &self.net).await?;
         let ended = worker.run().await;
-        let machine = ended.machine.machine();
+        let mut recorder = ended.machine.into_inner();
+        // A fresh machine that is told the same must say the same. What a stopped one was not asked for any more is
+        // not in the recording.
+        match replay(&recorder.take(), fresh) {
+            Ok(_) | Err(Divergence::Extra { .. }) => {}
+            Err(divergence) => return Err(divergence.into()),
+        }
+        let machine = recorder.into_inner();
         let (counters, buffers_taken) = (machine.counters(), machine.buffers_taken());
         *self.summary.borrow_mut() = Some(Summary { counters, buffers_taken, turns: ended.turns });
         Ok(())
