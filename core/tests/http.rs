@@ -493,3 +493,27 @@ fn an_origin_that_cannot_be_reached_is_told_and_the_connection_ends() {
     assert_eq!(say::status(&got[passed("one").len()..]), 502);
     assert_eq!(lab.end(who), End::Fin);
 }
+
+// ---- draining ----
+
+#[test]
+fn a_client_that_was_silent_when_the_drain_began_is_served_once_and_told_to_close() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("only"), &ok("never")]));
+    let script =
+        [Act::Pause(secs(2)), send(&get("192.0.2.1", "/1")), send(&get("192.0.2.1", "/2")), Act::AwaitEnd];
+    let who = lab.client(script);
+    lab.drain_at(secs(1));
+    lab.finish();
+    let got = text(lab.got(who));
+    assert!(got.contains("Connection: close\r\n") && got.ends_with("only"), "{got}");
+}
+
+#[test]
+fn a_client_that_leaves_while_its_origin_is_mute_does_not_hold_its_place_for_ever() {
+    let mut lab = lab();
+    lab.serve(ONE, [Act::AwaitEnd]);
+    lab.client([send(&get("192.0.2.1", "/poll")), Act::Pause(secs(1)), Act::Fin, Act::AwaitEnd]);
+    lab.run_for(secs(120));
+    assert_eq!(lab.machine.counters().open, 0, "given up after the keep-alive's time");
+}

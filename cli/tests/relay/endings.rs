@@ -110,3 +110,18 @@ fn a_reset_goes_through_a_half_closed_tunnel_too() {
     client.shutdown(Shutdown::Write).expect("open until now");
     assert_eq!(end_of(&mut client), Some(ErrorKind::ConnectionReset));
 }
+
+#[test]
+fn urgent_data_does_not_stop_a_flow_and_stays_in_its_place() {
+    let server = Server::echo();
+    let proxy = Proxy::start(&[]);
+    let mut client = socks::connect(proxy.address, server.address).expect("a tunnel");
+    // A read of the proxy ends at the mark of the urgent byte, though more is there.
+    client.write_all(b"before").expect("open");
+    socket2::SockRef::from(&client).send_out_of_band(b"!").expect("open");
+    client.write_all(b"behind").expect("open");
+    let mut echoed = [0; 13];
+    client.set_read_timeout(Some(LONG)).expect("a socket");
+    client.read_exact(&mut echoed).expect("all of it comes back");
+    assert_eq!(&echoed, b"before!behind");
+}
