@@ -15,7 +15,7 @@ use std::time::Duration;
 pub type Answer = Result<Vec<IpAddr>, Fault>;
 
 /// Look-ups at the same time: more wait. One that gets no answer takes a thread for some seconds.
-const THREADS: usize = 16;
+const THREADS: usize = 64;
 /// Look-ups waiting: more fail at once.
 const QUEUE: usize = 1024;
 /// A thread without work ends after this.
