@@ -1,0 +1,138 @@
+//! What a runtime's sockets can do, each without waiting.
+
+use crate::event::Event;
+use crate::machine::{Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, StreamId, Via};
+use crate::name::Name;
+use crate::time::Instant;
+use core::net::SocketAddr;
+
+/// Why an operation moved nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TryError {
+    /// It would have to wait. The runtime says [`Drive::ready`] when that has changed: this answer is the only wish
+    /// for an event that there is.
+    WouldBlock,
+    /// It failed for good.
+    Fault(Fault),
+}
+
+/// What a read or a write moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// Bytes; 0 from a read says that the other side has ended its half.
+    pub len: usize,
+    /// False when the next try is known to block, so that it need not be made: counts as `WouldBlock`.
+    pub more: bool,
+}
+
+/// What a splice moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SpliceMoved {
+    /// Bytes taken from the source.
+    pub taken: usize,
+    /// Bytes given to the sink.
+    pub given: usize,
+    /// Bytes that are still inside, after this call.
+    pub held: usize,
+    /// The source has ended its half.
+    pub eof: bool,
+    /// The source had nothing (more) to take.
+    pub from_blocked: bool,
+    /// The sink would not take (more).
+    pub to_blocked: bool,
+}
+
+/// Why a splice could not be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SpliceError {
+    /// This runtime, or this moment, has no splice to offer: copy instead.
+    Unavailable,
+    /// Reading failed.
+    From(Fault),
+    /// Writing failed.
+    To(Fault),
+}
+
+/// An accepted connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Incoming {
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The address it reached us at.
+    pub local: SocketAddr,
+}
+
+/// What a runtime's sockets can do, each without waiting. Streams are kept by [`StreamId::index`]: the machine
+/// closes a stream before it uses the index again.
+pub trait Io {
+    /// The time since the runtime's epoch.
+    fn now(&mut self) -> Instant;
+
+    /// Takes one connection from the backlog of `listener` and calls it `stream`.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the backlog is empty; a fault when waiting may cure it (no descriptors). A connection
+    /// that was reset in the backlog is no error: take the next.
+    fn try_accept(&mut self, listener: ListenerId, stream: StreamId) -> Result<Incoming, TryError>;
+
+    /// Closes a listener.
+    fn unlisten(&mut self, listener: ListenerId);
+
+    /// Begins to connect; the runtime says [`Drive::ready`] when it may have ended.
+    ///
+    /// # Errors
+    /// What is known at once; the id is then unused.
+    fn connect(&mut self, stream: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault>;
+
+    /// Whether a connect that was begun has ended: gives our own address on it.
+    ///
+    /// # Errors
+    /// `WouldBlock` while it goes on; a fault when it failed (the runtime has forgotten the stream then).
+    fn finish_connect(&mut self, stream: StreamId) -> Result<SocketAddr, TryError>;
+
+    /// Reads into `buf`.
+    ///
+    /// # Errors
+    /// As [`TryError`] says.
+    fn try_read(&mut self, stream: StreamId, buf: &mut [u8]) -> Result<Moved, TryError>;
+
+    /// Writes from `buf`.
+    ///
+    /// # Errors
+    /// As [`TryError`] says.
+    fn try_write(&mut self, stream: StreamId, buf: &[u8]) -> Result<Moved, TryError>;
+
+    /// Moves bytes in the kernel: gives what is inside, takes at most `max`, gives that. What was moved before a
+    /// failure is told first; the failure at the next call.
+    ///
+    /// # Errors
+    /// As [`SpliceError`] says. `Unavailable` only while nothing is inside.
+    fn try_splice(&mut self, from: StreamId, to: StreamId, max: usize) -> Result<SpliceMoved, SpliceError> {
+        let _ = (from, to, max);
+        Err(SpliceError::Unavailable)
+    }
+
+    /// Ends our half of the stream.
+    fn shutdown(&mut self, stream: StreamId);
+
+    /// Closes the stream, or gives up a connect that goes on.
+    fn close(&mut self, stream: StreamId, how: Close);
+
+    /// Begins to look up a name; the answer is told through [`Drive::resolved`].
+    ///
+    /// # Errors
+    /// What is known at once (too many queries at a time).
+    fn resolve(&mut self, query: QueryId, name: &Name) -> Result<(), Fault>;
+
+    /// The answer is no longer wanted.
+    fn cancel_resolve(&mut self, query: QueryId);
+
+    /// Asks the process's uplink pool.
+    fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment>;
+
+    /// Tells the process's uplink pool.
+    fn report(&mut self, now: Instant, report: &Report);
+
+    /// Tells whoever watches.
+    fn event(&mut self, now: Instant, event: &Event);
+}
