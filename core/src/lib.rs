@@ -43,6 +43,7 @@ pub mod event;
 pub mod machine;
 pub mod name;
 pub mod record;
+mod service;
 mod slab;
 pub mod time;
 pub mod timers;

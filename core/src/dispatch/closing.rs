@@ -1,7 +1,7 @@
 //! A last reply: written, then our half is ended, then what the client still sends is read and dropped for a
 //! while. A close with unread bytes would make a reset of it, and the reply could be lost on the way.
 
-use super::cx::Cx;
+use super::Cx;
 use crate::machine::{Output, StreamId};
 use alloc::vec::Vec;
 

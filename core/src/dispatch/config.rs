@@ -1,9 +1,9 @@
 //! What a dispatch machine is told at its construction.
 
 use super::auth::Credentials;
+use crate::service::Limits;
 use crate::time::Duration;
 use alloc::vec::Vec;
-use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 /// The configuration of one [`Dispatch`](super::Dispatch) machine (one worker).
@@ -63,44 +63,14 @@ impl Default for Config {
     }
 }
 
-/// Why there is no machine.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// No listener, or more than 65,535.
-    Listeners(usize),
-    /// Relay buffers of less than 1 KiB.
-    BufferSize(usize),
-    /// A limit of 0, by name.
-    Zero(&'static str),
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ConfigError::Listeners(n) => write!(f, "expected 1 to 65535 listeners, got {n}"),
-            ConfigError::BufferSize(n) => write!(f, "expected buffers of at least 1024 bytes, got {n}"),
-            ConfigError::Zero(what) => write!(f, "expected {what} of 1 or more, got 0"),
-        }
-    }
-}
-
-impl core::error::Error for ConfigError {}
-
 impl Config {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        if self.listeners.is_empty() || self.listeners.len() > usize::from(u16::MAX) {
-            return Err(ConfigError::Listeners(self.listeners.len()));
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            listeners: self.listeners.len(),
+            max_connections: self.max_connections,
+            buffer_size: self.buffer_size,
+            buffer_limit: self.buffer_limit,
+            splice_after: self.splice_after,
         }
-        if self.buffer_size < 1024 {
-            return Err(ConfigError::BufferSize(self.buffer_size));
-        }
-        if self.max_connections == 0 {
-            return Err(ConfigError::Zero("max_connections"));
-        }
-        if self.buffer_limit == 0 {
-            return Err(ConfigError::Zero("buffer_limit"));
-        }
-        Ok(())
     }
 }

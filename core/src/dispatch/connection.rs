@@ -1,15 +1,16 @@
 //! One connection: all its states, and every transition between them.
 
+use super::Cx;
 use super::closing::Closing;
-use super::cx::{Cx, Timer};
+use super::config::Config;
 use super::forward::{Forward, Next};
 use super::handshake::{Handshake, Step};
 use super::opening::{Opening, Progress};
-use super::relay::{Fate, Relay, Side};
 use super::reply::Plea;
 use crate::event::{Event, Refusal};
 use crate::machine::{Assignment, Close, ConnId, Fault, Report, Splice, StreamId, UplinkId};
 use crate::name::Destination;
+use crate::service::{Accepted, Connection, Fate, Relay, Side};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -36,20 +37,20 @@ pub(super) struct Conn {
     since: Instant,
     /// The deadline of a state that has a fixed one.
     until: Option<Instant>,
-    armed: Option<Instant>,
     state: State,
 }
 
-impl Conn {
-    /// A connection whose client has just come.
-    pub(super) fn new(id: ConnId, client: StreamId, peer: SocketAddr, cx: &mut Cx) -> Self {
+impl Connection for Conn {
+    type Config = Config;
+
+    fn new(accepted: Accepted, cx: &mut Cx) -> Self {
+        let Accepted { id, stream: client, peer, .. } = accepted;
         let mut conn = Conn {
             id,
             client,
             peer,
             since: cx.now,
             until: Some(cx.now + cx.config.handshake_timeout),
-            armed: None,
             state: State::Gone,
         };
         if cx.config.tunnel {
@@ -64,19 +65,14 @@ impl Conn {
         conn
     }
 
-    /// Sets its first deadline.
-    pub(super) fn touch(&mut self, cx: &mut Cx) {
-        self.rearm(cx);
-    }
-
-    pub(super) fn is_gone(&self) -> bool {
+    fn is_gone(&self) -> bool {
         matches!(self.state, State::Gone)
     }
 
     // ---- what the driver may do ----
 
     /// At most how many bytes to read from `side` now.
-    pub(super) fn wants(&self, side: Side) -> usize {
+    fn wants(&self, side: Side) -> usize {
         let all = |wants: bool| if wants { usize::MAX } else { 0 };
         match (&self.state, side) {
             (State::Handshake(_), Side::Client) => HANDSHAKE_READ,
@@ -89,7 +85,7 @@ impl Conn {
         }
     }
 
-    pub(super) fn write_buf(&self, side: Side) -> &[u8] {
+    fn write_buf(&self, side: Side) -> &[u8] {
         match (&self.state, side) {
             (State::Handshake(handshake), Side::Client) => handshake.write_buf(),
             (State::Opening(opening), Side::Client) => opening.write_buf(),
@@ -101,14 +97,14 @@ impl Conn {
         }
     }
 
-    pub(super) fn splice(&self, side: Side) -> Option<Splice> {
+    fn splice(&self, side: Side) -> Option<Splice> {
         match &self.state {
             State::Relay(relay) => relay.splice(side),
             _ => None,
         }
     }
 
-    pub(super) fn refuse_splice(&mut self, side: Side, cx: &mut Cx) {
+    fn refuse_splice(&mut self, side: Side, cx: &mut Cx) {
         if let State::Relay(relay) = &mut self.state {
             relay.refuse_splice(side, cx);
         }
@@ -117,7 +113,7 @@ impl Conn {
     // ---- what happened to its streams ----
 
     /// `len` bytes were read from `side` into the scratch buffer.
-    pub(super) fn read(&mut self, side: Side, len: usize, cx: &mut Cx) {
+    fn read(&mut self, side: Side, len: usize, cx: &mut Cx) {
         match (&mut self.state, side) {
             (State::Handshake(handshake), Side::Client) => {
                 let step = handshake.read(&cx.config, cx.buffers.peek(len));
@@ -138,10 +134,9 @@ impl Conn {
             (State::Handshake(_) | State::Closing(_), Side::Target)
             | (State::Opening(_) | State::Gone, _) => {}
         }
-        self.rearm(cx);
     }
 
-    pub(super) fn read_closed(&mut self, side: Side, cx: &mut Cx) {
+    fn read_closed(&mut self, side: Side, cx: &mut Cx) {
         match (&mut self.state, side) {
             // Who leaves before having asked is no news when it never spoke (a port check), else it is.
             (State::Handshake(handshake), Side::Client) => {
@@ -168,10 +163,9 @@ impl Conn {
             (State::Handshake(_) | State::Closing(_), Side::Target)
             | (State::Opening(_) | State::Gone, _) => {}
         }
-        self.rearm(cx);
     }
 
-    pub(super) fn written(&mut self, side: Side, len: usize, cx: &mut Cx) {
+    fn written(&mut self, side: Side, len: usize, cx: &mut Cx) {
         match (&mut self.state, side) {
             (State::Handshake(handshake), Side::Client) => handshake.written(len),
             (State::Opening(opening), Side::Client) => opening.written(len),
@@ -187,19 +181,17 @@ impl Conn {
             (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
             | (State::Gone, _) => {}
         }
-        self.rearm(cx);
     }
 
-    pub(super) fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) {
+    fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) {
         if let State::Relay(relay) = &mut self.state {
             let fate = relay.spliced(side, taken, given, eof, cx);
             self.fate(fate, cx);
         }
-        self.rearm(cx);
     }
 
     /// The open stream of `side` failed.
-    pub(super) fn failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
+    fn failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
         match (&mut self.state, side) {
             (State::Handshake(_) | State::Opening(_), Side::Client) => {
                 self.refused(Refusal::ClientFailed(fault), cx);
@@ -207,14 +199,6 @@ impl Conn {
             }
             (State::Relay(relay), side) => {
                 let fate = relay.failed(side, fault, cx);
-                let stream = match side {
-                    Side::Client => self.client,
-                    Side::Target => relay.target(),
-                };
-                // Bytes inside a pipe would go with the stream they came from.
-                if !relay.is_piping(side) {
-                    cx.close(stream, Close::Reset);
-                }
                 self.fate(fate, cx);
             }
             (State::Forward(_), Side::Client) => self.next(Next::Break(fault), cx),
@@ -226,11 +210,10 @@ impl Conn {
             (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
             | (State::Gone, _) => {}
         }
-        self.rearm(cx);
     }
 
     /// Nothing can be written to `side` any more; what it sent before may still be read.
-    pub(super) fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
+    fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
         match (&mut self.state, side) {
             (State::Relay(relay), side) => {
                 let fate = relay.write_failed(side, fault, cx);
@@ -244,20 +227,18 @@ impl Conn {
                 self.failed(side, fault, cx);
             }
         }
-        self.rearm(cx);
     }
 
     // ---- what became of its questions ----
 
-    pub(super) fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx) {
+    fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx) {
         if let State::Opening(opening) = &mut self.state {
             let progress = opening.assigned(self.id, assignment, cx);
             self.progress(progress, cx);
         }
-        self.rearm(cx);
     }
 
-    pub(super) fn resolved(&mut self, answer: Result<&[IpAddr], Fault>, cx: &mut Cx) {
+    fn resolved(&mut self, answer: Result<&[IpAddr], Fault>, cx: &mut Cx) {
         if let State::Opening(opening) = &mut self.state {
             let progress = match answer {
                 Ok(addresses) => opening.resolved(self.id, addresses, cx),
@@ -265,19 +246,17 @@ impl Conn {
             };
             self.progress(progress, cx);
         }
-        self.rearm(cx);
     }
 
-    pub(super) fn connect_failed(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx) {
+    fn connect_failed(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx) {
         if let State::Opening(opening) = &mut self.state {
             let progress = opening.attempt_failed(self.id, stream, fault, cx);
             self.progress(progress, cx);
         }
-        self.rearm(cx);
     }
 
     /// An attempt succeeded: from here on it is the target side.
-    pub(super) fn connected(&mut self, stream: StreamId, local: SocketAddr, cx: &mut Cx) {
+    fn connected(&mut self, stream: StreamId, local: SocketAddr, cx: &mut Cx) {
         let State::Opening(opening) = &mut self.state else {
             cx.close(stream, Close::Reset);
             return;
@@ -305,11 +284,10 @@ impl Conn {
         if client_ended {
             self.read_closed(Side::Client, cx);
         }
-        self.rearm(cx);
     }
 
     /// The interface of an uplink has vanished.
-    pub(super) fn uplink_gone(&mut self, uplink: UplinkId, cx: &mut Cx) {
+    fn uplink_gone(&mut self, uplink: UplinkId, cx: &mut Cx) {
         match &mut self.state {
             State::Relay(relay) if relay.uplink == Some(uplink) => {
                 self.finish(Close::Reset, Some(Fault::NoDevice), cx);
@@ -329,16 +307,12 @@ impl Conn {
             }
             State::Handshake(_) | State::Relay(_) | State::Forward(_) | State::Closing(_) | State::Gone => {}
         }
-        self.rearm(cx);
     }
 
     // ---- time ----
 
-    pub(super) fn timeout(&mut self, cx: &mut Cx) {
-        self.armed = None;
-        let due = self.deadline(cx).is_some_and(|at| at <= cx.now);
+    fn timeout(&mut self, cx: &mut Cx) {
         match &mut self.state {
-            _ if !due => {}
             State::Handshake(_) => {
                 self.refused(Refusal::HandshakeTimeout, cx);
                 self.end(Close::Graceful, cx);
@@ -348,7 +322,7 @@ impl Conn {
                 self.progress(progress, cx);
             }
             State::Relay(relay) => {
-                let fault = relay.broken().map_or(Fault::TimedOut, |broken| broken.fault);
+                let fault = relay.fault().unwrap_or(Fault::TimedOut);
                 self.fate(Fate::Broken(fault), cx);
             }
             State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
@@ -356,39 +330,33 @@ impl Conn {
             State::Closing(_) => self.end(Close::Graceful, cx),
             State::Gone => {}
         }
-        self.rearm(cx);
     }
 
-    fn deadline(&self, cx: &Cx) -> Option<Instant> {
+    fn deadline(&self, config: &Config) -> Option<Instant> {
         match &self.state {
             State::Handshake(_) | State::Closing(_) => self.until,
             State::Opening(opening) => Some(opening.next_deadline()),
-            State::Relay(relay) => match relay.broken() {
-                // Who does not take its last bytes shall not keep a dead connection alive.
-                Some(broken) => Some(relay.active.max(broken.at) + cx.config.linger),
-                None => cx.config.idle_timeout.map(|idle| relay.active + idle),
-            },
+            State::Relay(relay) => relay.deadline(config.idle_timeout, config.linger),
             // A client that has ended its half may wait for its answer, or may have left: nobody can tell.
             State::Forward(forward) if forward.is_idle() || forward.has_client_ended() => {
-                Some(forward.active + cx.config.keep_alive_timeout)
+                Some(forward.active + config.keep_alive_timeout)
             }
-            State::Forward(forward) => cx.config.idle_timeout.map(|idle| forward.active + idle),
+            State::Forward(forward) => config.idle_timeout.map(|idle| forward.active + idle),
             State::Gone => None,
         }
     }
 
-    /// An idle deadline that has moved on is left to fire and looked at then: moving it with each byte would
-    /// cost more than a wake.
-    fn rearm(&mut self, cx: &mut Cx) {
-        let wanted = self.deadline(cx);
-        if let (Some(armed), Some(wanted)) = (self.armed, wanted)
-            && armed <= wanted
-        {
-            return;
+    /// No new work: an HTTP connection ends after its response.
+    fn drain(&mut self, cx: &mut Cx) {
+        match &mut self.state {
+            State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
+            State::Forward(forward) => forward.drain(),
+            State::Handshake(_) | State::Opening(_) | State::Relay(_) | State::Closing(_) | State::Gone => {}
         }
-        cx.timers.rearm(Timer::Conn(self.id), &mut self.armed, wanted);
     }
+}
 
+impl Conn {
     // ---- transitions ----
 
     fn step(&mut self, step: Step, cx: &mut Cx) {
@@ -455,16 +423,6 @@ impl Conn {
         }
     }
 
-    /// No new work: an HTTP connection ends after its response.
-    pub(super) fn drain(&mut self, cx: &mut Cx) {
-        match &mut self.state {
-            State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
-            State::Forward(forward) => forward.drain(),
-            State::Handshake(_) | State::Opening(_) | State::Relay(_) | State::Closing(_) | State::Gone => {}
-        }
-        self.rearm(cx);
-    }
-
     /// Ends the connection to an origin and accounts for it.
     fn leave_forward(&mut self, fault: Option<Fault>, cx: &mut Cx) {
         if !matches!(self.state, State::Forward(_)) {
@@ -472,11 +430,12 @@ impl Conn {
         }
         let State::Forward(forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
         let (sent, received) = forward.totals();
-        cx.traffic(forward.uplink, sent, received);
         if let Some(uplink) = forward.uplink {
+            cx.traffic(uplink, sent, received);
             cx.report(Report::Ended { uplink });
         }
-        cx.event(Event::Closed { conn: self.id, sent, received, lasted: cx.now - self.since, fault });
+        let lasted = cx.now - self.since;
+        cx.event(Event::Closed { conn: self.id, sent, received, lasted, fault });
         if let Some(target) = forward.target() {
             cx.close(target, if fault.is_some() { Close::Reset } else { Close::Graceful });
         }
@@ -500,30 +459,10 @@ impl Conn {
     fn finish(&mut self, how: Close, fault: Option<Fault>, cx: &mut Cx) {
         self.leave_forward(fault, cx);
         match core::mem::replace(&mut self.state, State::Gone) {
-            State::Relay(relay) => {
-                let totals = relay.totals();
-                cx.traffic(relay.uplink, totals.sent, totals.received);
-                if let Some(uplink) = relay.uplink {
-                    cx.report(Report::Ended { uplink });
-                }
-                cx.event(Event::Closed {
-                    conn: self.id,
-                    sent: totals.sent,
-                    received: totals.received,
-                    lasted: cx.now - self.since,
-                    fault,
-                });
-                cx.close(relay.target(), how);
-                relay.release(cx);
-            }
+            State::Relay(relay) => relay.finish(self.id, self.since, how, fault, cx),
             State::Opening(mut opening) => opening.give_up(cx),
             State::Handshake(_) | State::Closing(_) | State::Forward(_) | State::Gone => {}
         }
         cx.close(self.client, how);
-    }
-
-    /// Forgets its deadline: it is being taken out.
-    pub(super) fn disarm(&mut self, cx: &mut Cx) {
-        cx.timers.rearm(Timer::Conn(self.id), &mut self.armed, None);
     }
 }

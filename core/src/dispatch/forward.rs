@@ -9,14 +9,14 @@
 //! Where a message ends is read from its framing (RFC 9112 section 6). A request is never repeated once bytes of it
 //! may have left. What comes behind a request waits until its response is through.
 
-use super::cx::Cx;
+use super::Cx;
 use super::handshake::{HttpStep, http_request};
-use super::relay::Side;
 use super::reply::Plea;
 use crate::buffer::Filled;
 use crate::event::Refusal;
 use crate::machine::{Close, Fault, StreamId, UplinkId};
 use crate::name::Destination;
+use crate::service::Side;
 use crate::time::Instant;
 use crate::wire::Malformed;
 use crate::wire::http::{self, Body, Framing, HttpError};

@@ -7,9 +7,9 @@
 //!                  └──────▶ Closing ─▶ gone
 //! ```
 //!
-//! - [`Dispatch`] is the application: it owns the connections, gives each input to the one it concerns.
+//! - [`Dispatch`] is the application: a `service` of these connections.
 //! - `handshake` finds out what the client wants, `opening` races attempts over addresses and uplinks,
-//!   `relay` moves bytes, `forward` moves HTTP messages, `closing` delivers a last reply.
+//!   the service's `relay` moves bytes, `forward` moves HTTP messages, `closing` delivers a last reply.
 //! - `guard` says where a client may not go, `auth` who may come.
 
 mod app;
@@ -17,14 +17,16 @@ mod auth;
 mod closing;
 mod config;
 mod connection;
-mod cx;
 mod forward;
 mod guard;
 mod handshake;
 mod opening;
-mod relay;
 mod reply;
 
-pub use app::{Counters, Dispatch};
+pub use crate::service::{ConfigError, Counters};
+pub use app::Dispatch;
 pub use auth::{AuthError, Credentials};
-pub use config::{Config, ConfigError};
+pub use config::Config;
+
+/// What its connections are lent.
+type Cx = crate::service::Cx<Config>;

@@ -9,8 +9,8 @@
 //! This is RFC 8305 over address x uplink. A destination's refusal is believed: the same address is not asked
 //! again through another uplink. All attempts together have a limit and a deadline, so there is no storm.
 
+use super::Cx;
 use super::config::Config;
-use super::cx::{Cx, Owner};
 use super::guard;
 use super::reply::Plea;
 use crate::event::{Event, Refusal};
@@ -264,7 +264,7 @@ impl Opening {
             }
             None => candidate.tried_unbound = true,
         }
-        let stream = cx.open(Owner::Target(conn));
+        let stream = cx.open_target(conn);
         cx.say(Output::Connect { stream, to, via: assignment.via });
         self.attempts.push(Attempt {
             stream,
@@ -340,9 +340,11 @@ impl Opening {
         let at = self.attempts.iter().position(|attempt| attempt.stream == stream)?;
         let won = self.attempts.remove(at);
         if let Some(uplink) = won.uplink {
-            cx.report(Report::Connected { uplink, took: cx.now - won.began });
+            let took = cx.now - won.began;
+            cx.report(Report::Connected { uplink, took });
         }
-        cx.event(Event::Connected { conn, to: won.to, uplink: won.uplink, took: cx.now - self.began });
+        let took = cx.now - self.began;
+        cx.event(Event::Connected { conn, to: won.to, uplink: won.uplink, took });
         let silent = self.attempts.iter().filter(|other| other.began < won.began);
         let silent = silent.filter_map(|other| other.uplink.map(|uplink| (uplink, other.candidate)));
         self.losers.extend(silent);

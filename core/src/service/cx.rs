@@ -1,6 +1,7 @@
-//! What all connections of one machine share: the configuration, the ids, the queues, the buffers.
+//! What all connections of one machine share: the configuration; and what knows no configuration: the ids, the queues,
+//! the buffers.
 
-use super::config::Config;
+use super::limits::Limits;
 use crate::buffer::{Buffers, Filled};
 use crate::event::Event;
 use crate::machine::{Close, ConnId, ListenerId, Output, QueryId, Report, StreamId, UplinkId};
@@ -8,6 +9,7 @@ use crate::slab::Slab;
 use crate::time::Instant;
 use crate::timers::Timers;
 use alloc::collections::VecDeque;
+use core::ops::{Deref, DerefMut};
 
 /// Whose stream it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,15 +37,42 @@ struct Entry {
     dirty: bool,
 }
 
-/// The shared half of the machine.
+/// What a connection is lent while it takes something in.
 #[derive(Debug)]
-pub(super) struct Cx {
-    pub(super) config: Config,
+pub(crate) struct Cx<C> {
+    pub(crate) config: C,
+    common: Common,
+}
+
+impl<C> Cx<C> {
+    pub(super) fn new(config: C, limits: Limits) -> Self {
+        Cx { config, common: Common::new(limits) }
+    }
+}
+
+/// Most of what a connection does with its `Cx` concerns the common half.
+impl<C> Deref for Cx<C> {
+    type Target = Common;
+    fn deref(&self) -> &Common {
+        &self.common
+    }
+}
+
+impl<C> DerefMut for Cx<C> {
+    fn deref_mut(&mut self) -> &mut Common {
+        &mut self.common
+    }
+}
+
+/// The half that knows no configuration.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) limits: Limits,
     /// No new work is taken.
-    pub(super) draining: bool,
+    pub(crate) draining: bool,
     /// The time of the input being handled.
-    pub(super) now: Instant,
-    pub(super) buffers: Buffers,
+    pub(crate) now: Instant,
+    pub(crate) buffers: Buffers,
     pub(super) timers: Timers<Timer>,
     streams: Slab<Entry>,
     queries: Slab<ConnId>,
@@ -53,43 +82,48 @@ pub(super) struct Cx {
     told_exhausted: bool,
 }
 
-impl Cx {
-    pub(super) fn new(config: Config) -> Self {
-        Cx {
+impl Common {
+    fn new(limits: Limits) -> Self {
+        Common {
+            limits,
             draining: false,
             now: Instant::ZERO,
-            buffers: Buffers::new(config.buffer_size, config.buffer_limit),
+            buffers: Buffers::new(limits.buffer_size, limits.buffer_limit),
             timers: Timers::new(),
             streams: Slab::new(),
             queries: Slab::new(),
             outputs: VecDeque::new(),
             dirty: VecDeque::new(),
             told_exhausted: false,
-            config,
         }
     }
 
-    pub(super) fn say(&mut self, output: Output) {
+    pub(crate) fn say(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
 
-    pub(super) fn event(&mut self, event: Event) {
+    pub(crate) fn event(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
     }
 
-    pub(super) fn report(&mut self, report: Report) {
+    pub(crate) fn report(&mut self, report: Report) {
         self.outputs.push_back(Output::Report(report));
     }
 
-    /// Reports bytes moved through an uplink, if any moved and there is one.
-    pub(super) fn traffic(&mut self, uplink: Option<UplinkId>, sent: u64, received: u64) {
-        if let (Some(uplink), true) = (uplink, sent + received > 0) {
+    /// Reports bytes moved through an uplink, if any moved.
+    pub(crate) fn traffic(&mut self, uplink: UplinkId, sent: u64, received: u64) {
+        if sent + received > 0 {
             self.report(Report::Traffic { uplink, sent, received });
         }
     }
 
     pub(super) fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
+    }
+
+    /// A new stream of `conn`'s target side.
+    pub(crate) fn open_target(&mut self, conn: ConnId) -> StreamId {
+        self.open(Owner::Target(conn))
     }
 
     /// A new stream of `owner`.
@@ -113,14 +147,14 @@ impl Cx {
     }
 
     /// Closes a stream, if it is not closed yet.
-    pub(super) fn close(&mut self, stream: StreamId, how: Close) {
+    pub(crate) fn close(&mut self, stream: StreamId, how: Close) {
         if self.streams.remove(stream).is_some() {
             self.say(Output::Close { stream, how });
         }
     }
 
     /// The wishes of `stream` may have changed.
-    pub(super) fn mark(&mut self, stream: StreamId) {
+    pub(crate) fn mark(&mut self, stream: StreamId) {
         if let Some(entry) = self.streams.get_mut(stream)
             && !entry.dirty
         {
@@ -139,7 +173,7 @@ impl Cx {
         None
     }
 
-    pub(super) fn query(&mut self, conn: ConnId) -> QueryId {
+    pub(crate) fn query(&mut self, conn: ConnId) -> QueryId {
         self.queries.insert(conn)
     }
 
@@ -149,7 +183,7 @@ impl Cx {
     }
 
     /// Nobody waits for this query any more.
-    pub(super) fn cancel(&mut self, query: QueryId) {
+    pub(crate) fn cancel(&mut self, query: QueryId) {
         if self.queries.remove(query).is_some() {
             self.say(Output::CancelResolve { query });
         }
@@ -159,14 +193,14 @@ impl Cx {
     pub(super) fn scratch(&mut self) -> &mut [u8] {
         if self.buffers.is_exhausted() && !self.told_exhausted {
             self.told_exhausted = true;
-            let limit = self.config.buffer_limit;
+            let limit = self.limits.buffer_limit;
             self.event(Event::BuffersExhausted { limit });
         }
         self.buffers.scratch()
     }
 
     /// Gives a buffer back to the pool.
-    pub(super) fn give(&mut self, filled: Filled) {
+    pub(crate) fn give(&mut self, filled: Filled) {
         self.buffers.give(filled);
         self.told_exhausted = false;
     }

@@ -7,14 +7,15 @@
 //! Invariants: half-close goes through as half-close, after the last byte; a reset goes through as a reset,
 //! after what was read before it.
 
-use super::cx::Cx;
+use super::cx::Common;
 use crate::buffer::Filled;
-use crate::machine::{Fault, Output, Splice, StreamId, UplinkId};
-use crate::time::Instant;
+use crate::event::Event;
+use crate::machine::{Close, ConnId, Fault, Output, Report, Splice, StreamId, UplinkId};
+use crate::time::{Duration, Instant};
 
 /// One side of a relay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Side {
+pub(crate) enum Side {
     Client,
     Target,
 }
@@ -41,7 +42,7 @@ struct Flow {
 
 /// What is to become of a relay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// It goes on.
     Open,
     /// Both flows have ended.
@@ -51,12 +52,12 @@ pub(super) enum Fate {
 }
 
 #[derive(Debug)]
-pub(super) struct Relay {
+pub(crate) struct Relay {
     client: StreamId,
     target: StreamId,
-    pub(super) uplink: Option<UplinkId>,
+    pub(crate) uplink: Option<UplinkId>,
     /// When bytes moved last.
-    pub(super) active: Instant,
+    active: Instant,
     up: Flow,
     down: Flow,
     broken: Option<Broken>,
@@ -64,30 +65,23 @@ pub(super) struct Relay {
 
 /// One side failed; the other is still being given its last bytes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Broken {
+struct Broken {
     side: Side,
-    pub(super) fault: Fault,
-    pub(super) at: Instant,
+    fault: Fault,
+    at: Instant,
     /// What the failed side sent before may still be there.
     readable: bool,
 }
 
-/// What a relay begins with and is heard of at its end.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Totals {
-    pub(super) sent: u64,
-    pub(super) received: u64,
-}
-
 impl Relay {
     /// A relay whose client is owed `reply` and whose target is owed `early`.
-    pub(super) fn new(
+    pub(crate) fn new(
         client: StreamId,
         target: StreamId,
         uplink: Option<UplinkId>,
         reply: &[u8],
         early: &[u8],
-        cx: &mut Cx,
+        cx: &mut Common,
     ) -> Self {
         let mut relay = Relay {
             client,
@@ -108,10 +102,6 @@ impl Relay {
         cx.mark(client);
         cx.mark(target);
         relay
-    }
-
-    pub(super) fn target(&self) -> StreamId {
-        self.target
     }
 
     fn stream(&self, side: Side) -> StreamId {
@@ -136,17 +126,17 @@ impl Relay {
         }
     }
 
-    pub(super) fn wants_read(&self, side: Side) -> bool {
+    pub(crate) fn wants_read(&self, side: Side) -> bool {
         let flow = self.flow(side);
         let readable = self.broken.is_none_or(|broken| broken.side == side && broken.readable);
         flow.held.is_none() && !flow.ended && !flow.splicing && readable
     }
 
-    pub(super) fn write_buf(&self, side: Side) -> &[u8] {
+    pub(crate) fn write_buf(&self, side: Side) -> &[u8] {
         self.flow(side.other()).held.as_ref().map_or(&[], Filled::bytes)
     }
 
-    pub(super) fn splice(&self, side: Side) -> Option<Splice> {
+    pub(crate) fn splice(&self, side: Side) -> Option<Splice> {
         let flow = self.flow(side);
         let open = flow.splicing && flow.held.is_none() && !flow.ended && self.broken.is_none();
         let max = if open { SPLICE_MAX } else { 0 };
@@ -154,7 +144,7 @@ impl Relay {
         (open || last_bytes).then_some(Splice { to: self.stream(side.other()), max })
     }
 
-    pub(super) fn refuse_splice(&mut self, side: Side, cx: &mut Cx) {
+    pub(crate) fn refuse_splice(&mut self, side: Side, cx: &mut Common) {
         let stream = self.stream(side);
         let flow = self.flow_mut(side);
         (flow.splicing, flow.full_reads) = (false, 0);
@@ -162,9 +152,9 @@ impl Relay {
     }
 
     /// `len` bytes were read at `side` into the scratch buffer.
-    pub(super) fn read(&mut self, side: Side, len: usize, cx: &mut Cx) {
+    pub(crate) fn read(&mut self, side: Side, len: usize, cx: &mut Common) {
         self.active = cx.now;
-        let after = cx.config.splice_after;
+        let after = cx.limits.splice_after;
         let full = cx.buffers.was_filled(len);
         let flow = self.flow_mut(side);
         flow.held = Some(cx.buffers.take(len));
@@ -177,7 +167,7 @@ impl Relay {
     }
 
     /// `len` bytes of what was held for `side` were written there.
-    pub(super) fn written(&mut self, side: Side, len: usize, cx: &mut Cx) -> Fate {
+    pub(crate) fn written(&mut self, side: Side, len: usize, cx: &mut Common) -> Fate {
         self.active = cx.now;
         let from = side.other();
         let flow = self.flow_mut(from);
@@ -195,7 +185,14 @@ impl Relay {
     }
 
     /// Bytes moved in the kernel from `side` to the other.
-    pub(super) fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) -> Fate {
+    pub(crate) fn spliced(
+        &mut self,
+        side: Side,
+        taken: usize,
+        given: usize,
+        eof: bool,
+        cx: &mut Common,
+    ) -> Fate {
         self.active = cx.now;
         let stream = self.stream(side);
         let flow = self.flow_mut(side);
@@ -212,7 +209,7 @@ impl Relay {
     }
 
     /// Nothing more comes from `side`.
-    pub(super) fn ended(&mut self, side: Side, cx: &mut Cx) -> Fate {
+    pub(crate) fn ended(&mut self, side: Side, cx: &mut Common) -> Fate {
         self.flow_mut(side).ended = true;
         if let Some(broken) = &mut self.broken {
             broken.readable &= broken.side != side;
@@ -222,16 +219,20 @@ impl Relay {
     }
 
     /// The stream of `side` failed. What was read from it before is still delivered.
-    pub(super) fn failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) -> Fate {
+    pub(crate) fn failed(&mut self, side: Side, fault: Fault, cx: &mut Common) -> Fate {
         self.lose_what_was_for(side, cx);
         // The first fault says more than what follows from it.
         let fault = self.broken.map_or(fault, |broken| broken.fault);
         self.broken = Some(Broken { side, fault, at: cx.now, readable: false });
+        // Bytes inside a pipe would go with the stream they came from.
+        if !self.is_piping(side) {
+            cx.close(self.stream(side), Close::Reset);
+        }
         self.fate()
     }
 
     /// Nothing can be written to `side` any more. What it sent before that is still read and delivered.
-    pub(super) fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) -> Fate {
+    pub(crate) fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Common) -> Fate {
         if self.broken.is_some() || self.flow(side).ended {
             return self.failed(side, fault, cx);
         }
@@ -243,7 +244,7 @@ impl Relay {
         self.fate()
     }
 
-    fn lose_what_was_for(&mut self, side: Side, cx: &mut Cx) {
+    fn lose_what_was_for(&mut self, side: Side, cx: &mut Common) {
         let flow = self.flow_mut(side.other());
         flow.piped = 0;
         if let Some(lost) = flow.held.take() {
@@ -251,7 +252,7 @@ impl Relay {
         }
     }
 
-    fn end_flow_when_empty(&mut self, from: Side, cx: &mut Cx) {
+    fn end_flow_when_empty(&mut self, from: Side, cx: &mut Common) {
         let to = self.stream(from.other());
         let broken = self.broken.is_some();
         let last = self.flow(from.other()).shut;
@@ -279,21 +280,41 @@ impl Relay {
     }
 
     /// Whether bytes from `side` are inside a pipe.
-    pub(super) fn is_piping(&self, side: Side) -> bool {
+    fn is_piping(&self, side: Side) -> bool {
         self.flow(side).piped > 0
     }
 
-    /// Why one side failed and when, while the other is still being given its last bytes.
-    pub(super) fn broken(&self) -> Option<Broken> {
-        self.broken
+    /// Why one side failed, while the other is still being given its last bytes.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.broken.map(|broken| broken.fault)
     }
 
-    pub(super) fn totals(&self) -> Totals {
-        Totals { sent: self.up.total, received: self.down.total }
+    /// When it has waited long enough: for anything to move, or for one side to take its last bytes.
+    pub(crate) fn deadline(&self, idle: Option<Duration>, linger: Duration) -> Option<Instant> {
+        match self.broken {
+            // Who does not take its last bytes shall not keep a dead connection alive.
+            Some(broken) => Some(self.active.max(broken.at) + linger),
+            None => idle.map(|idle| self.active + idle),
+        }
     }
 
-    /// Gives the buffers back.
-    pub(super) fn release(self, cx: &mut Cx) {
+    /// Closes both sides, accounts for what moved, gives the buffers back.
+    pub(crate) fn finish(
+        self,
+        conn: ConnId,
+        since: Instant,
+        how: Close,
+        fault: Option<Fault>,
+        cx: &mut Common,
+    ) {
+        let (sent, received) = (self.up.total, self.down.total);
+        if let Some(uplink) = self.uplink {
+            cx.traffic(uplink, sent, received);
+            cx.report(Report::Ended { uplink });
+        }
+        cx.event(Event::Closed { conn, sent, received, lasted: cx.now - since, fault });
+        cx.close(self.target, how);
+        cx.close(self.client, how);
         for held in [self.up.held, self.down.held].into_iter().flatten() {
             cx.give(held);
         }
@@ -301,7 +322,7 @@ impl Relay {
 }
 
 impl Side {
-    pub(super) fn other(self) -> Side {
+    pub(crate) fn other(self) -> Side {
         match self {
             Side::Client => Side::Target,
             Side::Target => Side::Client,

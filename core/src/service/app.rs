@@ -1,0 +1,339 @@
+//! Listeners, connections, and which input concerns whom.
+
+use super::connection::{Accepted, Connection};
+use super::cx::{Cx, Owner, Timer};
+use super::limits::{ConfigError, Limits};
+use super::relay::Side;
+use crate::event::Event;
+use crate::machine::{ConnId, Fault, Input, ListenerId, Output, Splice, StreamId};
+use crate::slab::Slab;
+use crate::time::{Duration, Instant};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// How long accepting pauses when the system cannot give another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What has happened since the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Times the limit of connections was reached.
+    pub connection_limit: u64,
+    /// Accepts that failed (no descriptors).
+    pub accept_failures: u64,
+    /// Reads that had to do with a small buffer.
+    pub buffers_exhausted: u64,
+    /// Connections open now.
+    pub open: usize,
+}
+
+#[derive(Debug, Default)]
+struct Listener {
+    /// An accept was asked for.
+    asked: Option<StreamId>,
+    pause: Option<Instant>,
+}
+
+/// A connection and the deadline that is set for it.
+#[derive(Debug)]
+struct Entry<C> {
+    conn: C,
+    armed: Option<Instant>,
+}
+
+/// A service: listeners, and a connection for each client.
+#[derive(Debug)]
+pub(crate) struct Service<C: Connection> {
+    conns: Slab<Entry<C>>,
+    listeners: Vec<Listener>,
+    draining: bool,
+    finished: bool,
+    full: bool,
+    counters: Counters,
+    cx: Cx<C::Config>,
+}
+
+impl<C: Connection> Service<C> {
+    /// A service that asks for its first connections at once.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which limit is wrong.
+    pub(crate) fn new(config: C::Config, limits: Limits) -> Result<Self, ConfigError> {
+        limits.check()?;
+        let mut service = Service {
+            conns: Slab::new(),
+            listeners: (0..limits.listeners).map(|_| Listener::default()).collect(),
+            draining: false,
+            finished: false,
+            full: false,
+            counters: Counters::default(),
+            cx: Cx::new(config, limits),
+        };
+        service.ask_all();
+        Ok(service)
+    }
+
+    /// What has happened since the start.
+    pub(crate) fn counters(&self) -> Counters {
+        let (open, buffers_exhausted) = (self.conns.len(), self.cx.buffers.exhausted);
+        Counters { open, buffers_exhausted, ..self.counters }
+    }
+
+    /// How many relay buffers hold bytes now.
+    pub(crate) fn buffers_taken(&self) -> usize {
+        self.cx.buffers.taken()
+    }
+
+    fn ask_all(&mut self) {
+        for index in 0..self.listeners.len() {
+            self.ask(ListenerId(index as u16));
+        }
+    }
+
+    /// Asks for the next connection, unless there is a reason to wait.
+    fn ask(&mut self, listener: ListenerId) {
+        let Some(entry) = self.listeners.get_mut(usize::from(listener.0)) else { return };
+        if entry.asked.is_some() || entry.pause.is_some() || self.draining {
+            return;
+        }
+        if self.conns.len() >= self.cx.limits.max_connections {
+            self.stop_asking();
+            return;
+        }
+        let stream = self.cx.open(Owner::Listener(listener));
+        entry.asked = Some(stream);
+        self.cx.say(Output::Accept { listener, stream });
+    }
+
+    /// The limit of connections is reached: what is still asked for on other listeners is taken back.
+    fn stop_asking(&mut self) {
+        if !self.full {
+            self.full = true;
+            self.counters.connection_limit += 1;
+            let limit = self.cx.limits.max_connections;
+            self.cx.event(Event::ConnectionLimit { limit });
+        }
+        for (index, entry) in self.listeners.iter_mut().enumerate() {
+            if let Some(stream) = entry.asked.take() {
+                self.cx.forget(stream);
+                self.cx.say(Output::CancelAccept { listener: ListenerId(index as u16), stream });
+            }
+        }
+    }
+
+    fn accepted(&mut self, stream: StreamId, peer: SocketAddr, local: SocketAddr) {
+        let Some(Owner::Listener(listener)) = self.cx.owner(stream) else { return };
+        self.counters.accepted += 1;
+        self.listeners[usize::from(listener.0)].asked = None;
+        let cx = &mut self.cx;
+        let id = self.conns.insert_with(|id: ConnId| {
+            cx.adopt(stream, Owner::Client(id));
+            let accepted = Accepted { id, stream, listener, peer, local };
+            Entry { conn: C::new(accepted, cx), armed: None }
+        });
+        self.ask(listener);
+        self.with(id, |_, _| ());
+    }
+
+    fn accept_failed(&mut self, stream: StreamId, fault: Fault) {
+        let Some(Owner::Listener(listener)) = self.cx.owner(stream) else { return };
+        self.cx.forget(stream);
+        self.counters.accept_failures += 1;
+        let until = self.cx.now + ACCEPT_PAUSE;
+        let entry = &mut self.listeners[usize::from(listener.0)];
+        entry.asked = None;
+        self.cx.timers.rearm(Timer::Listener(listener), &mut entry.pause, Some(until));
+        self.cx.event(Event::AcceptPaused { listener, fault });
+    }
+
+    fn drain(&mut self) {
+        if self.draining {
+            return;
+        }
+        self.draining = true;
+        self.cx.draining = true;
+        for index in 0..self.listeners.len() {
+            let listener = ListenerId(index as u16);
+            let entry = &mut self.listeners[index];
+            self.cx.timers.rearm(Timer::Listener(listener), &mut entry.pause, None);
+            if let Some(stream) = entry.asked.take() {
+                self.cx.forget(stream);
+            }
+            self.cx.say(Output::Unlisten { listener });
+        }
+        for id in self.conns.keys() {
+            self.with(id, C::drain);
+        }
+        self.finish_if_drained();
+    }
+
+    fn finish_if_drained(&mut self) {
+        if self.draining && !self.finished && self.conns.len() == 0 {
+            self.finished = true;
+            self.cx.say(Output::Finished);
+        }
+    }
+
+    /// Lets a connection take something in, and takes it out when it has gone.
+    fn with(&mut self, id: ConnId, f: impl FnOnce(&mut C, &mut Cx<C::Config>)) {
+        let Some(entry) = self.conns.get_mut(id) else { return };
+        f(&mut entry.conn, &mut self.cx);
+        if !entry.conn.is_gone() {
+            let wanted = entry.conn.deadline(&self.cx.config);
+            // A deadline that has moved on (idle) is left to fire and looked at then: moving it with each byte would
+            // cost more than a wake.
+            if entry.armed.zip(wanted).is_none_or(|(armed, wanted)| wanted < armed) {
+                self.cx.timers.rearm(Timer::Conn(id), &mut entry.armed, wanted);
+            }
+            return;
+        }
+        self.cx.timers.rearm(Timer::Conn(id), &mut entry.armed, None);
+        self.conns.remove(id);
+        if self.full {
+            self.full = false;
+            self.ask_all();
+        }
+        self.finish_if_drained();
+    }
+
+    fn timeout(&mut self, id: ConnId) {
+        let Some(entry) = self.conns.get_mut(id) else { return };
+        entry.armed = None;
+        let due = entry.conn.deadline(&self.cx.config).is_some_and(|at| at <= self.cx.now);
+        self.with(id, |conn, cx| {
+            if due {
+                conn.timeout(cx);
+            }
+        });
+    }
+
+    fn conn(&self, id: ConnId) -> Option<&C> {
+        self.conns.get(id).map(|entry| &entry.conn)
+    }
+
+    /// What a service's own machine may change from outside.
+    pub(crate) fn config_mut(&mut self) -> &mut C::Config {
+        &mut self.cx.config
+    }
+
+    fn side(&self, stream: StreamId) -> Option<(ConnId, Side)> {
+        match self.cx.owner(stream)? {
+            Owner::Client(id) => Some((id, Side::Client)),
+            Owner::Target(id) => Some((id, Side::Target)),
+            Owner::Listener(_) => None,
+        }
+    }
+
+    fn on_stream(&mut self, stream: StreamId, f: impl FnOnce(&mut C, Side, &mut Cx<C::Config>)) {
+        if let Some((id, side)) = self.side(stream) {
+            self.with(id, |conn, cx| f(conn, side, cx));
+        }
+    }
+}
+
+/// A machine's life, for the [`Machine`](crate::machine::Machine) that is a service.
+impl<C: Connection> Service<C> {
+    pub(crate) fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        self.cx.now = now;
+        match input {
+            Input::Accepted { stream, peer, local } => self.accepted(stream, peer, local),
+            Input::AcceptFailed { stream, fault } => self.accept_failed(stream, fault),
+            Input::Connected { stream, local } => {
+                self.on_stream(stream, |conn, _, cx| conn.connected(stream, local, cx));
+            }
+            Input::ConnectFailed { stream, fault } => {
+                let owner = self.side(stream);
+                self.cx.forget(stream);
+                if let Some((id, _)) = owner {
+                    self.with(id, |conn, cx| conn.connect_failed(stream, fault, cx));
+                }
+            }
+            Input::Assigned { conn, assignment } => self.with(conn, |conn, cx| conn.assigned(assignment, cx)),
+            Input::Resolved { query, addresses } => {
+                if let Some(id) = self.cx.answered(query) {
+                    self.with(id, |conn, cx| conn.resolved(Ok(addresses), cx));
+                }
+            }
+            Input::ResolveFailed { query, fault } => {
+                if let Some(id) = self.cx.answered(query) {
+                    self.with(id, |conn, cx| conn.resolved(Err(fault), cx));
+                }
+            }
+            Input::Read { stream, len } => self.on_stream(stream, |conn, side, cx| conn.read(side, len, cx)),
+            Input::ReadClosed { stream } => self.on_stream(stream, C::read_closed),
+            Input::Written { stream, len } => {
+                self.on_stream(stream, |conn, side, cx| conn.written(side, len, cx))
+            }
+            Input::Spliced { from, to: _, taken, given, eof } => {
+                self.on_stream(from, |conn, side, cx| conn.spliced(side, taken, given, eof, cx));
+            }
+            Input::Failed { stream, fault } => {
+                self.on_stream(stream, |conn, side, cx| conn.failed(side, fault, cx));
+            }
+            Input::WriteFailed { stream, fault } => {
+                self.on_stream(stream, |conn, side, cx| conn.write_failed(side, fault, cx));
+            }
+            // Configuration: the machine has taken it.
+            Input::LocalAddresses { .. } => {}
+            Input::UplinkGone { uplink } => {
+                for id in self.conns.keys() {
+                    self.with(id, |conn, cx| conn.uplink_gone(uplink, cx));
+                }
+            }
+            Input::Drain => self.drain(),
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.cx.now = now;
+        while let Some(timer) = self.cx.timers.pop_due(now) {
+            match timer {
+                Timer::Listener(listener) => {
+                    if let Some(entry) = self.listeners.get_mut(usize::from(listener.0)) {
+                        entry.pause = None;
+                    }
+                    self.ask(listener);
+                }
+                Timer::Conn(id) => self.timeout(id),
+            }
+        }
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.cx.poll_output()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.cx.timers.next()
+    }
+
+    pub(crate) fn poll_dirty(&mut self) -> Option<StreamId> {
+        self.cx.poll_dirty()
+    }
+
+    pub(crate) fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
+        let wants =
+            self.side(stream).and_then(|(id, side)| self.conn(id).map(|conn| conn.wants(side))).unwrap_or(0);
+        if wants == 0 {
+            return &mut [];
+        }
+        let scratch = self.cx.scratch();
+        let len = wants.min(scratch.len());
+        &mut scratch[..len]
+    }
+
+    pub(crate) fn write_buf(&self, stream: StreamId) -> &[u8] {
+        self.side(stream).and_then(|(id, side)| self.conn(id).map(|conn| conn.write_buf(side))).unwrap_or(&[])
+    }
+
+    pub(crate) fn splice(&self, from: StreamId) -> Option<Splice> {
+        let (id, side) = self.side(from)?;
+        self.conn(id)?.splice(side)
+    }
+
+    pub(crate) fn refuse_splice(&mut self, from: StreamId) {
+        self.on_stream(from, C::refuse_splice);
+    }
+}

@@ -1,0 +1,101 @@
+//! What a service asks of its connections.
+
+use super::cx::Cx;
+use super::relay::Side;
+use crate::machine::{Assignment, ConnId, Fault, ListenerId, Splice, StreamId, UplinkId};
+use crate::time::Instant;
+use core::net::{IpAddr, SocketAddr};
+
+/// A client that has just come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Accepted {
+    /// The connection it becomes.
+    pub(crate) id: ConnId,
+    /// Its stream.
+    pub(crate) stream: StreamId,
+    /// Where it came in.
+    pub(crate) listener: ListenerId,
+    /// Its address.
+    pub(crate) peer: SocketAddr,
+    /// The address it reached us at.
+    pub(crate) local: SocketAddr,
+}
+
+/// One connection of a service: a client side, and a target side once there is one. After each call the service looks
+/// whether it is gone, and when its next deadline is.
+pub(crate) trait Connection: Sized {
+    /// What all connections of the service are told.
+    type Config;
+
+    /// A connection whose client has just come.
+    fn new(accepted: Accepted, cx: &mut Cx<Self::Config>) -> Self;
+
+    /// Nothing is left of it: both streams are closed.
+    fn is_gone(&self) -> bool;
+
+    /// When it wants a [`Connection::timeout`].
+    fn deadline(&self, config: &Self::Config) -> Option<Instant>;
+
+    /// Its deadline has come.
+    fn timeout(&mut self, cx: &mut Cx<Self::Config>);
+
+    /// No new work: what is idle ends.
+    fn drain(&mut self, cx: &mut Cx<Self::Config>);
+
+    // ---- what the driver may do ----
+
+    /// At most how many bytes to read from `side` now.
+    fn wants(&self, side: Side) -> usize;
+
+    /// What is to be written to `side` next.
+    fn write_buf(&self, side: Side) -> &[u8];
+
+    /// Leave to move bytes from `side` in the kernel.
+    fn splice(&self, side: Side) -> Option<Splice>;
+
+    /// The driver cannot.
+    fn refuse_splice(&mut self, side: Side, cx: &mut Cx<Self::Config>);
+
+    // ---- what happened to its streams ----
+
+    /// `len` bytes were read from `side` into the scratch buffer.
+    fn read(&mut self, side: Side, len: usize, cx: &mut Cx<Self::Config>);
+
+    /// Nothing more comes from `side`.
+    fn read_closed(&mut self, side: Side, cx: &mut Cx<Self::Config>);
+
+    /// `len` bytes were written to `side`.
+    fn written(&mut self, side: Side, len: usize, cx: &mut Cx<Self::Config>);
+
+    /// Bytes moved in the kernel from `side` to the other.
+    fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx<Self::Config>);
+
+    /// The open stream of `side` failed.
+    fn failed(&mut self, side: Side, fault: Fault, cx: &mut Cx<Self::Config>);
+
+    /// Nothing can be written to `side` any more; what it sent before may still be read.
+    fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Cx<Self::Config>);
+
+    // ---- what became of its questions ----
+
+    /// An attempt to reach its target succeeded.
+    fn connected(&mut self, stream: StreamId, local: SocketAddr, cx: &mut Cx<Self::Config>);
+
+    /// An attempt failed; its id is dead.
+    fn connect_failed(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx<Self::Config>);
+
+    /// The pool's answer. Only a service that asks has an answer to take.
+    fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx<Self::Config>) {
+        let _ = (assignment, cx);
+    }
+
+    /// A resolver's answer. Only a service that asks has an answer to take.
+    fn resolved(&mut self, answer: Result<&[IpAddr], Fault>, cx: &mut Cx<Self::Config>) {
+        let _ = (answer, cx);
+    }
+
+    /// The interface of an uplink has vanished. Nothing to a service without uplinks.
+    fn uplink_gone(&mut self, uplink: UplinkId, cx: &mut Cx<Self::Config>) {
+        let _ = (uplink, cx);
+    }
+}

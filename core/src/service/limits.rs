@@ -1,0 +1,60 @@
+//! What a service may use, and why there is none.
+
+use core::fmt;
+
+/// What one machine (one worker) may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How many listeners it has.
+    pub(crate) listeners: usize,
+    /// Connections open at once.
+    pub(crate) max_connections: usize,
+    /// Bytes of one relay buffer.
+    pub(crate) buffer_size: usize,
+    /// Relay buffers taken at once.
+    pub(crate) buffer_limit: usize,
+    /// After so many reads in a row that filled the buffer, bytes move in the kernel; 0: never.
+    pub(crate) splice_after: u8,
+}
+
+/// Why there is no machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No listener, or more than 65,535.
+    Listeners(usize),
+    /// Relay buffers of less than 1 KiB.
+    BufferSize(usize),
+    /// A limit of 0, by name.
+    Zero(&'static str),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Listeners(n) => write!(f, "expected 1 to 65535 listeners, got {n}"),
+            ConfigError::BufferSize(n) => write!(f, "expected buffers of at least 1024 bytes, got {n}"),
+            ConfigError::Zero(what) => write!(f, "expected {what} of 1 or more, got 0"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl Limits {
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        if self.listeners == 0 || self.listeners > usize::from(u16::MAX) {
+            return Err(ConfigError::Listeners(self.listeners));
+        }
+        if self.buffer_size < 1024 {
+            return Err(ConfigError::BufferSize(self.buffer_size));
+        }
+        if self.max_connections == 0 {
+            return Err(ConfigError::Zero("max_connections"));
+        }
+        if self.buffer_limit == 0 {
+            return Err(ConfigError::Zero("buffer_limit"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! What every service that relays connections shares: listeners, ids, deadlines, buffers, the relay itself.
+//!
+//! ```text
+//!  driver ──▶ Service<C>: which input concerns whom ──▶ C: Connection, one for each client
+//!                │  accepts, limits, pauses, drain        │
+//!                └────────── Cx: config + Common ◀────────┘  streams, queries, outputs, buffers, timers
+//! ```
+//!
+//! - [`Service`] owns the connections; a service is a `Service` of its own kind of [`Connection`].
+//! - [`Cx`] is what a connection is lent while it takes something in.
+//! - [`Relay`] moves bytes both ways until both have ended.
+
+mod app;
+mod connection;
+mod cx;
+mod limits;
+mod relay;
+
+pub use app::Counters;
+pub(crate) use app::Service;
+pub(crate) use connection::{Accepted, Connection};
+pub(crate) use cx::Cx;
+pub use limits::ConfigError;
+pub(crate) use limits::Limits;
+pub(crate) use relay::{Fate, Relay, Side};
