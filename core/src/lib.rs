@@ -10,6 +10,7 @@
 //! | [`drive`] | one bounded turn of a driver; the trait a runtime implements |
 //! | [`dispatch`] | the proxy: handshake, opening, relay |
 //! | [`uplink`] | the pool: weights, health, accounting |
+#![cfg_attr(feature = "unwrap", doc = "| [`unwrap`] | clients' addresses, given back to their server |")]
 //! | [`record`] | a run written down, and run again |
 //! | [`time`], [`timers`] | instants and deadlines |
 //! | [`name`] | hosts and destinations as clients send them |
@@ -24,7 +25,8 @@
 //! ```
 //!
 //! With the feature `std` (on by default) there is also the mapping from the operating system's errors to
-//! [`machine::Fault`]; without it the crate builds for bare metal.
+//! [`machine::Fault`], with `unwrap` (on by default, needs `std`) the PROXY protocol; without them the crate builds
+//! for bare metal.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -47,5 +49,7 @@ mod service;
 mod slab;
 pub mod time;
 pub mod timers;
+#[cfg(feature = "unwrap")]
+pub mod unwrap;
 pub mod uplink;
 mod wire;

@@ -4,6 +4,9 @@
 //! bytes are needed, or that no further byte can mend it. Nothing here allocates for input that is malformed.
 
 pub(crate) mod http;
+#[cfg(feature = "unwrap")]
+#[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "the machine that unwraps is not here yet"))]
+pub(crate) mod proxy;
 pub(crate) mod socks4;
 pub(crate) mod socks5;
 

@@ -1,0 +1,462 @@
+//! Version 1: one line of text, at most 107 bytes with its CRLF.
+//!
+//! ```text
+//!   PROXY TCP4 192.0.2.1 198.51.100.2 5000 443 CR LF
+//!   PROXY TCP6 2001:db8::1 2001:db8::2 5000 443 CR LF
+//!   PROXY UNKNOWN anything at all CR LF
+//! ```
+//!
+//! The shape of the line is ours: literals, single spaces, which bytes a field may hold and how many of them. It is
+//! checked as the bytes come, so that a wrong byte is told at once. The values are read by `ppp`, once and when
+//! the line is whole; what its parser lets pass and should not (`+80`) the shape has refused before, and what it
+//! takes for a beginning (`garbage CRLF`) never reaches it.
+
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::str::FromStr;
+
+use ppp::v1::{Addresses, BinaryParseError, ParseError};
+
+use super::{Header, Origin, PeerReason, Rules, Version, literal};
+use crate::wire::{Malformed, Parsed, Unparsed};
+
+/// The longest line with its CRLF, in bytes (proxy-protocol.txt section 2.1).
+pub(crate) const MAX_LINE: usize = 107;
+
+/// What a line begins with.
+const PREFIX: &[u8] = b"PROXY ";
+
+/// Where the word for protocol and family begins.
+const WORD: usize = PREFIX.len();
+
+/// Which addresses a line holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Tcp4,
+    Tcp6,
+}
+
+/// A field of a line: where it begins and its bytes.
+#[derive(Clone, Copy)]
+struct Field<'a> {
+    at: usize,
+    text: &'a [u8],
+}
+
+impl Field<'_> {
+    /// Its value, where it is one.
+    fn value<T: FromStr>(&self) -> Option<T> {
+        core::str::from_utf8(self.text).ok()?.parse().ok()
+    }
+
+    /// It is no such thing.
+    fn wrong(&self, expected: &'static str) -> Malformed {
+        // A port has at most five digits, so its number can be told; an address is not one number.
+        Malformed { expected, found: self.value(), at: self.at }
+    }
+}
+
+/// Reads a line.
+pub(crate) fn parse(bytes: &[u8], rules: &Rules) -> Parsed<Header> {
+    // proxy-protocol.txt section 2.1: "PROXY", exactly one space, then TCP4, TCP6 or UNKNOWN.
+    literal(bytes, 0, PREFIX, "\"PROXY \", the beginning of version 1")?;
+    if bytes.get(WORD) == Some(&b'U') {
+        return unknown(bytes);
+    }
+    literal(bytes, WORD, b"TCP", "TCP4, TCP6 or UNKNOWN")?;
+    let family = match bytes.get(WORD + 3) {
+        None => return Err(Unparsed::Incomplete),
+        Some(b'4') => Family::Tcp4,
+        Some(b'6') => Family::Tcp6,
+        Some(&found) => {
+            return Err(Malformed {
+                expected: "TCP4, TCP6 or UNKNOWN",
+                found: Some(found.into()),
+                at: WORD + 3,
+            }
+            .into());
+        }
+    };
+    literal(bytes, WORD + 4, b" ", "one space after the protocol")?;
+    let (fields, used) = fields(bytes, WORD + 5, family)?;
+    let line = bytes.get(..used).ok_or(Unparsed::Incomplete)?;
+    let origin = addresses(line, family, &fields, rules)?;
+    Ok((Header { version: Version::V1, origin, tlvs: used..used }, used))
+}
+
+/// Reads a line that says UNKNOWN.
+fn unknown(bytes: &[u8]) -> Parsed<Header> {
+    const EXPECTED: &str = "a space or CRLF after UNKNOWN";
+    literal(bytes, WORD, b"UNKNOWN", "TCP4, TCP6 or UNKNOWN")?;
+    let at = WORD + b"UNKNOWN".len();
+    match bytes.get(at) {
+        None => return Err(Unparsed::Incomplete),
+        // proxy-protocol.txt section 2.1: a single CR or LF does not end the line.
+        Some(b'\r') => literal(bytes, at + 1, b"\n", "LF after CR")?,
+        Some(b' ') => {}
+        Some(&found) => return Err(Malformed { expected: EXPECTED, found: Some(found.into()), at }.into()),
+    }
+    // proxy-protocol.txt section 2.1: whatever comes before the CRLF must be ignored. So it may be no text, and a
+    // single CR or LF in it is ignored like any other byte: it does not end the line.
+    let used = line_end(bytes, at)?;
+    // proxy-protocol.txt section 2.1: for UNKNOWN the real connection's parameters are used.
+    let origin = Origin::Peer(PeerReason::Unknown);
+    Ok((Header { version: Version::V1, origin, tlvs: used..used }, used))
+}
+
+/// The offset after the first CRLF, searched from `from` on.
+fn line_end(bytes: &[u8], from: usize) -> Result<usize, Unparsed> {
+    // proxy-protocol.txt section 2.1: no CRLF in the first 107 characters makes the line invalid.
+    let line = bytes.get(..MAX_LINE).unwrap_or(bytes);
+    let rest = line.get(from..).ok_or(Unparsed::Incomplete)?;
+    if let Some(crlf) = rest.windows(2).position(|pair| pair == b"\r\n") {
+        return Ok(from + crlf + 2);
+    }
+    // The last two of them must be CRLF if none was before.
+    literal(line, MAX_LINE - 2, b"\r\n", "CRLF within 107 bytes")?;
+    Err(Unparsed::Incomplete)
+}
+
+/// The four fields of a line, whose shape is right, and the offset after the CRLF.
+fn fields(bytes: &[u8], at: usize, family: Family) -> Parsed<[Field<'_>; 4]> {
+    let (source, at) = field(bytes, at, Kind::Address(family), b' ')?;
+    let (destination, at) = field(bytes, at, Kind::Address(family), b' ')?;
+    let (source_port, at) = field(bytes, at, Kind::Port, b' ')?;
+    // proxy-protocol.txt section 2.1: the line ends in CRLF, neither in a single CR nor in a single LF.
+    let (destination_port, at) = field(bytes, at, Kind::Port, b'\r')?;
+    literal(bytes, at, b"\n", "LF after CR")?;
+    Ok(([source, destination, source_port, destination_port], at + 1))
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Address(Family),
+    Port,
+}
+
+impl Kind {
+    /// Whether a field of this kind may hold the byte.
+    fn may_hold(self, byte: u8) -> bool {
+        match self {
+            // proxy-protocol.txt section 2.1: decimal numbers and dots; the family dictates the format, so an
+            // IPv6 address under TCP4 ends here.
+            Kind::Address(Family::Tcp4) => byte.is_ascii_digit() || byte == b'.',
+            // proxy-protocol.txt section 2.1: hexadecimal digits, upper or lower case, and colons. Dots, because
+            // inet_ntop writes the addresses of an IPv4 client on an IPv6 socket as ::ffff:192.0.2.1.
+            Kind::Address(Family::Tcp6) => byte.is_ascii_hexdigit() || byte == b':' || byte == b'.',
+            // proxy-protocol.txt section 2.1: a decimal integer. No sign, which Rust's integers would take.
+            Kind::Port => byte.is_ascii_digit(),
+        }
+    }
+
+    /// The longest such field, in bytes, from the line lengths of section 2.1.
+    fn max(self) -> usize {
+        match self {
+            Kind::Address(Family::Tcp4) => "255.255.255.255".len(),
+            Kind::Address(Family::Tcp6) => "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".len(),
+            Kind::Port => "65535".len(),
+        }
+    }
+
+    /// What is expected of it.
+    fn expected(self) -> &'static str {
+        match self {
+            Kind::Address(Family::Tcp4) => "an IPv4 address of at most 15 characters and one space",
+            Kind::Address(Family::Tcp6) => "an IPv6 address of at most 39 characters and one space",
+            Kind::Port => "a port of at most 5 digits and one space or CRLF",
+        }
+    }
+}
+
+/// A field that begins at `at` and ends before `end`; also the offset after that.
+fn field(bytes: &[u8], at: usize, kind: Kind, end: u8) -> Parsed<Field<'_>> {
+    let rest = bytes.get(at..).ok_or(Unparsed::Incomplete)?;
+    for (len, &byte) in rest.iter().enumerate() {
+        // proxy-protocol.txt section 2.1: exactly one space between fields, so none of them is empty.
+        if byte == end && len > 0 {
+            return Ok((Field { at, text: rest.get(..len).unwrap_or_default() }, at + len + 1));
+        }
+        if len == kind.max() || !kind.may_hold(byte) {
+            return Err(
+                Malformed { expected: kind.expected(), found: Some(byte.into()), at: at + len }.into()
+            );
+        }
+        // proxy-protocol.txt section 2.1: no heading zeroes in front of numbers.
+        if kind == Kind::Port && len == 1 && rest.first() == Some(&b'0') {
+            let expected = "a port without a leading zero";
+            return Err(Malformed { expected, found: Some(b'0'.into()), at }.into());
+        }
+    }
+    Err(Unparsed::Incomplete)
+}
+
+/// The addresses of a whole line.
+fn addresses(
+    line: &[u8],
+    family: Family,
+    fields: &[Field<'_>; 4],
+    rules: &Rules,
+) -> Result<Origin, Malformed> {
+    let [source, destination, source_port, destination_port] = fields;
+    if rules.mixed_tcp6 && family == Family::Tcp6 && !destination.text.contains(&b':') {
+        return mixed(fields);
+    }
+    // proxy-protocol.txt section 2.1: addresses are not decoded before the CRLF is there.
+    let addresses = ppp::v1::Header::try_from(line).map(|header| header.addresses);
+    let (source_expected, destination_expected) = match family {
+        Family::Tcp4 => ("an IPv4 source address", "an IPv4 destination address"),
+        Family::Tcp6 => ("an IPv6 source address", "an IPv6 destination address"),
+    };
+    match addresses {
+        Ok(Addresses::Tcp4(v4)) => Ok(Origin::proxied(
+            SocketAddr::from((v4.source_address, v4.source_port)),
+            SocketAddr::from((v4.destination_address, v4.destination_port)),
+        )),
+        Ok(Addresses::Tcp6(v6)) => Ok(Origin::proxied(
+            SocketAddr::from((v6.source_address, v6.source_port)),
+            SocketAddr::from((v6.destination_address, v6.destination_port)),
+        )),
+        // proxy-protocol.txt section 2.1: four decimal numbers of 0 to 255, or 128 bits, as the family dictates.
+        Err(BinaryParseError::Parse(ParseError::InvalidSourceAddress(_))) => {
+            Err(source.wrong(source_expected))
+        }
+        Err(BinaryParseError::Parse(ParseError::InvalidDestinationAddress(_))) => {
+            Err(destination.wrong(destination_expected))
+        }
+        // proxy-protocol.txt section 2.1: ports are 0 to 65535.
+        Err(BinaryParseError::Parse(ParseError::InvalidSourcePort(_))) => {
+            Err(source_port.wrong("a source port of 0 to 65535"))
+        }
+        Err(BinaryParseError::Parse(ParseError::InvalidDestinationPort(_))) => {
+            Err(destination_port.wrong("a destination port of 0 to 65535"))
+        }
+        // The shape leaves room for no other: but a line that is whole is never told to be incomplete.
+        Ok(Addresses::Unknown) | Err(_) => {
+            Err(Malformed { expected: "a line of version 1", found: None, at: 0 })
+        }
+    }
+}
+
+/// The addresses of `PROXY TCP6 <IPv6> <IPv4> <port> <port>`, which is not in the specification.
+fn mixed(fields: &[Field<'_>; 4]) -> Result<Origin, Malformed> {
+    let [source, destination, source_port, destination_port] = fields;
+    let source: Ipv6Addr = source.value().ok_or_else(|| source.wrong("an IPv6 source address"))?;
+    let destination: Ipv4Addr =
+        destination.value().ok_or_else(|| destination.wrong("an IPv6 or IPv4 destination address"))?;
+    let source_port: u16 =
+        source_port.value().ok_or_else(|| source_port.wrong("a source port of 0 to 65535"))?;
+    let destination_port: u16 =
+        destination_port.value().ok_or_else(|| destination_port.wrong("a destination port of 0 to 65535"))?;
+    Ok(Origin::proxied((source, source_port).into(), (destination, destination_port).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Transport, parse};
+    use super::*;
+
+    const STREAM: Rules = Rules { transport: Transport::Stream, max_length: 4096, mixed_tcp6: false };
+
+    fn proxied(line: &[u8]) -> (SocketAddr, SocketAddr) {
+        match parse(line, &STREAM) {
+            Ok((
+                Header { version: Version::V1, origin: Origin::Proxied { source, destination }, .. },
+                used,
+            )) => {
+                assert_eq!(&line[used - 2..used], b"\r\n");
+                (source, destination)
+            }
+            other => panic!("{}: {other:?}", line.escape_ascii()),
+        }
+    }
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().expect("a literal")
+    }
+
+    /// What came and where; the last byte is the first that can tell.
+    fn told_at_its_last_byte(line: &[u8]) -> (Option<u32>, usize) {
+        let Err(Unparsed::Malformed(why)) = parse(line, &STREAM) else {
+            panic!("{} passed", line.escape_ascii())
+        };
+        for end in 0..line.len() {
+            let early = parse(&line[..end], &STREAM);
+            assert_eq!(early, Err(Unparsed::Incomplete), "{} of {}", end, line.escape_ascii());
+        }
+        (why.found, why.at)
+    }
+
+    fn byte(byte: u8) -> Option<u32> {
+        Some(byte.into())
+    }
+
+    #[test]
+    fn a_line_names_both_ends() {
+        assert_eq!(
+            proxied(b"PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\nGET / HTTP/1.1\r\n"),
+            (address("192.168.0.1:56324"), address("192.168.0.11:443"))
+        );
+        assert_eq!(
+            proxied(b"PROXY TCP6 2001:DB8::1 2001:0db8:0:0:0:0:0:2 0 65535\r\n"),
+            (address("[2001:db8::1]:0"), address("[2001:db8::2]:65535"))
+        );
+    }
+
+    #[test]
+    fn the_longest_lines_pass() {
+        let v4 = b"PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n";
+        assert_eq!((v4.len(), proxied(v4).0), (56, address("255.255.255.255:65535")));
+        let v6 = b"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n";
+        assert_eq!(v6.len(), 104);
+        proxied(v6);
+    }
+
+    #[test]
+    fn ipv4_mapped_ends_become_ipv4_each_for_itself() {
+        assert_eq!(
+            proxied(b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:c633:6402 1 2\r\n"),
+            (address("192.0.2.1:1"), address("198.51.100.2:2"))
+        );
+        assert_eq!(
+            proxied(b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 1 2\r\n"),
+            (address("192.0.2.1:1"), address("[2001:db8::2]:2"))
+        );
+        assert_eq!(
+            proxied(b"PROXY TCP6 2001:db8::1 ::ffff:198.51.100.2 1 2\r\n"),
+            (address("[2001:db8::1]:1"), address("198.51.100.2:2"))
+        );
+    }
+
+    #[test]
+    fn a_wrong_byte_is_told_when_it_comes() {
+        for (line, found) in [
+            (&b"GE"[..1], byte(b'G')),
+            (b"PROXX", byte(b'X')),
+            (b"PROXY\t", byte(b'\t')),
+            (b"PROXY  ", byte(b' ')),
+            (b"PROXY t", byte(b't')),
+            (b"PROXY UD", byte(b'D')),
+            (b"PROXY TCP5", byte(b'5')),
+            (b"PROXY TCP4\r", byte(b'\r')),
+            // The word of one version of the protocol is not the beginning of a longer one.
+            (b"PROXY TCP46", byte(b'6')),
+            (b"PROXY UNKNOWNS", byte(b'S')),
+            // Exactly one space.
+            (b"PROXY TCP4  ", byte(b' ')),
+            (b"PROXY TCP4 1.2.3.4  ", byte(b' ')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8  ", byte(b' ')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1  ", byte(b' ')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2 ", byte(b' ')),
+            (b"PROXY TCP4 1.2.3.4\t", byte(b'\t')),
+            // A field is missing.
+            (b"PROXY TCP4 1.2.3.4\r", byte(b'\r')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8\r", byte(b'\r')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1\r", byte(b'\r')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 \r", byte(b'\r')),
+            // No sign.
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 +", byte(b'+')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 +", byte(b'+')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 -", byte(b'-')),
+            // The family dictates the format.
+            (b"PROXY TCP4 2001:", byte(b':')),
+            (b"PROXY TCP6 fe80::1%", byte(b'%')),
+            (b"PROXY TCP6 [", byte(b'[')),
+            // What is too long to be one.
+            (b"PROXY TCP4 123.123.123.1234", byte(b'4')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 123456", byte(b'6')),
+            // Neither CR nor LF alone.
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n", byte(b'\n')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\rG", byte(b'G')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\r", byte(b'\r')),
+            (b"PROXY UNKNOWN\n", byte(b'\n')),
+            (b"PROXY UNKNOWN\rG", byte(b'G')),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 \xff", byte(0xff)),
+        ] {
+            assert_eq!(told_at_its_last_byte(line), (found, line.len() - 1), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_leading_zero_is_told_when_the_next_digit_comes() {
+        assert_eq!(told_at_its_last_byte(b"PROXY TCP4 1.2.3.4 5.6.7.8 08"), (byte(b'0'), 27));
+        assert_eq!(told_at_its_last_byte(b"PROXY TCP4 1.2.3.4 5.6.7.8 1 00"), (byte(b'0'), 29));
+        assert_eq!(proxied(b"PROXY TCP4 1.2.3.4 5.6.7.8 0 0\r\n").0.port(), 0);
+    }
+
+    #[test]
+    fn a_wrong_value_is_told_when_the_line_is_whole() {
+        for (line, found, at) in [
+            (&b"PROXY TCP4 1.2.3.4 5.6.7.8 1 99999\r\n"[..], Some(99999), 29),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.8 65536 1\r\n", Some(65536), 27),
+            (b"PROXY TCP4 1.2.3 5.6.7.8 1 2\r\n", None, 11),
+            (b"PROXY TCP4 1.2.3.256 5.6.7.8 1 2\r\n", None, 11),
+            (b"PROXY TCP4 1.2.3.4 5.6.7.08 1 2\r\n", None, 19),
+            (b"PROXY TCP4 12 5.6.7.8 1 2\r\n", Some(12), 11),
+            (b"PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n", None, 11),
+            (b"PROXY TCP6 ::1 5.6.7.8 1 2\r\n", None, 15),
+            (b"PROXY TCP6 1:2:3:4:5:6:7 ::1 1 2\r\n", None, 11),
+            (b"PROXY TCP6 1::2::3 ::1 1 2\r\n", None, 11),
+            (b"PROXY TCP6 ::1 12345::1 1 2\r\n", None, 15),
+        ] {
+            assert_eq!(told_at_its_last_byte(line), (found, at), "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn unknown_may_be_followed_by_anything_up_to_crlf() {
+        for rest in [
+            &b""[..],
+            b" ",
+            b" ffff::1 ffff::2 1 2",
+            b" \xff\xfe\0",
+            b" a\nb\rc",
+            b" \r",
+            b" PROXY TCP4",
+            &[b' '; 92],
+        ] {
+            let line = [b"PROXY UNKNOWN", rest, b"\r\n"].concat();
+            let (header, used) = parse(&[&line[..], b"more\r\n"].concat(), &STREAM).expect("it is UNKNOWN");
+            assert_eq!((header.origin, used), (Origin::Peer(PeerReason::Unknown), line.len()));
+            assert_eq!(header.tlvs(&line).next(), None);
+        }
+    }
+
+    #[test]
+    fn crlf_comes_within_107_bytes() {
+        let mut line = b"PROXY UNKNOWN ".to_vec();
+        line.resize(105, b'x');
+        let longest = [&line[..], b"\r\n"].concat();
+        assert_eq!(parse(&longest, &STREAM).map(|(_, used)| used), Ok(107));
+        assert_eq!(told_at_its_last_byte(&[&line[..], b"x"].concat()), (byte(b'x'), 105));
+        assert_eq!(told_at_its_last_byte(&[&line[..], b"\r\r"].concat()), (byte(b'\r'), 106));
+    }
+
+    #[test]
+    fn datagrams_have_no_version_1() {
+        let rules = Rules { transport: Transport::Datagram, ..STREAM };
+        let Err(Unparsed::Malformed(why)) = parse(b"PROXY UNKNOWN\r\n", &rules) else {
+            panic!("a line passed")
+        };
+        assert_eq!((why.found, why.at), (byte(b'P'), 0));
+    }
+
+    #[test]
+    fn tcp6_with_an_ipv4_destination_passes_only_where_it_may() {
+        let line = b"PROXY TCP6 2001:db8::1 198.51.100.2 5000 443\r\n";
+        assert_eq!(told_at_its_last_byte(line), (None, 23));
+        let rules = Rules { mixed_tcp6: true, ..STREAM };
+        let (header, used) = parse(line, &rules).expect("the switch is on");
+        let (source, destination) = (address("[2001:db8::1]:5000"), address("198.51.100.2:443"));
+        assert_eq!((header.origin, used), (Origin::Proxied { source, destination }, line.len()));
+        for wrong in [
+            &b"PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n"[..],
+            b"PROXY TCP6 1.2.3.4 ::1 1 2\r\n",
+            b"PROXY TCP6 ::1 5.6.7 1 2\r\n",
+            b"PROXY TCP6 ::1 5.6.7.8 65536 2\r\n",
+            b"PROXY TCP6 ::1 5.6.7.8 1 65536\r\n",
+            b"PROXY TCP4 1.2.3.4 ::1 1 2\r\n",
+        ] {
+            assert!(matches!(parse(wrong, &rules), Err(Unparsed::Malformed(_))), "{}", wrong.escape_ascii());
+        }
+    }
+}
