@@ -2,12 +2,13 @@
 //!
 //! Events are small and copied. They change nothing: a run with nobody watching is the same run.
 
-use crate::machine::{ConnId, Fault, ListenerId, UplinkId};
+use crate::machine::{ConnId, Fault, ListenerId, SocketId, Target, UplinkId};
 use crate::name::{BadHost, Destination};
 use crate::time::Duration;
 use crate::wire::Malformed;
+use alloc::string::String;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 pub use crate::wire::Malformed as WireFault;
 
@@ -67,6 +68,102 @@ pub enum Event {
         lasted: Duration,
         /// What ended it, if it was no orderly end.
         fault: Option<Fault>,
+    },
+    /// A connection's client was taken from its PROXY header, and the server has accepted it.
+    Unwrapped {
+        /// The connection.
+        conn: ConnId,
+        /// Who sent the header.
+        peer: SocketAddr,
+        /// Who the server is told it is.
+        client: SocketAddr,
+        /// The server.
+        to: Target,
+        /// From the header to the connection.
+        took: Duration,
+    },
+    /// What a PROXY header said. Said only where the configuration asks for it: it copies text.
+    Header {
+        /// The connection.
+        conn: ConnId,
+        /// Who sent it.
+        peer: SocketAddr,
+        /// The header, readable; bytes that are no text are escaped.
+        text: String,
+    },
+    /// The server will see the client's address, but another port.
+    PortChanged {
+        /// The connection.
+        conn: ConnId,
+        /// The client.
+        client: SocketAddr,
+        /// Why its own could not be had; `None`: the header said port 0.
+        fault: Option<Fault>,
+    },
+    /// A UDP flow has begun: datagrams of `client` go to `to` from its address.
+    FlowOpened {
+        /// Its socket.
+        socket: SocketId,
+        /// Who sent the header.
+        peer: SocketAddr,
+        /// Who the server sees.
+        client: SocketAddr,
+        /// The server.
+        to: SocketAddr,
+    },
+    /// A UDP flow has ended.
+    FlowClosed {
+        /// Its socket.
+        socket: SocketId,
+        /// Its client.
+        client: SocketAddr,
+        /// Datagrams from client to server.
+        sent: u64,
+        /// Datagrams from server to client.
+        received: u64,
+        /// From the first datagram to the end.
+        lasted: Duration,
+        /// Why.
+        why: FlowEnd,
+    },
+    /// The server will see a flow's client by its address, but by another port.
+    FlowPortChanged {
+        /// Its socket.
+        socket: SocketId,
+        /// The client.
+        client: SocketAddr,
+        /// Why its own could not be had.
+        fault: Fault,
+    },
+    /// The system told of an error on a flow's socket, which goes on.
+    FlowFault {
+        /// Its socket.
+        socket: SocketId,
+        /// The server.
+        to: SocketAddr,
+        /// What it told.
+        fault: Fault,
+    },
+    /// What the header of a flow's first datagram said. Said only where the configuration asks for it.
+    DatagramHeader {
+        /// Who sent it.
+        peer: SocketAddr,
+        /// The header, readable; bytes that are no text are escaped.
+        text: String,
+    },
+    /// A datagram was not passed on.
+    DatagramDropped {
+        /// The balancer it came from, or was for.
+        peer: SocketAddr,
+        /// Why.
+        why: Dropped,
+    },
+    /// A datagram could not be sent.
+    DatagramLost {
+        /// The server, where it was for one.
+        to: Option<SocketAddr>,
+        /// Why.
+        fault: Fault,
     },
     /// As many connections are open as are allowed: new ones wait in the backlog.
     ConnectionLimit {
@@ -135,6 +232,19 @@ pub enum Refusal {
     Left,
     /// The client's connection failed during its handshake.
     ClientFailed(Fault),
+    /// The peer is not among those whose header is believed.
+    PeerNotAllowed,
+    /// The header names a client that cannot be one.
+    BogusSource(IpAddr),
+    /// No server is set for clients of this family.
+    NoTarget {
+        /// The family: IPv6, or IPv4.
+        ipv6: bool,
+    },
+    /// The header names port 0, and another port is not wanted.
+    NoPort,
+    /// The client's own port could not be had, and another is not wanted.
+    PortConflict(Fault),
 }
 
 impl fmt::Display for Refusal {
@@ -155,6 +265,80 @@ impl fmt::Display for Refusal {
             Refusal::HandshakeTimeout => f.write_str("handshake not complete at its deadline"),
             Refusal::Left => f.write_str("client left during its handshake"),
             Refusal::ClientFailed(fault) => write!(f, "client failed during its handshake: {fault}"),
+            Refusal::PeerNotAllowed => f.write_str("peer is not in the allowed subnets"),
+            Refusal::BogusSource(ip) => {
+                write!(f, "header names {ip} as its client, which no client can have")
+            }
+            Refusal::NoTarget { ipv6: true } => f.write_str("no target for IPv6 clients"),
+            Refusal::NoTarget { ipv6: false } => f.write_str("no target for IPv4 clients"),
+            Refusal::NoPort => f.write_str("header names port 0 as its client's"),
+            Refusal::PortConflict(fault) => write!(f, "the client's own port cannot be had: {fault}"),
+        }
+    }
+}
+
+/// Why a UDP flow has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum FlowEnd {
+    /// Nothing moved for the time set.
+    Idle,
+    /// There were too many, and it was the longest idle.
+    Evicted {
+        /// The limit.
+        limit: usize,
+    },
+    /// Its socket could not be opened.
+    Failed(Fault),
+    /// Its client's own port could not be had, and another is not wanted.
+    PortConflict(Fault),
+}
+
+impl fmt::Display for FlowEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FlowEnd::Idle => f.write_str("idle"),
+            FlowEnd::Evicted { limit } => write!(f, "there are {limit} flows, and it was the longest idle"),
+            FlowEnd::Failed(fault) => write!(f, "its socket cannot be opened: {fault}"),
+            FlowEnd::PortConflict(fault) => write!(f, "the client's own port cannot be had: {fault}"),
+        }
+    }
+}
+
+/// Why a datagram was not passed on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Dropped {
+    /// For a reason that ends connections too.
+    Refused(Refusal),
+    /// Its header is not whole; so many bytes came.
+    CutShort(usize),
+    /// It has no header and no flow.
+    NoFlow,
+    /// Too much waits to be sent already.
+    QueueFull {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// With its header it is longer than a datagram can be: so many bytes.
+    TooLong(usize),
+    /// It would begin a flow, and no new ones are taken.
+    Draining,
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dropped::Refused(why) => why.fmt(f),
+            Dropped::CutShort(len) => {
+                write!(f, "expected a whole header, the datagram ends after {len} bytes")
+            }
+            Dropped::NoFlow => f.write_str("it has no header and belongs to no flow"),
+            Dropped::QueueFull { limit } => write!(f, "{limit} bytes wait to be sent already"),
+            Dropped::TooLong(len) => {
+                write!(f, "with its header it has {len} bytes, more than a datagram can have")
+            }
+            Dropped::Draining => f.write_str("it would begin a flow, and no new ones are taken"),
         }
     }
 }

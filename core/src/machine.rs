@@ -21,6 +21,7 @@
 use crate::name::Name;
 use crate::slab::Key;
 use crate::time::{Duration, Instant};
+use alloc::sync::Arc;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
@@ -85,6 +86,12 @@ id!(
     /// One name query.
     QueryId,
     "q"
+);
+
+id!(
+    /// One datagram socket: a listener's, or one that the machine has opened.
+    SocketId,
+    "d"
 );
 
 /// A listener, by its place in the configuration.
@@ -156,6 +163,61 @@ pub struct Via {
     pub device: Option<Device>,
     /// Leave with this source address; the port is the system's choice.
     pub source: Option<IpAddr>,
+    /// Leave with this address, which need not be this host's (Linux `IP_TRANSPARENT`), and with its port; port 0:
+    /// the system's choice.
+    pub transparent: Option<SocketAddr>,
+    /// Mark each packet with this number (Linux `SO_MARK`).
+    pub mark: Option<u32>,
+}
+
+/// The path of a Unix socket of this host, as the system takes it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LocalPath(Arc<[u8]>);
+
+impl LocalPath {
+    /// The longest path, in bytes (Linux `sun_path` less its NUL).
+    pub const MAX: usize = 107;
+
+    /// The socket at `path`; `None` for an empty path, one over [`LocalPath::MAX`] bytes, or one with a NUL.
+    pub fn new(path: &[u8]) -> Option<Self> {
+        let fits = !path.is_empty() && path.len() <= Self::MAX && !path.contains(&0);
+        fits.then(|| LocalPath(path.into()))
+    }
+
+    /// The path.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LocalPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl fmt::Display for LocalPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unix:{}", self.0.escape_ascii())
+    }
+}
+
+/// A server.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// A TCP server. It sees an address.
+    Address(SocketAddr),
+    /// A server on a Unix socket. It has no way to see one.
+    Local(LocalPath),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Address(address) => address.fmt(f),
+            Target::Local(path) => path.fmt(f),
+        }
+    }
 }
 
 /// Why a socket operation failed, in words that do not depend on the system.
@@ -325,6 +387,38 @@ pub enum Input<'a> {
         /// Why.
         fault: Fault,
     },
+    /// An [`Output::Open`] succeeded.
+    Opened {
+        /// The id the machine gave.
+        socket: SocketId,
+        /// Its own address.
+        local: SocketAddr,
+    },
+    /// An [`Output::Open`] failed; the id is dead, no [`Output::CloseSocket`] follows.
+    OpenFailed {
+        /// The id the machine gave.
+        socket: SocketId,
+        /// Why.
+        fault: Fault,
+    },
+    /// The system told of an error on a datagram socket, such as an answer that nobody listens. The socket lives on.
+    SocketFailed {
+        /// Which.
+        socket: SocketId,
+        /// Why.
+        fault: Fault,
+    },
+    /// A [`Transmit`] was not sent, or not all of it; it is not tried again.
+    SendFailed {
+        /// Whose it was.
+        socket: SocketId,
+        /// Its [`Transmit::id`].
+        id: u32,
+        /// How many of its datagrams were sent before.
+        sent: usize,
+        /// Why the rest was not.
+        fault: Fault,
+    },
     /// This host's own addresses have changed.
     LocalAddresses {
         /// All of them.
@@ -372,6 +466,14 @@ pub enum Output {
         /// How to leave.
         via: Via,
     },
+    /// Open a stream to a Unix socket of this host; answered as [`Output::Connect`], with the unspecified address as our
+    /// own.
+    ConnectLocal {
+        /// The id it will have.
+        stream: StreamId,
+        /// Where to.
+        path: LocalPath,
+    },
     /// Look up a name; answered by [`Input::Resolved`] or [`Input::ResolveFailed`].
     Resolve {
         /// The id of the query.
@@ -399,6 +501,28 @@ pub enum Output {
         stream: StreamId,
         /// With a FIN, or with a reset.
         how: Close,
+    },
+    /// Datagrams that come in on `listener` are those of `socket`, until [`Output::CloseSocket`], which closes the listener.
+    Receive {
+        /// Where.
+        listener: ListenerId,
+        /// The id its socket has from now on.
+        socket: SocketId,
+    },
+    /// Open a datagram socket that speaks with one other address only; answered by [`Input::Opened`] or
+    /// [`Input::OpenFailed`].
+    Open {
+        /// The id it will have.
+        socket: SocketId,
+        /// The other address.
+        to: SocketAddr,
+        /// How to leave.
+        via: Via,
+    },
+    /// Close a datagram socket, and forget the id. What waits to be sent on it is lost.
+    CloseSocket {
+        /// Which.
+        socket: SocketId,
     },
     /// Something a person may want to see. It changes nothing.
     Event(crate::event::Event),
@@ -571,3 +695,73 @@ pub trait StreamMachine: Machine {
     /// for it again. Never said while a splice has taken more than it has given.
     fn refuse_splice(&mut self, from: StreamId);
 }
+
+/// What was received in one go: one datagram, or several of equal length from the same sender.
+#[derive(Debug)]
+pub struct Rx<'a> {
+    /// The bytes. They are the machine's to change until the call ends: what is sealed can be opened in place.
+    pub data: &'a mut [u8],
+    /// Bytes of each datagram in `data`; the last may be shorter. Not 0, unless `data` is empty: one empty datagram.
+    pub stride: usize,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// Our address that it was sent to, where the system tells.
+    pub to: Option<IpAddr>,
+    /// The index of the interface it came in on, where the system tells.
+    pub interface: Option<u32>,
+    /// Its ECN codepoint (RFC 3168), 0 to 3.
+    pub ecn: u8,
+}
+
+impl Rx<'_> {
+    /// The datagrams, one by one; at least one.
+    pub fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        let empty = self.data.is_empty().then_some(&self.data[..]);
+        empty.into_iter().chain(self.data.chunks(self.stride.max(1)))
+    }
+}
+
+/// What is to be sent in one go: one datagram, or several of equal length to the same receiver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Transmit {
+    /// A name for it, should it fail: told in [`Input::SendFailed`].
+    pub id: u32,
+    /// Who it is for; `None`: the one that the socket was opened for.
+    pub to: Option<SocketAddr>,
+    /// Our address to send it from, where the socket has more than one.
+    pub from: Option<IpAddr>,
+    /// Its ECN codepoint (RFC 3168), 0 to 3.
+    pub ecn: u8,
+    /// Bytes written to the buffer.
+    pub len: usize,
+    /// Bytes of each datagram among them, the last of which may be shorter; `None`: it is one.
+    pub segment: Option<usize>,
+}
+
+/// The most datagrams in one [`Transmit`] (Linux `UDP_MAX_SEGMENTS` of old kernels).
+pub const MAX_SEGMENTS: usize = 64;
+
+/// A machine that moves datagrams. One that has none to move says so: `impl DatagramMachine for Mine {}`.
+pub trait DatagramMachine: Machine {
+    /// A socket on which the machine may have something to send since it was last told, each once.
+    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+        None
+    }
+
+    /// Takes in what was received on `socket`.
+    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
+        let _ = (now, socket, rx);
+    }
+
+    /// Writes what is to be sent next on `socket` to `buf`, which has room for the largest datagram of UDP, and for more
+    /// where several can be sent in one go. `None`: nothing.
+    fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        let _ = (now, socket, buf);
+        None
+    }
+}
+
+/// What a driver drives: a machine of streams and datagrams.
+pub trait Application: StreamMachine + DatagramMachine {}
+
+impl<M: StreamMachine + DatagramMachine> Application for M {}

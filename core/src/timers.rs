@@ -37,6 +37,11 @@ impl<K: Ord + Copy> Timers<K> {
         self.queue.first().map(|(at, _)| *at)
     }
 
+    /// The key of the earliest deadline.
+    pub fn first(&self) -> Option<K> {
+        self.queue.first().map(|(_, key)| *key)
+    }
+
     /// Takes out the earliest key whose deadline is not after `now`. The owner must forget what it armed.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
         let (at, _) = *self.queue.first()?;

@@ -1,23 +1,32 @@
 //! What this runtime's sockets can do, for [`Drive`](ropewalk_core::drive::Drive).
 
+use crate::datagram::Socket;
 use crate::stream::{Listener, Stream};
 use crate::wake::Mailbox;
-use ropewalk_core::drive::{Incoming, Io, Moved, TryError};
+use ropewalk_core::drive::{Incoming, Io, Moved, Received, TransmitError, TryError};
 #[cfg(target_os = "linux")]
 use ropewalk_core::drive::{SpliceError, SpliceMoved};
 use ropewalk_core::errno::fault;
 use ropewalk_core::event::Event;
-use ropewalk_core::machine::{Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, StreamId, Via};
+#[cfg(unix)]
+use ropewalk_core::machine::LocalPath;
+use ropewalk_core::machine::{
+    Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, Rx, SocketId, StreamId, Transmit, Via,
+};
 use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
-use ropewalk_mio::Shared;
-use ropewalk_mio::sockets::{self, Binder, Resolver};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use ropewalk_mio::sockets::{self, Binder, Buffers, Resolver, open_datagrams};
+use ropewalk_mio::{Listeners, Shared};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 
 pub(crate) struct AsyncIo {
     listeners: Vec<Option<Listener>>,
+    /// Sockets of datagram listeners that the machine has not asked for yet.
+    datagrams: Vec<Option<UdpSocket>>,
     streams: Vec<Option<Stream>>,
+    sockets: Vec<Option<Socket>>,
+    buffers: Buffers,
     mailbox: Arc<Mailbox>,
     binder: Binder,
     #[cfg(target_os = "linux")]
@@ -28,18 +37,22 @@ pub(crate) struct AsyncIo {
 
 impl AsyncIo {
     pub(crate) fn new(
-        listeners: Vec<TcpListener>,
+        listeners: Listeners,
         resolver: Resolver,
         shared: Arc<Shared>,
         mailbox: Arc<Mailbox>,
     ) -> std::io::Result<Self> {
         let registered = listeners
+            .streams
             .into_iter()
             .zip(0..)
             .map(|(listener, index)| Listener::new(listener, ListenerId(index), &mailbox).map(Some));
         Ok(AsyncIo {
             listeners: registered.collect::<std::io::Result<_>>()?,
+            datagrams: listeners.datagrams.into_iter().map(Some).collect(),
             streams: Vec::new(),
+            sockets: Vec::new(),
+            buffers: Buffers::default(),
             mailbox,
             binder: Binder::default(),
             #[cfg(target_os = "linux")]
@@ -56,6 +69,30 @@ impl AsyncIo {
             self.streams.resize_with(at + 1, || None);
         }
         Ok(self.streams[at].insert(stream))
+    }
+
+    /// Keeps a socket that connects, and asks to be told when it may have ended.
+    fn begin(&mut self, id: StreamId, socket: TcpStream) -> Result<(), Fault> {
+        let armed = self.keep(id, socket)?.arm_write();
+        if armed.is_err() {
+            self.streams[id.index() as usize] = None;
+        }
+        armed
+    }
+
+    fn keep_socket(
+        &mut self,
+        id: SocketId,
+        socket: UdpSocket,
+        peer: Option<SocketAddr>,
+    ) -> std::io::Result<()> {
+        let socket = Socket::new(socket, peer, id.index(), &self.mailbox)?;
+        let at = id.index() as usize;
+        if self.sockets.len() <= at {
+            self.sockets.resize_with(at + 1, || None);
+        }
+        self.sockets[at] = Some(socket);
+        Ok(())
     }
 
     fn stream(&self, id: StreamId) -> Result<&Stream, TryError> {
@@ -87,11 +124,12 @@ impl Io for AsyncIo {
 
     fn connect(&mut self, id: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault> {
         let socket = self.binder.connect(to, via)?;
-        let armed = self.keep(id, socket)?.arm_write();
-        if armed.is_err() {
-            self.streams[id.index() as usize] = None;
-        }
-        armed
+        self.begin(id, socket)
+    }
+
+    #[cfg(unix)]
+    fn connect_local(&mut self, id: StreamId, path: &LocalPath) -> Result<(), Fault> {
+        self.begin(id, sockets::connect_local(path)?)
     }
 
     fn finish_connect(&mut self, id: StreamId) -> Result<SocketAddr, TryError> {
@@ -157,5 +195,51 @@ impl Io for AsyncIo {
 
     fn event(&mut self, now: Instant, event: &Event) {
         self.shared.tell(now, event);
+    }
+
+    fn receive(&mut self, listener: ListenerId, id: SocketId) {
+        let at = usize::from(listener.0).checked_sub(self.listeners.len());
+        let socket = at.and_then(|at| self.datagrams.get_mut(at)).and_then(Option::take);
+        let kept = socket.map(|socket| self.keep_socket(id, socket, None));
+        match kept {
+            Some(Ok(())) => {}
+            Some(Err(error)) => log::error!("cannot receive on listener {}: {error}", listener.0),
+            None => log::error!("there is no datagram listener {}", listener.0),
+        }
+    }
+
+    fn open_socket(&mut self, id: SocketId, to: SocketAddr, via: &Via) -> Result<SocketAddr, Fault> {
+        let socket = open_datagrams(&mut self.binder, to, via)?;
+        let local = socket.local_addr().map_err(|error| fault(&error))?;
+        self.keep_socket(id, socket, Some(to)).map_err(|error| fault(&error))?;
+        Ok(local)
+    }
+
+    fn close_socket(&mut self, id: SocketId) {
+        if let Some(slot) = self.sockets.get_mut(id.index() as usize) {
+            *slot = None;
+        }
+    }
+
+    fn try_receive(
+        &mut self,
+        id: SocketId,
+        sink: &mut dyn FnMut(&mut [Rx<'_>]),
+    ) -> Result<Received, TryError> {
+        match self.sockets.get(id.index() as usize) {
+            Some(Some(socket)) => socket.receive(&mut self.buffers, sink),
+            _ => Err(TryError::WouldBlock),
+        }
+    }
+
+    fn try_transmit(
+        &mut self,
+        id: SocketId,
+        source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,
+    ) -> Result<usize, TransmitError> {
+        match self.sockets.get_mut(id.index() as usize) {
+            Some(Some(socket)) => socket.transmit(&mut self.buffers, source),
+            _ => Ok(0),
+        }
     }
 }

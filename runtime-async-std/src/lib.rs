@@ -18,6 +18,7 @@
 //! | `worker` | the task |
 //! | `io` | the [`Io`](ropewalk_core::drive::Io) of this runtime |
 //! | `stream` | TCP sockets in async-io's types |
+//! | `datagram` | UDP sockets in async-io's types |
 //! | `wake` | the mailbox |
 //!
 //! What knows no runtime is taken from `ropewalk-mio` without its mio: [`ropewalk_mio::sockets`], [`Shared`] and
@@ -25,10 +26,11 @@
 
 #![forbid(unsafe_code)]
 
+mod datagram;
 mod io;
 mod stream;
 mod wake;
 mod worker;
 
-pub use ropewalk_mio::{Handle, Shared, Watch, listen};
+pub use ropewalk_mio::{Handle, Listeners, Shared, Watch, listen, listen_datagrams};
 pub use worker::Worker;

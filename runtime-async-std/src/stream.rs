@@ -114,7 +114,7 @@ impl Listener {
 
 /// `poll` is ready where it has an event to tell that the waker was woken for before: that one was served. Asked once
 /// more it arms.
-fn arm(waker: &Waker, mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<()>>) -> Result<()> {
+pub(crate) fn arm(waker: &Waker, mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<()>>) -> Result<()> {
     let mut cx = Context::from_waker(waker);
     while let Poll::Ready(told) = poll(&mut cx) {
         told?;

@@ -13,6 +13,8 @@ pub(crate) enum Ready {
     Listener(ListenerId),
     Readable(u32),
     Writable(u32),
+    SocketReadable(u32),
+    SocketWritable(u32),
 }
 
 #[derive(Default)]

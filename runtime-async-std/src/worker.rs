@@ -4,12 +4,11 @@ use crate::io::AsyncIo;
 use crate::wake::{Mailbox, Ready};
 use async_io::Timer;
 use ropewalk_core::drive::Drive;
-use ropewalk_core::machine::{ListenerId, StreamMachine};
+use ropewalk_core::machine::{Application, ListenerId};
 use ropewalk_core::time::Instant;
 use ropewalk_mio::sockets::Resolver;
-use ropewalk_mio::{Handle, Inbox, Shared, Wake};
+use ropewalk_mio::{Handle, Inbox, Listeners, Shared, Wake};
 use std::future::{Future, poll_fn};
-use std::net::TcpListener;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -29,14 +28,14 @@ pub struct Worker<M> {
 /// Operations between two looks at the reactor.
 const FUEL: usize = 64;
 
-impl<M: StreamMachine> Worker<M> {
-    /// A worker whose listeners have the ids 0, 1, 2 and so on.
+impl<M: Application> Worker<M> {
+    /// A worker whose listeners have the ids 0, 1, 2 and so on: those of streams, then those of datagrams.
     ///
     /// # Errors
     /// What the system says when it cannot register a listener with the reactor.
     pub fn new(
         machine: M,
-        listeners: Vec<TcpListener>,
+        listeners: impl Into<Listeners>,
         shared: Arc<Shared>,
     ) -> std::io::Result<(Self, Handle)> {
         let mailbox = Arc::new(Mailbox::default());
@@ -44,7 +43,8 @@ impl<M: StreamMachine> Worker<M> {
         let wake: Wake = Arc::new(move || wake.nudge());
         let inbox = Inbox::new(Arc::clone(&wake));
         let mut drive = Drive::new();
-        for index in 0..listeners.len() {
+        let listeners = listeners.into();
+        for index in 0..listeners.streams.len() {
             // Not known to be ready: the first accept will tell, and arm.
             drive.listener_ready(ListenerId(index as u16));
         }
@@ -95,6 +95,8 @@ impl<M: StreamMachine> Worker<M> {
                 Ready::Listener(listener) => self.drive.listener_ready(listener),
                 Ready::Readable(index) => self.drive.ready(index, true, false),
                 Ready::Writable(index) => self.drive.ready(index, false, true),
+                Ready::SocketReadable(index) => self.drive.socket_ready(index, true, false),
+                Ready::SocketWritable(index) => self.drive.socket_ready(index, false, true),
             }
         }
         while let Some((query, answer)) = self.io.resolver.answer() {

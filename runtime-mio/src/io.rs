@@ -1,27 +1,38 @@
 //! What this runtime's sockets can do, for [`Drive`](ropewalk_core::drive::Drive).
 
+use crate::datagram::Socket;
 use crate::shared::Shared;
-use crate::sockets::{Binder, Resolver};
+#[cfg(unix)]
+use crate::sockets::connect_local;
+use crate::sockets::{Binder, Buffers, Listeners, Resolver, open_datagrams};
 use crate::stream::{self, Stream};
 use crate::worker::{Meaning, WAKER};
 use mio::event::Event as Readiness;
 use mio::net::TcpListener;
 use mio::{Interest, Registry, Token};
-use ropewalk_core::drive::{Incoming, Io, Moved, TryError};
+use ropewalk_core::drive::{Incoming, Io, Moved, Received, TransmitError, TryError};
 #[cfg(target_os = "linux")]
 use ropewalk_core::drive::{SpliceError, SpliceMoved};
 use ropewalk_core::errno::fault;
 use ropewalk_core::event::Event;
-use ropewalk_core::machine::{Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, StreamId, Via};
+#[cfg(unix)]
+use ropewalk_core::machine::LocalPath;
+use ropewalk_core::machine::{
+    Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, Rx, SocketId, StreamId, Transmit, Via,
+};
 use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 pub(crate) struct MioIo {
     registry: Registry,
     listeners: Vec<Option<(TcpListener, SocketAddr)>>,
+    /// Sockets of datagram listeners that the machine has not asked for yet.
+    datagrams: Vec<Option<UdpSocket>>,
     streams: Vec<Option<Stream>>,
+    sockets: Vec<Option<Socket>>,
+    buffers: Buffers,
     binder: Binder,
     #[cfg(target_os = "linux")]
     pipes: crate::sockets::Pipes,
@@ -38,12 +49,12 @@ const ALL: Interest = Interest::READABLE.add(Interest::WRITABLE);
 impl MioIo {
     pub(crate) fn new(
         registry: Registry,
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Listeners,
         resolver: Resolver,
         shared: Arc<Shared>,
     ) -> std::io::Result<Self> {
         let mut registered = Vec::new();
-        for (index, listener) in listeners.into_iter().enumerate() {
+        for (index, listener) in listeners.streams.into_iter().enumerate() {
             listener.set_nonblocking(true)?;
             let bound = listener.local_addr()?;
             let mut listener = TcpListener::from_std(listener);
@@ -53,7 +64,10 @@ impl MioIo {
         Ok(MioIo {
             registry,
             listeners: registered,
+            datagrams: listeners.datagrams.into_iter().map(Some).collect(),
             streams: Vec::new(),
+            sockets: Vec::new(),
+            buffers: Buffers::default(),
             binder: Binder::default(),
             #[cfg(target_os = "linux")]
             pipes: crate::sockets::Pipes::default(),
@@ -74,6 +88,15 @@ impl MioIo {
         let Token(at) = event.token();
         if at < self.listeners.len() {
             return Meaning::Listener(ListenerId(at as u16));
+        }
+        if at >= SOCKETS {
+            let index = (at - SOCKETS) as u32;
+            let failed = event.is_error();
+            return Meaning::Socket {
+                index,
+                readable: event.is_readable() || failed,
+                writable: event.is_writable() || failed,
+            };
         }
         let index = at - self.listeners.len();
         let ended = event.is_read_closed() || event.is_error();
@@ -105,11 +128,29 @@ impl MioIo {
         Ok(())
     }
 
+    fn keep_socket(
+        &mut self,
+        id: SocketId,
+        socket: UdpSocket,
+        peer: Option<SocketAddr>,
+    ) -> std::io::Result<()> {
+        let at = id.index() as usize;
+        let socket = Socket::new(socket, peer, &self.registry, Token(SOCKETS + at))?;
+        if self.sockets.len() <= at {
+            self.sockets.resize_with(at + 1, || None);
+        }
+        self.sockets[at] = Some(socket);
+        Ok(())
+    }
+
     fn stream(&mut self, id: StreamId) -> Result<&mut Stream, TryError> {
         let slot = self.streams.get_mut(id.index() as usize);
         slot.and_then(Option::as_mut).ok_or(TryError::Fault(Fault::Reset))
     }
 }
+
+/// Tokens of datagram sockets begin here, far behind those of listeners and streams.
+const SOCKETS: usize = 1 << (usize::BITS - 2);
 
 impl Io for MioIo {
     fn now(&mut self) -> Instant {
@@ -132,6 +173,12 @@ impl Io for MioIo {
 
     fn connect(&mut self, id: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault> {
         let stream = Stream::new(self.binder.connect(to, via)?);
+        self.keep(id, stream).map_err(|error| fault(&error))
+    }
+
+    #[cfg(unix)]
+    fn connect_local(&mut self, id: StreamId, path: &LocalPath) -> Result<(), Fault> {
+        let stream = Stream::new(connect_local(path)?);
         self.keep(id, stream).map_err(|error| fault(&error))
     }
 
@@ -191,5 +238,51 @@ impl Io for MioIo {
 
     fn event(&mut self, now: Instant, event: &Event) {
         self.shared.tell(now, event);
+    }
+
+    fn receive(&mut self, listener: ListenerId, id: SocketId) {
+        let at = usize::from(listener.0).checked_sub(self.listeners.len());
+        let socket = at.and_then(|at| self.datagrams.get_mut(at)).and_then(Option::take);
+        let kept = socket.map(|socket| self.keep_socket(id, socket, None));
+        match kept {
+            Some(Ok(())) => {}
+            Some(Err(error)) => log::error!("cannot receive on listener {}: {error}", listener.0),
+            None => log::error!("there is no datagram listener {}", listener.0),
+        }
+    }
+
+    fn open_socket(&mut self, id: SocketId, to: SocketAddr, via: &Via) -> Result<SocketAddr, Fault> {
+        let socket = open_datagrams(&mut self.binder, to, via)?;
+        let local = socket.local_addr().map_err(|error| fault(&error))?;
+        self.keep_socket(id, socket, Some(to)).map_err(|error| fault(&error))?;
+        Ok(local)
+    }
+
+    fn close_socket(&mut self, id: SocketId) {
+        if let Some(slot) = self.sockets.get_mut(id.index() as usize) {
+            *slot = None;
+        }
+    }
+
+    fn try_receive(
+        &mut self,
+        id: SocketId,
+        sink: &mut dyn FnMut(&mut [Rx<'_>]),
+    ) -> Result<Received, TryError> {
+        match self.sockets.get(id.index() as usize) {
+            Some(Some(socket)) => socket.receive(&mut self.buffers, sink),
+            _ => Err(TryError::WouldBlock),
+        }
+    }
+
+    fn try_transmit(
+        &mut self,
+        id: SocketId,
+        source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,
+    ) -> Result<usize, TransmitError> {
+        match self.sockets.get_mut(id.index() as usize) {
+            Some(Some(socket)) => socket.transmit(&mut self.buffers, source),
+            _ => Ok(0),
+        }
     }
 }

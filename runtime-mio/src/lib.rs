@@ -10,13 +10,16 @@
 //! | `worker` | the event loop |
 //! | `io` | the [`Io`](ropewalk_core::drive::Io) of this runtime |
 //! | `stream` | TCP sockets in mio's types |
+//! | `datagram` | UDP sockets in mio's types |
 //!
-//! The last three are the feature `mio`, on by default. Without it this crate is what another runtime builds on, as
+//! The last four are the feature `mio`, on by default. Without it this crate is what another runtime builds on, as
 //! `ropewalk-async-std` does.
 
 #![cfg_attr(not(feature = "mio"), allow(rustdoc::broken_intra_doc_links, reason = "there is no Worker"))]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "mio")]
+mod datagram;
 #[cfg(feature = "mio")]
 mod io;
 mod shared;
@@ -27,6 +30,6 @@ mod stream;
 mod worker;
 
 pub use shared::{Handle, Inbox, Shared, Wake, Watch};
-pub use sockets::listen;
+pub use sockets::{Listeners, listen, listen_datagrams};
 #[cfg(feature = "mio")]
 pub use worker::Worker;

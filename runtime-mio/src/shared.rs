@@ -2,7 +2,7 @@
 
 use ropewalk_core::drive::{Drive, Io};
 use ropewalk_core::event::Event;
-use ropewalk_core::machine::{Input, StreamMachine, UplinkId};
+use ropewalk_core::machine::{Application, Input, UplinkId};
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
 use std::collections::VecDeque;
@@ -91,7 +91,7 @@ impl Inbox {
     }
 
     /// Tells the machine all that was asked. True when the run is to end.
-    pub fn deliver<M: StreamMachine, I: Io>(&self, drive: &mut Drive, machine: &mut M, io: &mut I) -> bool {
+    pub fn deliver<M: Application, I: Io>(&self, drive: &mut Drive, machine: &mut M, io: &mut I) -> bool {
         loop {
             let command = self.lock().pop_front();
             let input = match &command {

@@ -2,11 +2,10 @@
 
 use crate::io::MioIo;
 use crate::shared::{Handle, Inbox, Shared, Wake};
-use crate::sockets::Resolver;
+use crate::sockets::{Listeners, Resolver};
 use mio::{Events, Poll, Token, Waker};
 use ropewalk_core::drive::Drive;
-use ropewalk_core::machine::{ListenerId, StreamMachine};
-use std::net::TcpListener;
+use ropewalk_core::machine::{Application, ListenerId};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,14 +24,14 @@ const FUEL: usize = 64;
 const EVENTS: usize = 256;
 pub(crate) const WAKER: Token = Token(usize::MAX - 1);
 
-impl<M: StreamMachine> Worker<M> {
-    /// A worker whose listeners have the ids 0, 1, 2 and so on.
+impl<M: Application> Worker<M> {
+    /// A worker whose listeners have the ids 0, 1, 2 and so on: those of streams, then those of datagrams.
     ///
     /// # Errors
     /// What the system says when it cannot give an event queue or register a listener with it.
     pub fn new(
         machine: M,
-        listeners: Vec<TcpListener>,
+        listeners: impl Into<Listeners>,
         shared: Arc<Shared>,
     ) -> std::io::Result<(Self, Handle)> {
         let poll = Poll::new()?;
@@ -43,7 +42,7 @@ impl<M: StreamMachine> Worker<M> {
             }
         });
         let inbox = Inbox::new(Arc::clone(&wake));
-        let io = MioIo::new(poll.registry().try_clone()?, listeners, Resolver::new(wake), shared)?;
+        let io = MioIo::new(poll.registry().try_clone()?, listeners.into(), Resolver::new(wake), shared)?;
         let worker = Worker { machine, drive: Drive::new(), io, poll, inbox: Arc::clone(&inbox) };
         Ok((worker, Handle::new(inbox)))
     }
@@ -79,6 +78,9 @@ impl<M: StreamMachine> Worker<M> {
                     Meaning::Stream { index, readable, writable, .. } => {
                         self.drive.ready(index, readable, writable);
                     }
+                    Meaning::Socket { index, readable, writable } => {
+                        self.drive.socket_ready(index, readable, writable);
+                    }
                 }
             }
         }
@@ -99,4 +101,5 @@ pub(crate) enum Meaning {
     Waker,
     Listener(ListenerId),
     Stream { index: u32, readable: bool, writable: bool, failed: bool },
+    Socket { index: u32, readable: bool, writable: bool },
 }

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::connection::Conn;
-use crate::machine::{Input, Machine, Output, Splice, StreamId, StreamMachine};
+use crate::machine::{DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine};
 use crate::service::{ConfigError, Counters, Service};
 use crate::time::Instant;
 
@@ -53,6 +53,9 @@ impl Machine for Dispatch {
         self.service.poll_timeout()
     }
 }
+
+/// It has none yet.
+impl DatagramMachine for Dispatch {}
 
 impl StreamMachine for Dispatch {
     fn poll_dirty(&mut self) -> Option<StreamId> {

@@ -67,6 +67,7 @@ impl Config {
     pub(super) fn limits(&self) -> Limits {
         Limits {
             listeners: self.listeners.len(),
+            datagram_listeners: 0,
             max_connections: self.max_connections,
             buffer_size: self.buffer_size,
             buffer_limit: self.buffer_limit,

@@ -1,7 +1,10 @@
 //! What a runtime's sockets can do, each without waiting.
 
 use crate::event::Event;
-use crate::machine::{Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, StreamId, Via};
+use crate::machine::{
+    Assign, Assignment, Close, Fault, ListenerId, LocalPath, QueryId, Report, Rx, SocketId, StreamId,
+    Transmit, Via,
+};
 use crate::name::Name;
 use crate::time::Instant;
 use core::net::SocketAddr;
@@ -62,6 +65,32 @@ pub struct Incoming {
     pub local: SocketAddr,
 }
 
+/// What was received.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Received {
+    /// Datagrams, or groups of them.
+    pub count: usize,
+    /// False when the next try is known to block, so that it need not be made: counts as `WouldBlock`.
+    pub more: bool,
+}
+
+/// Why nothing was sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TransmitError {
+    /// It would have to wait. The runtime keeps what it took, to be sent first at the next call, and says
+    /// [`Drive::socket_ready`](super::Drive::socket_ready) when that may be possible.
+    WouldBlock,
+    /// This one could not be sent, or not all of it; the next may be.
+    Failed {
+        /// The [`Transmit::id`].
+        id: u32,
+        /// How many of its datagrams were sent.
+        sent: usize,
+        /// Why.
+        fault: Fault,
+    },
+}
+
 /// What a runtime's sockets can do, each without waiting. Streams are kept by [`StreamId::index`]: the machine
 /// closes a stream before it uses the index again.
 pub trait Io {
@@ -83,6 +112,15 @@ pub trait Io {
     /// # Errors
     /// What is known at once; the id is then unused.
     fn connect(&mut self, stream: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault>;
+
+    /// Begins to connect to a Unix socket of this host, as [`Io::connect`] does to an address.
+    ///
+    /// # Errors
+    /// What is known at once; [`Fault::Unsupported`] where there are none.
+    fn connect_local(&mut self, stream: StreamId, path: &LocalPath) -> Result<(), Fault> {
+        let _ = (stream, path);
+        Err(Fault::Unsupported)
+    }
 
     /// Whether a connect that was begun has ended: gives our own address on it.
     ///
@@ -135,4 +173,50 @@ pub trait Io {
 
     /// Tells whoever watches.
     fn event(&mut self, now: Instant, event: &Event);
+
+    /// Datagrams of `listener` are those of `socket`.
+    fn receive(&mut self, listener: ListenerId, socket: SocketId) {
+        let _ = (listener, socket);
+    }
+
+    /// Opens a datagram socket and connects it; gives its own address.
+    ///
+    /// # Errors
+    /// The id is then unused. [`Fault::Unsupported`] where the runtime moves no datagrams.
+    fn open_socket(&mut self, socket: SocketId, to: SocketAddr, via: &Via) -> Result<SocketAddr, Fault> {
+        let _ = (socket, to, via);
+        Err(Fault::Unsupported)
+    }
+
+    /// Closes a datagram socket.
+    fn close_socket(&mut self, socket: SocketId) {
+        let _ = socket;
+    }
+
+    /// Receives what can be had in one call and gives it to `sink`.
+    ///
+    /// # Errors
+    /// As [`TryError`] says; a fault is one of the socket's past, and the next try may succeed.
+    fn try_receive(
+        &mut self,
+        socket: SocketId,
+        sink: &mut dyn FnMut(&mut [Rx<'_>]),
+    ) -> Result<Received, TryError> {
+        let _ = (socket, sink);
+        Err(TryError::WouldBlock)
+    }
+
+    /// Asks `source` for something to send, and sends it: as much as can be sent in one call. How many [`Transmit`]s
+    /// were sent; 0: there is nothing.
+    ///
+    /// # Errors
+    /// As [`TransmitError`] says.
+    fn try_transmit(
+        &mut self,
+        socket: SocketId,
+        source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,
+    ) -> Result<usize, TransmitError> {
+        let _ = (socket, source);
+        Ok(0)
+    }
 }

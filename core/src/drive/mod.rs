@@ -16,8 +16,9 @@
 //! - What was read is offered to its other side before anything else is read, so that one hot buffer serves all.
 //! - A turn ends after `fuel` operations; sockets come before timers, and each input gets a fresh `now`.
 
+mod datagram;
 mod io;
 mod turn;
 
-pub use io::{Incoming, Io, Moved, SpliceError, SpliceMoved, TryError};
+pub use io::{Incoming, Io, Moved, Received, SpliceError, SpliceMoved, TransmitError, TryError};
 pub use turn::{Drive, Turn};

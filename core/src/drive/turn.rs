@@ -1,7 +1,8 @@
 //! What a driver remembers between turns, and one turn.
 
+use super::datagram::Sockets;
 use super::io::{Incoming, Io, Moved, SpliceError, TryError};
-use crate::machine::{Fault, Input, ListenerId, Machine, Output, QueryId, StreamId, StreamMachine};
+use crate::machine::{Application, Fault, Input, ListenerId, Output, QueryId, StreamId};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -77,6 +78,7 @@ pub struct Drive {
     listeners: Vec<Listener>,
     queue: VecDeque<u32>,
     accepting: VecDeque<ListenerId>,
+    pub(super) sockets: Sockets,
     finished: bool,
 }
 
@@ -119,7 +121,7 @@ impl Drive {
     }
 
     /// An answer from a resolver has come: the addresses (at least one), or why there are none.
-    pub fn resolved<M: StreamMachine, I: Io>(
+    pub fn resolved<M: Application, I: Io>(
         &mut self,
         machine: &mut M,
         io: &mut I,
@@ -135,17 +137,17 @@ impl Drive {
     }
 
     /// Tells the machine something from outside (such as [`Input::Drain`]) and does what it asks for.
-    pub fn input<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, input: Input<'_>) {
+    pub fn input<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, input: Input<'_>) {
         machine.handle_input(io.now(), input);
         self.settle(machine, io);
     }
 
     /// Lets machine and sockets talk: at most about `fuel` operations (32 KiB copied or 128 KiB spliced count as one
     /// more), then due timers. A turn is how long everything else waits: 64 is about a millisecond of bulk.
-    pub fn turn<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, fuel: usize) -> Turn {
+    pub fn turn<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, fuel: usize) -> Turn {
         self.settle(machine, io);
         let mut left = fuel;
-        while left > 0 && !(self.queue.is_empty() && self.accepting.is_empty()) {
+        while left > 0 && self.has_work() {
             // In turns: busy streams must not keep new clients out, nor the other way round.
             if let Some(listener) = self.accepting.pop_front() {
                 self.listeners[usize::from(listener.0)].queued = false;
@@ -154,6 +156,9 @@ impl Drive {
             if let Some(index) = self.queue.pop_front() {
                 self.slots[index as usize].queued = false;
                 left = left.saturating_sub(self.pump(machine, io, index).max(1));
+            }
+            if let Some(index) = self.sockets.pop() {
+                left = left.saturating_sub(self.pump_socket(machine, io, index).max(1));
             }
         }
         let mut late = false;
@@ -166,11 +171,11 @@ impl Drive {
             machine.handle_timeout(now);
             self.settle(machine, io);
         }
-        Turn {
-            more: late || !self.queue.is_empty() || !self.accepting.is_empty(),
-            timeout: machine.poll_timeout(),
-            finished: self.finished,
-        }
+        Turn { more: late || self.has_work(), timeout: machine.poll_timeout(), finished: self.finished }
+    }
+
+    fn has_work(&self) -> bool {
+        !self.queue.is_empty() || !self.accepting.is_empty() || !self.sockets.is_idle()
     }
 
     fn enqueue(&mut self, index: u32) {
@@ -219,12 +224,7 @@ impl Drive {
     }
 
     /// Serves accepts from one listener, up to its share. Returns how many operations it made.
-    fn accept<M: StreamMachine, I: Io>(
-        &mut self,
-        machine: &mut M,
-        io: &mut I,
-        listener: ListenerId,
-    ) -> usize {
+    fn accept<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, listener: ListenerId) -> usize {
         let mut operations = 0;
         while operations < SHARE {
             let entry = self.listener(listener);
@@ -256,7 +256,7 @@ impl Drive {
     }
 
     /// Lets one stream do what it can, up to its share. Returns how many operations it made.
-    fn pump<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, index: u32) -> usize {
+    fn pump<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, index: u32) -> usize {
         let mut operations = 0;
         let stream = match self.slots[index as usize] {
             Slot { state: State::Empty, .. } => return 0,
@@ -308,7 +308,7 @@ impl Drive {
     }
 
     /// One read. Returns what it cost; 0 when nothing was to be done.
-    fn read<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, stream: StreamId) -> usize {
+    fn read<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, stream: StreamId) -> usize {
         let buf = machine.read_buf(stream);
         if buf.is_empty() {
             return 0;
@@ -340,7 +340,7 @@ impl Drive {
     }
 
     /// One splice. Returns what it cost; 0 when nothing was to be done.
-    fn splice<M: StreamMachine, I: Io>(
+    fn splice<M: Application, I: Io>(
         &mut self,
         machine: &mut M,
         io: &mut I,
@@ -397,7 +397,7 @@ impl Drive {
     }
 
     /// Writes what the machine has for `stream`. Returns how many operations it made.
-    fn flush<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I, stream: StreamId) -> usize {
+    fn flush<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, stream: StreamId) -> usize {
         let mut operations = 0;
         while self.live(stream) && self.slots[stream.index() as usize].writable {
             let buf = machine.write_buf(stream);
@@ -425,26 +425,28 @@ impl Drive {
     }
 
     /// Does what the machine asks for until it asks for nothing more.
-    fn settle<M: StreamMachine, I: Io>(&mut self, machine: &mut M, io: &mut I) {
+    pub(super) fn settle<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I) {
         loop {
             while let Some(output) = machine.poll_output() {
                 self.perform(machine, io, output);
             }
-            let Some(stream) = machine.poll_dirty() else { return };
-            if !self.live(stream) {
-                continue;
-            }
-            self.flush(machine, io, stream);
-            if self.live(stream) {
-                let slot = self.slots[stream.index() as usize];
-                if slot.readable || slot.holds {
-                    self.enqueue(stream.index());
+            if let Some(stream) = machine.poll_dirty() {
+                self.flush(machine, io, stream);
+                if self.live(stream) {
+                    let slot = self.slots[stream.index() as usize];
+                    if slot.readable || slot.holds {
+                        self.enqueue(stream.index());
+                    }
                 }
+            } else if let Some(socket) = machine.poll_dirty_socket() {
+                self.flush_socket(machine, io, socket);
+            } else {
+                return;
             }
         }
     }
 
-    fn perform<M: Machine, I: Io>(&mut self, machine: &mut M, io: &mut I, output: Output) {
+    fn perform<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, output: Output) {
         match output {
             Output::Accept { listener, stream } => {
                 self.listener(listener).wanted.push_back(stream);
@@ -459,6 +461,10 @@ impl Drive {
                 io.unlisten(listener);
             }
             Output::Connect { stream, to, via } => match io.connect(stream, to, &via) {
+                Ok(()) => self.open(stream, State::Connecting),
+                Err(fault) => machine.handle_input(io.now(), Input::ConnectFailed { stream, fault }),
+            },
+            Output::ConnectLocal { stream, path } => match io.connect_local(stream, &path) {
                 Ok(()) => self.open(stream, State::Connecting),
                 Err(fault) => machine.handle_input(io.now(), Input::ConnectFailed { stream, fault }),
             },
@@ -486,6 +492,25 @@ impl Drive {
                 if self.live(stream) {
                     self.forget(stream);
                     io.close(stream, how);
+                }
+            }
+            Output::Receive { listener, socket } => {
+                io.receive(listener, socket);
+                self.sockets.open(socket);
+            }
+            Output::Open { socket, to, via } => {
+                let input = match io.open_socket(socket, to, &via) {
+                    Ok(local) => {
+                        self.sockets.open(socket);
+                        Input::Opened { socket, local }
+                    }
+                    Err(fault) => Input::OpenFailed { socket, fault },
+                };
+                machine.handle_input(io.now(), input);
+            }
+            Output::CloseSocket { socket } => {
+                if self.sockets.close(socket) {
+                    io.close_socket(socket);
                 }
             }
             Output::Event(event) => {

@@ -1,6 +1,7 @@
 //! The bytes of a recording: a tag, then fields. Numbers are LEB128, times are the nanoseconds since the entry before.
 
-use crate::machine::{Assignment, ConnId, Device, Fault, Input, QueryId, StreamId, UplinkId, Via};
+use super::datagram::{DATAGRAMS, Group, TRANSMIT};
+use crate::machine::{Assignment, ConnId, Device, Fault, Input, QueryId, SocketId, StreamId, UplinkId, Via};
 use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,6 +25,10 @@ const DRAIN: u8 = 20;
 const LOCAL_ADDRESSES: u8 = 21;
 const UPLINK_GONE: u8 = 22;
 const WRITE_FAILED: u8 = 23;
+const OPENED: u8 = 24;
+const OPEN_FAILED: u8 = 25;
+const SOCKET_FAILED: u8 = 26;
+const SEND_FAILED: u8 = 27;
 
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -40,7 +45,7 @@ impl Writer {
         self.out.extend_from_slice(bytes);
     }
 
-    fn number(&mut self, mut number: u64) {
+    pub(super) fn number(&mut self, mut number: u64) {
         while number >= 0x80 {
             self.out.push(number as u8 | 0x80);
             number >>= 7;
@@ -48,13 +53,13 @@ impl Writer {
         self.out.push(number as u8);
     }
 
-    fn tag(&mut self, tag: u8, now: Instant) {
+    pub(super) fn tag(&mut self, tag: u8, now: Instant) {
         self.out.push(tag);
         self.number((now - self.last).as_nanos() as u64);
         self.last = now;
     }
 
-    fn id(&mut self, index: u32, generation: u32) {
+    pub(super) fn id(&mut self, index: u32, generation: u32) {
         self.number(index.into());
         self.number(generation.into());
     }
@@ -63,7 +68,7 @@ impl Writer {
         self.id(stream.index(), stream.generation());
     }
 
-    fn ip(&mut self, ip: IpAddr) {
+    pub(super) fn ip(&mut self, ip: IpAddr) {
         match ip {
             IpAddr::V4(v4) => {
                 self.out.push(4);
@@ -81,7 +86,7 @@ impl Writer {
         addresses.iter().for_each(|ip| self.ip(*ip));
     }
 
-    fn address(&mut self, address: SocketAddr) {
+    pub(super) fn address(&mut self, address: SocketAddr) {
         self.ip(address.ip());
         self.number(address.port().into());
     }
@@ -112,7 +117,7 @@ impl Writer {
         self.out.push(code);
     }
 
-    fn option<T>(&mut self, option: Option<T>, f: impl FnOnce(&mut Self, T)) {
+    pub(super) fn option<T>(&mut self, option: Option<T>, f: impl FnOnce(&mut Self, T)) {
         self.out.push(u8::from(option.is_some()));
         if let Some(value) = option {
             f(self, value);
@@ -210,6 +215,28 @@ impl Writer {
                 self.stream(stream);
                 self.fault(fault);
             }
+            Input::Opened { socket, local } => {
+                self.tag(OPENED, now);
+                self.socket(socket);
+                self.address(local);
+            }
+            Input::OpenFailed { socket, fault } => {
+                self.tag(OPEN_FAILED, now);
+                self.socket(socket);
+                self.fault(fault);
+            }
+            Input::SocketFailed { socket, fault } => {
+                self.tag(SOCKET_FAILED, now);
+                self.socket(socket);
+                self.fault(fault);
+            }
+            Input::SendFailed { socket, id, sent, fault } => {
+                self.tag(SEND_FAILED, now);
+                self.socket(socket);
+                self.number(id.into());
+                self.number(sent as u64);
+                self.fault(fault);
+            }
             Input::LocalAddresses { addresses } => {
                 self.tag(LOCAL_ADDRESSES, now);
                 self.ips(addresses);
@@ -230,6 +257,8 @@ impl Writer {
             w.raw(device.as_str().as_bytes());
         });
         self.option(via.source, Writer::ip);
+        self.option(via.transparent, Writer::address);
+        self.option(via.mark, |w, mark| w.number(mark.into()));
         self.option(endpoint, Writer::address);
         self.number(patience.as_nanos() as u64);
     }
@@ -243,6 +272,8 @@ pub(super) enum Entry<'a> {
     Written(Instant, StreamId, usize, u64),
     Timeout(Instant),
     RefuseSplice(StreamId),
+    Datagrams(Instant, SocketId, Vec<Group<'a>>),
+    Transmit(Instant, SocketId, usize, u64),
     Input(Instant, Recorded),
 }
 
@@ -302,6 +333,8 @@ impl<'a> Reader<'a> {
             }
             WRITTEN => return Some(Entry::Written(now, self.stream()?, self.len()?, self.print()?)),
             TIMEOUT => return Some(Entry::Timeout(now)),
+            DATAGRAMS => return Some(Entry::Datagrams(now, self.socket()?, self.groups()?)),
+            TRANSMIT => return Some(Entry::Transmit(now, self.socket()?, self.len()?, self.print()?)),
             ACCEPTED => {
                 Input::Accepted { stream: self.stream()?, peer: self.address()?, local: self.address()? }
             }
@@ -330,29 +363,38 @@ impl<'a> Reader<'a> {
             },
             FAILED => Input::Failed { stream: self.stream()?, fault: self.fault()? },
             WRITE_FAILED => Input::WriteFailed { stream: self.stream()?, fault: self.fault()? },
+            OPENED => Input::Opened { socket: self.socket()?, local: self.address()? },
+            OPEN_FAILED => Input::OpenFailed { socket: self.socket()?, fault: self.fault()? },
+            SOCKET_FAILED => Input::SocketFailed { socket: self.socket()?, fault: self.fault()? },
+            SEND_FAILED => Input::SendFailed {
+                socket: self.socket()?,
+                id: u32::try_from(self.number()?).ok()?,
+                sent: self.len()?,
+                fault: self.fault()?,
+            },
             DRAIN => Input::Drain,
             _ => return None,
         };
         Some(Entry::Input(now, Recorded::Plain(input)))
     }
 
-    fn byte(&mut self) -> Option<u8> {
+    pub(super) fn byte(&mut self) -> Option<u8> {
         let byte = *self.bytes.get(self.at)?;
         self.at += 1;
         Some(byte)
     }
 
-    fn raw(&mut self, len: usize) -> Option<&'a [u8]> {
+    pub(super) fn raw(&mut self, len: usize) -> Option<&'a [u8]> {
         let raw = self.bytes.get(self.at..self.at.checked_add(len)?)?;
         self.at += len;
         Some(raw)
     }
 
-    fn print(&mut self) -> Option<u64> {
+    pub(super) fn print(&mut self) -> Option<u64> {
         self.raw(8)?.try_into().ok().map(u64::from_be_bytes)
     }
 
-    fn number(&mut self) -> Option<u64> {
+    pub(super) fn number(&mut self) -> Option<u64> {
         let mut number = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -364,11 +406,11 @@ impl<'a> Reader<'a> {
         None
     }
 
-    fn len(&mut self) -> Option<usize> {
+    pub(super) fn len(&mut self) -> Option<usize> {
         usize::try_from(self.number()?).ok()
     }
 
-    fn id(&mut self) -> Option<(u32, u32)> {
+    pub(super) fn id(&mut self) -> Option<(u32, u32)> {
         Some((u32::try_from(self.number()?).ok()?, u32::try_from(self.number()?).ok()?))
     }
 
@@ -380,7 +422,7 @@ impl<'a> Reader<'a> {
         self.id().map(|(index, generation)| QueryId::from_parts(index, generation))
     }
 
-    fn ip(&mut self) -> Option<IpAddr> {
+    pub(super) fn ip(&mut self) -> Option<IpAddr> {
         match self.byte()? {
             4 => <[u8; 4]>::try_from(self.raw(4)?).ok().map(|octets| Ipv4Addr::from(octets).into()),
             6 => <[u8; 16]>::try_from(self.raw(16)?).ok().map(|octets| Ipv6Addr::from(octets).into()),
@@ -393,7 +435,7 @@ impl<'a> Reader<'a> {
         (0..count).map(|_| self.ip()).collect()
     }
 
-    fn address(&mut self) -> Option<SocketAddr> {
+    pub(super) fn address(&mut self) -> Option<SocketAddr> {
         let ip = self.ip()?;
         Some(SocketAddr::new(ip, u16::try_from(self.number()?).ok()?))
     }
@@ -421,7 +463,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn option<T>(&mut self, f: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+    pub(super) fn option<T>(&mut self, f: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         match self.byte()? {
             0 => Some(None),
             1 => f(self).map(Some),
@@ -436,8 +478,11 @@ impl<'a> Reader<'a> {
             Device::new(core::str::from_utf8(r.raw(len)?).ok()?)
         })?;
         let source = self.option(Reader::ip)?;
+        let transparent = self.option(Reader::address)?;
+        let mark = self.option(|r| u32::try_from(r.number()?).ok())?;
+        let via = Via { device, source, transparent, mark };
         let endpoint = self.option(Reader::address)?;
         let patience = Duration::from_nanos(self.number()?);
-        Some(Assignment { uplink, via: Via { device, source }, endpoint, patience })
+        Some(Assignment { uplink, via, endpoint, patience })
     }
 }

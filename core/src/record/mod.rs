@@ -24,8 +24,12 @@
 //! ```
 
 mod codec;
+mod datagram;
 
-use crate::machine::{Input, Machine, Output, Splice, StreamId, StreamMachine};
+use crate::machine::{
+    Application, DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine,
+    Transmit,
+};
 use crate::time::Instant;
 use alloc::format;
 use alloc::string::String;
@@ -34,7 +38,10 @@ use codec::{Entry, Reader, Writer};
 use core::fmt;
 
 /// What a recording begins with: a name and the version of the format.
-pub const MAGIC: &[u8; 8] = b"RWREC\0\0\x01";
+pub const MAGIC: &[u8; 8] = b"RWREC\0\0\x02";
+
+/// No driver lends a larger buffer to send from: a damaged recording must not take memory.
+const MAX_ROOM: usize = 1 << 20;
 
 /// A machine that is written down.
 #[derive(Debug)]
@@ -67,7 +74,7 @@ impl<M> Recorder<M> {
     }
 }
 
-impl<M: StreamMachine> Machine for Recorder<M> {
+impl<M: Application> Machine for Recorder<M> {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Read { stream, len } => {
@@ -101,7 +108,7 @@ impl<M: StreamMachine> Machine for Recorder<M> {
     }
 }
 
-impl<M: StreamMachine> StreamMachine for Recorder<M> {
+impl<M: Application> StreamMachine for Recorder<M> {
     fn poll_dirty(&mut self) -> Option<StreamId> {
         self.machine.poll_dirty()
     }
@@ -122,6 +129,29 @@ impl<M: StreamMachine> StreamMachine for Recorder<M> {
         self.writer.refuse_splice(from);
         self.machine.refuse_splice(from);
     }
+}
+
+impl<M: Application> DatagramMachine for Recorder<M> {
+    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+        self.machine.poll_dirty_socket()
+    }
+
+    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
+        self.writer.datagrams(now, socket, rx);
+        self.machine.handle_datagrams(now, socket, rx);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        let transmit = self.machine.poll_transmit(now, socket, buf)?;
+        self.writer.transmit(now, socket, buf.len(), print_of(&transmit, buf));
+        Some(transmit)
+    }
+}
+
+/// The fingerprint of what is sent.
+fn print_of(transmit: &Transmit, buf: &[u8]) -> u64 {
+    let bytes = buf.get(..transmit.len).unwrap_or(buf);
+    fingerprint(format!("{transmit:?}").as_bytes()) ^ fingerprint(bytes)
 }
 
 /// How much was replayed.
@@ -163,6 +193,13 @@ pub enum Divergence {
         /// Where to.
         stream: StreamId,
     },
+    /// The machine would have sent another datagram, or none.
+    Sent {
+        /// The number of the entry, from 0.
+        entry: usize,
+        /// On which socket.
+        socket: SocketId,
+    },
     /// The machine would not have read that much.
     Read {
         /// The number of the entry, from 0.
@@ -188,6 +225,9 @@ impl fmt::Display for Divergence {
             Divergence::Written { entry, stream } => {
                 write!(f, "entry {entry}: other bytes were written to {stream:?}")
             }
+            Divergence::Sent { entry, socket } => {
+                write!(f, "entry {entry}: another datagram was sent on {socket:?}")
+            }
             Divergence::Read { entry, stream } => {
                 write!(f, "entry {entry}: {stream:?} would not be read that far")
             }
@@ -201,7 +241,7 @@ impl core::error::Error for Divergence {}
 ///
 /// # Errors
 /// [`Divergence`] names the first difference.
-pub fn replay<M: StreamMachine>(recording: &[u8], mut machine: M) -> Result<Replayed, Divergence> {
+pub fn replay<M: Application>(recording: &[u8], mut machine: M) -> Result<Replayed, Divergence> {
     let mut reader = Reader::new(recording, MAGIC).ok_or(Divergence::Damaged { at: 0 })?;
     let mut replayed = Replayed::default();
     let mut entry = 0;
@@ -241,6 +281,21 @@ pub fn replay<M: StreamMachine>(recording: &[u8], mut machine: M) -> Result<Repl
                 replayed.inputs += 1;
             }
             Entry::RefuseSplice(stream) => machine.refuse_splice(stream),
+            Entry::Datagrams(now, socket, groups) => {
+                let mut data: Vec<Vec<u8>> = groups.iter().map(|_| Vec::new()).collect();
+                let mut rx: Vec<Rx<'_>> =
+                    groups.iter().zip(&mut data).map(|(group, data)| group.rx(data)).collect();
+                machine.handle_datagrams(now, socket, &mut rx);
+                replayed.inputs += 1;
+            }
+            Entry::Transmit(now, socket, room, print) => {
+                let mut buf = alloc::vec![0; room.min(MAX_ROOM)];
+                let sent = machine.poll_transmit(now, socket, &mut buf);
+                if sent.map(|transmit| print_of(&transmit, &buf)) != Some(print) {
+                    return Err(Divergence::Sent { entry, socket });
+                }
+                replayed.compared += 1;
+            }
         }
         entry += 1;
     }

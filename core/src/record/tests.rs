@@ -43,7 +43,7 @@ fn run() -> Vec<u8> {
     while let Some(output) = m.poll_output() {
         match output {
             Output::Assign(Assign { conn, .. }) => {
-                let via = Via { device: Device::new("wlan0"), source: Some(addresses[0]) };
+                let via = Via { device: Device::new("wlan0"), source: Some(addresses[0]), ..Via::default() };
                 let patience = Duration::from_millis(250);
                 let assignment = Assignment { uplink: Some(UplinkId(uplink)), via, endpoint: None, patience };
                 uplink += 1;

@@ -123,14 +123,14 @@ impl<C: Connection> Service<C> {
         }
     }
 
-    fn accepted(&mut self, stream: StreamId, peer: SocketAddr, local: SocketAddr) {
+    fn accepted(&mut self, stream: StreamId, peer: SocketAddr) {
         let Some(Owner::Listener(listener)) = self.cx.owner(stream) else { return };
         self.counters.accepted += 1;
         self.listeners[usize::from(listener.0)].asked = None;
         let cx = &mut self.cx;
         let id = self.conns.insert_with(|id: ConnId| {
             cx.adopt(stream, Owner::Client(id));
-            let accepted = Accepted { id, stream, listener, peer, local };
+            let accepted = Accepted { id, stream, listener, peer };
             Entry { conn: C::new(accepted, cx), armed: None }
         });
         self.ask(listener);
@@ -213,6 +213,12 @@ impl<C: Connection> Service<C> {
         self.conns.get(id).map(|entry| &entry.conn)
     }
 
+    /// What its connections were told.
+    #[cfg_attr(not(feature = "unwrap"), expect(dead_code, reason = "flows are told the same"))]
+    pub(crate) fn config(&self) -> &C::Config {
+        &self.cx.config
+    }
+
     /// What a service's own machine may change from outside.
     pub(crate) fn config_mut(&mut self) -> &mut C::Config {
         &mut self.cx.config
@@ -238,7 +244,7 @@ impl<C: Connection> Service<C> {
     pub(crate) fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         self.cx.now = now;
         match input {
-            Input::Accepted { stream, peer, local } => self.accepted(stream, peer, local),
+            Input::Accepted { stream, peer, local: _ } => self.accepted(stream, peer),
             Input::AcceptFailed { stream, fault } => self.accept_failed(stream, fault),
             Input::Connected { stream, local } => {
                 self.on_stream(stream, |conn, _, cx| conn.connected(stream, local, cx));
@@ -275,8 +281,12 @@ impl<C: Connection> Service<C> {
             Input::WriteFailed { stream, fault } => {
                 self.on_stream(stream, |conn, side, cx| conn.write_failed(side, fault, cx));
             }
-            // Configuration: the machine has taken it.
-            Input::LocalAddresses { .. } => {}
+            // Configuration, which the machine has taken; datagrams, of which a service has none.
+            Input::LocalAddresses { .. }
+            | Input::Opened { .. }
+            | Input::OpenFailed { .. }
+            | Input::SocketFailed { .. }
+            | Input::SendFailed { .. } => {}
             Input::UplinkGone { uplink } => {
                 for id in self.conns.keys() {
                     self.with(id, |conn, cx| conn.uplink_gone(uplink, cx));

@@ -14,11 +14,10 @@ pub(crate) struct Accepted {
     /// Its stream.
     pub(crate) stream: StreamId,
     /// Where it came in.
+    #[cfg_attr(not(feature = "unwrap"), expect(dead_code, reason = "all of dispatch's listeners are alike"))]
     pub(crate) listener: ListenerId,
     /// Its address.
     pub(crate) peer: SocketAddr,
-    /// The address it reached us at.
-    pub(crate) local: SocketAddr,
 }
 
 /// One connection of a service: a client side, and a target side once there is one. After each call the service looks

@@ -7,6 +7,8 @@ use core::fmt;
 pub(crate) struct Limits {
     /// How many listeners it has.
     pub(crate) listeners: usize,
+    /// How many listeners of datagrams it has beside them.
+    pub(crate) datagram_listeners: usize,
     /// Connections open at once.
     pub(crate) max_connections: usize,
     /// Bytes of one relay buffer.
@@ -43,8 +45,9 @@ impl core::error::Error for ConfigError {}
 
 impl Limits {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        if self.listeners == 0 || self.listeners > usize::from(u16::MAX) {
-            return Err(ConfigError::Listeners(self.listeners));
+        let listeners = self.listeners + self.datagram_listeners;
+        if listeners == 0 || listeners > usize::from(u16::MAX) {
+            return Err(ConfigError::Listeners(listeners));
         }
         if self.buffer_size < 1024 {
             return Err(ConfigError::BufferSize(self.buffer_size));

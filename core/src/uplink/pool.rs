@@ -70,7 +70,7 @@ impl UplinkConfig {
 
     fn via(&self, v6: bool) -> Via {
         let source = if v6 { self.source_v6.map(IpAddr::V6) } else { self.source_v4.map(IpAddr::V4) };
-        Via { device: self.device, source }
+        Via { device: self.device, source, ..Via::default() }
     }
 
     fn carries(&self, v6: bool) -> bool {

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::str::FromStr;
 
 /// A network: an address and how many of its leading bits count.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -36,6 +37,57 @@ impl Prefix {
     }
 }
 
+/// Why a text is no prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PrefixError {
+    /// What stands before the slash is no address.
+    Address,
+    /// What stands behind it is not a number of bits that the family has.
+    Bits,
+    /// Bits are set behind the prefix: another network may be meant.
+    HostBits(Prefix),
+}
+
+impl fmt::Display for PrefixError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PrefixError::Address => f.write_str("expected ADDRESS or ADDRESS/BITS, such as 10.0.0.0/8"),
+            PrefixError::Bits => f.write_str("expected 0 to 32 bits for IPv4, 0 to 128 for IPv6"),
+            PrefixError::HostBits(prefix) => write!(f, "bits are set behind the prefix: expected {prefix}"),
+        }
+    }
+}
+
+impl core::error::Error for PrefixError {}
+
+/// `10.0.0.0/8`, `2001:db8::/32`; an address alone is the network of that one address.
+impl FromStr for Prefix {
+    type Err = PrefixError;
+
+    fn from_str(text: &str) -> Result<Self, PrefixError> {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
+        let address: IpAddr = address.parse().map_err(|_| PrefixError::Address)?;
+        let bits = match bits {
+            None => {
+                if address.is_ipv4() {
+                    32
+                } else {
+                    128
+                }
+            }
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => {
+                digits.parse().map_err(|_| PrefixError::Bits)?
+            }
+            Some(_) => return Err(PrefixError::Bits),
+        };
+        let prefix = Prefix::new(address, bits).ok_or(PrefixError::Bits)?;
+        if prefix.network != address {
+            return Err(PrefixError::HostBits(prefix));
+        }
+        Ok(prefix)
+    }
+}
+
 impl fmt::Display for Prefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network, self.bits)
@@ -56,6 +108,20 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("literal")
+    }
+
+    #[test]
+    fn a_text_is_a_prefix_or_says_why_not() {
+        let read = |text: &str| text.parse::<Prefix>();
+        assert_eq!(read("10.0.0.0/8"), Ok(Prefix::new(ip("10.0.0.0"), 8).expect("valid")));
+        assert_eq!(read("::1"), Ok(Prefix::new(ip("::1"), 128).expect("valid")));
+        for bad in ["", "/8", "10.0.0/8", "localhost"] {
+            assert_eq!(read(bad), Err(PrefixError::Address), "{bad}");
+        }
+        for bad in ["10.0.0.0/33", "10.0.0.0/", "10.0.0.0/+8", "::/129", "10.0.0.0/8/8"] {
+            assert_eq!(read(bad), Err(PrefixError::Bits), "{bad}");
+        }
+        assert!(matches!(read("10.1.0.0/8"), Err(PrefixError::HostBits(_))));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use ropewalk_core::dispatch::{Counters, Dispatch};
 use ropewalk_core::machine::{
-    Assign, Assignment, Input, ListenerId, Machine, Output, Splice, StreamId, StreamMachine,
+    Assign, Assignment, DatagramMachine, Input, ListenerId, Machine, Output, Splice, StreamId, StreamMachine,
 };
 use ropewalk_core::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -170,6 +170,8 @@ impl Machine for Watched {
         self.inner.poll_timeout()
     }
 }
+
+impl DatagramMachine for Watched {}
 
 impl StreamMachine for Watched {
     fn poll_dirty(&mut self) -> Option<StreamId> {

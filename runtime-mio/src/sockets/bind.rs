@@ -7,6 +7,8 @@
 
 use super::socket::tune;
 use ropewalk_core::errno::fault;
+#[cfg(unix)]
+use ropewalk_core::machine::LocalPath;
 use ropewalk_core::machine::{Device, Fault, Via};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::ErrorKind;
@@ -28,13 +30,7 @@ impl Binder {
     /// # Errors
     /// What is known at once.
     pub fn connect(&mut self, to: SocketAddr, via: &Via) -> Result<TcpStream, Fault> {
-        let socket = open(Domain::for_address(to)).map_err(|e| fault(&e))?;
-        if let Some(device) = via.device {
-            self.bind_device(&socket, device, to.ip(), via)?;
-        }
-        if let Some(source) = via.source {
-            bind_source(&socket, source)?;
-        }
+        let socket = self.open(Type::STREAM, Protocol::TCP, to, via)?;
         tune(&socket);
         match socket.connect(&to.into()) {
             Ok(()) => {}
@@ -42,6 +38,28 @@ impl Binder {
             Err(error) => return Err(fault(&error)),
         }
         Ok(socket.into())
+    }
+
+    /// A socket that will leave for `to` as `via` says.
+    ///
+    /// # Errors
+    /// What cannot be had.
+    pub(super) fn open(
+        &mut self,
+        kind: Type,
+        protocol: Protocol,
+        to: SocketAddr,
+        via: &Via,
+    ) -> Result<Socket, Fault> {
+        let socket = open(Domain::for_address(to), kind, protocol).map_err(|e| fault(&e))?;
+        if let Some(device) = via.device {
+            self.bind_device(&socket, device, to.ip(), via)?;
+        }
+        if let Some(source) = via.source {
+            bind_source(&socket, source)?;
+        }
+        mark_and_disguise(&socket, via)?;
+        Ok(socket)
     }
 
     #[cfg(target_os = "linux")]
@@ -74,30 +92,86 @@ impl Binder {
     }
 }
 
+/// Begins to connect to a Unix socket, without blocking. It is lent in the type of a TCP socket: a descriptor that is read,
+/// written and ended in the same way.
+///
+/// # Errors
+/// What is known at once, which is all there is: such a connect does not wait.
+#[cfg(unix)]
+pub fn connect_local(path: &LocalPath) -> Result<TcpStream, Fault> {
+    use std::os::unix::ffi::OsStrExt;
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        let address = socket2::SockAddr::unix(std::ffi::OsStr::from_bytes(path.as_bytes()))?;
+        socket.connect(&address).map(|()| socket)
+    };
+    match connect() {
+        Ok(socket) => Ok(socket.into()),
+        // unix(7): its backlog is full.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Fault::Refused),
+        Err(error) => Err(fault(&error)),
+    }
+}
+
+/// Sets what `via` says of marks, and binds to an address that need not be ours.
+#[cfg(target_os = "linux")]
+fn mark_and_disguise(socket: &Socket, via: &Via) -> Result<(), Fault> {
+    let bind = || {
+        if let Some(mark) = via.mark {
+            socket.set_mark(mark)?;
+        }
+        let Some(address) = via.transparent else { return Ok(()) };
+        match address {
+            SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+            SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+        }
+        // A client may be connected to two of our servers by one port.
+        socket.set_reuse_address(true)?;
+        if address.port() == 0 {
+            choose_port_late(socket);
+        }
+        socket.bind(&address.into())
+    };
+    bind().map_err(|error| fault(&error))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn mark_and_disguise(_: &Socket, via: &Via) -> Result<(), Fault> {
+    match (via.mark, via.transparent) {
+        (None, None) => Ok(()),
+        _ => Err(Fault::Unsupported),
+    }
+}
+
 /// A non-blocking socket.
-fn open(domain: Domain) -> std::io::Result<Socket> {
+fn open(domain: Domain, kind: Type, protocol: Protocol) -> std::io::Result<Socket> {
     // One call where the system can; two more elsewhere.
     #[cfg(target_os = "linux")]
-    return Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP));
+    return Socket::new(domain, kind.nonblocking(), Some(protocol));
     #[cfg(not(target_os = "linux"))]
     {
-        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+        let socket = Socket::new(domain, kind, Some(protocol))?;
         socket.set_nonblocking(true)?;
         Ok(socket)
     }
 }
 
 fn bind_source(socket: &Socket, source: IpAddr) -> Result<(), Fault> {
-    // ip(7), since Linux 4.2: the bind chooses no port yet. The connect does, and can then give one port to many
-    // connections with different targets.
     #[cfg(target_os = "linux")]
-    if let Err(error) =
-        nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true)
-    {
+    choose_port_late(socket);
+    socket.bind(&SocketAddr::new(source, 0).into()).map_err(|e| fault(&e))
+}
+
+/// ip(7), since Linux 4.2: the bind chooses no port yet. The connect does, and can then give one port to many connections
+/// with different targets.
+#[cfg(target_os = "linux")]
+fn choose_port_late(socket: &Socket) {
+    let option = nix::sys::socket::sockopt::IpBindAddressNoPort;
+    if let Err(error) = nix::sys::socket::setsockopt(socket, option, &true) {
         // Only the number of connections from one address is the smaller without it.
         log::debug!("IP_BIND_ADDRESS_NO_PORT: {error}");
     }
-    socket.bind(&SocketAddr::new(source, 0).into()).map_err(|e| fault(&e))
 }
 
 fn in_progress(error: &std::io::Error) -> bool {

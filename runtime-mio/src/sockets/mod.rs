@@ -7,12 +7,16 @@
 //! | file | is |
 //! | --- | --- |
 //! | `socket` | TCP sockets: listen, accept, read or write, end |
+//! | `datagram` | UDP sockets: open, receive in batches, send in groups |
+//! | `listeners` | where a worker's clients come in |
 //! | `bind` | sockets bound to a device and a source address |
 //! | `route` | whether a device has a route (Linux) |
 //! | `resolve` | names, looked up off the loop |
 //! | `splice` | bytes moved in the kernel, through pooled pipes (Linux) |
 
 mod bind;
+mod datagram;
+mod listeners;
 mod resolve;
 #[cfg(target_os = "linux")]
 mod route;
@@ -21,6 +25,10 @@ mod socket;
 mod splice;
 
 pub use bind::Binder;
+#[cfg(unix)]
+pub use bind::connect_local;
+pub use datagram::{Buffers, Datagrams, listen_datagrams, open_datagrams};
+pub use listeners::Listeners;
 pub use resolve::{Answer, Resolver};
 pub use socket::{Tried, accept, before_close, finish_connect, listen, shutdown, transfer};
 #[cfg(target_os = "linux")]

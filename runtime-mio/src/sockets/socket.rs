@@ -3,10 +3,10 @@
 use super::AsSocket;
 use ropewalk_core::drive::{Incoming, TryError};
 use ropewalk_core::errno::fault;
-use ropewalk_core::machine::{Close, Fault};
+use ropewalk_core::machine::Close;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use std::io::{Error, ErrorKind, Result};
-use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener};
 use std::time::Duration;
 
 /// Connections the kernel keeps waiting for us; it may cap this lower (`net.core.somaxconn`).
@@ -30,27 +30,41 @@ pub type Tried<T> = std::result::Result<T, TryError>;
 /// # Errors
 /// What the system says; [`ErrorKind::AddrInUse`] when somebody else listens there.
 pub fn listen(address: SocketAddr, share_port: bool) -> Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = bound(address, Type::STREAM, Protocol::TCP, |socket| {
+        #[cfg(unix)]
+        {
+            socket.set_reuse_address(true)?;
+            #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
+            if share_port {
+                socket.set_reuse_port(true)?;
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = (share_port, socket);
+        // On Linux the accepted sockets inherit the options: two calls less for each connection.
+        tune(socket);
+        Ok(())
+    })?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A socket bound to `address`, that does not block. `options` sets what has to be set before it is bound.
+pub(super) fn bound(
+    address: SocketAddr,
+    kind: Type,
+    protocol: Protocol,
+    options: impl FnOnce(&Socket) -> Result<()>,
+) -> Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
         // Said, not inherited from a sysctl: [::] means IPv6 here, and 0.0.0.0 can stand beside it.
         socket.set_only_v6(true)?;
     }
-    #[cfg(unix)]
-    {
-        socket.set_reuse_address(true)?;
-        #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
-        if share_port {
-            socket.set_reuse_port(true)?;
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = share_port;
+    options(&socket)?;
     socket.set_nonblocking(true)?;
-    // On Linux the accepted sockets inherit both options: two calls less for each connection.
-    tune(&socket);
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Small messages leave at once; dead peers are noticed. Neither is worth failing for.
@@ -68,7 +82,7 @@ pub(super) fn tune(socket: &impl AsSocket) {
     }
 }
 
-fn try_error(error: Error) -> TryError {
+pub(super) fn try_error(error: Error) -> TryError {
     match error.kind() {
         ErrorKind::WouldBlock => TryError::WouldBlock,
         _ => TryError::Fault(fault(&error)),
@@ -127,7 +141,8 @@ pub fn finish_connect(socket: &impl AsSocket) -> Tried<SocketAddr> {
         _ => try_error(error),
     })?;
     let local = socket.local_addr().map_err(try_error)?;
-    local.as_socket().ok_or(TryError::Fault(Fault::Unsupported))
+    // A Unix socket has no address of this kind.
+    Ok(local.as_socket().unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)))
 }
 
 /// Ends our half.

@@ -4,7 +4,9 @@
 //! [contract](ropewalk_core::docs::contract). It forgives what the contract forgives: an input for an id that is dead
 //! comes too late and misses. It also writes down what was said, for [`normalised`].
 
-use ropewalk_core::machine::{ConnId, Input, Machine, Output, QueryId, Splice, StreamId, StreamMachine};
+use ropewalk_core::machine::{
+    ConnId, DatagramMachine, Input, Machine, Output, QueryId, Splice, StreamId, StreamMachine,
+};
 use ropewalk_core::time::{Duration, Instant};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -367,6 +369,9 @@ impl<M: StreamMachine> Machine for Auditor<M> {
         self.machine.poll_timeout()
     }
 }
+
+/// The cases of streams have none.
+impl<M: StreamMachine> DatagramMachine for Auditor<M> {}
 
 impl<M: StreamMachine> StreamMachine for Auditor<M> {
     fn poll_dirty(&mut self) -> Option<StreamId> {

@@ -5,7 +5,7 @@
 //! or a rule of the contract.
 
 use ropewalk_core::machine::{
-    Assignment, Close, Input, Machine, Output, Splice, StreamId, StreamMachine, Via,
+    Assignment, Close, DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine, Via,
 };
 use ropewalk_core::time::{Duration, Instant};
 use std::cell::Cell;
@@ -315,6 +315,9 @@ impl<M: StreamMachine> Machine for Faulty<M> {
         }
     }
 }
+
+/// The cases of streams have none.
+impl<M: StreamMachine> DatagramMachine for Faulty<M> {}
 
 impl<M: StreamMachine> StreamMachine for Faulty<M> {
     fn poll_dirty(&mut self) -> Option<StreamId> {

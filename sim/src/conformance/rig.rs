@@ -6,7 +6,7 @@ use super::process::{descriptors, sockets};
 use super::{Events, Kit, Running};
 use ropewalk_core::dispatch::{Config, Counters, Dispatch};
 use ropewalk_core::event::Event;
-use ropewalk_core::machine::{Input, Machine, Output, Splice, StreamId, StreamMachine};
+use ropewalk_core::machine::{DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine};
 use ropewalk_core::record::{Recorder, replay};
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::{Pool, PoolConfig};
@@ -35,6 +35,9 @@ impl Machine for Subject {
         self.0.poll_timeout()
     }
 }
+
+/// The cases of streams have none.
+impl DatagramMachine for Subject {}
 
 impl StreamMachine for Subject {
     fn poll_dirty(&mut self) -> Option<StreamId> {

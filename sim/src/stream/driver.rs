@@ -16,7 +16,7 @@ use ropewalk_core::drive::{Drive, Incoming, Io, Moved, TryError};
 use ropewalk_core::errno::fault;
 use ropewalk_core::event::Event;
 use ropewalk_core::machine::{
-    Assign, Assignment, Close, Fault, Input, ListenerId, QueryId, Report, StreamId, StreamMachine, Via,
+    Application, Assign, Assignment, Close, Fault, Input, ListenerId, QueryId, Report, StreamId, Via,
 };
 use ropewalk_core::name::Name;
 use ropewalk_core::time::{Duration, Instant};
@@ -48,7 +48,7 @@ pub struct Worker<M> {
     turns: u64,
 }
 
-impl<M: StreamMachine> Worker<M> {
+impl<M: Application> Worker<M> {
     /// A worker on the host that runs this; its listeners have the ids 0, 1, 2 and so on.
     ///
     /// # Errors

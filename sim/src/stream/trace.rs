@@ -9,7 +9,10 @@
 //! 0.022000000s > Accept { listener: l0, stream: s1.0 }
 //! ```
 
-use ropewalk_core::machine::{Input, Machine, Output, Splice, StreamId, StreamMachine};
+use ropewalk_core::machine::{
+    Application, DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine,
+    Transmit,
+};
 use ropewalk_core::time::Instant;
 use std::cell::{Ref, RefCell};
 use std::fmt::Write;
@@ -105,7 +108,7 @@ impl<M> Traced<M> {
     }
 }
 
-impl<M: StreamMachine> Machine for Traced<M> {
+impl<M: Application> Machine for Traced<M> {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         self.now = now;
         self.trace.note(now, '<', &input);
@@ -134,7 +137,7 @@ impl<M: StreamMachine> Machine for Traced<M> {
     }
 }
 
-impl<M: StreamMachine> StreamMachine for Traced<M> {
+impl<M: Application> StreamMachine for Traced<M> {
     fn poll_dirty(&mut self) -> Option<StreamId> {
         self.machine.poll_dirty()
     }
@@ -153,6 +156,25 @@ impl<M: StreamMachine> StreamMachine for Traced<M> {
 
     fn refuse_splice(&mut self, from: StreamId) {
         self.machine.refuse_splice(from);
+    }
+}
+
+impl<M: Application> DatagramMachine for Traced<M> {
+    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+        self.machine.poll_dirty_socket()
+    }
+
+    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
+        self.now = now;
+        self.trace.note(now, '<', &rx);
+        self.machine.handle_datagrams(now, socket, rx);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        let transmit = self.machine.poll_transmit(now, socket, buf)?;
+        self.trace.note(now, '>', &transmit);
+        self.trace.bytes(buf.get(..transmit.len).unwrap_or(buf));
+        Some(transmit)
     }
 }
 
