@@ -1,8 +1,28 @@
-//! The client's real address, given back to the server: what is behind a PROXY protocol header is passed on from
-//! the address in it.
+//! `unwrap`: the client's real address, given back to the server. What is behind a PROXY protocol header is passed on
+//! from the address in it.
 //!
-//! | module | is |
-//! | --- | --- |
-//! | [`header`] | headers as senders write them |
+//! ```text
+//!  TCP  accepted ─▶ Header ─▶ Opening ─▶ Relay ─▶ gone          one `connection` for each client
+//!  UDP  datagram ─▶ header ─▶ flow (client, target) ─▶ server   `flows`: one socket for each client
+//! ```
+//!
+//! - [`Unwrap`] is the application: a `service` of these connections, and the flows.
+//! - `route` says who a header's client is, where it goes, and which headers no client can have.
+//! - [`header`] writes headers, for tests and senders.
 
+mod app;
+mod config;
+mod connection;
+mod flows;
 pub mod header;
+mod outbox;
+mod route;
+
+pub use crate::machine::Target;
+pub use crate::service::{ConfigError, Counters};
+pub use app::Unwrap;
+pub use config::{Config, DatagramListener, Destinations, Listener, PortConflict, UdpHeader};
+pub use flows::FlowCounters;
+
+/// What its connections are lent.
+type Cx = crate::service::Cx<Config>;

@@ -5,7 +5,6 @@
 
 pub(crate) mod http;
 #[cfg(feature = "unwrap")]
-#[cfg_attr(not(any(test, fuzzing)), expect(dead_code, reason = "the machine that unwraps is not here yet"))]
 pub(crate) mod proxy;
 pub(crate) mod socks4;
 pub(crate) mod socks5;

@@ -36,6 +36,8 @@ mod v2;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod laws;
 
+use alloc::format;
+use alloc::string::{String, ToString};
 use core::fmt;
 use core::net::SocketAddr;
 use core::ops::Range;
@@ -69,6 +71,7 @@ pub(crate) struct Rules {
     pub(crate) mixed_tcp6: bool,
 }
 
+#[cfg(test)]
 impl Rules {
     /// A cap of [`MAX_LENGTH`], no mixed families.
     pub(crate) fn new(transport: Transport) -> Self {
@@ -93,6 +96,21 @@ impl Header {
     /// There are none in version 1, in Simple and in LOCAL, whose block is discarded unread.
     pub(crate) fn tlvs<'a>(&self, frame: &'a [u8]) -> Tlvs<'a> {
         Tlvs::new(frame.get(self.tlvs.clone()).unwrap_or_default())
+    }
+
+    /// What it said, for a person; `frame` is what it was parsed from.
+    pub(crate) fn describe(&self, frame: &[u8]) -> String {
+        let Header { version, origin, .. } = self;
+        let mut text = match origin {
+            Origin::Peer(reason) => format!("{version}, {reason}"),
+            Origin::Proxied { source, destination } => format!("{version}, {source} to {destination}"),
+        };
+        let tlvs = self.tlvs(frame).to_string();
+        if !tlvs.is_empty() {
+            text.push_str(", ");
+            text.push_str(&tlvs);
+        }
+        text
     }
 }
 

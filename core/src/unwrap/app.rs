@@ -1,0 +1,136 @@
+//! The application: the unwrap machine of one worker.
+
+use super::config::Config;
+use super::connection::Conn;
+use super::flows::{FlowCounters, Flows};
+use crate::machine::{
+    DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine, Transmit,
+};
+use crate::service::{ConfigError, Counters, Service};
+use crate::time::Instant;
+
+/// The unwrap machine of one worker.
+#[derive(Debug)]
+pub struct Unwrap {
+    service: Service<Conn>,
+    flows: Flows,
+    /// The connections have ended; the flows may not have.
+    service_finished: bool,
+}
+
+impl Unwrap {
+    /// A machine that asks for its first connections at once.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which value is wrong.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let limits = config.limits();
+        if config.max_flows == 0 {
+            return Err(ConfigError::Zero("max_flows"));
+        }
+        let flows = Flows::new(config.datagram_listeners.len(), config.listeners.len());
+        Ok(Unwrap { service: Service::new(config, limits)?, flows, service_finished: false })
+    }
+
+    /// What has happened to UDP flows since the start.
+    pub fn flow_counters(&self) -> FlowCounters {
+        self.flows.counters()
+    }
+
+    /// What has happened since the start.
+    pub fn counters(&self) -> Counters {
+        self.service.counters()
+    }
+
+    /// How many relay buffers hold bytes now.
+    pub fn buffers_taken(&self) -> usize {
+        self.service.buffers_taken()
+    }
+}
+
+impl Machine for Unwrap {
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Opened { socket, local: _ } => self.flows.opened(socket),
+            Input::OpenFailed { socket, fault } => {
+                self.flows.open_failed(socket, fault, self.service.config());
+            }
+            Input::SocketFailed { socket, fault } => self.flows.socket_failed(socket, fault),
+            Input::SendFailed { socket, fault, id: _, sent: _ } => self.flows.send_failed(socket, fault),
+            Input::LocalAddresses { addresses } => {
+                self.service.config_mut().local_addresses = addresses.into();
+            }
+            Input::Drain => {
+                self.flows.drain();
+                self.service.handle_input(now, input);
+            }
+            other => self.service.handle_input(now, other),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.service.handle_timeout(now);
+        self.flows.handle_timeout(now, self.service.config());
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        if let Some(output) = self.flows.poll_output() {
+            return Some(output);
+        }
+        match self.service.poll_output() {
+            // It is said when the flows have ended too.
+            Some(Output::Finished) => self.service_finished = true,
+            output @ Some(_) => return output,
+            None => {}
+        }
+        if !(self.service_finished && self.flows.is_empty()) {
+            return None;
+        }
+        self.flows.close_listeners();
+        self.flows.poll_output().or_else(|| {
+            self.service_finished = false;
+            Some(Output::Finished)
+        })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let (service, flows) = (self.service.poll_timeout(), self.flows.poll_timeout());
+        service.into_iter().chain(flows).min()
+    }
+}
+
+impl DatagramMachine for Unwrap {
+    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+        self.flows.poll_dirty()
+    }
+
+    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
+        self.flows.handle_datagrams(now, socket, rx, self.service.config());
+    }
+
+    fn poll_transmit(&mut self, _: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        self.flows.poll_transmit(socket, buf)
+    }
+}
+
+impl StreamMachine for Unwrap {
+    fn poll_dirty(&mut self) -> Option<StreamId> {
+        self.service.poll_dirty()
+    }
+
+    fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
+        self.service.read_buf(stream)
+    }
+
+    fn write_buf(&self, stream: StreamId) -> &[u8] {
+        self.service.write_buf(stream)
+    }
+
+    fn splice(&self, from: StreamId) -> Option<Splice> {
+        self.service.splice(from)
+    }
+
+    fn refuse_splice(&mut self, from: StreamId) {
+        self.service.refuse_splice(from);
+    }
+}

@@ -1,0 +1,166 @@
+//! What an unwrap machine is told at its construction.
+
+use crate::machine::Target;
+use crate::service::Limits;
+use crate::time::Duration;
+use crate::uplink::Prefix;
+use crate::wire::proxy::MAX_LENGTH;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::ops::RangeInclusive;
+
+/// The configuration of one [`Unwrap`](super::Unwrap) machine (one worker).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where connections come in, in the order of their [`ListenerId`](crate::machine::ListenerId)s.
+    pub listeners: Vec<Listener>,
+    /// Where datagrams come in; their ids follow those of `listeners`.
+    pub datagram_listeners: Vec<DatagramListener>,
+    /// This host's own addresses: no header may name them as a client's.
+    pub local_addresses: Vec<IpAddr>,
+    /// Clients that a header may name although they are bogus (loopback, link-local and so on). Default none.
+    pub allow_source: Vec<Prefix>,
+    /// What to do where the client's own port cannot be had. Default [`PortConflict::Fail`].
+    pub on_port_conflict: PortConflict,
+    /// Mark what goes to the servers (Linux `SO_MARK`). Default none.
+    pub mark: Option<u32>,
+    /// The most a version 2 header may say to follow its first 16 bytes. Default 4096.
+    pub max_header: usize,
+    /// Take `PROXY TCP6` with one IPv6 and one IPv4 address, as nginx writes it. Default false.
+    pub mixed_tcp6: bool,
+    /// A header must be whole by then. Default 3 s.
+    pub header_timeout: Duration,
+    /// A server must be reached by then. Default 10 s.
+    pub connect_timeout: Duration,
+    /// A relay on which nothing moves for so long is closed. Default none.
+    pub idle_timeout: Option<Duration>,
+    /// How long one side has to take its last bytes after the other has failed. Default 2 s.
+    pub linger: Duration,
+    /// A UDP flow on which nothing moves for so long is ended. Default 60 s.
+    pub flow_idle_timeout: Duration,
+    /// UDP flows open at once; beyond that the longest idle one is ended. Default 4096.
+    pub max_flows: usize,
+    /// Bytes that may wait to be sent on one UDP socket; what comes beyond that is dropped. Default 1 MiB.
+    pub max_queue: usize,
+    /// Connections open at once; more wait in the backlog. Default 10,000.
+    pub max_connections: usize,
+    /// Bytes of one relay buffer. Default 128 KiB.
+    pub buffer_size: usize,
+    /// Relay buffers taken at once; beyond that bytes are carried in pieces of 4 KiB. Default 512 (64 MiB).
+    pub buffer_limit: usize,
+    /// After so many reads in a row that filled the buffer, bytes move in the kernel; 0: never. Default 2.
+    pub splice_after: u8,
+    /// Say [`Event::Header`](crate::event::Event::Header) too, which copies text. Default false.
+    pub narrate: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listeners: Vec::new(),
+            datagram_listeners: Vec::new(),
+            local_addresses: Vec::new(),
+            allow_source: Vec::new(),
+            on_port_conflict: PortConflict::Fail,
+            mark: None,
+            max_header: MAX_LENGTH,
+            mixed_tcp6: false,
+            header_timeout: Duration::from_secs(3),
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: None,
+            linger: Duration::from_secs(2),
+            flow_idle_timeout: Duration::from_secs(60),
+            max_flows: 4096,
+            max_queue: 1 << 20,
+            max_connections: 10_000,
+            buffer_size: 128 * 1024,
+            buffer_limit: 512,
+            splice_after: 2,
+            narrate: false,
+        }
+    }
+}
+
+impl Config {
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            listeners: self.listeners.len(),
+            datagram_listeners: self.datagram_listeners.len(),
+            max_connections: self.max_connections,
+            buffer_size: self.buffer_size,
+            buffer_limit: self.buffer_limit,
+            splice_after: self.splice_after,
+        }
+    }
+}
+
+/// Where connections come in, from whom, and where they go.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The address listened on.
+    pub address: SocketAddr,
+    /// Who may connect: a header is believed, so a source outside is closed before a byte of it is read.
+    pub allowed: Arc<[Prefix]>,
+    /// The server for IPv4 clients.
+    pub target_v4: Option<Target>,
+    /// The server for IPv6 clients.
+    pub target_v6: Option<Target>,
+    /// Go where the header says its client wanted to go, if that is in here; `None`: to the targets. The targets are then
+    /// for the connections whose header names nobody (health checks).
+    pub to_header: Option<Arc<[Destinations]>>,
+}
+
+/// Where datagrams come in, from whom, and where they go. As [`Listener`].
+#[derive(Clone, Debug)]
+pub struct DatagramListener {
+    /// The address listened on.
+    pub address: SocketAddr,
+    /// Whose headers are believed. A source can be forged in UDP: a packet filter has to see to it that what comes from
+    /// these addresses is from them.
+    pub allowed: Arc<[Prefix]>,
+    /// The server for IPv4 clients.
+    pub target_v4: Option<SocketAddr>,
+    /// The server for IPv6 clients.
+    pub target_v6: Option<SocketAddr>,
+    /// Go where the header says its client wanted to go, if that is in here.
+    pub to_header: Option<Arc<[Destinations]>>,
+    /// Which datagrams have a header.
+    pub header: UdpHeader,
+}
+
+/// Which datagrams have a header. It is never guessed: a client could write one of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum UdpHeader {
+    /// Each (the specification; Cloudflare's Simple Proxy Protocol).
+    #[default]
+    Each,
+    /// The first from each port of the balancer (Cloudflare Spectrum with version 2, frp).
+    First,
+}
+
+/// Where headers may lead to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Destinations {
+    /// These addresses.
+    pub network: Prefix,
+    /// These ports.
+    pub ports: RangeInclusive<u16>,
+}
+
+impl Destinations {
+    /// Whether `to` is in here.
+    pub fn contains(&self, to: SocketAddr) -> bool {
+        self.network.contains(to.ip().to_canonical()) && self.ports.contains(&to.port())
+    }
+}
+
+/// What to do where the client's own port cannot be had: it is in use, below 1024 without the privilege, or 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum PortConflict {
+    /// Refuse the connection: what a server logs is true or not there.
+    #[default]
+    Fail,
+    /// Connect from the client's address with another port.
+    Ephemeral,
+}

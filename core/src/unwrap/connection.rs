@@ -1,0 +1,289 @@
+//! One connection: header, opening, relay, and every transition between them.
+
+use super::Cx;
+use super::config::{Config, PortConflict};
+use super::route::{self, Route};
+use crate::event::{Event, Refusal};
+use crate::machine::{Close, ConnId, Fault, ListenerId, Output, Splice, StreamId, Target};
+use crate::service::{Accepted, Connection, Fate, Relay, Side};
+use crate::time::Instant;
+use crate::wire::Unparsed;
+use crate::wire::proxy::{self, Rules, Transport};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+/// Bytes read at a time while the header is not whole: what is behind it has to be kept.
+const HEADER_READ: usize = 16 * 1024;
+
+#[derive(Debug)]
+enum State {
+    /// What came of the header so far.
+    Header(Vec<u8>),
+    Opening(Box<Opening>),
+    Relay(Relay),
+    Gone,
+}
+
+/// The server is being connected to.
+#[derive(Debug)]
+struct Opening {
+    route: Route,
+    stream: StreamId,
+    began: Instant,
+    /// What came behind the header.
+    early: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct Conn {
+    id: ConnId,
+    client: StreamId,
+    listener: ListenerId,
+    peer: SocketAddr,
+    since: Instant,
+    state: State,
+}
+
+impl Connection for Conn {
+    type Config = Config;
+
+    fn new(accepted: Accepted, cx: &mut Cx) -> Self {
+        let Accepted { id, stream: client, listener, peer, .. } = accepted;
+        let mut conn = Conn { id, client, listener, peer, since: cx.now, state: State::Header(Vec::new()) };
+        let ip = peer.ip().to_canonical();
+        let allowed = cx.config.listeners.get(usize::from(listener.0)).is_some_and(|listener| {
+            // proxy-protocol.txt section 2 asks that only known sources may send the header: who sends it says who the
+            // client is. Nothing of what others send is looked at.
+            listener.allowed.iter().any(|prefix| prefix.contains(ip))
+        });
+        if allowed {
+            cx.mark(client);
+        } else {
+            conn.refuse(Refusal::PeerNotAllowed, cx);
+        }
+        conn
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self.state, State::Gone)
+    }
+
+    fn deadline(&self, config: &Config) -> Option<Instant> {
+        match &self.state {
+            State::Header(_) => Some(self.since + config.header_timeout),
+            State::Opening(opening) => Some(opening.began + config.connect_timeout),
+            State::Relay(relay) => relay.deadline(config.idle_timeout, config.linger),
+            State::Gone => None,
+        }
+    }
+
+    fn timeout(&mut self, cx: &mut Cx) {
+        match &self.state {
+            State::Header(_) => self.refuse(Refusal::HandshakeTimeout, cx),
+            State::Opening(_) => self.refuse(Refusal::Unreachable(Fault::TimedOut), cx),
+            State::Relay(relay) => {
+                let fault = relay.fault().unwrap_or(Fault::TimedOut);
+                self.end(Close::Reset, Some(fault), cx);
+            }
+            State::Gone => {}
+        }
+    }
+
+    /// What is open goes on: nothing is idle that would not end by itself.
+    fn drain(&mut self, _: &mut Cx) {}
+
+    fn wants(&self, side: Side) -> usize {
+        match (&self.state, side) {
+            (State::Header(_), Side::Client) => HEADER_READ,
+            (State::Relay(relay), side) if relay.wants_read(side) => usize::MAX,
+            (State::Header(_), Side::Target) | (State::Opening(_) | State::Relay(_) | State::Gone, _) => 0,
+        }
+    }
+
+    fn write_buf(&self, side: Side) -> &[u8] {
+        match &self.state {
+            State::Relay(relay) => relay.write_buf(side),
+            State::Header(_) | State::Opening(_) | State::Gone => &[],
+        }
+    }
+
+    fn splice(&self, side: Side) -> Option<Splice> {
+        match &self.state {
+            State::Relay(relay) => relay.splice(side),
+            State::Header(_) | State::Opening(_) | State::Gone => None,
+        }
+    }
+
+    fn refuse_splice(&mut self, side: Side, cx: &mut Cx) {
+        if let State::Relay(relay) = &mut self.state {
+            relay.refuse_splice(side, cx);
+        }
+    }
+
+    fn read(&mut self, side: Side, len: usize, cx: &mut Cx) {
+        match &mut self.state {
+            State::Header(_) => self.header(len, cx),
+            State::Relay(relay) => relay.read(side, len, cx),
+            State::Opening(_) | State::Gone => {}
+        }
+    }
+
+    fn read_closed(&mut self, side: Side, cx: &mut Cx) {
+        match &mut self.state {
+            // Who comes and goes without a word looks whether the port is open.
+            State::Header(seen) if seen.is_empty() => self.end(Close::Graceful, None, cx),
+            State::Header(_) => self.refuse(Refusal::Left, cx),
+            State::Relay(relay) => {
+                let fate = relay.ended(side, cx);
+                self.fate(fate, cx);
+            }
+            State::Opening(_) | State::Gone => {}
+        }
+    }
+
+    fn written(&mut self, side: Side, len: usize, cx: &mut Cx) {
+        if let State::Relay(relay) = &mut self.state {
+            let fate = relay.written(side, len, cx);
+            self.fate(fate, cx);
+        }
+    }
+
+    fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) {
+        if let State::Relay(relay) = &mut self.state {
+            let fate = relay.spliced(side, taken, given, eof, cx);
+            self.fate(fate, cx);
+        }
+    }
+
+    fn failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
+        match &mut self.state {
+            State::Header(_) | State::Opening(_) => self.refuse(Refusal::ClientFailed(fault), cx),
+            State::Relay(relay) => {
+                let fate = relay.failed(side, fault, cx);
+                self.fate(fate, cx);
+            }
+            State::Gone => {}
+        }
+    }
+
+    fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
+        match &mut self.state {
+            State::Relay(relay) => {
+                let fate = relay.write_failed(side, fault, cx);
+                self.fate(fate, cx);
+            }
+            State::Header(_) | State::Opening(_) | State::Gone => self.failed(side, fault, cx),
+        }
+    }
+
+    fn connected(&mut self, stream: StreamId, _: SocketAddr, cx: &mut Cx) {
+        let opening = match core::mem::replace(&mut self.state, State::Gone) {
+            State::Opening(opening) if opening.stream == stream => opening,
+            other => {
+                self.state = other;
+                cx.close(stream, Close::Reset);
+                return;
+            }
+        };
+        let Opening { route: Route { client, to, .. }, began, early, .. } = *opening;
+        let took = cx.now - began;
+        cx.event(Event::Unwrapped { conn: self.id, peer: self.peer, client, to, took });
+        self.state = State::Relay(Relay::new(self.client, stream, None, &[], &early, cx));
+    }
+
+    fn connect_failed(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx) {
+        let State::Opening(opening) = &mut self.state else { return };
+        if opening.stream != stream {
+            return;
+        }
+        let transparent = &mut opening.route.via.transparent;
+        let port = transparent.as_ref().map_or(0, SocketAddr::port);
+        if !route::is_port_conflict(fault) || port == 0 {
+            return self.refuse(Refusal::Unreachable(fault), cx);
+        }
+        if cx.config.on_port_conflict == PortConflict::Fail {
+            return self.refuse(Refusal::PortConflict(fault), cx);
+        }
+        if let Some(address) = transparent {
+            address.set_port(0);
+        }
+        cx.event(Event::PortChanged { conn: self.id, client: opening.route.client, fault: Some(fault) });
+        opening.stream = connect(self.id, &opening.route, cx);
+    }
+}
+
+impl Conn {
+    /// `len` more bytes of the header, and perhaps of what is behind it.
+    fn header(&mut self, len: usize, cx: &mut Cx) {
+        let State::Header(seen) = &mut self.state else { return };
+        let Some(listener) = cx.config.listeners.get(usize::from(self.listener.0)) else { return };
+        let came = cx.buffers.peek(len);
+        // Most often the header comes whole and is read in place.
+        if !seen.is_empty() {
+            seen.extend_from_slice(came);
+        }
+        let bytes = if seen.is_empty() { came } else { &seen[..] };
+        let Config { max_header, mixed_tcp6, .. } = cx.config;
+        let rules = Rules { transport: Transport::Stream, max_length: max_header, mixed_tcp6 };
+        let (header, used) = match proxy::parse(bytes, &rules) {
+            Ok(parsed) => parsed,
+            Err(Unparsed::Incomplete) => {
+                if seen.is_empty() {
+                    seen.extend_from_slice(came);
+                }
+                cx.mark(self.client);
+                return;
+            }
+            Err(Unparsed::Malformed(why)) => return self.refuse(Refusal::Malformed(why), cx),
+        };
+        let route = match route::find(&cx.config, listener, self.peer, &header) {
+            Ok(route) => route,
+            Err(why) => return self.refuse(why, cx),
+        };
+        let early = bytes[used..].to_vec();
+        let text = cx.config.narrate.then(|| header.describe(bytes));
+        if let Some(text) = text {
+            cx.event(Event::Header { conn: self.id, peer: self.peer, text });
+        }
+        if route.via.transparent.is_some_and(|client| client.port() == 0) {
+            cx.event(Event::PortChanged { conn: self.id, client: route.client, fault: None });
+        }
+        let began = cx.now;
+        let stream = connect(self.id, &route, cx);
+        self.state = State::Opening(Box::new(Opening { route, stream, began, early }));
+    }
+
+    fn fate(&mut self, fate: Fate, cx: &mut Cx) {
+        match fate {
+            Fate::Open => {}
+            Fate::Done => self.end(Close::Graceful, None, cx),
+            Fate::Broken(fault) => self.end(Close::Reset, Some(fault), cx),
+        }
+    }
+
+    fn refuse(&mut self, why: Refusal, cx: &mut Cx) {
+        cx.event(Event::Refused { conn: self.id, client: self.peer, why });
+        self.end(Close::Reset, None, cx);
+    }
+
+    /// Closes all there is.
+    fn end(&mut self, how: Close, fault: Option<Fault>, cx: &mut Cx) {
+        match core::mem::replace(&mut self.state, State::Gone) {
+            State::Relay(relay) => relay.finish(self.id, self.since, how, fault, cx),
+            State::Opening(opening) => cx.close(opening.stream, Close::Reset),
+            State::Header(_) | State::Gone => {}
+        }
+        cx.close(self.client, how);
+    }
+}
+
+/// Asks for the server.
+fn connect(conn: ConnId, route: &Route, cx: &mut Cx) -> StreamId {
+    let stream = cx.open_target(conn);
+    cx.say(match &route.to {
+        Target::Address(to) => Output::Connect { stream, to: *to, via: route.via },
+        Target::Local(path) => Output::ConnectLocal { stream, path: path.clone() },
+    });
+    stream
+}

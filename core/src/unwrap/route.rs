@@ -1,0 +1,174 @@
+//! Whom a connection is from and where it goes, judged on its header.
+
+use super::config::{Config, DatagramListener, Destinations, Listener, PortConflict};
+use crate::event::Refusal;
+use crate::machine::{Fault, Target, Via};
+use crate::wire::proxy::{Header, Origin};
+use core::net::{IpAddr, SocketAddr};
+
+/// What is to be done for a connection whose header is whole.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Route {
+    /// Who the server is told it is.
+    pub(super) client: SocketAddr,
+    /// Where to.
+    pub(super) to: Target,
+    /// How to leave.
+    pub(super) via: Via,
+}
+
+/// Where a listener leads to.
+struct Targets<'a> {
+    v4: Option<Target>,
+    v6: Option<Target>,
+    to_header: Option<&'a [Destinations]>,
+}
+
+/// Finds the way of a connection from `peer` that came in at `listener` with `header`.
+pub(super) fn find(
+    config: &Config,
+    listener: &Listener,
+    peer: SocketAddr,
+    header: &Header,
+) -> Result<Route, Refusal> {
+    let Listener { target_v4, target_v6, to_header, .. } = listener;
+    let targets = Targets { v4: target_v4.clone(), v6: target_v6.clone(), to_header: to_header.as_deref() };
+    search(config, &targets, peer, header)
+}
+
+/// The same for a datagram.
+pub(super) fn find_datagram(
+    config: &Config,
+    listener: &DatagramListener,
+    peer: SocketAddr,
+    header: &Header,
+) -> Result<Route, Refusal> {
+    let DatagramListener { target_v4, target_v6, to_header, .. } = listener;
+    let (v4, v6) = (target_v4.map(Target::Address), target_v6.map(Target::Address));
+    search(config, &Targets { v4, v6, to_header: to_header.as_deref() }, peer, header)
+}
+
+/// bind(2), ip(7): in use; the same pair is connected already; below 1024 without CAP_NET_BIND_SERVICE.
+pub(super) fn is_port_conflict(fault: Fault) -> bool {
+    matches!(fault, Fault::AddressInUse | Fault::AddressNotAvailable | Fault::PermissionDenied)
+}
+
+fn search(
+    config: &Config,
+    targets: &Targets<'_>,
+    peer: SocketAddr,
+    header: &Header,
+) -> Result<Route, Refusal> {
+    let route = match header.origin {
+        Origin::Proxied { source, destination } => proxied(config, targets, source, destination)?,
+        Origin::Peer(_) => own(config, targets, peer)?,
+    };
+    match route.to {
+        Target::Address(to) if leads_back(config, to) => Err(Refusal::Itself(to)),
+        Target::Address(_) | Target::Local(_) => Ok(route),
+    }
+}
+
+/// A client that the header names.
+fn proxied(
+    config: &Config,
+    targets: &Targets<'_>,
+    client: SocketAddr,
+    destination: SocketAddr,
+) -> Result<Route, Refusal> {
+    check_source(config, client.ip())?;
+    let to = match targets.to_header {
+        Some(allowed) if allowed.iter().any(|allowed| allowed.contains(destination)) => {
+            Target::Address(destination)
+        }
+        Some(_) => return Err(Refusal::NotAllowed(destination)),
+        None => targets.of(client).cloned().ok_or(Refusal::NoTarget { ipv6: client.is_ipv6() })?,
+    };
+    if client.port() == 0 && config.on_port_conflict == PortConflict::Fail {
+        return Err(Refusal::NoPort);
+    }
+    let transparent = match to {
+        // A v4 client of a v6 destination, or the other way round, cannot be shown there.
+        Target::Address(to) if to.is_ipv4() != client.is_ipv4() => {
+            return Err(Refusal::NoTarget { ipv6: client.is_ipv6() });
+        }
+        Target::Address(_) => Some(client),
+        Target::Local(_) => None,
+    };
+    Ok(Route { client, to, via: Via { transparent, mark: config.mark, ..Via::default() } })
+}
+
+/// The peer itself: a health check of the balancer, or a header that names nobody.
+fn own(config: &Config, targets: &Targets<'_>, peer: SocketAddr) -> Result<Route, Refusal> {
+    let to = targets
+        .of(peer)
+        // A server that can be reached is worth more to a health check than an address in its log.
+        .or_else(|| targets.v4.as_ref().or(targets.v6.as_ref()))
+        .cloned()
+        .ok_or(Refusal::NoTarget { ipv6: peer.is_ipv6() })?;
+    let mut via = Via { mark: config.mark, ..Via::default() };
+    if let Target::Address(address) = to
+        && address.is_ipv4() == peer.is_ipv4()
+    {
+        // An address of this host needs no disguise, and its port is in use: by the very connection we were reached by.
+        match is_here(config, peer.ip()) {
+            true => via.source = Some(peer.ip()),
+            false if is_link_local(peer.ip()) => {}
+            false => via.transparent = Some(peer),
+        }
+    }
+    Ok(Route { client: peer, to, via })
+}
+
+impl Targets<'_> {
+    fn of(&self, client: SocketAddr) -> Option<&Target> {
+        match client {
+            SocketAddr::V4(_) => self.v4.as_ref(),
+            SocketAddr::V6(_) => self.v6.as_ref(),
+        }
+    }
+}
+
+/// Whether `to` is one of our own listeners.
+fn leads_back(config: &Config, to: SocketAddr) -> bool {
+    let ip = to.ip().to_canonical();
+    let streams = config.listeners.iter().map(|listener| listener.address);
+    let datagrams = config.datagram_listeners.iter().map(|listener| listener.address);
+    streams.chain(datagrams).any(|own| {
+        let any = own.ip().is_unspecified() && own.is_ipv4() == ip.is_ipv4();
+        own.port() == to.port() && (own.ip() == ip || (any && (is_here(config, ip) || ip.is_unspecified())))
+    })
+}
+
+fn is_here(config: &Config, ip: IpAddr) -> bool {
+    let ip = ip.to_canonical();
+    ip.is_loopback() || config.local_addresses.contains(&ip)
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
+/// Whether a header may name `ip` as its client: a server trusts loopback and its own addresses, and to connect from
+/// 0.0.0.0 or 255.255.255.255 would give it 127.0.0.1.
+pub(super) fn check_source(config: &Config, ip: IpAddr) -> Result<(), Refusal> {
+    let ip = ip.to_canonical();
+    let bogus = is_here(config, ip)
+        || is_link_local(ip)
+        || ip.is_multicast()
+        || ip.is_unspecified()
+        || match ip {
+            // RFC 1122 section 3.2.1.3: 0.0.0.0/8 is "this host on this network", 240.0.0.0/4 holds the broadcast
+            // address and nobody else.
+            IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.octets()[0] >= 240,
+            // RFC 4291 section 2.5.5.1: ::/96 holds IPv4 addresses in a form long given up.
+            IpAddr::V6(v6) => v6.segments()[..6] == [0; 6],
+        };
+    if bogus && !config.allow_source.iter().any(|prefix| prefix.contains(ip)) {
+        return Err(Refusal::BogusSource(ip));
+    }
+    Ok(())
+}
