@@ -88,15 +88,8 @@ pub fn simple(client: SocketAddr, proxy: SocketAddr) -> [u8; 38] {
 }
 
 /// What the fuzzer calls: panics where a law of the parser does not hold for these bytes.
-///
-/// The first byte chooses the rules.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub fn fuzz(bytes: &[u8]) {
-    use crate::wire::proxy::{Rules, laws};
-
-    let Some((rules, bytes)) = bytes.split_first() else { return };
-    let transport = if rules & 1 == 0 { Transport::Stream } else { Transport::Datagram };
-    let max_length = if rules & 2 == 0 { 4096 } else { 64 };
-    laws::hold(bytes, &Rules { transport, max_length, mixed_tcp6: rules & 4 != 0 });
+    crate::wire::proxy::laws::hold_for_input(bytes);
 }

@@ -5,6 +5,17 @@ use alloc::vec::Vec;
 
 use super::*;
 
+/// Panics where a law of the parser does not hold for an input of the fuzzer: its first byte chooses the rules.
+pub(crate) fn hold_for_input(input: &[u8]) {
+    let Some((choice, bytes)) = input.split_first() else { return };
+    let mut rules = Rules::new(if choice & 1 == 0 { Transport::Stream } else { Transport::Datagram });
+    if choice & 2 != 0 {
+        rules.max_length = 64;
+    }
+    rules.mixed_tcp6 = choice & 4 != 0;
+    hold(bytes, &rules);
+}
+
 /// Panics where a law of the parser does not hold for these bytes.
 pub(crate) fn hold(bytes: &[u8], rules: &Rules) {
     let whole = parse(bytes, rules);
