@@ -25,6 +25,7 @@
 mod crc32c;
 #[cfg(test)]
 mod defects;
+mod describe;
 pub(crate) mod emit;
 mod spp;
 #[cfg(test)]
