@@ -448,6 +448,10 @@ mod tests {
         let (header, used) = parse(line, &rules).expect("the switch is on");
         let (source, destination) = (address("[2001:db8::1]:5000"), address("198.51.100.2:443"));
         assert_eq!((header.origin, used), (Origin::Proxied { source, destination }, line.len()));
+        for usual in [&b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"[..], b"PROXY TCP6 ::1 ::2 1 2\r\n"] {
+            assert_eq!(parse(usual, &rules), parse(usual, &STREAM), "the switch changes nothing else");
+            assert!(parse(usual, &rules).is_ok());
+        }
         for wrong in [
             &b"PROXY TCP6 1.2.3.4 5.6.7.8 1 2\r\n"[..],
             b"PROXY TCP6 1.2.3.4 ::1 1 2\r\n",
