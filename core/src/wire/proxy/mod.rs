@@ -27,6 +27,8 @@ mod crc32c;
 mod defects;
 mod describe;
 pub(crate) mod emit;
+#[cfg(test)]
+mod senders;
 mod spp;
 #[cfg(test)]
 mod tests;
