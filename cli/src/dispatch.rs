@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 /// # Errors
 /// A sentence that says what was expected, what came and where.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
-    logging::start(options.verbose, options.quiet);
+    logging::start(options.verbose, options.quiet)?;
     check_exposure(options)?;
     let credentials = options.auth_file.as_deref().map(read_credentials).transpose()?;
     let links = host::links::snapshot().unwrap_or_else(|error| {

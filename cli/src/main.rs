@@ -24,9 +24,12 @@ fn main() -> ExitCode {
         Command::Dispatch(options) => dispatch::run(&options),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            logging::flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("ropewalk: {error}");
+            logging::last_words(&format!("ropewalk: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -6,6 +6,7 @@
 //! | `listening` | where it listens and whom it lets in |
 //! | `signals` | draining and stopping |
 //! | `list` | `ropewalk list` |
+//! | `log` | a reader of standard error that stops reading |
 #![cfg(unix)]
 
 mod arguments;
@@ -13,4 +14,5 @@ mod arguments;
 mod common;
 mod list;
 mod listening;
+mod log;
 mod signals;
