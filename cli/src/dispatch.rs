@@ -191,6 +191,9 @@ fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
 
 /// Says what it will do, as its ancestor did.
 fn introduce(options: &Options, pool: &PoolConfig, bound: &[SocketAddr]) {
+    if let Some(path) = &options.config {
+        log::info!("configuration: {}", path.display());
+    }
     let what = if options.tunnel { "endpoint" } else { "uplink" };
     for (number, uplink) in (1..).zip(&pool.uplinks) {
         log::info!("{what} {number}: {}, weight {}", uplink.label, uplink.weight);

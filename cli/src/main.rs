@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod config;
 mod dispatch;
 mod host;
 mod limits;
@@ -14,12 +15,12 @@ mod runtime;
 mod watch;
 
 use args::{Args, Command};
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let result = match args.command {
+    let parsed = config::parse::<Args>(&[]);
+    let mut commands = parsed.commands.into_iter().map(|args| args.command);
+    let result = match commands.next().expect("there is one at least") {
         Command::List { json } => list(json),
         Command::Dispatch(options) => dispatch::run(&options),
     };
@@ -29,7 +30,9 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            logging::last_words(&format!("ropewalk: {error}"));
+            // Whoever is told that a switch is wrong may never have written it.
+            let note = parsed.origin.map_or(String::new(), |origin| format!("\nnote: {origin}"));
+            logging::last_words(&format!("ropewalk: {error}{note}"));
             ExitCode::FAILURE
         }
     }

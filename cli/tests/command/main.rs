@@ -5,6 +5,7 @@
 //! | `arguments` | what is refused, and in which words |
 //! | `listening` | where it listens and whom it lets in |
 //! | `signals` | draining and stopping |
+//! | `config` | the configuration file |
 //! | `list` | `ropewalk list` |
 //! | `log` | a reader of standard error that stops reading |
 #![cfg(unix)]
@@ -12,6 +13,7 @@
 mod arguments;
 #[path = "../common/mod.rs"]
 mod common;
+mod config;
 mod list;
 mod listening;
 mod log;

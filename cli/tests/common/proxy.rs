@@ -75,10 +75,10 @@ impl Launch {
         Launch { command, args: texts(args), copy: None }
     }
 
-    /// Starts it, on a free port of 127.0.0.1 unless the arguments say where, and waits until it listens.
+    /// Starts it, on a free port of 127.0.0.1 unless the arguments or a file say where, and waits until it listens.
     pub(crate) fn start(mut self) -> Proxy {
         self.command.arg("dispatch").args(&self.args);
-        if !self.args.iter().any(|arg| arg == "--listen") {
+        if !self.args.iter().any(|arg| arg == "--listen" || arg == "--config") {
             self.command.args(["--listen", "127.0.0.1:0"]);
         }
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -1,0 +1,251 @@
+//! One configuration file for all services: a section for each, in it the switches of its command by their long names.
+//!
+//! ```text
+//! [dispatch]                        ropewalk dispatch
+//! uplinks = ["wlan0@3", "usb0"]         wlan0@3 usb0
+//! max-connections = 5000                --max-connections=5000
+//! allow-private = true                  --allow-private
+//! verbose = 2                           --verbose --verbose
+//! ```
+//!
+//! The file decides nothing: it is turned into arguments, which are then read like any others. So each value is
+//! checked by its switch's own parser, and a new switch can stand in the file without a word here. What the command
+//! line says of a switch wins over what the file says of it.
+
+mod switches;
+#[cfg(test)]
+mod tests;
+
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Command, Parser};
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use switches::{Switch, Text};
+use toml::de::{DeTable, DeValue};
+
+/// The id and the long name of the switch that names the file. A command that has it has a section.
+const CONFIG: &str = "config";
+
+/// A command line, completed by a file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Arguments {
+    /// With the program's name in front.
+    pub(crate) argv: Vec<OsString>,
+    /// What of it came from where, for whoever is told that something is wrong with it.
+    pub(crate) origin: Option<String>,
+}
+
+/// What command line and file say.
+pub(crate) struct Parsed<P> {
+    /// One for each table in the file where the section has an array of tables, else one.
+    pub(crate) commands: Vec<P>,
+    /// What of it came from where.
+    pub(crate) origin: Option<String>,
+}
+
+/// Reads the command line and the file that it names. Ends the process as [`Parser::parse`] does: with the help, the
+/// version or an error.
+///
+/// `tables`: a command's name and the name of the array of tables that its section may have.
+pub(crate) fn parse<P: Parser>(tables: &[(&str, &str)]) -> Parsed<P> {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let command = P::command();
+    let section = configured(&argv, &command).map(|(section, _)| section);
+    let all = match &section {
+        None => vec![Arguments { argv, origin: None }],
+        Some(section) => {
+            let table = tables.iter().find(|(command, _)| command == section).map(|(_, table)| *table);
+            arguments(&argv, &command, section, table).unwrap_or_else(|error| {
+                eprintln!("ropewalk: {error}");
+                std::process::exit(2)
+            })
+        }
+    };
+    let origin = all.first().and_then(|first| first.origin.clone());
+    let read = |one: Arguments| {
+        P::try_parse_from(one.argv).unwrap_or_else(|error| {
+            // Like `exit`, which would leave no room for a word on the file. A closed stream is the caller's wish.
+            let _ = error.print();
+            if let (Some(origin), true) = (one.origin, error.use_stderr()) {
+                eprintln!("note: {origin}");
+            }
+            std::process::exit(error.exit_code())
+        })
+    };
+    Parsed { commands: all.into_iter().map(read).collect(), origin }
+}
+
+/// The arguments of the command `section`: those of `argv`, completed by the file that `argv` names.
+///
+/// With `table` the section may have an array of tables of that name, whose keys are the section's, overlaid by the
+/// table's own: one command line for each. Without one there, or without a file, it is one.
+///
+/// # Errors
+/// A sentence that says what was expected, what came and where in the file.
+pub(crate) fn arguments(
+    argv: &[OsString],
+    command: &Command,
+    section: &str,
+    table: Option<&str>,
+) -> Result<Vec<Arguments>, String> {
+    let mut command = command.clone();
+    command.build();
+    let given = configured(argv, &command).filter(|(name, _)| name == section);
+    let Some((_, matches)) = given else {
+        return Ok(vec![Arguments { argv: argv.to_vec(), origin: None }]);
+    };
+    let path: &PathBuf = matches.get_one(CONFIG).expect("a command with a section has it, and it is given");
+    let bytes = std::fs::read(path).map_err(|error| format!("--config {}: {error}", path.display()))?;
+    let content = std::str::from_utf8(&bytes)
+        .map_err(|error| format!("--config {}: expected text in UTF-8: {error}", path.display()))?;
+    let text = Text { path, content };
+    let document = DeTable::parse(content).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        text.error(at, "", error.message())
+    })?;
+    let own = own_section(document.get_ref(), &command, section, text)?;
+    let sub = command.find_subcommand(section).expect("it has matched");
+
+    let mut all = Vec::new();
+    for settings in tables(own, section, table, text)? {
+        let mut switches = Vec::new();
+        for (place, key, value) in settings {
+            let switch = switches::read(&command, sub, &place, key, value, text)?;
+            if !overruled(&switch, &matches, sub) {
+                switches.push(switch);
+            }
+        }
+        all.push(joined(argv, &switches, section, path));
+    }
+    Ok(all)
+}
+
+/// The command that is called and has a file, if `argv` names both. What is wrong with `argv` otherwise is told when it
+/// is read in earnest.
+fn configured(argv: &[OsString], command: &Command) -> Option<(String, ArgMatches)> {
+    let lenient = command.clone().ignore_errors(true);
+    let mut matches = lenient.try_get_matches_from(argv).ok()?;
+    let (name, matches) = matches.remove_subcommand()?;
+    let named = matches.try_get_one::<PathBuf>(CONFIG).ok().flatten().is_some();
+    named.then_some((name, matches))
+}
+
+/// The table of `section`. The others must be tables of services that there are.
+fn own_section<'a, 'i>(
+    document: &'a DeTable<'i>,
+    command: &Command,
+    section: &str,
+    text: Text<'_>,
+) -> Result<Option<&'a DeTable<'i>>, String> {
+    let has_section = |sub: &&Command| sub.get_arguments().any(|arg| arg.get_id() == CONFIG);
+    let known: Vec<&str> = command.get_subcommands().filter(has_section).map(|sub| sub.get_name()).collect();
+    let mut own = None;
+    for (name, value) in document {
+        let at = name.span().start;
+        let expected = || format!("expected a section such as [{}]", known.join("] or ["));
+        match value.get_ref() {
+            DeValue::Table(table) if known.contains(&name.get_ref().as_ref()) => {
+                if name.get_ref() == section {
+                    own = Some(table);
+                }
+            }
+            DeValue::Table(_) => {
+                return Err(text.error(at, "", &format!("{}, got [{}]", expected(), name.get_ref())));
+            }
+            other => {
+                let what = format!("{}, got '{}', which is {}", expected(), name.get_ref(), a(other));
+                return Err(text.error(at, "", &what));
+            }
+        }
+    }
+    Ok(own)
+}
+
+/// A kind of value, with its article.
+fn a(value: &DeValue<'_>) -> String {
+    let kind = value.type_str();
+    let article = if kind.starts_with(['a', 'i']) { "an" } else { "a" };
+    format!("{article} {kind}")
+}
+
+type Key<'a, 'i> = &'a toml::Spanned<toml::de::DeString<'i>>;
+type Value<'a, 'i> = &'a toml::Spanned<DeValue<'i>>;
+/// Where it stands, for people; key; value.
+type Setting<'a, 'i> = (String, Key<'a, 'i>, Value<'a, 'i>);
+
+/// The settings of the section, or those of each of its tables over them.
+fn tables<'a, 'i>(
+    own: Option<&'a DeTable<'i>>,
+    section: &str,
+    table: Option<&str>,
+    text: Text<'_>,
+) -> Result<Vec<Vec<Setting<'a, 'i>>>, String> {
+    let Some(own) = own else { return Ok(vec![Vec::new()]) };
+    let is_table = |key: &str| Some(key) == table;
+    let common: Vec<Setting<'a, 'i>> = own
+        .iter()
+        .filter(|(key, _)| !is_table(key.get_ref()))
+        .map(|(key, value)| (format!("[{section}]"), key, value))
+        .collect();
+    let Some((key, value)) = own.iter().find(|(key, _)| is_table(key.get_ref())) else {
+        return Ok(vec![common]);
+    };
+    let place = format!("[[{section}.{}]]", key.get_ref());
+    let wrong = |what: &DeValue<'_>| {
+        text.error(value.span().start, "", &format!("expected tables {place}, got {}", a(what)))
+    };
+    let entries = value.get_ref().as_array().ok_or_else(|| wrong(value.get_ref()))?;
+    let mut all = Vec::new();
+    for entry in entries.iter() {
+        let entry = entry.get_ref().as_table().ok_or_else(|| wrong(entry.get_ref()))?;
+        let own = |key: &str| entry.keys().any(|own| own.get_ref() == key);
+        let mut settings: Vec<Setting<'a, 'i>> =
+            common.iter().filter(|(_, key, _)| !own(key.get_ref())).cloned().collect();
+        settings.extend(entry.iter().map(|(key, value)| (place.clone(), key, value)));
+        all.push(settings);
+    }
+    Ok(if all.is_empty() { vec![common] } else { all })
+}
+
+/// Whether the command line has the word instead of the file.
+fn overruled(switch: &Switch<'_>, matches: &ArgMatches, sub: &Command) -> bool {
+    let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    if given(switch.arg.get_id().as_str()) {
+        return true;
+    }
+    // --verbose and --quiet are two names of one setting. Other switches that exclude each other are told as an error:
+    // a password file must not fall away unseen.
+    let counts = |arg: &clap::Arg| matches!(arg.get_action(), ArgAction::Count);
+    let excludes = |one: &clap::Arg, other: &clap::Arg| {
+        sub.get_arg_conflicts_with(one).iter().any(|arg| arg.get_id() == other.get_id())
+    };
+    counts(switch.arg)
+        && sub.get_arguments().any(|other| {
+            let opposed = excludes(other, switch.arg) || excludes(switch.arg, other);
+            counts(other) && opposed && given(other.get_id().as_str())
+        })
+}
+
+/// `argv` with the switches of the file. Options go before a `--`, positional values after one: they may begin with a
+/// hyphen.
+fn joined(argv: &[OsString], switches: &[Switch<'_>], section: &str, path: &Path) -> Arguments {
+    let dashes = argv.iter().position(|arg| arg == "--");
+    let (before, after) = argv.split_at(dashes.unwrap_or(argv.len()));
+    let mut all = before.to_vec();
+    let (positional, options): (Vec<_>, Vec<_>) = switches.iter().partition(|switch| switch.is_positional());
+    all.extend(options.iter().flat_map(|switch| &switch.words).map(OsString::from));
+    all.extend_from_slice(after);
+    if dashes.is_none() && positional.iter().any(|switch| !switch.words.is_empty()) {
+        all.push("--".into());
+    }
+    all.extend(positional.iter().flat_map(|switch| &switch.words).map(OsString::from));
+
+    let mut origin = String::new();
+    for switch in switches {
+        let comma = if origin.is_empty() { "" } else { ", " };
+        let _ = write!(origin, "{comma}{}", switch.key);
+    }
+    let origin = (!origin.is_empty()).then(|| format!("[{section}] of {} sets {origin}", path.display()));
+    Arguments { argv: all, origin }
+}
