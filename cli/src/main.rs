@@ -6,6 +6,7 @@ mod args;
 mod config;
 mod dispatch;
 mod host;
+mod json;
 mod limits;
 mod logging;
 #[cfg(test)]

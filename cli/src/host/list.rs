@@ -9,6 +9,7 @@
 
 use super::links::{Address, Link, Reach};
 use super::select;
+use crate::json::{array, object, optional, string};
 use std::fmt::Write as _;
 use std::io;
 
@@ -145,38 +146,6 @@ fn routes_json(link: &Link) -> String {
     }))
 }
 
-fn object(members: &[(&str, String)]) -> String {
-    let members: Vec<String> =
-        members.iter().map(|(name, value)| format!("{}:{value}", string(name))).collect();
-    format!("{{{}}}", members.join(","))
-}
-
-fn array(items: impl Iterator<Item = String>) -> String {
-    format!("[{}]", items.collect::<Vec<_>>().join(","))
-}
-
-fn optional(value: Option<String>) -> String {
-    value.unwrap_or_else(|| "null".to_string())
-}
-
-/// RFC 8259 section 7: quote, backslash and the controls must be escaped, all else may stand as it is.
-fn string(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if u32::from(c) < 0x20 => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,10 +210,5 @@ ppp0       up     ppp       203.0.113.9 to 198.51.100.1/32  no          no      
     fn no_links_are_an_empty_array_and_a_bare_header() {
         assert_eq!(printed(&[], true), "[]\n");
         assert_eq!(printed(&[], false).lines().count(), 1);
-    }
-
-    #[test]
-    fn a_name_with_quotes_and_controls_is_escaped() {
-        assert_eq!(string("a\"b\\c\nd\u{1f}é"), "\"a\\\"b\\\\c\\u000ad\\u001fé\"");
     }
 }
