@@ -98,6 +98,10 @@ pub(crate) struct Dispatch {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle_timeout: Option<Duration>,
 
+    /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for Prometheus, /stats as JSON [default: off]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = stats)]
+    pub(crate) stats: Option<SocketAddr>,
+
     /// Say more: -v each connection, -vv each step
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -125,6 +129,15 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         format!("expected ADDRESS:PORT such as 127.0.0.1:8080 or [::1]:8080, or a port, got '{text}'")
     })
+}
+
+/// The figures are for this host only.
+fn stats(text: &str) -> Result<SocketAddr, String> {
+    let address = listen(text)?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(format!("expected an address of loopback, such as 127.0.0.1:9090, got '{text}'")),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -194,6 +207,15 @@ mod tests {
         assert_eq!(listen("5566"), Ok("127.0.0.1:5566".parse().expect("literal")));
         assert_eq!(listen("[::1]:1"), Ok("[::1]:1".parse().expect("literal")));
         assert!(listen("localhost:1").is_err_and(|e| e.contains("got 'localhost:1'")));
+    }
+
+    #[test]
+    fn figures_are_told_on_loopback_only() {
+        assert_eq!(stats("9090"), Ok("127.0.0.1:9090".parse().expect("literal")));
+        assert_eq!(stats("[::1]:0"), Ok("[::1]:0".parse().expect("literal")));
+        for bad in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[::ffff:192.0.2.1]:1"] {
+            assert!(stats(bad).is_err_and(|e| e.contains("loopback") && e.contains(bad)), "{bad}");
+        }
     }
 
     #[test]

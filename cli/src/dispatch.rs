@@ -3,12 +3,12 @@
 use crate::args::{self, Dispatch as Options};
 use crate::host::{self, links::Link, resolve::UplinkSpec};
 use crate::runtime::Run;
+use crate::stats::{self, DispatchStats};
 use crate::watch::Watcher;
 use crate::{limits, logging, monitor};
 use ropewalk_core::dispatch::{Config, Credentials, Dispatch};
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::{Handle, Shared};
-use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let listeners = bind_all(options)?;
     let bound: Vec<SocketAddr> = listeners[0].iter().filter_map(|l| l.local_addr().ok()).collect();
 
+    let stats = options.stats.map(stats::Endpoint::bind).transpose()?;
+
     let labels: Vec<String> = pool.uplinks.iter().map(|uplink| uplink.label.clone()).collect();
+    let shares = pool.uplinks.iter().map(|uplink| (uplink.label.clone(), uplink.weight)).collect();
     introduce(options, &pool, &bound);
     let pool = Pool::new(pool).map_err(|error| error.to_string())?;
     let watcher = Arc::new(Watcher::new(labels));
@@ -61,6 +64,9 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     }
     let handles = workers.iter().map(|(_, handle)| handle.clone()).collect();
     monitor::start(uplinks, links, Arc::clone(&shared), handles);
+    if let Some(endpoint) = stats {
+        endpoint.serve(DispatchStats::new(Arc::clone(&watcher), Arc::clone(&shared), shares))?;
+    }
     let result = serve(workers);
     report(&shared, &watcher);
     result
@@ -180,13 +186,7 @@ fn bind_all(options: &Options) -> Result<Vec<Vec<TcpListener>>, String> {
 }
 
 fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
-    if error.kind() == ErrorKind::AddrInUse {
-        let who = host::port::who_listens(address).unwrap_or_else(|| "another program".into());
-        return format!(
-            "cannot listen on {address}: {who} listens there already; choose another with --listen"
-        );
-    }
-    format!("cannot listen on {address}: {error}")
+    host::port::cannot_listen(address, error, "--listen")
 }
 
 /// Says what it will do, as its ancestor did.

@@ -124,7 +124,6 @@ pub(crate) fn last_words(text: &str) {
 }
 
 /// Lines that nobody took in time.
-#[expect(dead_code, reason = "the stats endpoint tells it")]
 pub(crate) fn lost() -> u64 {
     QUEUE.lost()
 }

@@ -13,6 +13,7 @@ mod logging;
 mod manual;
 mod monitor;
 mod runtime;
+mod stats;
 mod watch;
 
 use args::{Args, Command};

@@ -1,5 +1,9 @@
 //! Events as counters and log lines. What can come in floods is told once a second, with a count.
 
+mod reasons;
+
+pub(crate) use reasons::REASONS;
+
 use ropewalk_core::event::Event;
 use ropewalk_core::machine::UplinkId;
 use ropewalk_core::time::{Duration, Instant};
@@ -13,7 +17,13 @@ pub(crate) struct Counts {
     pub(crate) connected: AtomicU64,
     pub(crate) closed: AtomicU64,
     pub(crate) broken: AtomicU64,
+    /// Bytes of connections that have ended, from clients to targets.
+    pub(crate) sent: AtomicU64,
+    /// The same, from targets to clients.
+    pub(crate) received: AtomicU64,
     pub(crate) refused: AtomicU64,
+    /// By reason, in the order of [`REASONS`].
+    pub(crate) refusals: [AtomicU64; REASONS.len()],
     pub(crate) attempts_failed: AtomicU64,
     pub(crate) connection_limit: AtomicU64,
     pub(crate) accept_paused: AtomicU64,
@@ -100,6 +110,7 @@ impl ropewalk_mio::Watch for Watcher {
             }
             Event::Refused { conn, client, why } => {
                 add(&counts.refused);
+                add(&counts.refusals[reasons::place(why)]);
                 log::debug!("{conn:?}: {client} refused: {why}");
             }
             Event::AttemptFailed { conn, to, uplink, fault } => {
@@ -112,6 +123,8 @@ impl ropewalk_mio::Watch for Watcher {
             }
             Event::Closed { conn, sent, received, lasted, fault } => {
                 add(&counts.closed);
+                counts.sent.fetch_add(*sent, Ordering::Relaxed);
+                counts.received.fetch_add(*received, Ordering::Relaxed);
                 match fault {
                     None => {
                         log::debug!("{conn:?}: closed after {lasted:?}: {sent} bytes up, {received} down")

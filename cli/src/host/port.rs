@@ -1,6 +1,18 @@
 //! Who holds a TCP port, for the message that it is in use.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+
+/// The sentence about a listener that cannot be had, with the switch that chose it.
+pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error, switch: &str) -> String {
+    if error.kind() == ErrorKind::AddrInUse {
+        let who = who_listens(address).unwrap_or_else(|| "another program".into());
+        return format!(
+            "cannot listen on {address}: {who} listens there already; choose another with {switch}"
+        );
+    }
+    format!("cannot listen on {address} ({switch}): {error}")
+}
 
 /// Who listens at `addr`, or at the wildcard in its way: `pid 123 (nginx)`, or, when the process is not ours
 /// to see, `a process of user id 33`. `None` where the system does not tell.

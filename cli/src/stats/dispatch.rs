@@ -1,0 +1,108 @@
+//! What `dispatch` tells: its counters, refusals by reason, each uplink's account.
+
+use super::{Samples, Source};
+use crate::watch::{REASONS, Watcher};
+use ropewalk_mio::Shared;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) struct DispatchStats {
+    watcher: Arc<Watcher>,
+    shared: Arc<Shared>,
+    /// Name and weight of each, in the pool's order.
+    uplinks: Vec<(String, u32)>,
+}
+
+impl DispatchStats {
+    pub(crate) fn new(watcher: Arc<Watcher>, shared: Arc<Shared>, uplinks: Vec<(String, u32)>) -> Self {
+        DispatchStats { watcher, shared, uplinks: distinct(uplinks) }
+    }
+
+    fn connections(&self, out: &mut Samples) {
+        let counts = &self.watcher.counts;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        // The closed ones first: a connection opened and closed in between must not make it negative.
+        let closed = get(&counts.closed);
+        let connected = get(&counts.connected);
+        let help = "Connections that have reached their target and are open now.";
+        out.gauge("dispatch_open_connections", help, connected.saturating_sub(closed));
+        let help = "Connections that have reached their target.";
+        out.counter("dispatch_connections_total", help, connected);
+        let help = "Connections that ended by a fault after they had reached their target.";
+        out.counter("dispatch_connections_broken_total", help, get(&counts.broken));
+        let help = "Bytes relayed by connections that have ended, whichever way they left.";
+        out.counters("dispatch_bytes_total", help)
+            .add(&[("direction", "sent")], get(&counts.sent))
+            .add(&[("direction", "received")], get(&counts.received));
+        let help = "Connections refused before they reached a target.";
+        let refused = out.counters("dispatch_refused_total", help);
+        for (reason, count) in REASONS.iter().zip(&counts.refusals) {
+            refused.add(&[("reason", reason)], get(count));
+        }
+        let help = "Attempts to reach a target that failed; another may have followed.";
+        out.counter("dispatch_attempts_failed_total", help, get(&counts.attempts_failed));
+        let help = "How often a limit was hit.";
+        out.counters("dispatch_limit_hits_total", help)
+            .add(&[("limit", "connections")], get(&counts.connection_limit))
+            .add(&[("limit", "descriptors")], get(&counts.accept_paused))
+            .add(&[("limit", "buffers")], get(&counts.buffers_exhausted));
+    }
+
+    fn uplinks(&self, out: &mut Samples) {
+        // Copied, so that the workers do not wait for the writing.
+        let now = self.shared.now();
+        let accounts: Vec<_> =
+            self.shared.pool().accounts(now).map(|(_, account, up)| (*account, up)).collect();
+        for ((uplink, weight), (account, up)) in self.uplinks.iter().zip(accounts) {
+            let uplink = [("uplink", uplink.as_str())];
+            let direction = |direction| [uplink[0], ("direction", direction)];
+            out.gauges("uplink_up", "1 where the uplink is thought well, 0 while it rests.").add(&uplink, up);
+            out.gauges("uplink_weight", "Its share of the connections.").add(&uplink, u64::from(*weight));
+            out.gauges("uplink_open_connections", "Connections open through it now.")
+                .add(&uplink, account.open);
+            out.counters("uplink_connections_total", "Connections opened through it.")
+                .add(&uplink, account.connected);
+            out.counters("uplink_attempts_failed_total", "Attempts through it that failed.")
+                .add(&uplink, account.failed);
+            out.counters(
+                "uplink_attempts_outpaced_total",
+                "Attempts through it that another uplink outpaced.",
+            )
+            .add(&uplink, account.outpaced);
+            out.counters("uplink_bytes_total", "Bytes relayed through it.")
+                .add(&direction("sent"), account.sent)
+                .add(&direction("received"), account.received);
+        }
+    }
+}
+
+impl Source for DispatchStats {
+    fn collect(&self, out: &mut Samples) {
+        self.connections(out);
+        self.uplinks(out);
+    }
+}
+
+/// The same endpoint may be given twice; two samples of the same labels may not be.
+fn distinct(uplinks: Vec<(String, u32)>) -> Vec<(String, u32)> {
+    let mut all: Vec<(String, u32)> = Vec::new();
+    for (label, weight) in uplinks {
+        let taken = |name: &str| all.iter().any(|(other, _)| other == name);
+        let numbered = || (2..).map(|n| format!("{label}#{n}")).find(|name| !taken(name));
+        let name = if taken(&label) { numbered().unwrap_or_default() } else { label.clone() };
+        all.push((name, weight));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_name_twice_is_told_apart() {
+        let names = ["a", "b", "a", "a"].map(|name| (name.to_owned(), 1)).to_vec();
+        let names: Vec<String> = distinct(names).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a", "b", "a#2", "a#3"]);
+    }
+}
