@@ -227,16 +227,16 @@ fn overruled(switch: &Switch<'_>, matches: &ArgMatches, sub: &Command) -> bool {
         })
 }
 
-/// `argv` with the switches of the file. Options go before a `--`, positional values after one: they may begin with a
-/// hyphen.
+/// `argv` with the switches of the file: options right behind the command, whose own words may follow; positional
+/// values last and after a `--`, as they may begin with a hyphen.
 fn joined(argv: &[OsString], switches: &[Switch<'_>], section: &str, path: &Path) -> Arguments {
-    let dashes = argv.iter().position(|arg| arg == "--");
-    let (before, after) = argv.split_at(dashes.unwrap_or(argv.len()));
-    let mut all = before.to_vec();
+    let called = argv.iter().skip(1).position(|arg| arg == section).map_or(argv.len(), |at| at + 2);
+    let (before, after) = argv.split_at(called);
     let (positional, options): (Vec<_>, Vec<_>) = switches.iter().partition(|switch| switch.is_positional());
+    let mut all = before.to_vec();
     all.extend(options.iter().flat_map(|switch| &switch.words).map(OsString::from));
     all.extend_from_slice(after);
-    if dashes.is_none() && positional.iter().any(|switch| !switch.words.is_empty()) {
+    if positional.iter().any(|switch| !switch.words.is_empty()) && !after.iter().any(|arg| arg == "--") {
         all.push("--".into());
     }
     all.extend(positional.iter().flat_map(|switch| &switch.words).map(OsString::from));

@@ -53,7 +53,8 @@ fn complete(content: &str, given: &[&str]) -> Result<Vec<Vec<String>>, String> {
         .map(|arg| OsString::from(*arg))
         .collect();
     let text = |argv: Vec<OsString>| -> Vec<String> {
-        argv.into_iter().skip(4).map(|arg| arg.into_string().expect("text")).collect()
+        let words = argv.into_iter().skip(2).map(|arg| arg.into_string().expect("text"));
+        words.filter(|word| word != "--config" && word != file.path()).collect()
     };
     let all = arguments(&argv, &command(), "serve", Some("listener"));
     let all = all.map_err(|error| error.replace(file.path(), "FILE"))?;
@@ -87,9 +88,9 @@ fn each_kind_of_value_becomes_the_words_it_stands_for() {
 #[test]
 fn the_command_line_wins() {
     let file = "[serve]\nlisten = '1'\nmost = 1\nopen = true\nquiet = 1\nway-out = 'a'";
-    gives(file, &["--listen", "2"], &["--listen 2 --most=1 --open --quiet -- a"]);
-    gives(file, &["--most=2", "-v"], &["--most=2 -v --listen=1 --open -- a"]);
-    gives(file, &["--open", "--quiet", "b"], &["--open --quiet b --listen=1 --most=1"]);
+    gives(file, &["--listen", "2"], &["--most=1 --open --quiet --listen 2 -- a"]);
+    gives(file, &["--most=2", "-v"], &["--listen=1 --open --most=2 -v -- a"]);
+    gives(file, &["--open", "--quiet", "b"], &["--listen=1 --most=1 --open --quiet b"]);
     gives("[serve]\nmost = 1\nway-out = 'a'", &["--"], &["--most=1 -- a"]);
     gives("[serve]\nmost = 1\nway-out = 'a'", &["--", "-b"], &["--most=1 -- -b"]);
 }
@@ -145,7 +146,7 @@ listen = 'b'
 most = 2
 ";
     gives(file, &[], &["--most=1 --must=x --listen=a", "--must=x --listen=b --most=2"]);
-    gives(file, &["--most=3"], &["--most=3 --must=x --listen=a", "--most=3 --must=x --listen=b"]);
+    gives(file, &["--most=3"], &["--must=x --listen=a --most=3", "--must=x --listen=b --most=3"]);
     gives("[serve]\nmost = 1\nlistener = []", &[], &["--most=1"]);
     let expected = "FILE, line 2: expected tables [[serve.listener]], got ";
     refused("[serve]\nlistener = 1", &format!("{expected}an integer"));
