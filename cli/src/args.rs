@@ -49,7 +49,7 @@ pub(crate) struct Dispatch {
     #[arg(short, long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen)]
     pub(crate) listen: Vec<SocketAddr>,
 
-    /// Take the switches that are not given here from section [dispatch] of this TOML file
+    /// Take the switches that are not given here from the section `dispatch` of this TOML file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
