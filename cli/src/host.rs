@@ -22,6 +22,8 @@ mod portable;
 pub(crate) mod prefix;
 pub(crate) mod resolve;
 #[cfg(target_os = "linux")]
+pub(crate) mod rtnetlink;
+#[cfg(target_os = "linux")]
 mod rules;
 #[cfg(test)]
 mod samples;

@@ -5,17 +5,14 @@
 
 use super::links::{Address, DefaultRoute, Link};
 use super::prefix;
+use super::rtnetlink::{Asker, about, attributes, ip, number, text};
 use super::rules::{self, Rule};
-use netlink_packet_core::{
-    Emitable, NLA_HEADER_SIZE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable,
-};
+use netlink_packet_core::Emitable;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressFlags, AddressHeader, AddressScope};
 use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteType};
 use netlink_packet_route::rule::RuleHeader;
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use ropewalk_core::machine::Device;
 use std::io;
 use std::net::IpAddr;
@@ -46,9 +43,6 @@ const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_FLAGS: u16 = 8;
 
-/// A dump that the kernel calls interrupted (something changed under it) is asked for anew so often.
-const TRIES: usize = 5;
-
 pub(super) fn snapshot() -> io::Result<Vec<Link>> {
     let mut asker = Asker::new().map_err(|error| about("opening rtnetlink", &error))?;
     let mut links = asker.dump("links", RTM_GETLINK, &LinkHeader::default(), link)?;
@@ -76,131 +70,6 @@ pub(super) fn snapshot() -> io::Result<Vec<Link>> {
 fn reach(route: &DefaultRoute, link: &Link, in_vrf: bool, rules: Option<&[Rule]>) -> super::links::Reach {
     let own: Vec<IpAddr> = link.addresses.iter().map(|address| address.ip).collect();
     rules::reach(route, &link.name, &own, in_vrf, rules)
-}
-
-/// A blocking rtnetlink socket.
-struct Asker {
-    socket: Socket,
-    sequence: u32,
-}
-
-impl Asker {
-    fn new() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        Ok(Asker { socket, sequence: 0 })
-    }
-
-    /// All that the kernel tells to the dump request `kind`, each message's body through `parse`.
-    fn dump<T>(
-        &mut self,
-        what: &str,
-        kind: u16,
-        body: &dyn Emitable,
-        parse: fn(&[u8]) -> Option<T>,
-    ) -> io::Result<Vec<T>> {
-        let mut found = Vec::new();
-        for _ in 0..TRIES {
-            found.clear();
-            let whole = self.dump_once(kind, body, parse, &mut found);
-            if whole.map_err(|error| about(&format!("reading the {what} over rtnetlink"), &error))? {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
-    /// One dump; `Ok(false)` where the kernel calls it interrupted.
-    fn dump_once<T>(
-        &mut self,
-        kind: u16,
-        body: &dyn Emitable,
-        parse: fn(&[u8]) -> Option<T>,
-        found: &mut Vec<T>,
-    ) -> io::Result<bool> {
-        self.sequence += 1;
-        self.socket.send(&request(kind, self.sequence, body), 0)?;
-        let mut whole = true;
-        loop {
-            let datagram = match self.socket.recv_from_full() {
-                Ok((datagram, _)) => datagram,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            let mut rest = &datagram[..];
-            while !rest.is_empty() {
-                let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
-                let length = message.length() as usize;
-                let header = NetlinkHeader::parse(&message).map_err(io::Error::other)?;
-                // RFC 3549 section 2.2: messages are aligned to 4 bytes.
-                rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-                if header.sequence_number != self.sequence {
-                    continue;
-                }
-                whole &= header.flags & NLM_F_DUMP_INTR == 0;
-                match header.message_type {
-                    NLMSG_DONE => return code(message.payload()).map(|()| whole),
-                    NLMSG_ERROR => {
-                        return code(message.payload()).and(Err(io::ErrorKind::UnexpectedEof.into()));
-                    }
-                    NLMSG_OVERRUN => return Err(io::Error::other("the kernel lost a part of its answer")),
-                    NLMSG_NOOP => {}
-                    _ => found.extend(parse(message.payload())),
-                }
-            }
-        }
-    }
-}
-
-fn request(kind: u16, sequence: u32, body: &dyn Emitable) -> Vec<u8> {
-    let mut header = NetlinkHeader::default();
-    let start = header.buffer_len();
-    header.length = (start + body.buffer_len()) as u32;
-    header.message_type = kind;
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    header.sequence_number = sequence;
-    let mut bytes = vec![0; start + body.buffer_len()];
-    header.emit(&mut bytes);
-    body.emit(&mut bytes[start..]);
-    bytes
-}
-
-/// The error number that ends an answer, negative; 0 or none when all went well.
-fn code(payload: &[u8]) -> io::Result<()> {
-    match payload.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)) {
-        Some(code) if code < 0 => Err(io::Error::from_raw_os_error(code.saturating_neg())),
-        _ => Ok(()),
-    }
-}
-
-fn about(what: &str, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{what}: {error}"))
-}
-
-/// The attributes in `bytes`, up to the first that is broken.
-pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
-    NlasIterator::new(bytes).map_while(Result::ok).map(|attribute| {
-        let (kind, length) = (attribute.kind(), usize::from(attribute.length()));
-        (kind, &attribute.into_inner()[NLA_HEADER_SIZE..length])
-    })
-}
-
-pub(super) fn number(value: &[u8]) -> Option<u32> {
-    value.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
-}
-
-pub(super) fn text(value: &[u8]) -> Option<String> {
-    let end = value.iter().position(|b| *b == 0).unwrap_or(value.len());
-    (end > 0).then(|| String::from_utf8_lossy(&value[..end]).into_owned())
-}
-
-pub(super) fn ip(value: &[u8]) -> Option<IpAddr> {
-    match value.len() {
-        4 => value.first_chunk::<4>().map(|bytes| IpAddr::from(*bytes)),
-        16 => value.first_chunk::<16>().map(|bytes| IpAddr::from(*bytes)),
-        _ => None,
-    }
 }
 
 fn link(payload: &[u8]) -> Option<Link> {

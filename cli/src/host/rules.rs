@@ -9,8 +9,8 @@
 //! ```
 
 use super::links::{DefaultRoute, Reach};
-use super::netlink::{attributes, ip, number, text};
 use super::prefix::{self, Prefix};
+use super::rtnetlink::{attributes, ip, number, text};
 use netlink_packet_core::Emitable;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::rule::{RuleAction, RuleFlags, RuleHeader};
