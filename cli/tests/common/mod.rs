@@ -8,8 +8,11 @@
 //! | `socks` | a minimal SOCKS5 client |
 //! | `servers` | servers in threads |
 //! | `process` | what /proc tells of a process (Linux) |
+//! | `ns` | one network namespace (Linux) |
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary takes a part of it")]
 
+#[cfg(target_os = "linux")]
+pub(crate) mod ns;
 #[cfg(target_os = "linux")]
 pub(crate) mod process;
 pub(crate) mod proxy;

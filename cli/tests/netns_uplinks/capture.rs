@@ -1,7 +1,7 @@
 //! What tcpdump sees on a device: the SYNs that leave.
 
+use crate::common::ns::Ns;
 use crate::common::{LONG, wait_until};
-use crate::ns::Ns;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

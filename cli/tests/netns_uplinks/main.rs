@@ -5,7 +5,6 @@
 //!
 //! | file | is |
 //! | --- | --- |
-//! | `ns` | one network namespace |
 //! | `world` | the client, its uplinks, the far side, and a server there |
 //! | `capture` | what tcpdump sees on a device |
 //! | `weights` | tests: the shares, by whatever the uplinks are written |
@@ -22,7 +21,6 @@ mod changes;
 mod common;
 mod faults;
 mod guests;
-mod ns;
 mod ports;
 mod sources;
 mod weights;

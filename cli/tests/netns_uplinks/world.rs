@@ -10,11 +10,11 @@
 //! Each uplink has a default route of its own, with metrics 101, 102, and so on. With a far side for each uplink
 //! (`apart`) the server is there once on each.
 
+use crate::common::ns::Ns;
 use crate::common::proxy::{Launch, Proxy};
 use crate::common::servers::Server;
 use crate::common::socks::{self, Refused};
 use crate::common::{LONG, process, skip, wait_until};
-use crate::ns::Ns;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
