@@ -2,6 +2,7 @@
 
 use crate::host::uplink::{self, UplinkArg};
 use crate::runtime::Runtime;
+use crate::unwrap::routes;
 use clap::{ArgAction, Parser, Subcommand};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -26,6 +27,19 @@ pub(crate) enum Command {
     /// Run a SOCKS5, SOCKS4 and HTTP proxy whose connections leave by several uplinks
     #[command(after_help = DISPATCH_HELP)]
     Dispatch(Dispatch),
+    /// Give a server its clients' real addresses back
+    Unwrap {
+        #[command(subcommand)]
+        command: Unwrap,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Unwrap {
+    /// Add the routing rules by which the server's answers come back into this host
+    Setup(routes::args::Setup),
+    /// Take away what setup has added
+    Teardown(routes::args::Teardown),
 }
 
 const DISPATCH_HELP: &str = "\

@@ -14,9 +14,10 @@ mod manual;
 mod monitor;
 mod runtime;
 mod stats;
+mod unwrap;
 mod watch;
 
-use args::{Args, Command};
+use args::{Args, Command, Unwrap};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
     let result = match commands.next().expect("there is one at least") {
         Command::List { json } => list(json),
         Command::Dispatch(options) => dispatch::run(&options),
+        Command::Unwrap { command: Unwrap::Setup(options) } => unwrap::routes::setup(&options),
+        Command::Unwrap { command: Unwrap::Teardown(options) } => unwrap::routes::teardown(&options),
     };
     match result {
         Ok(()) => {

@@ -1,12 +1,16 @@
 //! Talking rtnetlink: dumps asked for and walked, requests made and their acknowledgement read.
 
 use netlink_packet_core::{
-    Emitable, NLA_HEADER_SIZE, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
-    NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable,
+    Emitable, NLA_HEADER_SIZE, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE,
+    NLMSG_ERROR, NLMSG_NOOP, NLMSG_OVERRUN, NetlinkBuffer, NetlinkHeader, NlasIterator, Parseable,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
+
+// linux/netlink.h
+const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// A dump that the kernel calls interrupted (something changed under it) is asked for anew so often.
 const TRIES: usize = 5;
@@ -22,6 +26,8 @@ impl Asker {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
         socket.connect(&SocketAddr::new(0, 0))?;
+        // Say in words what is wrong, and leave out the request. Kernels before 4.12 cannot.
+        let _ = socket.set_ext_ack(true).and_then(|()| socket.set_cap_ack(true));
         Ok(Asker { socket, sequence: 0 })
     }
 
@@ -53,14 +59,10 @@ impl Asker {
         found: &mut Vec<T>,
     ) -> io::Result<bool> {
         self.sequence += 1;
-        self.socket.send(&request(kind, self.sequence, body), 0)?;
+        self.socket.send(&request(kind, NLM_F_DUMP, self.sequence, body), 0)?;
         let mut whole = true;
         loop {
-            let datagram = match self.socket.recv_from_full() {
-                Ok((datagram, _)) => datagram,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
+            let datagram = self.receive()?;
             let mut rest = &datagram[..];
             while !rest.is_empty() {
                 let message = NetlinkBuffer::new_checked(rest).map_err(io::Error::other)?;
@@ -84,14 +86,78 @@ impl Asker {
             }
         }
     }
+
+    /// Asks for the change `kind`, and waits until the kernel has made it.
+    pub(crate) fn change(&mut self, kind: u16, flags: u16, body: &dyn Emitable) -> Result<(), Refusal> {
+        self.sequence += 1;
+        self.socket.send(&request(kind, NLM_F_ACK | flags, self.sequence, body), 0)?;
+        loop {
+            let datagram = self.receive()?;
+            let message = NetlinkBuffer::new_checked(&datagram[..]).map_err(io::Error::other)?;
+            // What is left of a dump that failed half way is none of our business.
+            if message.sequence_number() == self.sequence && message.message_type() == NLMSG_ERROR {
+                return acknowledged(message.payload());
+            }
+        }
+    }
+
+    fn receive(&mut self) -> io::Result<Vec<u8>> {
+        loop {
+            match self.socket.recv_from_full() {
+                Ok((datagram, _)) => return Ok(datagram),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
 
-fn request(kind: u16, sequence: u32, body: &dyn Emitable) -> Vec<u8> {
+/// A request that the kernel has not carried out: its error, and what else it says.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) error: io::Error,
+    said: Option<String>,
+}
+
+impl Refusal {
+    pub(crate) fn is(&self, errno: rustix::io::Errno) -> bool {
+        self.error.raw_os_error() == Some(errno.raw_os_error())
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Refusal { error, said: None }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.said {
+            Some(said) => write!(f, "{} ({})", self.error, said.trim_end_matches('.')),
+            None => self.error.fmt(f),
+        }
+    }
+}
+
+/// What an NLMSG_ERROR says: an error number, the header of the request, and attributes.
+fn acknowledged(payload: &[u8]) -> Result<(), Refusal> {
+    let error = match code(payload) {
+        Ok(()) => return Ok(()),
+        Err(error) => error,
+    };
+    let more = payload.get(size_of::<i32>() + NetlinkHeader::default().buffer_len()..).unwrap_or_default();
+    let said =
+        attributes(more).find_map(|(kind, value)| if kind == NLMSGERR_ATTR_MSG { text(value) } else { None });
+    Err(Refusal { error, said })
+}
+
+fn request(kind: u16, flags: u16, sequence: u32, body: &dyn Emitable) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     let start = header.buffer_len();
     header.length = (start + body.buffer_len()) as u32;
     header.message_type = kind;
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.flags = NLM_F_REQUEST | flags;
     header.sequence_number = sequence;
     let mut bytes = vec![0; start + body.buffer_len()];
     header.emit(&mut bytes);
