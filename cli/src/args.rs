@@ -2,7 +2,7 @@
 
 use crate::host::uplink::{self, UplinkArg};
 use crate::runtime::Runtime;
-use crate::unwrap::routes;
+use crate::unwrap::{doctor, routes};
 use clap::{ArgAction, Parser, Subcommand};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -32,6 +32,17 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Unwrap,
     },
+    /// Look for what is missing, and say what to do
+    Doctor {
+        #[command(subcommand)]
+        command: Doctor,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Doctor {
+    /// Try whether a server on this host can get its clients' real addresses
+    Unwrap(doctor::args::Doctor),
 }
 
 #[derive(Subcommand, Debug)]

@@ -17,7 +17,7 @@ mod stats;
 mod unwrap;
 mod watch;
 
-use args::{Args, Command, Unwrap};
+use args::{Args, Command, Doctor, Unwrap};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         Command::Dispatch(options) => dispatch::run(&options),
         Command::Unwrap { command: Unwrap::Setup(options) } => unwrap::routes::setup(&options),
         Command::Unwrap { command: Unwrap::Teardown(options) } => unwrap::routes::teardown(&options),
+        Command::Doctor { command: Doctor::Unwrap(options) } => unwrap::doctor::run(&options),
     };
     match result {
         Ok(()) => {

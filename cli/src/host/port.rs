@@ -26,6 +26,13 @@ pub(crate) fn who_listens(addr: SocketAddr) -> Option<String> {
     }
 }
 
+/// The addresses that TCP servers listen at, or (`udp`) that UDP sockets without a peer are bound to, in this network
+/// namespace.
+#[cfg(target_os = "linux")]
+pub(crate) fn served(udp: bool) -> Vec<SocketAddr> {
+    proc::served(udp)
+}
+
 #[cfg(target_os = "linux")]
 mod proc {
     use std::fs;
@@ -34,6 +41,9 @@ mod proc {
 
     /// TCP_LISTEN in include/net/tcp_states.h, as /proc/net/tcp shows it.
     const LISTEN: &str = "0A";
+
+    /// TCP_CLOSE, the state of a UDP socket without a peer.
+    const UNCONNECTED: &str = "07";
 
     /// A listening socket in /proc/net/tcp or tcp6.
     #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -102,6 +112,18 @@ mod proc {
         Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
     }
 
+    pub(super) fn served(udp: bool) -> Vec<SocketAddr> {
+        let (files, state) = if udp { (["udp", "udp6"], UNCONNECTED) } else { (["tcp", "tcp6"], LISTEN) };
+        let tables =
+            files.map(|file| fs::read_to_string(format!("/proc/self/net/{file}")).unwrap_or_default());
+        let bound = |line: &str| {
+            let mut fields = line.split_ascii_whitespace().skip(1);
+            let addr = socket_addr(fields.next()?)?;
+            (fields.nth(1)? == state).then_some(addr)
+        };
+        tables.iter().flat_map(|table| table.lines().filter_map(bound)).collect()
+    }
+
     /// The process that has the socket `inode` open, among those we may look into.
     fn holder_of(inode: u64) -> Option<String> {
         let wanted = format!("socket:[{inode}]");
@@ -125,7 +147,7 @@ mod proc {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::proc::{in_the_way, listener};
-    use super::who_listens;
+    use super::{served, who_listens};
     use std::net::SocketAddr;
 
     fn addr(text: &str) -> SocketAddr {
@@ -166,6 +188,16 @@ mod tests {
         assert_eq!(inode("0.0.0.0:8080", &[exact]), Some(2));
         assert_eq!(inode("[::1]:8080", &[any, exact]), None);
         assert_eq!(inode("127.0.0.1:8081", &[any, exact, any6]), None);
+    }
+
+    #[test]
+    fn servers_of_our_own_are_seen_by_protocol() {
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        let addr = tcp.local_addr().expect("bound");
+        assert!(served(false).contains(&addr) && !served(true).contains(&addr));
+        let addr = udp.local_addr().expect("bound");
+        assert!(served(true).contains(&addr));
     }
 
     #[test]

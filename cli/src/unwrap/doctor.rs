@@ -1,5 +1,82 @@
-//! tbd
+//! `ropewalk doctor unwrap`: what unwrap needs, looked at one after another, and at last a real connection with a
+//! foreign source address.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `args` | the switches |
+//! | `report` | a line for each check |
+//! | `checks` | what can be known without sending anything |
+//! | `probe` | the connection and the datagram with a foreign source |
+
+pub(crate) mod args;
+#[cfg(target_os = "linux")]
+mod checks;
+#[cfg(target_os = "linux")]
+mod probe;
+#[cfg(target_os = "linux")]
+mod report;
+
+/// Prints what it finds. An error where unwrap cannot work.
+#[cfg(target_os = "linux")]
+pub(crate) fn run(args: &args::Doctor) -> Result<(), String> {
+    use crate::unwrap::routes::kernel::Kernel;
+    use crate::unwrap::target::{Protocol, Target};
+
+    if args.mark.is_some() && args.protocol.contains(&Protocol::Udp) {
+        return Err("--mark is for TCP: the answers of a UDP server carry no mark".into());
+    }
+    let mut report = report::Report::new(std::io::stdout());
+    checks::kernel(args.mark, &mut report);
+    checks::capabilities(&mut report);
+    checks::loopback(&mut report);
+    let present = Kernel::new()?.present()?;
+    if args.mark.is_some() {
+        checks::sysctls(&mut report);
+    }
+    let targets: Vec<Target> = args.v4.iter().chain(&args.v6).copied().collect();
+    for v6 in [false, true] {
+        if !targets.iter().any(|target| target.is_v6() == v6) {
+            continue;
+        }
+        let source = args.source(v6);
+        let lent = probe::can_lend(source, &mut report);
+        for target in targets.iter().filter(|target| target.is_v6() == v6) {
+            checks::is_local(*target, &mut report);
+            for protocol in &args.protocol {
+                let servers = checks::servers(*target, *protocol);
+                checks::listening(*target, *protocol, &servers, &mut report);
+                let wildcard = servers.iter().any(|server| server.ip().is_unspecified());
+                checks::routed(*target, *protocol, args.mark, wildcard, &present, &mut report);
+                if lent {
+                    probe::run(*target, *protocol, args.mark, source, &servers, &mut report);
+                }
+            }
+        }
+    }
+    report.verdict()
+}
+
+/// See the Linux one.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn run(_: &args::Doctor) -> Result<(), String> {
+    Err("doctor unwrap is for Linux: a server gets its clients' addresses by IP_TRANSPARENT, which is Linux's".into())
+}
+
+/// Major and minor of a release such as `6.1.0-18-amd64`.
 pub(crate) fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn releases_have_a_major_and_a_minor() {
+        assert_eq!(version("6.1.0-18-amd64"), Some((6, 1)));
+        assert_eq!(version("4.19"), Some((4, 19)));
+        assert!(version("5.4.0").is_some_and(|version| version < (5, 17)));
+        assert_eq!(version("linux"), None);
+    }
 }

@@ -1,7 +1,7 @@
 //! Where the server is: an address and a port, or several ports in a row.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What the server speaks.
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,11 +51,6 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) fn is_v6(self) -> bool {
         self.ip.is_ipv6()
-    }
-
-    /// Each port with the address.
-    pub(crate) fn addresses(self) -> impl Iterator<Item = SocketAddr> {
-        (self.ports.first..=self.ports.last).map(move |port| SocketAddr::new(self.ip, port))
     }
 
     /// The switch that takes it.
