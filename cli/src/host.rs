@@ -26,6 +26,6 @@ pub(crate) mod rtnetlink;
 #[cfg(target_os = "linux")]
 mod rules;
 #[cfg(test)]
-pub(crate) mod samples;
+mod samples;
 pub(crate) mod select;
 pub(crate) mod uplink;

@@ -11,11 +11,20 @@ fn root() -> PathBuf {
 fn commands() -> Vec<Command> {
     let mut command = Args::command();
     command.build();
-    let mut all = vec![command.clone()];
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        all.push(sub.clone().display_name(format!("ropewalk-{}", sub.get_name())));
-    }
+    let mut all = Vec::new();
+    collect(command, "ropewalk".into(), &mut all);
     all
+}
+
+/// The command and, after it, those below it: `ropewalk-unwrap-setup`.
+fn collect(command: Command, name: String, all: &mut Vec<Command>) {
+    let below: Vec<Command> =
+        command.get_subcommands().filter(|sub| sub.get_name() != "help").cloned().collect();
+    all.push(command.display_name(name.clone()));
+    for sub in below {
+        let name = format!("{name}-{}", sub.get_name());
+        collect(sub, name, all);
+    }
 }
 
 /// `ROPEWALK_BLESS=1 cargo test -p ropewalk man_pages` writes them anew. They describe the default build.

@@ -41,7 +41,7 @@ pub(crate) fn run(args: &args::Doctor) -> Result<(), String> {
         let source = args.source(v6);
         let lent = probe::can_lend(source, &mut report);
         for target in targets.iter().filter(|target| target.is_v6() == v6) {
-            checks::is_local(*target, &mut report);
+            checks::is_local(*target, args.mark, &mut report);
             for protocol in &args.protocol {
                 let servers = checks::servers(*target, *protocol);
                 checks::listening(*target, *protocol, &servers, &mut report);

@@ -88,9 +88,14 @@ pub(super) fn sysctls(report: &mut Report) {
     }
 }
 
-pub(super) fn is_local(target: Target, report: &mut Report) {
+pub(super) fn is_local(target: Target, mark: Option<u32>, report: &mut Report) {
     // Only an address of this host can be bound to; without a port of its own nobody is in the way.
     match UdpSocket::bind((target.ip, 0)) {
+        Ok(_) if !target.ip.is_loopback() && mark.is_none() => report.warn(
+            target.ip,
+            "is this host's, but not loopback: clients that come to the server past unwrap get no answers; let it \
+             serve unwrap at 127.0.0.1 or [::1], or route by --mark",
+        ),
         Ok(_) => report.ok(target.ip, "is this host's"),
         Err(error) => report.fail(
             target.ip,
@@ -171,6 +176,10 @@ pub(super) fn routed(
         None if wildcard => report.warn(
             what,
             format_args!("the server is on all addresses, and the route names no source for its answers{by}"),
+        ),
+        _ if wildcard => report.ok(
+            what,
+            format_args!("{}{by}; clients that come to the server past unwrap get no answers", found.what),
         ),
         _ => report.ok(what, format_args!("{}{by}", found.what)),
     }
