@@ -65,6 +65,46 @@ fn targets_can_be_added_and_go_together() {
 }
 
 #[test]
+fn a_wider_rule_takes_the_place_of_a_narrower_one() {
+    let Some(host) = Host::new(here!()) else { return };
+    let before = host.dump();
+    let line = "-4 127.0.0.1:53 -6 [::1]:53 -p udp";
+    host.unwrap("setup", line);
+    let wide = host.dump();
+    host.unwrap("teardown", "");
+    host.unwrap("setup", &format!("{line} --udp-bound-server"));
+    let steps = host.unwrap("setup", &format!("{line} --dry-run"));
+    host.unwrap("setup", line);
+    assert_eq!(host.dump(), wide);
+    host.unwrap("teardown", "");
+    host.unwrap("setup", &format!("{line} --udp-bound-server"));
+    host.shell(&steps);
+    assert_eq!(host.dump(), wide, "{steps}");
+    // The other way round both are there, and both go.
+    host.unwrap("setup", &format!("{line} --udp-bound-server"));
+    let steps = host.unwrap("teardown", "--dry-run");
+    host.unwrap("teardown", "");
+    assert_eq!(host.dump(), before);
+    host.unwrap("setup", line);
+    host.unwrap("setup", &format!("{line} --udp-bound-server"));
+    host.shell(&steps);
+    assert_eq!(host.dump(), before, "{steps}");
+}
+
+#[test]
+fn rules_of_somebody_else_that_are_narrower_or_wider_stay() {
+    let Some(host) = Host::new(here!()) else { return };
+    host.ns.ip("rule add priority 293 from 127.0.0.1 iif lo ipproto udp sport 53 lookup 29303 protocol 4\n\
+         rule add priority 293 iif lo ipproto tcp sport 53 lookup 29303\n\
+         -6 rule add priority 293 from ::1 iif lo ipproto udp sport 53 lookup 29303 protocol 4\n");
+    let before = host.dump();
+    host.unwrap("setup", "-4 127.0.0.1:53 -6 [::1]:53 -p udp -p tcp");
+    assert_ne!(host.dump(), before);
+    host.unwrap("teardown", "");
+    assert_eq!(host.dump(), before);
+}
+
+#[test]
 fn a_setup_that_was_cut_off_anywhere_can_be_finished_or_torn_down() {
     let Some(host) = lived_in(here!()) else { return };
     let before = host.dump();

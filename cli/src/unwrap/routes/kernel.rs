@@ -12,6 +12,8 @@ use netlink_packet_route::route::{
 use netlink_packet_route::rule::{
     RuleAction, RuleAttribute, RuleFlags, RuleHeader, RuleMessage, RulePortRange,
 };
+use rustix::io::Errno;
+use std::fmt::Display;
 
 // linux/rtnetlink.h
 const RTM_NEWROUTE: u16 = 24;
@@ -97,22 +99,45 @@ impl Kernel {
     }
 
     /// Adds a rule; never beside one that is the same and ours.
-    pub(crate) fn add_rule(&mut self, rule: &Rule) -> Result<(), Refusal> {
-        self.0.change(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &rule_message(rule))
+    pub(crate) fn add_rule(&mut self, rule: &Rule) -> Result<(), String> {
+        let added = self.0.change(RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &rule_message(rule));
+        added.map_err(|refusal| refused("add the rule", rule, &refusal))
     }
 
-    pub(crate) fn remove_rule(&mut self, rule: &Rule) -> Result<(), Refusal> {
-        self.0.change(RTM_DELRULE, 0, &rule_message(rule))
+    pub(crate) fn remove_rule(&mut self, rule: &Rule) -> Result<(), String> {
+        let removed = gone(self.0.change(RTM_DELRULE, 0, &rule_message(rule)));
+        removed.map_err(|refusal| refused("remove the rule", rule, &refusal))
     }
 
     /// Adds a route, where its table has none to the same destination.
-    pub(crate) fn add_route(&mut self, route: &Route) -> Result<(), Refusal> {
-        self.0.change(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &route_message(route))
+    pub(crate) fn add_route(&mut self, route: &Route) -> Result<(), String> {
+        let added = self.0.change(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &route_message(route));
+        added.map_err(|refusal| refused("add the route", route, &refusal))
     }
 
-    pub(crate) fn remove_route(&mut self, route: &Route) -> Result<(), Refusal> {
-        self.0.change(RTM_DELROUTE, 0, &route_message(route))
+    pub(crate) fn remove_route(&mut self, route: &Route) -> Result<(), String> {
+        let removed = gone(self.0.change(RTM_DELROUTE, 0, &route_message(route)));
+        removed.map_err(|refusal| refused("remove the route", route, &refusal))
     }
+}
+
+/// Somebody else was quicker: it is gone all the same.
+fn gone(removed: Result<(), Refusal>) -> Result<(), Refusal> {
+    match removed {
+        Err(refusal) if refusal.is(Errno::NOENT) || refusal.is(Errno::SRCH) => Ok(()),
+        other => other,
+    }
+}
+
+/// What the kernel did not want to do, and why.
+fn refused(what: &str, which: impl Display, refusal: &Refusal) -> String {
+    if refusal.is(Errno::PERM) {
+        return format!(
+            "cannot {what} {which}: expected the right to change routes (CAP_NET_ADMIN, which root has), got: \
+             {refusal}"
+        );
+    }
+    format!("cannot {what} {which}: {refusal}")
 }
 
 fn family(v6: bool) -> AddressFamily {

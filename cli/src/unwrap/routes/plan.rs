@@ -53,6 +53,12 @@ impl Rule {
             && self.mark.is_none_or(|own| mark == Some(own))
     }
 
+    /// Whether the kernel takes `wider` for this one: when it looks for a rule, to add none twice or to remove it, a
+    /// rule asked for without `from` is any rule that is the same but for that.
+    pub(crate) fn hides(&self, wider: &Rule) -> bool {
+        self.from.is_some() && wider.from.is_none() && Rule { from: None, ..self.clone() } == *wider
+    }
+
     /// The command that adds (`add`) or removes (`del`) it.
     pub(crate) fn command(&self, verb: &str) -> String {
         format!("ip {}rule {verb} {self} protocol {TAG}", six(self.v6))

@@ -5,7 +5,6 @@ use super::kernel::{Found, Kernel, Present};
 use super::plan::{Plan, Route, Rule, Sysctl, six};
 use super::sysctl::{self, State};
 use crate::host::links;
-use crate::host::rtnetlink::Refusal;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -15,6 +14,8 @@ enum Step {
     /// Forgets the sysctls of another namespace (see the invariants of the module above).
     Forget,
     Route(Route),
+    /// Removes a rule of ours that the next one takes in.
+    Drop(Rule),
     Rule(Rule),
     /// Remembers these in the state file.
     Remember(Vec<(Sysctl, String)>),
@@ -90,6 +91,8 @@ fn missing(plan: &Plan, present: &Present, state_dir: &Path) -> Result<Vec<Step>
                 other.what
             ));
         }
+        let narrower = present.rules.iter().filter(|found| found.is_ours() && found.what.hides(rule));
+        steps.extend(narrower.map(|found| Step::Drop(found.what.clone())));
         steps.push(Step::Rule(rule.clone()));
     }
     let mut old = if stale { Vec::new() } else { state.old.clone() };
@@ -145,6 +148,7 @@ fn commands(steps: &[Step], state_dir: &Path) -> Result<String, String> {
                 state.commands()
             }
             Step::Route(route) => vec![route.command("add")],
+            Step::Drop(rule) => vec![rule.command("del")],
             Step::Rule(rule) => vec![rule.command("add")],
             Step::Remember(old) => {
                 state.old.clone_from(old);
@@ -191,12 +195,9 @@ fn apply(step: &Step, kernel: &mut Kernel, state: &mut State) -> Result<(), Stri
             state.old.clear();
             state.save()
         }
-        Step::Route(route) => kernel
-            .add_route(route)
-            .map_err(|refusal| refused("add", format_args!("the route {route}"), &refusal)),
-        Step::Rule(rule) => {
-            kernel.add_rule(rule).map_err(|refusal| refused("add", format_args!("the rule {rule}"), &refusal))
-        }
+        Step::Route(route) => kernel.add_route(route),
+        Step::Drop(rule) => kernel.remove_rule(rule),
+        Step::Rule(rule) => kernel.add_rule(rule),
         Step::Remember(old) => {
             state.old.clone_from(old);
             state.save()
@@ -214,12 +215,9 @@ fn take_back(
     match step {
         // It was of no use to anybody.
         Step::Forget => Ok(()),
-        Step::Route(route) => kernel
-            .remove_route(route)
-            .map_err(|refusal| refused("remove", format_args!("the route {route}"), &refusal)),
-        Step::Rule(rule) => kernel
-            .remove_rule(rule)
-            .map_err(|refusal| refused("remove", format_args!("the rule {rule}"), &refusal)),
+        Step::Route(route) => kernel.remove_route(route),
+        Step::Drop(rule) => kernel.add_rule(rule),
+        Step::Rule(rule) => kernel.remove_rule(rule),
         Step::Remember(_) => {
             state.old = before.to_vec();
             state.save()
@@ -227,14 +225,4 @@ fn take_back(
         // Only what was 0 is set.
         Step::Set(sysctl) => sysctl::write(*sysctl, "0"),
     }
-}
-
-/// What the kernel did not want to do, and why.
-pub(super) fn refused(verb: &str, what: impl std::fmt::Display, refusal: &Refusal) -> String {
-    if refusal.is(rustix::io::Errno::PERM) {
-        return format!(
-            "cannot {verb} {what}: expected the right to change routes (CAP_NET_ADMIN, which root has), got: {refusal}"
-        );
-    }
-    format!("cannot {verb} {what}: {refusal}")
 }

@@ -3,7 +3,6 @@
 use super::args::Teardown;
 use super::kernel::{Found, Kernel, Present};
 use super::plan::{Route, Rule, Sysctl};
-use super::setup::refused;
 use super::sysctl::{self, State};
 use std::fmt::Write as _;
 
@@ -40,15 +39,13 @@ pub(super) fn run(args: &Teardown) -> Result<(), String> {
     for rule in &work.rules {
         let _ = writeln!(commands, "{}", rule.command("del"));
         if !args.dry_run {
-            gone(kernel.remove_rule(rule))
-                .map_err(|refusal| refused("remove", format_args!("the rule {rule}"), &refusal))?;
+            kernel.remove_rule(rule)?;
         }
     }
     for route in &work.routes {
         let _ = writeln!(commands, "{}", route.command("del"));
         if !args.dry_run {
-            gone(kernel.remove_route(route))
-                .map_err(|refusal| refused("remove", format_args!("the route {route}"), &refusal))?;
+            kernel.remove_route(route)?;
         }
     }
     super::say(&commands);
@@ -65,6 +62,8 @@ fn work(table: Option<u32>, present: Present, state: &State) -> Result<Work, Str
     let (rules, other_rules): (Vec<_>, Vec<_>) =
         present.rules.into_iter().filter(Found::is_ours).partition(|found| wanted(found.what.table));
     work.rules = rules.into_iter().map(|found| found.what).collect();
+    // Asked to remove a rule without `from`, the kernel removes one with it if that comes first.
+    work.rules.sort_by_key(|rule| rule.from.is_none());
     let routes = present.routes.into_iter().filter(|found| found.is_ours() && wanted(found.what.table));
     work.routes = routes.map(|found| found.what).collect();
     if state.old.is_empty() || other_rules.iter().any(|found| found.what.mark.is_some()) {
@@ -88,12 +87,4 @@ fn work(table: Option<u32>, present: Present, state: &State) -> Result<Work, Str
     }
     work.forget = true;
     Ok(work)
-}
-
-/// Somebody else was quicker: it is gone all the same.
-fn gone(removed: Result<(), crate::host::rtnetlink::Refusal>) -> Result<(), crate::host::rtnetlink::Refusal> {
-    match removed {
-        Err(refusal) if refusal.is(rustix::io::Errno::NOENT) || refusal.is(rustix::io::Errno::SRCH) => Ok(()),
-        other => other,
-    }
 }
