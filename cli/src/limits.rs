@@ -31,6 +31,20 @@ pub(crate) fn connections(descriptors: Option<u64>) -> u64 {
     descriptors.map_or(MOST, |limit| (limit.saturating_sub(RESERVE.min(limit / 2)) / 2).clamp(1, MOST))
 }
 
+/// How many connections each worker may have, of those that were asked for or of all that are possible.
+pub(crate) fn each_worker(wanted: Option<u32>, workers: u16) -> usize {
+    let possible = connections(raise_descriptors());
+    let wanted = wanted.map_or(possible, u64::from);
+    if wanted > possible {
+        log::warn!(
+            "--max-connections {wanted} needs more descriptors than the system allows: they last for about \
+             {possible} connections (ulimit -Hn)"
+        );
+    }
+    let each = wanted.div_ceil(u64::from(workers));
+    usize::try_from(each).unwrap_or(usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,11 +8,13 @@ mod dispatch;
 mod host;
 mod json;
 mod limits;
+mod listen;
 mod logging;
 #[cfg(test)]
 mod manual;
 mod monitor;
 mod runtime;
+mod serve;
 mod stats;
 mod unwrap;
 mod watch;

@@ -1,9 +1,8 @@
 //! Which driver moves the bytes. The machine does not notice.
 
-use ropewalk_core::dispatch::Dispatch;
-use ropewalk_mio::{Handle, Shared};
+use ropewalk_core::machine::Application;
+use ropewalk_mio::{Handle, Listeners, Shared};
 use std::io::Result;
-use std::net::TcpListener;
 use std::sync::Arc;
 
 /// A driver.
@@ -19,16 +18,16 @@ pub(crate) enum Runtime {
 }
 
 /// Runs until the machine has finished or was stopped.
-pub(crate) type Run = Box<dyn FnOnce() -> Result<Dispatch> + Send>;
+pub(crate) type Run<M> = Box<dyn FnOnce() -> Result<M> + Send>;
 
 impl Runtime {
     /// A worker around `machine`, to be run in a thread of its own, and a hand on it.
-    pub(crate) fn worker(
+    pub(crate) fn worker<M: Application + Send + 'static>(
         self,
-        machine: Dispatch,
-        listeners: Vec<TcpListener>,
+        machine: M,
+        listeners: Listeners,
         shared: Arc<Shared>,
-    ) -> Result<(Run, Handle)> {
+    ) -> Result<(Run<M>, Handle)> {
         match self {
             Runtime::Mio => {
                 let (worker, handle) = ropewalk_mio::Worker::new(machine, listeners, shared)?;

@@ -1,0 +1,50 @@
+//! The sockets that clients come in on.
+
+use crate::host;
+use std::net::{SocketAddr, TcpListener};
+
+/// The listeners of each worker.
+///
+/// # Errors
+/// A sentence that names the address, and who has it.
+pub(crate) fn bind_all(addresses: &[SocketAddr], workers: u16) -> Result<Vec<Vec<TcpListener>>, String> {
+    let several = workers > 1;
+    once_each(addresses)?;
+    let mut first: Vec<TcpListener> = Vec::new();
+    for address in addresses {
+        let mut listener =
+            ropewalk_mio::listen(*address, false).map_err(|error| cannot_listen(*address, &error))?;
+        if several {
+            // Shared ports let a second ropewalk listen here unseen: the first bind, unshared, has shown that
+            // nobody does.
+            let actual = listener.local_addr().map_err(|error| error.to_string())?;
+            drop(listener);
+            listener = ropewalk_mio::listen(actual, true).map_err(|error| cannot_listen(actual, &error))?;
+        }
+        first.push(listener);
+    }
+    let mut all = vec![first];
+    for _ in 1..workers {
+        let again = |listener: &TcpListener| {
+            let address = listener.local_addr().map_err(|error| error.to_string())?;
+            ropewalk_mio::listen(address, true).map_err(|error| cannot_listen(address, &error))
+        };
+        let more = all[0].iter().map(again).collect::<Result<Vec<_>, String>>()?;
+        all.push(more);
+    }
+    Ok(all)
+}
+
+/// Nothing is listened on twice.
+pub(crate) fn once_each(addresses: &[SocketAddr]) -> Result<(), String> {
+    for (number, address) in addresses.iter().enumerate() {
+        if address.port() != 0 && addresses[..number].contains(address) {
+            return Err(format!("--listen {address} is given twice"));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
+    host::port::cannot_listen(address, error, "--listen")
+}

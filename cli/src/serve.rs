@@ -1,0 +1,123 @@
+//! Workers in threads, and the signals that end them.
+
+use crate::runtime::Run;
+use ropewalk_mio::Handle;
+use std::thread::JoinHandle;
+
+/// A worker needs little stack: its buffers are on the heap.
+const STACK: usize = 256 * 1024;
+
+/// Runs the workers until they have finished, SIGTERM or SIGINT tells them to, or one fails.
+///
+/// # Errors
+/// A sentence about the worker that could not be started or has failed.
+pub(crate) fn serve<M: Send + 'static>(workers: Vec<(Run<M>, Handle)>) -> Result<(), String> {
+    let signals = signals::Signals::new(workers.len())?;
+    let mut running: Vec<JoinHandle<std::io::Result<M>>> = Vec::new();
+    let mut handles = Vec::new();
+    for (number, (worker, handle)) in workers.into_iter().enumerate() {
+        let closer = signals.closer();
+        let run = move || {
+            let result = worker();
+            closer.worker_ended(result.is_err());
+            result
+        };
+        let thread =
+            std::thread::Builder::new().name(format!("worker {number}")).stack_size(STACK).spawn(run);
+        running.push(thread.map_err(|error| format!("cannot start worker {number}: {error}"))?);
+        handles.push(handle);
+    }
+    signals.wait(&handles);
+    // Where one worker failed the others end too: half a proxy is worse than one that its supervisor restarts.
+    handles.iter().for_each(Handle::stop);
+    for thread in running {
+        match thread.join() {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(format!("a worker failed: {error}")),
+            Err(_) => return Err("a worker panicked".into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+mod signals {
+    //! SIGTERM and SIGINT drain, a second one stops.
+
+    use ropewalk_mio::Handle;
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    pub(super) struct Signals {
+        inner: signal_hook::iterator::Signals,
+        running: Arc<AtomicUsize>,
+    }
+
+    pub(super) struct Closer {
+        handle: signal_hook::iterator::Handle,
+        running: Arc<AtomicUsize>,
+    }
+
+    impl Closer {
+        pub(super) fn worker_ended(&self, failed: bool) {
+            let last = self.running.fetch_sub(1, Ordering::SeqCst) == 1;
+            if last || failed {
+                self.handle.close();
+            }
+        }
+    }
+
+    impl Signals {
+        pub(super) fn new(workers: usize) -> Result<Self, String> {
+            let inner = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
+                .map_err(|error| format!("cannot watch for signals: {error}"))?;
+            Ok(Signals { inner, running: Arc::new(AtomicUsize::new(workers)) })
+        }
+
+        pub(super) fn closer(&self) -> Closer {
+            Closer { handle: self.inner.handle(), running: Arc::clone(&self.running) }
+        }
+
+        /// Waits until all workers have ended, or one has failed.
+        pub(super) fn wait(mut self, handles: &[Handle]) {
+            let mut asked = 0;
+            for _ in &mut self.inner {
+                asked += 1;
+                if asked == 1 {
+                    log::info!("draining: no new connections; once more to stop at once");
+                    handles.iter().for_each(Handle::drain);
+                } else {
+                    handles.iter().for_each(Handle::stop);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod signals {
+    //! Ctrl-C ends the process.
+
+    use ropewalk_mio::Handle;
+
+    pub(super) struct Signals;
+    pub(super) struct Closer;
+
+    impl Closer {
+        pub(super) fn worker_ended(&self, _: bool) {}
+    }
+
+    impl Signals {
+        pub(super) fn new(_: usize) -> Result<Self, String> {
+            Ok(Signals)
+        }
+
+        pub(super) fn closer(&self) -> Closer {
+            Closer
+        }
+
+        /// The joins wait.
+        pub(super) fn wait(self, _: &[Handle]) {}
+    }
+}
