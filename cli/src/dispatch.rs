@@ -66,6 +66,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         endpoint.serve(DispatchStats::new(Arc::clone(&watcher), Arc::clone(&shared), shares))?;
     }
     let result = serve::serve(workers);
+    // The summary must not be lost behind a flood of lines that is still being read.
+    logging::flush();
     report(&shared, &watcher);
     result
 }

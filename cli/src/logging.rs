@@ -113,12 +113,13 @@ pub(crate) fn flush() -> bool {
     QUEUE.flush(LAST_WORDS)
 }
 
-/// Writes what the command ends with, after all lines before it, and waits for it a second at most.
+/// Writes what the command ends with, after all lines before it; waits a second at most for these and for it.
 pub(crate) fn last_words(text: &str) {
     if START.get().is_none() {
         eprintln!("{text}");
         return;
     }
+    flush();
     QUEUE.push(&format!("{text}\n"));
     flush();
 }
