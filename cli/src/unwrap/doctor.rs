@@ -31,7 +31,7 @@ pub(crate) fn run(args: &args::Doctor) -> Result<(), String> {
     checks::loopback(&mut report);
     let present = Kernel::new()?.present()?;
     if args.mark.is_some() {
-        checks::sysctls(&mut report);
+        checks::sysctls(!args.v4.is_empty(), !args.v6.is_empty(), &mut report);
     }
     let targets: Vec<Target> = args.v4.iter().chain(&args.v6).copied().collect();
     for v6 in [false, true] {

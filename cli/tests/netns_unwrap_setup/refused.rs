@@ -1,7 +1,9 @@
 //! What is not ours is not touched, and what cannot be done is done not at all.
 
 use crate::common::here;
+use crate::common::proxy::ROPEWALK;
 use crate::host::Host;
+use std::process::Command;
 
 #[test]
 fn an_equal_rule_of_somebody_else_is_named_and_left() {
@@ -75,6 +77,24 @@ fn a_state_that_cannot_be_written_leaves_the_sysctls_alone() {
     assert_eq!(outcome.code, Some(1), "{}", outcome.stdout);
     assert!(outcome.stderr.contains("/proc/version"), "{}", outcome.stderr);
     assert_eq!(host.dump(), before);
+}
+
+#[test]
+fn a_sysctl_that_cannot_be_set_takes_back_those_before_it() {
+    let Some(host) = Host::new(here!()) else { return };
+    let before = host.dump();
+    // The last of them is read-only, as in many containers.
+    let file = "/proc/sys/net/ipv6/fwmark_reflect";
+    let mount = format!("mount --bind {file} {file} && mount -o remount,bind,ro {file}");
+    let setup = format!("{ROPEWALK} unwrap setup --mark 5 --state-dir {}", host.state_dir());
+    let line = ["--mount", "sh", "-c", &format!("{mount} && {setup}")];
+    let output = host.ns.run(|| Command::new("unshare").args(line).output()).expect("unshare of util-linux");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("cannot set net.ipv6.fwmark_reflect=1") && said.contains("as it was again"),
+        "{said}"
+    );
+    assert_eq!((host.dump(), host.remembered()), (before, None));
 }
 
 #[test]

@@ -207,6 +207,16 @@ fn what_another_namespace_remembered_is_not_used() {
 }
 
 #[test]
+fn a_teardown_without_the_state_says_that_the_sysctls_stay() {
+    let Some(host) = Host::new(here!()) else { return };
+    host.unwrap("setup", "--mark 5");
+    std::fs::remove_dir_all(host.state_dir()).expect("our own");
+    let outcome = host.attempt("teardown", "");
+    assert!(outcome.stderr.contains("remembers no sysctl: they stay as they are"), "{}", outcome.stderr);
+    assert_eq!(SYSCTLS.map(|key| host.sysctl(key)), ["1", "1", "1"]);
+}
+
+#[test]
 fn a_teardown_of_one_table_leaves_the_others() {
     let Some(host) = Host::new(here!()) else { return };
     let before = host.dump();

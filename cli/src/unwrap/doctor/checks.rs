@@ -3,7 +3,7 @@
 use super::report::Report;
 use crate::host::{links, port};
 use crate::unwrap::routes::kernel::{Found, Present};
-use crate::unwrap::routes::plan::{Rule, SYSCTLS, TAG};
+use crate::unwrap::routes::plan::{Rule, Sysctl, TAG};
 use crate::unwrap::routes::sysctl;
 use crate::unwrap::target::{Protocol, Target};
 use rustix::thread::CapabilitySet;
@@ -75,8 +75,8 @@ pub(super) fn loopback(report: &mut Report) {
     }
 }
 
-pub(super) fn sysctls(report: &mut Report) {
-    for sysctl in SYSCTLS {
+pub(super) fn sysctls(v4: bool, v6: bool, report: &mut Report) {
+    for sysctl in Sysctl::needed(v4, v6) {
         match sysctl::read(sysctl).as_deref() {
             Ok("0") => {
                 report

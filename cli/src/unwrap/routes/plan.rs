@@ -121,6 +121,16 @@ impl fmt::Display for Route {
 pub(crate) struct Sysctl(pub(crate) &'static str);
 
 impl Sysctl {
+    /// Those that a mark needs in these families.
+    pub(crate) fn needed(v4: bool, v6: bool) -> impl Iterator<Item = Sysctl> {
+        let wanted = move |sysctl: &Sysctl| match sysctl.0 {
+            "net.ipv4.fwmark_reflect" => v4,
+            "net.ipv6.fwmark_reflect" => v6,
+            _ => true,
+        };
+        SYSCTLS.into_iter().filter(wanted)
+    }
+
     /// The command that sets it.
     pub(crate) fn command(self, value: &str) -> String {
         format!("sysctl -q -w {}={value}", self.0)
@@ -213,13 +223,8 @@ impl Plan {
                 table: args.table,
             });
         }
-        let families: Vec<bool> = plan.routes.iter().map(|route| route.v6).collect();
-        let wanted = |sysctl: &Sysctl| match sysctl.0.starts_with("net.ipv6.") {
-            true => families.contains(&true),
-            // tcp_fwmark_accept is for both; the other of IPv4 for IPv4 only.
-            false => families.contains(&false) || !sysctl.0.ends_with("fwmark_reflect"),
-        };
-        plan.sysctls = SYSCTLS.into_iter().filter(wanted).collect();
+        let has = |v6: bool| plan.routes.iter().any(|route| route.v6 == v6);
+        plan.sysctls = Sysctl::needed(has(false), has(true)).collect();
         Ok(plan)
     }
 }
@@ -332,6 +337,17 @@ mod tests {
         let six = commands("--mark 123 -6 [::1]:1");
         assert_eq!(six.len(), 4, "{six:?}");
         assert!(six[2].contains("tcp_fwmark_accept") && six[3].contains("ipv6.fwmark_reflect"), "{six:?}");
+    }
+
+    #[test]
+    fn a_rule_without_from_is_taken_for_one_with_it_and_for_no_other() {
+        let rule = |line: &str| plan(line).expect("a sound line").rules.remove(0);
+        let (wide, narrow) =
+            (rule("-4 127.0.0.1:53 -p udp"), rule("-4 127.0.0.1:53 -p udp --udp-bound-server"));
+        assert!(narrow.hides(&wide));
+        assert!(!wide.hides(&narrow) && !wide.hides(&wide) && !narrow.hides(&narrow));
+        assert!(!narrow.hides(&rule("-4 127.0.0.1:54 -p udp")));
+        assert!(!narrow.hides(&rule("-4 127.0.0.1:53 -p udp --priority 9")));
     }
 
     #[test]

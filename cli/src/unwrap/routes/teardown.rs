@@ -2,7 +2,7 @@
 
 use super::args::Teardown;
 use super::kernel::{Found, Kernel, Present};
-use super::plan::{Route, Rule, Sysctl};
+use super::plan::{Route, Rule, SYSCTLS, Sysctl};
 use super::sysctl::{self, State};
 use std::fmt::Write as _;
 
@@ -66,6 +66,11 @@ fn work(table: Option<u32>, present: Present, state: &State) -> Result<Work, Str
     work.rules.sort_by_key(|rule| rule.from.is_none());
     let routes = present.routes.into_iter().filter(|found| found.is_ours() && wanted(found.what.table));
     work.routes = routes.map(|found| found.what).collect();
+    let marked = work.rules.iter().any(|rule| rule.mark.is_some());
+    let is_set = |sysctl: &Sysctl| sysctl::read(*sysctl).is_ok_and(|now| now == "1");
+    if state.old.is_empty() && marked && SYSCTLS.iter().any(is_set) {
+        eprintln!("ropewalk: {} remembers no sysctl: they stay as they are", state.path().display());
+    }
     if state.old.is_empty() || other_rules.iter().any(|found| found.what.mark.is_some()) {
         return Ok(work);
     }
