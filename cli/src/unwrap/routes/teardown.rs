@@ -22,6 +22,10 @@ pub(super) fn run(args: &Teardown) -> Result<(), String> {
     let mut kernel = Kernel::new()?;
     let mut state = State::load(&args.state_dir)?;
     let work = work(args.table, kernel.present()?, &state)?;
+    if state.old.is_empty() && !args.dry_run {
+        // A setup that was killed while it wrote may have left a draft.
+        state.save()?;
+    }
     let mut commands = String::new();
     for (sysctl, old) in &work.sysctls {
         let _ = writeln!(commands, "{}", sysctl.command(old));
