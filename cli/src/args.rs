@@ -2,7 +2,8 @@
 
 use crate::host::uplink::{self, UplinkArg};
 use crate::runtime::Runtime;
-use crate::unwrap::{doctor, routes};
+use crate::unwrap::args::Unwrap;
+use crate::unwrap::doctor;
 use clap::{ArgAction, Parser, Subcommand};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -27,11 +28,9 @@ pub(crate) enum Command {
     /// Run a SOCKS5, SOCKS4 and HTTP proxy whose connections leave by several uplinks
     #[command(after_help = DISPATCH_HELP)]
     Dispatch(Dispatch),
-    /// Give a server its clients' real addresses back
-    Unwrap {
-        #[command(subcommand)]
-        command: Unwrap,
-    },
+    /// Take off the PROXY protocol header and connect to the server with its client's own address
+    #[command(after_help = UNWRAP_HELP)]
+    Unwrap(Unwrap),
     /// Look for what is missing, and say what to do
     Doctor {
         #[command(subcommand)]
@@ -45,14 +44,6 @@ pub(crate) enum Doctor {
     Unwrap(doctor::args::Doctor),
 }
 
-#[derive(Subcommand, Debug)]
-pub(crate) enum Unwrap {
-    /// Add the routing rules by which the server's answers come back into this host
-    Setup(routes::args::Setup),
-    /// Take away what setup has added
-    Teardown(routes::args::Teardown),
-}
-
 const DISPATCH_HELP: &str = "\
 Examples:
   ropewalk dispatch                                all usable uplinks, on 127.0.0.1:8080
@@ -61,6 +52,13 @@ Examples:
   ropewalk dispatch --tunnel 127.0.0.1:7777@2 127.0.0.1:7778
 
 Then, for instance: curl --socks5-hostname 127.0.0.1:8080 https://example.org/";
+
+const UNWRAP_HELP: &str = "\
+Examples:
+  ropewalk unwrap setup -4 127.0.0.1:25578 -6 [::1]:25578
+  ropewalk unwrap -l 0.0.0.0:25577 -4 127.0.0.1:25578 -6 [::1]:25578 --allowed-subnets balancers.txt
+  ropewalk unwrap -l 0.0.0.0:19132 -4 127.0.0.1:19133 --protocol udp --allow-from 10.0.0.0/8
+  ropewalk doctor unwrap -4 127.0.0.1:25578";
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Dispatch {
@@ -147,7 +145,7 @@ impl Dispatch {
 }
 
 /// A proxy that serves this host only is the safe reading of a lone port.
-fn listen(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
     if let Ok(port) = text.parse::<u16>() {
         return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
     }
@@ -157,7 +155,7 @@ fn listen(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// The figures are for this host only.
-fn stats(text: &str) -> Result<SocketAddr, String> {
+pub(crate) fn stats(text: &str) -> Result<SocketAddr, String> {
     let address = listen(text)?;
     match address.ip().is_loopback() {
         true => Ok(address),
@@ -165,7 +163,7 @@ fn stats(text: &str) -> Result<SocketAddr, String> {
     }
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || format!("expected a number of seconds above 0, such as 10 or 0.5, got '{text}'");
     let number: f64 = text.parse().map_err(|_| wrong())?;
     match Duration::try_from_secs_f64(number) {

@@ -3,7 +3,7 @@
 use crate::args::{self, Dispatch as Options};
 use crate::host::{self, links::Link, resolve::UplinkSpec};
 use crate::stats::{self, DispatchStats};
-use crate::watch::Watcher;
+use crate::watch::DispatchWatch;
 use crate::{limits, listen, logging, monitor, serve};
 use ropewalk_core::dispatch::{Config, Credentials, Dispatch};
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
@@ -37,8 +37,8 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let shares = pool.uplinks.iter().map(|uplink| (uplink.label.clone(), uplink.weight)).collect();
     introduce(options, &pool, &bound);
     let pool = Pool::new(pool).map_err(|error| error.to_string())?;
-    let watcher = Arc::new(Watcher::new(labels));
-    let shared = Shared::new(pool, Box::new(Arc::clone(&watcher)));
+    let watch = Arc::new(DispatchWatch::new(labels));
+    let shared = Shared::new(pool, Box::new(Arc::clone(&watch)));
 
     let config = Config {
         listeners: bound,
@@ -63,12 +63,12 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
     let handles = workers.iter().map(|(_, handle)| handle.clone()).collect();
     monitor::start(uplinks, links, Arc::clone(&shared), handles);
     if let Some(endpoint) = stats {
-        endpoint.serve(DispatchStats::new(Arc::clone(&watcher), Arc::clone(&shared), shares))?;
+        endpoint.serve(DispatchStats::new(Arc::clone(&watch), Arc::clone(&shared), shares))?;
     }
     let result = serve::serve(workers);
     // The summary must not be lost behind a flood of lines that is still being read.
     logging::flush();
-    report(&shared, &watcher);
+    report(&shared, &watch);
     result
 }
 
@@ -167,7 +167,7 @@ fn introduce(options: &Options, pool: &PoolConfig, bound: &[SocketAddr]) {
     }
 }
 
-fn report(shared: &Shared, watcher: &Watcher) {
+fn report(shared: &Shared, watch: &DispatchWatch) {
     for (label, account, _) in shared.pool().accounts(shared.now()) {
         log::info!(
             "{label}: {} connections, {} attempts failed, {} outpaced, {} bytes up, {} bytes down",
@@ -178,5 +178,5 @@ fn report(shared: &Shared, watcher: &Watcher) {
             account.received
         );
     }
-    log::info!("{}", watcher.summary());
+    log::info!("{}", watch.summary());
 }

@@ -19,17 +19,22 @@ mod stats;
 mod unwrap;
 mod watch;
 
-use args::{Args, Command, Doctor, Unwrap};
+use args::{Args, Command, Doctor};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let parsed = config::parse::<Args>(&[]);
+    let parsed = config::parse::<Args>(&[("unwrap", unwrap::args::TABLES)]);
     let mut commands = parsed.commands.into_iter().map(|args| args.command);
     let result = match commands.next().expect("there is one at least") {
         Command::List { json } => list(json),
         Command::Dispatch(options) => dispatch::run(&options),
-        Command::Unwrap { command: Unwrap::Setup(options) } => unwrap::routes::setup(&options),
-        Command::Unwrap { command: Unwrap::Teardown(options) } => unwrap::routes::teardown(&options),
+        Command::Unwrap(first) => {
+            let more = commands.filter_map(|command| match command {
+                Command::Unwrap(options) => Some(options),
+                Command::List { .. } | Command::Dispatch(_) | Command::Doctor { .. } => None,
+            });
+            unwrap::run(std::iter::once(first).chain(more).collect())
+        }
         Command::Doctor { command: Doctor::Unwrap(options) } => unwrap::doctor::run(&options),
     };
     match result {

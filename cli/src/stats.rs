@@ -11,11 +11,14 @@
 mod dispatch;
 mod json;
 mod prometheus;
+mod relays;
 mod samples;
 mod server;
+mod unwrap;
 
 pub(crate) use dispatch::DispatchStats;
 pub(crate) use samples::Samples;
+pub(crate) use unwrap::UnwrapStats;
 
 use crate::{host, logging};
 use std::net::{SocketAddr, TcpListener};

@@ -2,12 +2,43 @@
 //!
 //! | module | is |
 //! | --- | --- |
+//! | `args`, `subnets` | the switches, and whose headers are believed |
+//! | `service` | from switches to running workers |
+//! | `privileges` | what it may do, and what it gives up |
 //! | `target` | where the server is: address and ports, as switches and in routing rules |
 //! | `routes` | `setup` and `teardown`: the server's answers to foreign addresses come back into this host |
 //! | `doctor` | `ropewalk doctor unwrap`: what is missing, and a real connection with a foreign source |
 
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux can lend foreign addresses"))]
 
+pub(crate) mod args;
 pub(crate) mod doctor;
+mod privileges;
 pub(crate) mod routes;
+mod service;
+mod subnets;
 pub(crate) mod target;
+
+use args::{Command, Options, Unwrap};
+
+/// Runs the service, with one of `all` for each table of listeners; or one of its commands.
+///
+/// # Errors
+/// A sentence that says what was expected, what came and where.
+pub(crate) fn run(all: Vec<Unwrap>) -> Result<(), String> {
+    let mut options: Vec<Options> = Vec::new();
+    for one in all {
+        match one.command {
+            Some(Command::Setup(setup)) => return routes::setup(&setup),
+            Some(Command::Teardown(teardown)) => return routes::teardown(&teardown),
+            None => options.push(one.options),
+        }
+    }
+    if !cfg!(target_os = "linux") {
+        return Err(
+            "unwrap is for Linux: a server gets its clients' addresses by IP_TRANSPARENT, which is Linux's"
+                .into(),
+        );
+    }
+    service::run(&options)
+}

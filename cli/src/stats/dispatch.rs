@@ -1,51 +1,23 @@
 //! What `dispatch` tells: its counters, refusals by reason, each uplink's account.
 
+use super::relays::relays;
 use super::{Samples, Source};
-use crate::watch::{REASONS, Watcher};
+use crate::watch::{DispatchWatch, get};
 use ropewalk_mio::Shared;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+const SERVICE: &str = "dispatch";
 
 pub(crate) struct DispatchStats {
-    watcher: Arc<Watcher>,
+    watch: Arc<DispatchWatch>,
     shared: Arc<Shared>,
     /// Name and weight of each, in the pool's order.
     uplinks: Vec<(String, u32)>,
 }
 
 impl DispatchStats {
-    pub(crate) fn new(watcher: Arc<Watcher>, shared: Arc<Shared>, uplinks: Vec<(String, u32)>) -> Self {
-        DispatchStats { watcher, shared, uplinks: distinct(uplinks) }
-    }
-
-    fn connections(&self, out: &mut Samples) {
-        let counts = &self.watcher.counts;
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        // The closed ones first: a connection opened and closed in between must not make it negative.
-        let closed = get(&counts.closed);
-        let connected = get(&counts.connected);
-        let help = "Connections that have reached their target and are open now.";
-        out.gauge("dispatch_open_connections", help, connected.saturating_sub(closed));
-        let help = "Connections that have reached their target.";
-        out.counter("dispatch_connections_total", help, connected);
-        let help = "Connections that ended by a fault after they had reached their target.";
-        out.counter("dispatch_connections_broken_total", help, get(&counts.broken));
-        let help = "Bytes relayed by connections that have ended, whichever way they left.";
-        out.counters("dispatch_bytes_total", help)
-            .add(&[("direction", "sent")], get(&counts.sent))
-            .add(&[("direction", "received")], get(&counts.received));
-        let help = "Connections refused before they reached a target.";
-        let refused = out.counters("dispatch_refused_total", help);
-        for (reason, count) in REASONS.iter().zip(&counts.refusals) {
-            refused.add(&[("reason", reason)], get(count));
-        }
-        let help = "Attempts to reach a target that failed; another may have followed.";
-        out.counter("dispatch_attempts_failed_total", help, get(&counts.attempts_failed));
-        let help = "How often a limit was hit.";
-        out.counters("dispatch_limit_hits_total", help)
-            .add(&[("limit", "connections")], get(&counts.connection_limit))
-            .add(&[("limit", "descriptors")], get(&counts.accept_paused))
-            .add(&[("limit", "buffers")], get(&counts.buffers_exhausted));
+    pub(crate) fn new(watch: Arc<DispatchWatch>, shared: Arc<Shared>, uplinks: Vec<(String, u32)>) -> Self {
+        DispatchStats { watch, shared, uplinks: distinct(uplinks) }
     }
 
     fn uplinks(&self, out: &mut Samples) {
@@ -78,7 +50,9 @@ impl DispatchStats {
 
 impl Source for DispatchStats {
     fn collect(&self, out: &mut Samples) {
-        self.connections(out);
+        relays(SERVICE, &self.watch.relays, out);
+        let help = "Attempts to reach a target that failed; another may have followed.";
+        out.counter("dispatch_attempts_failed_total", help, get(&self.watch.attempts_failed));
         self.uplinks(out);
     }
 }

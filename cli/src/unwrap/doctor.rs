@@ -62,6 +62,12 @@ pub(crate) fn run(_: &args::Doctor) -> Result<(), String> {
     Err("doctor unwrap is for Linux: a server gets its clients' addresses by IP_TRANSPARENT, which is Linux's".into())
 }
 
+/// Major and minor of the kernel that runs.
+#[cfg(target_os = "linux")]
+pub(crate) fn kernel_version() -> Option<(u32, u32)> {
+    version(&rustix::system::uname().release().to_string_lossy())
+}
+
 /// Major and minor of a release such as `6.1.0-18-amd64`.
 pub(crate) fn version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);

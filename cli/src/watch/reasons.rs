@@ -1,9 +1,9 @@
-//! Why connections were refused, as short words to count by. A word stays what it is: people have graphs of it.
+//! Why connections were refused and datagrams dropped, as short words to count by. A word stays what it is: people have graphs of it.
 
-use ropewalk_core::event::Refusal;
+use ropewalk_core::event::{Dropped, Refusal};
 
 /// In the order of [`place`].
-pub(crate) const REASONS: [&str; 16] = [
+pub(crate) const REASONS: [&str; 21] = [
     "malformed",
     "bad_host",
     "no_auth_method",
@@ -19,8 +19,17 @@ pub(crate) const REASONS: [&str; 16] = [
     "handshake_timeout",
     "left",
     "client_failed",
+    "peer_not_allowed",
+    "bogus_source",
+    "no_target",
+    "no_port",
+    "port_conflict",
     "other",
 ];
+
+/// In the order of [`drop_place`].
+pub(crate) const DROPS: [&str; 6] =
+    ["cut_short", "no_flow", "queue_full", "too_long", "draining", "other_drop"];
 
 /// Where its word stands.
 pub(super) fn place(why: &Refusal) -> usize {
@@ -40,8 +49,25 @@ pub(super) fn place(why: &Refusal) -> usize {
         Refusal::HandshakeTimeout => 12,
         Refusal::Left => 13,
         Refusal::ClientFailed(_) => 14,
+        Refusal::PeerNotAllowed => 15,
+        Refusal::BogusSource(_) => 16,
+        Refusal::NoTarget { .. } => 17,
+        Refusal::NoPort => 18,
+        Refusal::PortConflict(_) => 19,
         // Reasons may come that this file does not know yet.
-        _ => 15,
+        _ => 20,
+    }
+}
+
+/// Where the word of a datagram's own reason stands.
+pub(super) fn drop_place(why: &Dropped) -> usize {
+    match why {
+        Dropped::CutShort(_) => 0,
+        Dropped::NoFlow => 1,
+        Dropped::QueueFull { .. } => 2,
+        Dropped::TooLong(_) => 3,
+        Dropped::Draining => 4,
+        _ => 5,
     }
 }
 
@@ -84,10 +110,26 @@ mod tests {
             Refusal::HandshakeTimeout,
             Refusal::Left,
             Refusal::ClientFailed(Fault::Reset),
+            Refusal::PeerNotAllowed,
+            Refusal::BogusSource(std::net::Ipv4Addr::LOCALHOST.into()),
+            Refusal::NoTarget { ipv6: true },
+            Refusal::NoPort,
+            Refusal::PortConflict(Fault::AddressInUse),
         ];
         for why in all {
             assert_eq!(REASONS[place(&why)], snake(&format!("{why:?}")));
         }
         assert_eq!(REASONS.len(), all.len() + 1);
+        let all = [
+            Dropped::CutShort(1),
+            Dropped::NoFlow,
+            Dropped::QueueFull { limit: 1 },
+            Dropped::TooLong(1),
+            Dropped::Draining,
+        ];
+        for why in all {
+            assert_eq!(DROPS[drop_place(&why)], snake(&format!("{why:?}")));
+        }
+        assert_eq!(DROPS.len(), all.len() + 1);
     }
 }

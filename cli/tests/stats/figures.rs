@@ -12,7 +12,7 @@ fn connections_bytes_and_uplinks_are_counted() {
     let server = Server::echo();
     let watched = Watched::start(&["lo@3"]);
     let before = watched.metrics();
-    assert_eq!(before.get("ropewalk_dispatch_connections_total"), Some(0.0));
+    assert_eq!(before.get("ropewalk_connections_total{service=\"dispatch\"}"), Some(0.0));
     assert_eq!(before.get("ropewalk_uplink_up{uplink=\"lo\"}"), Some(1.0));
     assert_eq!(before.get("ropewalk_uplink_weight{uplink=\"lo\"}"), Some(3.0));
     assert_eq!(before.get("ropewalk_log_lines_lost_total"), Some(0.0));
@@ -22,12 +22,12 @@ fn connections_bytes_and_uplinks_are_counted() {
     let mut tunnels =
         [(); 3].map(|()| socks::connect(watched.proxy.address, server.address).expect("a tunnel"));
     tunnels.iter_mut().for_each(round_trip);
-    watched.wait_for("ropewalk_dispatch_open_connections", 3.0);
+    watched.wait_for("ropewalk_open_connections{service=\"dispatch\"}", 3.0);
     drop(tunnels);
-    watched.wait_for("ropewalk_dispatch_open_connections", 0.0);
-    watched.wait_for("ropewalk_dispatch_connections_total", 3.0);
-    watched.wait_for("ropewalk_dispatch_bytes_total{direction=\"sent\"}", 12.0);
-    watched.wait_for("ropewalk_dispatch_bytes_total{direction=\"received\"}", 12.0);
+    watched.wait_for("ropewalk_open_connections{service=\"dispatch\"}", 0.0);
+    watched.wait_for("ropewalk_connections_total{service=\"dispatch\"}", 3.0);
+    watched.wait_for("ropewalk_bytes_total{service=\"dispatch\",direction=\"sent\"}", 12.0);
+    watched.wait_for("ropewalk_bytes_total{service=\"dispatch\",direction=\"received\"}", 12.0);
     let after = watched.metrics();
     assert!(after.get("ropewalk_uptime_seconds") > before.get("ropewalk_uptime_seconds"));
     assert!(before.names().eq(after.names()), "what is not there yet is 0");
@@ -56,7 +56,7 @@ fn refusals_are_counted_by_reason_and_attempts_as_failed() {
     let watched = Watched::start(&["lo"]);
     let closed = ClosedPort::new();
     assert!(socks::connect(watched.proxy.address, closed.1).is_err());
-    let refused = |reason| format!("ropewalk_dispatch_refused_total{{reason=\"{reason}\"}}");
+    let refused = |reason| format!("ropewalk_refused_total{{service=\"dispatch\",reason=\"{reason}\"}}");
     watched.wait_for(&refused("unreachable"), 1.0);
     watched.wait_for("ropewalk_dispatch_attempts_failed_total", 1.0);
     assert!(socks::connect(watched.proxy.address, watched.proxy.address).is_err());
@@ -68,7 +68,7 @@ fn refusals_are_counted_by_reason_and_attempts_as_failed() {
     let limit = Watched::start(&["--max-connections", "1"]);
     let _one = socks::dial(limit.proxy.address);
     let _two = socks::dial(limit.proxy.address);
-    limit.wait_for("ropewalk_dispatch_limit_hits_total{limit=\"connections\"}", 1.0);
+    limit.wait_for("ropewalk_limit_hits_total{service=\"dispatch\",limit=\"connections\"}", 1.0);
 }
 
 #[test]
@@ -98,8 +98,8 @@ import json, sys
 stats = json.load(sys.stdin)
 assert stats['uptime_seconds'] >= 0 and stats['log_lines_lost_total'] == 0, stats
 assert stats['uplink_weight'] == [{'uplink': 'lo', 'value': 2}], stats
-assert {r['reason'] for r in stats['dispatch_refused_total']} >= {'left', 'not_allowed', 'other'}, stats
-assert [l['limit'] for l in stats['dispatch_limit_hits_total']] == ['connections', 'descriptors', 'buffers'], stats
+assert {r['reason'] for r in stats['refused_total']} >= {'left', 'not_allowed', 'other'}, stats
+assert [l['limit'] for l in stats['limit_hits_total']] == ['connections', 'descriptors', 'buffers'], stats
 ";
     let child =
         Command::new("python3").args(["-c", program]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();

@@ -1,0 +1,31 @@
+//! What every service that relays connections tells, under its name as a label.
+
+use super::Samples;
+use crate::watch::{REASONS, Relays, get};
+
+pub(super) fn relays(service: &'static str, counts: &Relays, out: &mut Samples) {
+    let service = ("service", service);
+    // The closed ones first: a connection opened and closed in between must not make it negative.
+    let closed = get(&counts.closed);
+    let connected = get(&counts.connected);
+    let help = "Connections that have reached their target and are open now.";
+    out.gauges("open_connections", help).add(&[service], connected.saturating_sub(closed));
+    let help = "Connections that have reached their target.";
+    out.counters("connections_total", help).add(&[service], connected);
+    let help = "Connections that ended by a fault after they had reached their target.";
+    out.counters("connections_broken_total", help).add(&[service], get(&counts.broken));
+    let help = "Bytes relayed by connections that have ended.";
+    out.counters("bytes_total", help)
+        .add(&[service, ("direction", "sent")], get(&counts.sent))
+        .add(&[service, ("direction", "received")], get(&counts.received));
+    let help = "Connections refused before they reached a target.";
+    let refused = out.counters("refused_total", help);
+    for (reason, count) in REASONS.iter().zip(&counts.refusals) {
+        refused.add(&[service, ("reason", reason)], get(count));
+    }
+    let help = "How often a limit was hit.";
+    out.counters("limit_hits_total", help)
+        .add(&[service, ("limit", "connections")], get(&counts.connection_limit))
+        .add(&[service, ("limit", "descriptors")], get(&counts.accept_paused))
+        .add(&[service, ("limit", "buffers")], get(&counts.buffers_exhausted));
+}

@@ -1,0 +1,36 @@
+//! What `unwrap` tells: its connections, its UDP flows, and why something was refused or dropped.
+
+use super::relays::relays;
+use super::{Samples, Source};
+use crate::watch::{DROPS, REASONS, UnwrapWatch, get};
+use std::sync::Arc;
+
+pub(crate) struct UnwrapStats(pub(crate) Arc<UnwrapWatch>);
+
+impl Source for UnwrapStats {
+    fn collect(&self, out: &mut Samples) {
+        let watch = &self.0;
+        relays("unwrap", &watch.relays, out);
+        let help = "Clients that were given another port, as their own could not be had.";
+        out.counter("unwrap_ports_changed_total", help, get(&watch.ports_changed));
+        let closed = get(&watch.flows_closed);
+        let opened = get(&watch.flows_opened);
+        out.gauge("unwrap_open_flows", "UDP flows open now.", opened.saturating_sub(closed));
+        out.counter("unwrap_flows_total", "UDP flows begun.", opened);
+        let help = "UDP flows ended because there were too many.";
+        out.counter("unwrap_flows_evicted_total", help, get(&watch.flows_evicted));
+        let help = "UDP flows whose socket could not be opened.";
+        out.counter("unwrap_flows_failed_total", help, get(&watch.flows_failed));
+        let help = "Errors that the system told of flows' sockets, such as a server that does not listen.";
+        out.counter("unwrap_flow_faults_total", help, get(&watch.flow_faults));
+        out.counters("unwrap_datagrams_total", "Datagrams of UDP flows that have ended.")
+            .add(&[("direction", "sent")], get(&watch.datagrams_sent))
+            .add(&[("direction", "received")], get(&watch.datagrams_received));
+        let dropped = out.counters("unwrap_datagrams_dropped_total", "Datagrams that were not passed on.");
+        for (reason, count) in REASONS.iter().chain(&DROPS).zip(&watch.drops) {
+            dropped.add(&[("reason", reason)], get(count));
+        }
+        let help = "Datagrams that the system would not send.";
+        out.counter("unwrap_datagrams_lost_total", help, get(&watch.datagrams_lost));
+    }
+}

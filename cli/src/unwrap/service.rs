@@ -1,0 +1,249 @@
+//! `ropewalk unwrap` as a service: from switches to running workers.
+
+use super::args::{
+    Listener as ListenerOptions, OnPortConflict, Options, Process, Range, Server, To, UdpHeader,
+};
+use super::target::Protocol;
+use super::{privileges, subnets};
+use crate::host::links;
+use crate::stats::{self, UnwrapStats};
+use crate::watch::UnwrapWatch;
+use crate::{limits, listen, logging, monitor, serve};
+use ropewalk_core::machine::Target;
+use ropewalk_core::unwrap::{self, Config, DatagramListener, Destinations, Listener, PortConflict, Unwrap};
+use ropewalk_core::uplink::{Pool, PoolConfig};
+use ropewalk_mio::{Listeners, Shared};
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+
+/// Descriptors of which UDP flows may have their part.
+const MOST_FLOWS: u64 = 16_384;
+
+/// Runs until it is told to stop. One of `all` for each group of listeners.
+///
+/// # Errors
+/// A sentence that says what was expected, what came and where.
+pub(crate) fn run(all: &[Options]) -> Result<(), String> {
+    let process = &all.first().ok_or("no listener is set")?.process;
+    if all.iter().any(|options| options.process != *process) {
+        return Err("the tables of [[unwrap.listener]] differ in a switch that holds for the whole process: expected it \
+                    in [unwrap]"
+            .into());
+    }
+    let mut config = config(process);
+    for options in all {
+        add_listeners(&options.listener, &mut config)?;
+    }
+    if !config.datagram_listeners.is_empty() && process.mark.is_some() {
+        return Err("--mark is for TCP: the answers of a UDP server carry no mark".into());
+    }
+    privileges::check(process.mark)?;
+    let streams: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
+    let streams = listen::bind_all(&streams, process.workers)?;
+    let datagrams = bind_datagrams(&config)?;
+    // The ports that were chosen by the system.
+    for (listener, socket) in config.listeners.iter_mut().zip(&streams[0]) {
+        listener.address = socket.local_addr().map_err(|error| error.to_string())?;
+    }
+    for (listener, socket) in config.datagram_listeners.iter_mut().zip(&datagrams) {
+        listener.address = socket.local_addr().map_err(|error| error.to_string())?;
+    }
+    let stats = process.stats.map(stats::Endpoint::bind).transpose()?;
+    let descriptors = limits::raise_descriptors();
+    // Before there is another thread: each would keep what it has.
+    let low_ports = process.on_port_conflict == OnPortConflict::Fail;
+    let notes = privileges::drop_to(&process.user, low_ports, process.mark)?;
+
+    logging::start(process.verbose, process.quiet)?;
+    notes.iter().for_each(|note| log::info!("{note}"));
+    config.max_connections = limits::each_worker(process.max_connections, process.workers);
+    config.max_flows = max_flows(process, descriptors);
+    let links = links::snapshot().unwrap_or_else(|error| {
+        log::warn!("cannot read this host's interfaces: {error}");
+        Vec::new()
+    });
+    config.local_addresses = links::local_addresses(&links);
+    introduce(all, &config);
+
+    let watch = Arc::new(UnwrapWatch::default());
+    let pool = Pool::new(PoolConfig::default()).map_err(|error| error.to_string())?;
+    let shared = Shared::new(pool, Box::new(Arc::clone(&watch)));
+    let mut workers = Vec::new();
+    let mut datagrams = Some(datagrams);
+    for streams in streams {
+        // One worker has all UDP: so there is one owner for each client, whichever way it comes.
+        let datagrams = datagrams.take();
+        let datagram_listeners =
+            if datagrams.is_some() { config.datagram_listeners.clone() } else { Vec::new() };
+        if streams.is_empty() && datagrams.is_none() {
+            break;
+        }
+        let machine = Unwrap::new(Config { datagram_listeners, ..config.clone() });
+        let machine = machine.map_err(|error| error.to_string())?;
+        let listeners = Listeners { streams, datagrams: datagrams.unwrap_or_default() };
+        let worker = process.runtime().worker(machine, listeners, Arc::clone(&shared));
+        workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
+    }
+    let handles = workers.iter().map(|(_, handle)| handle.clone()).collect();
+    monitor::start(Vec::new(), links, Arc::clone(&shared), handles);
+    if let Some(endpoint) = stats {
+        endpoint.serve(UnwrapStats(Arc::clone(&watch)))?;
+    }
+    let result = serve::serve(workers);
+    // The summary must not be lost behind a flood of lines that is still being read.
+    logging::flush();
+    log::info!("{}", watch.summary());
+    result
+}
+
+/// What holds for all listeners.
+fn config(process: &Process) -> Config {
+    Config {
+        allow_source: process.allow_source.clone(),
+        on_port_conflict: match process.on_port_conflict {
+            OnPortConflict::Fail => PortConflict::Fail,
+            OnPortConflict::Ephemeral => PortConflict::Ephemeral,
+        },
+        mark: process.mark,
+        max_header: process.max_header.into(),
+        mixed_tcp6: process.mixed_tcp6,
+        header_timeout: process.header_timeout,
+        connect_timeout: process.connect_timeout,
+        idle_timeout: process.idle_timeout,
+        flow_idle_timeout: process.close_after,
+        max_queue: process.max_queue as usize,
+        buffer_limit: process.max_buffers as usize,
+        narrate: process.verbose > 1,
+        ..Config::default()
+    }
+}
+
+fn add_listeners(options: &ListenerOptions, config: &mut Config) -> Result<(), String> {
+    let allowed = subnets::allowed(options)?;
+    let to_header: Option<Arc<[Destinations]>> = match options.to {
+        To::Targets if options.v4.is_none() && options.v6.is_none() => {
+            return Err(
+                "expected a server: -4 ADDRESS:PORT, -6 [ADDRESS]:PORT or both, or --to header".into()
+            );
+        }
+        To::Targets if !options.allow_target.is_empty() => {
+            return Err("--allow-target is for --to header".into());
+        }
+        To::Targets => None,
+        To::Header if options.allow_target.is_empty() => {
+            return Err(
+                "--to header expects --allow-target PREFIX:PORTS: else a header could lead anywhere".into()
+            );
+        }
+        To::Header => {
+            let allowed = options.allow_target.iter();
+            let allowed = allowed.map(|to| Destinations { network: to.network, ports: to.ports.clone() });
+            Some(allowed.collect())
+        }
+    };
+    for range in &options.listen {
+        for (number, address) in range.addresses().enumerate() {
+            let server = |server: &Option<Server>| {
+                server.as_ref().map(|server| target(server, *range, number)).transpose()
+            };
+            let (target_v4, target_v6) = (server(&options.v4)?, server(&options.v6)?);
+            if options.protocol.contains(&Protocol::Udp) {
+                config.datagram_listeners.push(DatagramListener {
+                    address,
+                    allowed: Arc::clone(&allowed),
+                    target_v4: target_v4.as_ref().map(udp_target).transpose()?,
+                    target_v6: target_v6.as_ref().map(udp_target).transpose()?,
+                    to_header: to_header.clone(),
+                    header: match options.udp_header {
+                        UdpHeader::Each => unwrap::UdpHeader::Each,
+                        UdpHeader::First => unwrap::UdpHeader::First,
+                    },
+                });
+            }
+            if options.protocol.contains(&Protocol::Tcp) {
+                let (allowed, to_header) = (Arc::clone(&allowed), to_header.clone());
+                config.listeners.push(Listener { address, allowed, target_v4, target_v6, to_header });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The server of listener number `number` of the range.
+fn target(server: &Server, range: Range, number: usize) -> Result<Target, String> {
+    let addresses = match server {
+        Server::Local(path) => return Ok(Target::Local(path.clone())),
+        Server::Addresses(addresses) => addresses,
+    };
+    let ports = usize::from(addresses.ports.last - addresses.ports.first) + 1;
+    let port = match ports {
+        1 => addresses.ports.first,
+        _ if ports == range.len() => addresses.ports.first + number as u16,
+        _ => {
+            return Err(format!(
+                "{} {addresses} has {ports} ports, --listen {range} has {}: expected as many, or one",
+                addresses.switch(),
+                range.len()
+            ));
+        }
+    };
+    Ok(Target::Address(SocketAddr::new(addresses.ip, port)))
+}
+
+fn udp_target(target: &Target) -> Result<SocketAddr, String> {
+    match target {
+        Target::Address(address) => Ok(*address),
+        Target::Local(path) => Err(format!("{path} is for TCP: expected ADDRESS:PORT for --protocol udp")),
+    }
+}
+
+fn bind_datagrams(config: &Config) -> Result<Vec<UdpSocket>, String> {
+    let addresses: Vec<SocketAddr> =
+        config.datagram_listeners.iter().map(|listener| listener.address).collect();
+    listen::once_each(&addresses)?;
+    let bind = |address: &SocketAddr| {
+        ropewalk_mio::listen_datagrams(*address)
+            .map_err(|error| format!("cannot receive datagrams on {address}: {error}"))
+    };
+    addresses.iter().map(bind).collect()
+}
+
+/// A flow has one descriptor; connections have theirs too.
+fn max_flows(process: &Process, descriptors: Option<u64>) -> usize {
+    let possible = descriptors.map_or(MOST_FLOWS, |limit| (limit / 4).clamp(1, MOST_FLOWS));
+    process.max_flows.map_or(possible as usize, |wanted| wanted as usize)
+}
+
+/// Says what it will do.
+fn introduce(all: &[Options], config: &Config) {
+    if let Some(path) = all.first().and_then(|options| options.process.config.as_ref()) {
+        log::info!("configuration: {}", path.display());
+    }
+    for options in all {
+        let listener = &options.listener;
+        let targets = [("-4", &listener.v4), ("-6", &listener.v6)];
+        let targets: Vec<String> = targets
+            .iter()
+            .filter_map(|(_, server)| server.as_ref())
+            .map(|server| match server {
+                Server::Addresses(addresses) => addresses.to_string(),
+                Server::Local(path) => path.to_string(),
+            })
+            .collect();
+        let to = match listener.to {
+            To::Targets => targets.join(" and "),
+            To::Header => "where the header says".into(),
+        };
+        for range in &listener.listen {
+            for protocol in &listener.protocol {
+                log::info!("listening on {range} ({protocol}), to {to}");
+            }
+        }
+        if listener.allow_any {
+            log::warn!("--allow-any: whoever reaches a listener can be whoever it likes");
+        }
+    }
+    if config.listeners.iter().any(|l| matches!(l.target_v4, Some(Target::Local(_)))) {
+        log::warn!("a server on a Unix socket sees no address");
+    }
+}

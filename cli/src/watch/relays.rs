@@ -1,0 +1,102 @@
+//! What every service that relays connections has to tell.
+
+use super::flood::Flood;
+use super::reasons::{self, REASONS};
+use ropewalk_core::event::Event;
+use ropewalk_core::time::Instant;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What has happened to connections in the whole process.
+#[derive(Default)]
+pub(crate) struct Relays {
+    pub(crate) connected: AtomicU64,
+    pub(crate) closed: AtomicU64,
+    pub(crate) broken: AtomicU64,
+    /// Bytes of connections that have ended, from clients to targets.
+    pub(crate) sent: AtomicU64,
+    /// The same, from targets to clients.
+    pub(crate) received: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    /// By reason, in the order of [`REASONS`].
+    pub(crate) refusals: [AtomicU64; REASONS.len()],
+    pub(crate) connection_limit: AtomicU64,
+    pub(crate) accept_paused: AtomicU64,
+    pub(crate) buffers_exhausted: AtomicU64,
+    limit: Flood,
+    pause: Flood,
+    buffers: Flood,
+}
+
+pub(super) fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(crate) fn get(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+impl Relays {
+    /// Counts and tells; false where the event is not about what all services have.
+    pub(super) fn event(&self, now: Instant, event: &Event) -> bool {
+        match event {
+            Event::Refused { conn, client, why } => {
+                add(&self.refused);
+                add(&self.refusals[reasons::place(why)]);
+                log::debug!("{conn:?}: {client} refused: {why}");
+            }
+            Event::Closed { conn, sent, received, lasted, fault } => {
+                add(&self.closed);
+                self.sent.fetch_add(*sent, Ordering::Relaxed);
+                self.received.fetch_add(*received, Ordering::Relaxed);
+                match fault {
+                    None => {
+                        log::debug!("{conn:?}: closed after {lasted:?}: {sent} bytes up, {received} down");
+                    }
+                    Some(fault) => {
+                        add(&self.broken);
+                        log::debug!("{conn:?}: {fault} after {lasted:?}: {sent} bytes up, {received} down");
+                    }
+                }
+            }
+            Event::ConnectionLimit { limit } => {
+                add(&self.connection_limit);
+                let text = format_args!(
+                    "{limit} connections are open in this worker: new ones wait (--max-connections)"
+                );
+                self.limit.warn(now, text);
+            }
+            Event::AcceptPaused { listener, fault } => {
+                add(&self.accept_paused);
+                let text =
+                    format_args!("listener {}: cannot accept: {fault}; pausing (ulimit -n)", listener.0);
+                self.pause.warn(now, text);
+            }
+            Event::BuffersExhausted { limit } => {
+                add(&self.buffers_exhausted);
+                let text = format_args!(
+                    "all {limit} relay buffers are in use: relaying in small pieces (--max-buffers)"
+                );
+                self.buffers.warn(now, text);
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// The run in some words.
+impl fmt::Display for Relays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} connections relayed ({} broken), {} refused; limits hit: connections {}, descriptors {}, buffers {}",
+            get(&self.connected),
+            get(&self.broken),
+            get(&self.refused),
+            get(&self.connection_limit),
+            get(&self.accept_paused),
+            get(&self.buffers_exhausted),
+        )
+    }
+}

@@ -1,0 +1,137 @@
+//! What `unwrap` has to tell beside.
+
+use super::flood::Flood;
+use super::reasons::{DROPS, REASONS, drop_place, place};
+use super::relays::{Relays, add, get};
+use ropewalk_core::event::{Dropped, Event, FlowEnd};
+use ropewalk_core::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(Default)]
+pub(crate) struct UnwrapWatch {
+    pub(crate) relays: Relays,
+    pub(crate) ports_changed: AtomicU64,
+    pub(crate) flows_opened: AtomicU64,
+    pub(crate) flows_closed: AtomicU64,
+    pub(crate) flows_evicted: AtomicU64,
+    pub(crate) flows_failed: AtomicU64,
+    /// What the system told of flows' sockets, such as "refused".
+    pub(crate) flow_faults: AtomicU64,
+    /// Datagrams of flows that have ended, from clients to servers.
+    pub(crate) datagrams_sent: AtomicU64,
+    /// The same, from servers to clients.
+    pub(crate) datagrams_received: AtomicU64,
+    pub(crate) datagrams_dropped: AtomicU64,
+    /// By reason: in the order of [`REASONS`], then of [`DROPS`].
+    pub(crate) drops: [AtomicU64; REASONS.len() + DROPS.len()],
+    /// Datagrams that the system would not send.
+    pub(crate) datagrams_lost: AtomicU64,
+    flood_refused: Flood,
+    flood_evicted: Flood,
+    flood_failed: Flood,
+    flood_dropped: Flood,
+    flood_lost: Flood,
+    flood_ports: Flood,
+}
+
+impl UnwrapWatch {
+    /// One line about the whole run.
+    pub(crate) fn summary(&self) -> String {
+        format!(
+            "{}; {} UDP flows ({} evicted), {} datagrams up, {} down, {} dropped",
+            self.relays,
+            get(&self.flows_opened),
+            get(&self.flows_evicted),
+            get(&self.datagrams_sent),
+            get(&self.datagrams_received),
+            get(&self.datagrams_dropped) + get(&self.datagrams_lost),
+        )
+    }
+
+    fn flow_closed(&self, now: Instant, why: FlowEnd) {
+        add(&self.flows_closed);
+        match why {
+            FlowEnd::Evicted { limit } => {
+                add(&self.flows_evicted);
+                let text =
+                    format_args!("{limit} UDP flows are open: the longest idle one is ended (--max-flows)");
+                self.flood_evicted.warn(now, text);
+            }
+            FlowEnd::Failed(_) | FlowEnd::PortConflict(_) => {
+                add(&self.flows_failed);
+                self.flood_failed.warn(now, format_args!("a UDP flow has ended: {why}"));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl ropewalk_mio::Watch for UnwrapWatch {
+    fn event(&self, now: Instant, event: &Event) {
+        match event {
+            Event::Refused { client, why, .. } => {
+                self.relays.event(now, event);
+                self.flood_refused.warn(now, format_args!("{client} refused: {why}"));
+            }
+            Event::Header { conn, peer, text } => log::trace!("{conn:?}: header of {peer}: {text}"),
+            Event::DatagramHeader { peer, text } => log::trace!("header of {peer}: {text}"),
+            Event::Unwrapped { conn, peer, client, to, took } => {
+                add(&self.relays.connected);
+                log::debug!("{conn:?}: {client} (by {peer}) connected to {to} in {took:?}");
+            }
+            Event::PortChanged { client, fault, .. } => self.port_changed(now, client, *fault),
+            Event::FlowPortChanged { client, fault, .. } => self.port_changed(now, client, Some(*fault)),
+            Event::FlowOpened { socket, peer, client, to } => {
+                add(&self.flows_opened);
+                log::debug!("{socket:?}: {client} (by {peer}) speaks with {to}");
+            }
+            Event::FlowClosed { socket, client, sent, received, lasted, why } => {
+                self.datagrams_sent.fetch_add(*sent, Ordering::Relaxed);
+                self.datagrams_received.fetch_add(*received, Ordering::Relaxed);
+                log::debug!(
+                    "{socket:?}: {client} ended after {lasted:?}, {why}: {sent} datagrams up, {received} down"
+                );
+                self.flow_closed(now, *why);
+            }
+            Event::FlowFault { socket, to, fault } => {
+                add(&self.flow_faults);
+                log::debug!("{socket:?}: {to}: {fault}");
+            }
+            Event::DatagramDropped { peer, why } => {
+                add(&self.datagrams_dropped);
+                let at = match why {
+                    Dropped::Refused(why) => place(why),
+                    other => REASONS.len() + drop_place(other),
+                };
+                add(&self.drops[at]);
+                self.flood_dropped.warn(now, format_args!("a datagram of {peer} is dropped: {why}"));
+            }
+            Event::DatagramLost { to, fault } => {
+                add(&self.datagrams_lost);
+                match to {
+                    Some(to) => {
+                        self.flood_lost.warn(now, format_args!("a datagram for {to} was not sent: {fault}"))
+                    }
+                    None => self.flood_lost.warn(now, format_args!("an answer was not sent: {fault}")),
+                }
+            }
+            other if self.relays.event(now, other) => {}
+            other => log::debug!("{other:?}"),
+        }
+    }
+}
+
+impl UnwrapWatch {
+    fn port_changed(
+        &self,
+        now: Instant,
+        client: &std::net::SocketAddr,
+        fault: Option<ropewalk_core::machine::Fault>,
+    ) {
+        add(&self.ports_changed);
+        match fault {
+            Some(fault) => self.flood_ports.warn(now, format_args!("{client} has got another port: {fault}")),
+            None => self.flood_ports.warn(now, format_args!("{client} has got another port")),
+        }
+    }
+}
