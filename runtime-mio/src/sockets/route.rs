@@ -1,9 +1,9 @@
 //! Does this device have a route to that address? Asked of the kernel for each attempt (some microseconds), so
 //! that routes that come and go are seen at once.
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{Emitable, NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage};
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use ropewalk_core::machine::{Device, Fault};
 use std::net::IpAddr;
@@ -50,14 +50,9 @@ impl Routes {
             Err(rustix::io::Errno::NODEV) => return Ok(Err(Fault::NoDevice)),
             Err(error) => return Err(error.into()),
         };
-        let request = question(index, to, source);
-        let mut bytes = vec![0; request.buffer_len()];
-        request.serialize(&mut bytes);
-        socket.send(&bytes, 0)?;
+        socket.send(&question(index, to, source), 0)?;
         let (answer, _) = socket.recv_from_full()?;
-        let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(&answer)
-            .map_err(|error| std::io::Error::other(error.to_string()))?;
-        Ok(verdict(&answer.payload))
+        verdict(&answer)
     }
 }
 
@@ -65,7 +60,10 @@ impl Routes {
 /// it makes up for a bound device.
 const FIB_MATCH: RouteFlags = RouteFlags::from_bits_retain(0x2000);
 
-fn question(index: u32, to: IpAddr, source: Option<IpAddr>) -> NetlinkMessage<RouteNetlinkMessage> {
+/// linux/rtnetlink.h
+const RTM_GETROUTE: u16 = 26;
+
+fn question(index: u32, to: IpAddr, source: Option<IpAddr>) -> Vec<u8> {
     let address = |ip| match ip {
         IpAddr::V4(v4) => RouteAddress::Inet(v4),
         IpAddr::V6(v6) => RouteAddress::Inet6(v6),
@@ -83,20 +81,27 @@ fn question(index: u32, to: IpAddr, source: Option<IpAddr>) -> NetlinkMessage<Ro
     message.attributes.push(RouteAttribute::Oif(index));
     message.attributes.extend(source.map(|source| RouteAttribute::Source(address(source))));
     let mut header = NetlinkHeader::default();
+    let start = header.buffer_len();
+    header.length = (start + message.buffer_len()) as u32;
+    header.message_type = RTM_GETROUTE;
     header.flags = NLM_F_REQUEST;
-    let payload = NetlinkPayload::from(RouteNetlinkMessage::GetRoute(message));
-    let mut request = NetlinkMessage::new(header, payload);
-    request.finalize();
-    request
+    let mut bytes = vec![0; start + message.buffer_len()];
+    header.emit(&mut bytes);
+    message.emit(&mut bytes[start..]);
+    bytes
 }
 
-fn verdict(payload: &NetlinkPayload<RouteNetlinkMessage>) -> Result<(), Fault> {
-    let NetlinkPayload::Error(error) = payload else { return Ok(()) };
-    let errno = rustix::io::Errno::from_raw_os_error(-error.raw_code());
-    match errno {
+/// A route, or the number of an error. No more of the answer is read: whichever route it is will do.
+fn verdict(answer: &[u8]) -> std::io::Result<Result<(), Fault>> {
+    let answer = NetlinkBuffer::new_checked(answer).map_err(std::io::Error::other)?;
+    let code = match answer.message_type() {
+        NLMSG_ERROR => answer.payload().first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes)),
+        _ => 0,
+    };
+    Ok(match rustix::io::Errno::from_raw_os_error(code.saturating_neg()) {
         rustix::io::Errno::NETUNREACH | rustix::io::Errno::HOSTUNREACH => Err(Fault::NoRoute),
         rustix::io::Errno::NODEV => Err(Fault::NoDevice),
         // Another answer (an old kernel, a prohibiting route) is left to the connect.
         _ => Ok(()),
-    }
+    })
 }
