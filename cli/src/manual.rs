@@ -60,6 +60,7 @@ fn the_readme_names_every_switch_and_no_other() {
     let mut known =
         vec!["--help".to_owned(), "--version".to_owned(), "--release".into(), "--workspace".into()];
     known.extend(["--bench".into(), "--socks5-hostname".into(), "--features".into()]);
+    known.push("--haproxy-protocol".into());
     // A switch of builds with that feature only.
     known.push("--runtime".into());
     for command in commands() {

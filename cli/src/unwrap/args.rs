@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(crate) const TABLES: &str = "listener";
 
 #[derive(clap::Args, Debug)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Unwrap {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -45,7 +45,7 @@ pub(crate) struct Options {
 #[derive(clap::Args, Debug)]
 pub(crate) struct Listener {
     /// Where clients come in, ADDRESS:PORT or ADDRESS:FIRST-LAST; may be given several times
-    #[arg(short, long, value_name = "ADDRESS:PORT", required = true, value_parser = listen_range)]
+    #[arg(short, long, value_name = "ADDRESS:PORT", value_parser = listen_range)]
     pub(crate) listen: Vec<Range>,
 
     /// The server for IPv4 clients: ADDRESS:PORT, ADDRESS:FIRST-LAST (port by port) or unix:PATH

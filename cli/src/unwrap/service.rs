@@ -119,6 +119,9 @@ fn config(process: &Process) -> Config {
 }
 
 fn add_listeners(options: &ListenerOptions, config: &mut Config) -> Result<(), String> {
+    if options.listen.is_empty() {
+        return Err("expected --listen ADDRESS:PORT, where the balancer connects".into());
+    }
     let allowed = subnets::allowed(options)?;
     let to_header: Option<Arc<[Destinations]>> = match options.to {
         To::Targets if options.v4.is_none() && options.v6.is_none() => {

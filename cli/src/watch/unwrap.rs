@@ -70,8 +70,11 @@ impl ropewalk_mio::Watch for UnwrapWatch {
     fn event(&self, now: Instant, event: &Event) {
         match event {
             Event::Refused { client, why, .. } => {
+                // With -v each has a line already.
+                if !log::log_enabled!(log::Level::Debug) {
+                    self.flood_refused.warn(now, format_args!("{client} refused: {why}"));
+                }
                 self.relays.event(now, event);
-                self.flood_refused.warn(now, format_args!("{client} refused: {why}"));
             }
             Event::Header { conn, peer, text } => log::trace!("{conn:?}: header of {peer}: {text}"),
             Event::DatagramHeader { peer, text } => log::trace!("header of {peer}: {text}"),

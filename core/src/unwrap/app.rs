@@ -61,7 +61,7 @@ impl Machine for Unwrap {
                 self.service.config_mut().local_addresses = addresses.into();
             }
             Input::Drain => {
-                self.flows.drain();
+                self.flows.drain(now, self.service.config());
                 self.service.handle_input(now, input);
             }
             other => self.service.handle_input(now, other),

@@ -30,6 +30,13 @@ const SIMPLE: usize = 38;
 /// The largest payload of a UDP datagram, in bytes (over IPv6).
 const MAX_DATAGRAM: usize = 65_527;
 
+/// How long a flow may be silent while the service drains.
+const DRAIN_IDLE: Duration = Duration::from_secs(3);
+
+fn idle_time(config: &Config, draining: bool) -> Duration {
+    if draining { config.flow_idle_timeout.min(DRAIN_IDLE) } else { config.flow_idle_timeout }
+}
+
 /// A client's way to a server.
 #[derive(Debug)]
 struct Flow {
@@ -138,9 +145,15 @@ impl Flows {
         self.idle.next()
     }
 
-    /// No new flows.
-    pub(super) fn drain(&mut self) {
+    /// No new flows. UDP has no end that could be seen: what is silent for a while is taken for ended.
+    pub(super) fn drain(&mut self, now: Instant, config: &Config) {
         self.draining = true;
+        for socket in self.by_client.values() {
+            if let Some(Socket::Flow(flow)) = self.sockets.get_mut(*socket) {
+                let wanted = now.max(flow.active + idle_time(config, true));
+                self.idle.rearm(*socket, &mut flow.armed, Some(wanted));
+            }
+        }
     }
 
     /// The listeners' sockets are not needed any more.
@@ -156,7 +169,7 @@ impl Flows {
         while let Some(socket) = self.idle.pop_due(now) {
             let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { continue };
             flow.armed = None;
-            let deadline = flow.active + config.flow_idle_timeout;
+            let deadline = flow.active + idle_time(config, self.draining);
             if deadline <= now {
                 self.end(socket, FlowEnd::Idle);
             } else {
@@ -290,7 +303,7 @@ impl Flows {
     }
 
     fn open(&mut self, flow: Flow, config: &Config) -> SocketId {
-        let (to, via, deadline) = (flow.to, flow.via, flow.active + config.flow_idle_timeout);
+        let (to, via, deadline) = (flow.to, flow.via, flow.active + idle_time(config, self.draining));
         let socket = self.sockets.insert(Socket::Flow(flow));
         if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) {
             self.idle.rearm(socket, &mut flow.armed, Some(deadline));
@@ -308,7 +321,7 @@ impl Flows {
     ) -> Result<(), Dropped> {
         let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return Err(Dropped::NoFlow) };
         flow.local = rx.to.or(flow.local);
-        flow.touch(self.now, config.flow_idle_timeout, socket, &mut self.idle);
+        flow.touch(self.now, idle_time(config, self.draining), socket, &mut self.idle);
         let address = Address { to: None, from: None, ecn: rx.ecn };
         let was_empty = flow.outbox.is_empty();
         if !flow.outbox.push(address, [&[], payload], config.max_queue, &mut self.spare) {
@@ -324,7 +337,7 @@ impl Flows {
 
     fn from_server(&mut self, socket: SocketId, rx: &Rx<'_>, config: &Config) {
         let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return };
-        flow.touch(self.now, config.flow_idle_timeout, socket, &mut self.idle);
+        flow.touch(self.now, idle_time(config, self.draining), socket, &mut self.idle);
         let address = Address { to: Some(flow.balancer), from: flow.local, ecn: rx.ecn };
         let (header, peer) = (flow.header, flow.balancer);
         let Some(&listener) = self.listeners.get(flow.listener) else { return };
