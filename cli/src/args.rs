@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Dispatch(Dispatch),
     /// Take off the PROXY protocol header and connect to the server with its client's own address
     #[command(after_help = UNWRAP_HELP)]
-    Unwrap(Unwrap),
+    Unwrap(Box<Unwrap>),
     /// Look for what is missing, and say what to do
     Doctor {
         #[command(subcommand)]

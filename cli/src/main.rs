@@ -30,10 +30,10 @@ fn main() -> ExitCode {
         Command::Dispatch(options) => dispatch::run(&options),
         Command::Unwrap(first) => {
             let more = commands.filter_map(|command| match command {
-                Command::Unwrap(options) => Some(options),
+                Command::Unwrap(options) => Some(*options),
                 Command::List { .. } | Command::Dispatch(_) | Command::Doctor { .. } => None,
             });
-            unwrap::run(std::iter::once(first).chain(more).collect())
+            unwrap::run(std::iter::once(*first).chain(more).collect())
         }
         Command::Doctor { command: Doctor::Unwrap(options) } => unwrap::doctor::run(&options),
     };

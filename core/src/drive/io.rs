@@ -12,7 +12,7 @@ use core::net::SocketAddr;
 /// Why an operation moved nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TryError {
-    /// It would have to wait. The runtime says [`Drive::ready`] when that has changed: this answer is the only wish
+    /// It would have to wait. The runtime says [`Drive::ready`](super::Drive::ready) when that has changed: this answer is the only wish
     /// for an event that there is.
     WouldBlock,
     /// It failed for good.
@@ -107,7 +107,7 @@ pub trait Io {
     /// Closes a listener.
     fn unlisten(&mut self, listener: ListenerId);
 
-    /// Begins to connect; the runtime says [`Drive::ready`] when it may have ended.
+    /// Begins to connect; the runtime says [`Drive::ready`](super::Drive::ready) when it may have ended.
     ///
     /// # Errors
     /// What is known at once; the id is then unused.
@@ -156,7 +156,7 @@ pub trait Io {
     /// Closes the stream, or gives up a connect that goes on.
     fn close(&mut self, stream: StreamId, how: Close);
 
-    /// Begins to look up a name; the answer is told through [`Drive::resolved`].
+    /// Begins to look up a name; the answer is told through [`Drive::resolved`](super::Drive::resolved).
     ///
     /// # Errors
     /// What is known at once (too many queries at a time).

@@ -21,6 +21,7 @@ use crate::time::{Duration, Instant};
 use crate::timers::Timers;
 use crate::wire::Unparsed;
 use crate::wire::proxy::{self, Rules, Transport, Version};
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -61,7 +62,7 @@ struct Flow {
 #[derive(Debug)]
 enum Socket {
     Listener { index: usize, outbox: Outbox },
-    Flow(Flow),
+    Flow(Box<Flow>),
 }
 
 /// What has happened since the start.
@@ -191,14 +192,14 @@ impl Flows {
         match self.sockets.get(socket) {
             Some(Socket::Listener { index, .. }) => {
                 let index = *index;
-                rx.iter().for_each(|rx| self.from_balancer(index, rx, config));
+                rx.iter().for_each(|rx| self.balancer_sent(index, rx, config));
             }
-            Some(Socket::Flow(_)) => rx.iter().for_each(|rx| self.from_server(socket, rx, config)),
+            Some(Socket::Flow(_)) => rx.iter().for_each(|rx| self.server_sent(socket, rx, config)),
             None => {}
         }
     }
 
-    fn from_balancer(&mut self, index: usize, rx: &Rx<'_>, config: &Config) {
+    fn balancer_sent(&mut self, index: usize, rx: &Rx<'_>, config: &Config) {
         let Some(listener) = config.datagram_listeners.get(index) else { return };
         let ip = rx.from.ip().to_canonical();
         // Anybody can write this address on a datagram: the list keeps out the careless, a packet filter the others.
@@ -224,7 +225,7 @@ impl Flows {
         let known = self.by_balancer.get(&(index, rx.from)).copied();
         if let (UdpHeader::First, Some(socket)) = (listener.header, known) {
             // Whatever it looks like: the client wrote it, and must not say who it is.
-            return self.to_server(socket, rx, datagram, config);
+            return self.forward(socket, rx, datagram, config);
         }
         let rules = Rules {
             transport: Transport::Datagram,
@@ -245,7 +246,7 @@ impl Flows {
             Some(socket) => *socket,
             None if self.draining => return Err(Dropped::Draining),
             None => {
-                let flow = Flow {
+                let flow = Box::new(Flow {
                     client: route.client,
                     to,
                     via: route.via,
@@ -259,7 +260,7 @@ impl Flows {
                     sent: 0,
                     received: 0,
                     outbox: Outbox::default(),
-                };
+                });
                 if config.narrate {
                     let text = header.describe(datagram);
                     self.outputs.push_back(Output::Event(Event::DatagramHeader { peer: rx.from, text }));
@@ -282,11 +283,11 @@ impl Flows {
                 Version::V1 | Version::V2 => None,
             };
         }
-        self.to_server(socket, rx, &datagram[used..], config)
+        self.forward(socket, rx, &datagram[used..], config)
     }
 
     /// A new flow, whose socket is asked for.
-    fn begin(&mut self, flow: Flow, config: &Config) -> SocketId {
+    fn begin(&mut self, flow: Box<Flow>, config: &Config) -> SocketId {
         while self.by_client.len() >= config.max_flows.max(1)
             && let Some(oldest) = self.idle.first()
         {
@@ -302,7 +303,7 @@ impl Flows {
         socket
     }
 
-    fn open(&mut self, flow: Flow, config: &Config) -> SocketId {
+    fn open(&mut self, flow: Box<Flow>, config: &Config) -> SocketId {
         let (to, via, deadline) = (flow.to, flow.via, flow.active + idle_time(config, self.draining));
         let socket = self.sockets.insert(Socket::Flow(flow));
         if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) {
@@ -312,7 +313,7 @@ impl Flows {
         socket
     }
 
-    fn to_server(
+    fn forward(
         &mut self,
         socket: SocketId,
         rx: &Rx<'_>,
@@ -335,7 +336,7 @@ impl Flows {
         Ok(())
     }
 
-    fn from_server(&mut self, socket: SocketId, rx: &Rx<'_>, config: &Config) {
+    fn server_sent(&mut self, socket: SocketId, rx: &Rx<'_>, config: &Config) {
         let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return };
         flow.touch(self.now, idle_time(config, self.draining), socket, &mut self.idle);
         let address = Address { to: Some(flow.balancer), from: flow.local, ecn: rx.ecn };
@@ -438,7 +439,7 @@ impl Flows {
         }
         flow.outbox.clear(&mut self.spare);
         self.outputs.push_back(Output::CloseSocket { socket });
-        let Flow { client, sent, received, .. } = flow;
+        let Flow { client, sent, received, .. } = *flow;
         let lasted = self.now - flow.began;
         self.outputs.push_back(Output::Event(Event::FlowClosed {
             socket,

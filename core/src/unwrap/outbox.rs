@@ -37,6 +37,7 @@ pub(super) struct Outbox {
 /// Memory that outboxes use in turns.
 #[derive(Debug, Default)]
 pub(super) struct Spare {
+    #[expect(clippy::vec_box, reason = "outboxes own boxes: they are handed over, not copied")]
     free: Vec<Box<Batch>>,
 }
 
