@@ -52,8 +52,7 @@ pub(crate) struct Listener {
     #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = server_v4)]
     pub(crate) v4: Option<Server>,
 
-    /// The server for IPv6 clients: [ADDRESS]:PORT, [ADDRESS]:FIRST-LAST or unix:PATH
-    #[arg(short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = server_v6)]
+    #[arg(help = "The server for IPv6 clients: [ADDRESS]:PORT, [ADDRESS]:FIRST-LAST or unix:PATH", short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = server_v6)]
     pub(crate) v6: Option<Server>,
 
     /// Where connections go: to the targets, or where the header says their client wanted to go

@@ -19,8 +19,7 @@ pub(crate) struct Setup {
     #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::v4)]
     pub(crate) v4: Vec<Target>,
 
-    /// The server's IPv6 address and port or ports, [ADDRESS]:PORT or [ADDRESS]:FIRST-LAST; may be given several times
-    #[arg(short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = target::v6)]
+    #[arg(help = "The server's IPv6 address and port or ports, [ADDRESS]:PORT or [ADDRESS]:FIRST-LAST; may be given several times", short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = target::v6)]
     pub(crate) v6: Vec<Target>,
 
     /// What the server speaks; may be given twice
