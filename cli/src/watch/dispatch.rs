@@ -25,7 +25,7 @@ impl DispatchWatch {
 
     /// One line about the whole run.
     pub(crate) fn summary(&self) -> String {
-        format!("{}; {} attempts failed", self.relays, get(&self.attempts_failed))
+        self.relays.summary(&format!("{} attempts failed", get(&self.attempts_failed)))
     }
 }
 

@@ -4,7 +4,6 @@ use super::flood::Flood;
 use super::reasons::{self, REASONS};
 use ropewalk_core::event::Event;
 use ropewalk_core::time::Instant;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What has happened to connections in the whole process.
@@ -85,12 +84,12 @@ impl Relays {
     }
 }
 
-/// The run in some words.
-impl fmt::Display for Relays {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} connections relayed ({} broken), {} refused; limits hit: connections {}, descriptors {}, buffers {}",
+impl Relays {
+    /// The run in one line, with what the service has to say beside.
+    pub(super) fn summary(&self, beside: &str) -> String {
+        format!(
+            "{} connections relayed ({} broken), {} refused, {beside}; limits hit: connections {}, descriptors {}, \
+             buffers {}",
             get(&self.connected),
             get(&self.broken),
             get(&self.refused),

@@ -37,15 +37,15 @@ pub(crate) struct UnwrapWatch {
 impl UnwrapWatch {
     /// One line about the whole run.
     pub(crate) fn summary(&self) -> String {
-        format!(
-            "{}; {} UDP flows ({} evicted), {} datagrams up, {} down, {} dropped",
-            self.relays,
+        self.relays.summary(&format!(
+            "{} UDP flows ({} evicted, {} failed), {} datagrams up, {} down, {} dropped",
             get(&self.flows_opened),
             get(&self.flows_evicted),
+            get(&self.flows_failed),
             get(&self.datagrams_sent),
             get(&self.datagrams_received),
             get(&self.datagrams_dropped) + get(&self.datagrams_lost),
-        )
+        ))
     }
 
     fn flow_closed(&self, now: Instant, why: FlowEnd) {

@@ -74,7 +74,7 @@ pub(crate) struct Rules {
     pub(crate) mixed_tcp6: bool,
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Rules {
     /// A cap of [`MAX_LENGTH`], no mixed families.
     pub(crate) fn new(transport: Transport) -> Self {
