@@ -3,7 +3,7 @@
 use super::config::{Config, DatagramListener, Destinations, Listener, PortConflict};
 use crate::event::Refusal;
 use crate::machine::{Fault, Target, Via};
-use crate::wire::proxy::{Header, Origin};
+use crate::wire::proxy::{Header, Origin, Transport};
 use core::net::{IpAddr, SocketAddr};
 
 /// What is to be done for a connection whose header is whole.
@@ -22,6 +22,7 @@ struct Targets<'a> {
     v4: Option<Target>,
     v6: Option<Target>,
     to_header: Option<&'a [Destinations]>,
+    transport: Transport,
 }
 
 /// Finds the way of a connection from `peer` that came in at `listener` with `header`.
@@ -32,7 +33,8 @@ pub(super) fn find(
     header: &Header,
 ) -> Result<Route, Refusal> {
     let Listener { target_v4, target_v6, to_header, .. } = listener;
-    let targets = Targets { v4: target_v4.clone(), v6: target_v6.clone(), to_header: to_header.as_deref() };
+    let (v4, v6) = (target_v4.clone(), target_v6.clone());
+    let targets = Targets { v4, v6, to_header: to_header.as_deref(), transport: Transport::Stream };
     search(config, &targets, peer, header)
 }
 
@@ -45,7 +47,8 @@ pub(super) fn find_datagram(
 ) -> Result<Route, Refusal> {
     let DatagramListener { target_v4, target_v6, to_header, .. } = listener;
     let (v4, v6) = (target_v4.map(Target::Address), target_v6.map(Target::Address));
-    search(config, &Targets { v4, v6, to_header: to_header.as_deref() }, peer, header)
+    let targets = Targets { v4, v6, to_header: to_header.as_deref(), transport: Transport::Datagram };
+    search(config, &targets, peer, header)
 }
 
 /// bind(2), ip(7): in use; the same pair is connected already; below 1024 without CAP_NET_BIND_SERVICE.
@@ -61,10 +64,11 @@ fn search(
 ) -> Result<Route, Refusal> {
     let route = match header.origin {
         Origin::Proxied { source, destination } => proxied(config, targets, source, destination)?,
-        Origin::Peer(_) => own(config, targets, peer)?,
+        // A dual-stack socket tells IPv4 peers as IPv4-mapped, and Linux takes no such source.
+        Origin::Peer(_) => own(config, targets, SocketAddr::new(peer.ip().to_canonical(), peer.port()))?,
     };
     match route.to {
-        Target::Address(to) if leads_back(config, to) => Err(Refusal::Itself(to)),
+        Target::Address(to) if leads_back(config, targets.transport, to) => Err(Refusal::Itself(to)),
         Target::Address(_) | Target::Local(_) => Ok(route),
     }
 }
@@ -129,15 +133,17 @@ impl Targets<'_> {
     }
 }
 
-/// Whether `to` is one of our own listeners.
-fn leads_back(config: &Config, to: SocketAddr) -> bool {
+/// Whether `to` is one of our own listeners of this transport.
+fn leads_back(config: &Config, transport: Transport, to: SocketAddr) -> bool {
     let ip = to.ip().to_canonical();
-    let streams = config.listeners.iter().map(|listener| listener.address);
-    let datagrams = config.datagram_listeners.iter().map(|listener| listener.address);
-    streams.chain(datagrams).any(|own| {
+    let is_own = |own: SocketAddr| {
         let any = own.ip().is_unspecified() && own.is_ipv4() == ip.is_ipv4();
         own.port() == to.port() && (own.ip() == ip || (any && (is_here(config, ip) || ip.is_unspecified())))
-    })
+    };
+    match transport {
+        Transport::Stream => config.listeners.iter().any(|listener| is_own(listener.address)),
+        Transport::Datagram => config.datagram_listeners.iter().any(|listener| is_own(listener.address)),
+    }
 }
 
 fn is_here(config: &Config, ip: IpAddr) -> bool {
