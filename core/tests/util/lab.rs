@@ -3,7 +3,7 @@
 use super::person::{Act, End, Person, Reading};
 use super::place::{Ev, Link, SpliceMode, Target};
 use super::sock::{Sock, Stage};
-use super::watched::Watched;
+use super::watched::{Subject, Watched};
 use super::world::World;
 use super::{Answer, addr};
 use ropewalk_core::dispatch::{Config, Dispatch};
@@ -57,13 +57,20 @@ impl Setup {
     }
 
     pub(crate) fn build(self) -> Lab {
+        let machine = Dispatch::new(self.config.clone()).expect("a valid configuration");
+        let listeners = self.config.listeners.clone();
+        self.around(listeners, Box::new(machine))
+    }
+
+    /// A lab around any machine; what is set up for dispatch is not looked at.
+    pub(super) fn around(self, listeners: Vec<SocketAddr>, machine: Box<dyn Subject>) -> Lab {
         let links = self.uplinks.iter().filter_map(|uplink| uplink.device).collect();
         let pool = PoolConfig { uplinks: self.uplinks, unbound: self.unbound, health: self.health };
         let pool = Pool::new(pool).expect("a valid pool");
-        let mut world = World::new(self.seed, pool, self.config.listeners.clone(), links);
+        let mut world = World::new(self.seed, pool, listeners, links);
         world.splice = self.splice;
         world.exact_more = self.exact_more;
-        let machine = Watched::new(Dispatch::new(self.config).expect("a valid configuration"));
+        let machine = Watched::new(machine);
         Lab {
             machine,
             drive: Drive::new(),

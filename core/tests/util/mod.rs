@@ -13,19 +13,24 @@
 //!   edge-triggered queue does: an edge when something arrives, and when there is room again after a blocked
 //!   write. No other.
 //! - [`watched`]: the machine, with the contract checked at each call.
-//! - [`lab`]: all of it, and the loop that steps it.
+//! - [`lab`]: all of it, and the loop that steps it; around unwrap's machine by `unwrapped`.
+//! - [`hand`]: unwrap's machine without a world, driven call by call.
 //! - [`say`]: bytes of the protocols.
 
 // Each test file uses a part of it.
 #![allow(dead_code, unused_imports)]
 
 mod acts;
+#[cfg(feature = "unwrap")]
+pub(crate) mod hand;
 pub(crate) mod lab;
 pub(crate) mod person;
 pub(crate) mod place;
 pub(crate) mod rng;
 pub(crate) mod say;
 pub(crate) mod sock;
+#[cfg(feature = "unwrap")]
+mod unwrapped;
 pub(crate) mod watched;
 pub(crate) mod world;
 

@@ -2,7 +2,8 @@
 
 use ropewalk_core::dispatch::{Counters, Dispatch};
 use ropewalk_core::machine::{
-    Assign, Assignment, DatagramMachine, Input, ListenerId, Machine, Output, Splice, StreamId, StreamMachine,
+    Application, Assign, Assignment, DatagramMachine, Input, ListenerId, Machine, Output, Splice, StreamId,
+    StreamMachine,
 };
 use ropewalk_core::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,9 +24,28 @@ pub(crate) struct Asked {
     pub(crate) answer: Option<Assignment>,
 }
 
-/// A [`Dispatch`] that is looked at from both sides.
+/// A machine that a lab can be built around.
+pub(crate) trait Subject: Application {
+    fn counters(&self) -> Counters;
+    fn buffers_taken(&self) -> usize;
+    /// Everything it was told, where that is written down.
+    fn recording(&mut self) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+impl Subject for Dispatch {
+    fn counters(&self) -> Counters {
+        Dispatch::counters(self)
+    }
+    fn buffers_taken(&self) -> usize {
+        Dispatch::buffers_taken(self)
+    }
+}
+
+/// A machine that is looked at from both sides.
 pub(crate) struct Watched {
-    pub(crate) inner: Dispatch,
+    pub(crate) inner: Box<dyn Subject>,
     live: BTreeMap<StreamId, Life>,
     piped: BTreeMap<StreamId, usize>,
     dead_queries: BTreeSet<(u32, u32)>,
@@ -42,7 +62,7 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn new(inner: Dispatch) -> Self {
+    pub(crate) fn new(inner: Box<dyn Subject>) -> Self {
         Watched {
             inner,
             live: BTreeMap::new(),

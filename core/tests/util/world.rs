@@ -191,6 +191,9 @@ impl World {
 
     fn source(&self, to: SocketAddr, via: &Via) -> SocketAddr {
         let port = 40_000 + self.attempts.len() as u16;
+        if let Some(client) = via.transparent {
+            return if client.port() == 0 { SocketAddr::new(client.ip(), port) } else { client };
+        }
         if let Some(source) = via.source {
             return SocketAddr::new(source, port);
         }
