@@ -297,6 +297,12 @@ impl Hand {
         }
     }
 
+    /// Nothing is asked of a stream that is not there.
+    pub(crate) fn machine_is_deaf_to(&mut self, stream: StreamId) {
+        assert!(self.machine.read_buf(stream).is_empty() && self.machine.write_buf(stream).is_empty());
+        assert_eq!(self.machine.splice(stream), None);
+    }
+
     #[track_caller]
     pub(crate) fn only_connect(&self) -> Asked {
         assert_eq!(self.connects.len(), 1, "{:?}, {:?}", self.connects, self.events);
