@@ -53,7 +53,7 @@ impl Machine for Unwrap {
         match input {
             Input::Opened { socket, local: _ } => self.flows.opened(socket),
             Input::OpenFailed { socket, fault } => {
-                self.flows.open_failed(socket, fault, self.service.config());
+                self.flows.open_failed(now, socket, fault, self.service.config());
             }
             Input::SocketFailed { socket, fault } => self.flows.socket_failed(socket, fault),
             Input::SendFailed { socket, fault, id: _, sent: _ } => self.flows.send_failed(socket, fault),

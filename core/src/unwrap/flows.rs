@@ -378,7 +378,8 @@ impl Flows {
         self.dirty.push_back(socket);
     }
 
-    pub(super) fn open_failed(&mut self, socket: SocketId, fault: Fault, config: &Config) {
+    pub(super) fn open_failed(&mut self, now: Instant, socket: SocketId, fault: Fault, config: &Config) {
+        self.now = now;
         let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return };
         let port = flow.via.transparent.map_or(0, |client| client.port());
         if !(route::is_port_conflict(fault) && port != 0) {
@@ -438,7 +439,11 @@ impl Flows {
             self.by_balancer.remove(&balancer);
         }
         flow.outbox.clear(&mut self.spare);
-        self.outputs.push_back(Output::CloseSocket { socket });
+        match why {
+            FlowEnd::Idle | FlowEnd::Evicted { .. } => self.outputs.push_back(Output::CloseSocket { socket }),
+            // The id died with the attempt to open it.
+            FlowEnd::Failed(_) | FlowEnd::PortConflict(_) => {}
+        }
         let Flow { client, sent, received, .. } = *flow;
         let lasted = self.now - flow.began;
         self.outputs.push_back(Output::Event(Event::FlowClosed {
