@@ -1,0 +1,215 @@
+//! UDP with a header in the first datagram only: what follows belongs to it, whatever it looks like.
+
+mod util;
+
+use ropewalk_core::event::{Dropped, FlowEnd, Refusal};
+use ropewalk_core::machine::Fault;
+use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::{Config, PortConflict, UdpHeader};
+use std::net::SocketAddr;
+use util::hand::{BALANCER, Hand, LISTEN, SERVER_V4, udp};
+use util::{addr, secs};
+
+const OTHER_BALANCER: &str = "10.0.0.2:9000";
+const ANN: &str = "192.0.2.1:5000";
+const BOB: &str = "192.0.2.2:5000";
+
+fn v2(client: &str) -> Vec<u8> {
+    header::v2(addr(client), addr(LISTEN), Transport::Datagram, &[], false)
+}
+
+fn first() -> Config {
+    udp(UdpHeader::First)
+}
+
+fn server(bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
+    (addr(SERVER_V4), bytes.to_vec())
+}
+
+#[test]
+fn what_follows_the_first_datagram_goes_the_same_way_whole() {
+    let mut hand = Hand::new(first());
+    hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
+    for bytes in [&b"2"[..], b"", b"PROXY", b"\r\n\r\n"] {
+        hand.datagram(BALANCER, &[bytes]);
+    }
+    let flow = hand.only_flow();
+    assert_eq!(hand.via(flow).transparent, Some(addr(ANN)));
+    assert_eq!(
+        hand.said_to(),
+        [server(b"1"), server(b"2"), server(b""), server(b"PROXY"), server(b"\r\n\r\n")]
+    );
+    hand.answer(flow, b"answer");
+    assert_eq!(hand.said_to(), [(addr(BALANCER), b"answer".to_vec())]);
+}
+
+#[test]
+fn a_payload_that_looks_like_a_header_does_not_change_the_client() {
+    let simple = header::simple(addr(BOB), addr(LISTEN)).to_vec();
+    for forged in [v2(BOB), v2("127.0.0.1:1"), header::v2_local(&[]), simple, v2(ANN)] {
+        let mut hand = Hand::new(first());
+        hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
+        hand.datagram(BALANCER, &[&forged, b"2"]);
+        let all = [&forged[..], b"2"].concat();
+        assert_eq!(hand.via(hand.only_flow()).transparent, Some(addr(ANN)));
+        assert_eq!(hand.said_to(), [server(b"1"), server(&all)]);
+        hand.answer(hand.only_flow(), b"3");
+        assert_eq!(hand.said_to(), [(addr(BALANCER), b"3".to_vec())], "no header is learnt from it either");
+    }
+}
+
+#[test]
+fn a_datagram_without_header_and_flow_is_dropped_and_counted() {
+    let mut hand = Hand::new(first());
+    for bytes in [&b"hello"[..], b"", &v2(ANN)[..20], b"PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n"] {
+        hand.datagram(BALANCER, &[bytes]);
+    }
+    assert_eq!(hand.drops(), [Dropped::NoFlow; 4]);
+    assert_eq!((hand.flows().len(), hand.counters().dropped, hand.said_to()), (0, 4, vec![]));
+    hand.datagram(BALANCER, &[&v2("127.0.0.1:1"), b"x"]);
+    assert!(matches!(hand.drops().last(), Some(Dropped::Refused(Refusal::BogusSource(_)))));
+    // A refused header is not remembered as a first one.
+    hand.datagram(BALANCER, &[b"x"]);
+    assert_eq!((hand.drops().last(), hand.flows().len()), (Some(&Dropped::NoFlow), 0));
+}
+
+#[test]
+fn after_the_idle_close_a_datagram_without_a_header_is_dropped_and_a_new_header_counts() {
+    let mut hand = Hand::new(first());
+    hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
+    hand.advance(secs(30));
+    hand.datagram(BALANCER, &[b"2"]);
+    hand.said_to();
+    hand.advance(secs(60));
+    assert_eq!(hand.flow_ends(), [FlowEnd::Idle]);
+    hand.datagram(BALANCER, &[b"3"]);
+    assert_eq!((hand.drops(), hand.said_to()), (vec![Dropped::NoFlow], vec![]));
+    hand.datagram(BALANCER, &[&v2(BOB), b"4"]);
+    hand.datagram(BALANCER, &[b"5"]);
+    assert_eq!(hand.via(hand.only_flow()).transparent, Some(addr(BOB)));
+    assert_eq!(hand.said_to(), [server(b"4"), server(b"5")]);
+}
+
+#[test]
+fn a_group_may_begin_with_the_first_datagram() {
+    let mut hand = Hand::new(first());
+    let header = v2(ANN);
+    let one = [&header[..], b"one"].concat();
+    let two = vec![b'x'; one.len()];
+    let socket = hand.listener_socket(0);
+    hand.receive(socket, addr(BALANCER), one.len(), &[&one[..], &two, b"end"].concat());
+    assert_eq!(hand.said_to(), [server(b"one"), server(&two), server(b"end")]);
+}
+
+#[test]
+fn each_port_of_a_balancer_is_a_client_of_its_own() {
+    let mut hand = Hand::new(first());
+    hand.datagram(BALANCER, &[&v2(ANN), b"a1"]);
+    hand.datagram(OTHER_BALANCER, &[&v2(BOB), b"b1"]);
+    hand.datagram(BALANCER, &[b"a2"]);
+    hand.datagram(OTHER_BALANCER, &[b"b2"]);
+    for sent in hand.sent() {
+        let client = if sent.data[0] == b'a' { ANN } else { BOB };
+        assert_eq!(hand.via(sent.socket).transparent, Some(addr(client)));
+    }
+    for (flow, to) in hand.flows().into_iter().zip([BALANCER, OTHER_BALANCER]) {
+        hand.answer(flow, b"x");
+        assert_eq!(hand.said_to(), [(addr(to), b"x".to_vec())]);
+    }
+}
+
+#[test]
+fn a_client_that_comes_by_another_port_is_one_flow_and_its_old_port_may_be_anothers() {
+    let mut hand = Hand::new(first());
+    hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
+    hand.datagram(OTHER_BALANCER, &[&v2(ANN), b"2"]);
+    let ann = hand.only_flow();
+    hand.answer(ann, b"3");
+    let mut all = hand.said_to();
+    all.sort();
+    assert_eq!(all, [(addr(OTHER_BALANCER), b"3".to_vec()), server(b"1"), server(b"2")]);
+    // The balancer may give the old port to somebody else: what has no header there is nobody's.
+    hand.datagram(BALANCER, &[b"whose?"]);
+    assert_eq!((hand.drops(), hand.said_to()), (vec![Dropped::NoFlow], vec![]));
+    hand.datagram(BALANCER, &[&v2(BOB), b"4"]);
+    hand.datagram(BALANCER, &[b"5"]);
+    hand.datagram(OTHER_BALANCER, &[b"6"]);
+    for sent in hand.sent() {
+        let client = if sent.data == b"6" { ANN } else { BOB };
+        assert_eq!(hand.via(sent.socket).transparent, Some(addr(client)), "{sent:?}");
+    }
+    // And back again.
+    hand.datagram(OTHER_BALANCER, &[b"7"]);
+    assert_eq!(hand.sent()[0].socket, ann);
+}
+
+#[test]
+fn listeners_of_both_kinds_keep_their_ways() {
+    let mut config = first();
+    config.datagram_listeners.extend(udp(UdpHeader::Each).datagram_listeners);
+    config.datagram_listeners[1].address = addr("198.51.100.1:25599");
+    let mut hand = Hand::new(config);
+    hand.datagram_at(0, BALANCER, &[&v2(ANN), b"1"]);
+    // The other listener believes no datagram without a header, though the port is known at the first.
+    hand.datagram_at(1, BALANCER, &[b"x"]);
+    assert!(matches!(hand.drops()[..], [Dropped::Refused(Refusal::Malformed(_))]));
+    hand.datagram_at(1, BALANCER, &[&v2(BOB), b"2"]);
+    hand.datagram_at(0, BALANCER, &[b"3"]);
+    for sent in hand.sent() {
+        let client = if sent.data == b"2" { BOB } else { ANN };
+        assert_eq!(hand.via(sent.socket).transparent, Some(addr(client)), "{sent:?}");
+    }
+    // Ann comes by the other listener: her flow is answered there, and her old port stands for nobody.
+    hand.datagram_at(1, OTHER_BALANCER, &[&v2(ANN), b"4"]);
+    hand.datagram_at(0, BALANCER, &[b"5"]);
+    assert_eq!((hand.drops().last(), hand.flows().len()), (Some(&Dropped::NoFlow), 2));
+}
+
+#[test]
+fn the_simple_protocols_header_of_the_first_datagram_stands_before_each_answer() {
+    let mut hand = Hand::new(first());
+    let header = header::simple(addr(ANN), addr("203.0.113.1:53"));
+    hand.datagram(BALANCER, &[&header, b"1"]);
+    hand.datagram(BALANCER, &[b"2"]);
+    assert_eq!(hand.said_to(), [server(b"1"), server(b"2")]);
+    hand.answer(hand.only_flow(), b"3");
+    assert_eq!(hand.said_to(), [(addr(BALANCER), [&header[..], b"3"].concat())]);
+}
+
+#[test]
+fn a_port_conflict_keeps_the_balancers_port() {
+    let mut hand = Hand::new(Config { on_port_conflict: PortConflict::Ephemeral, ..first() });
+    hand.open_faults.push_back(Fault::AddressInUse);
+    hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
+    hand.datagram(BALANCER, &[b"2"]);
+    assert_eq!(hand.via(hand.only_flow()).transparent, Some(addr("192.0.2.1:0")));
+    assert_eq!(hand.said_to(), [server(b"1"), server(b"2")]);
+
+    let mut hand = Hand::new(first());
+    hand.open_faults.push_back(Fault::AddressInUse);
+    hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
+    hand.datagram(BALANCER, &[b"2"]);
+    assert_eq!((hand.drops(), hand.flows().len()), (vec![Dropped::NoFlow], 0));
+    hand.datagram(BALANCER, &[&v2(BOB), b"3"]);
+    assert_eq!(hand.via(hand.only_flow()).transparent, Some(addr(BOB)), "the port is free for the next");
+}
+
+#[test]
+fn an_evicted_flows_port_stands_for_nobody() {
+    let mut hand = Hand::new(Config { max_flows: 1, ..first() });
+    hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
+    hand.datagram(OTHER_BALANCER, &[&v2(BOB), b"2"]);
+    assert_eq!(hand.flow_ends(), [FlowEnd::Evicted { limit: 1 }]);
+    hand.datagram(BALANCER, &[b"3"]);
+    assert_eq!(hand.drops(), [Dropped::NoFlow]);
+    assert_eq!(hand.via(hand.only_flow()).transparent, Some(addr(BOB)));
+}
+
+#[test]
+fn a_stranger_cannot_speak_for_a_balancers_port() {
+    let mut hand = Hand::new(first());
+    hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
+    hand.datagram("192.0.2.66:7000", &[b"2"]);
+    assert_eq!(hand.drops(), [Dropped::Refused(Refusal::PeerNotAllowed)]);
+    assert_eq!(hand.said_to(), [server(b"1")]);
+}
