@@ -291,6 +291,14 @@ impl Flows {
         while self.by_client.len() >= config.max_flows.max(1)
             && let Some(oldest) = self.idle.first()
         {
+            // A deadline may lag behind (see `Flow::touch`): the earliest is the longest idle's only where it does not.
+            if let Some(Socket::Flow(flow)) = self.sockets.get_mut(oldest) {
+                let deadline = Some(flow.active + config.flow_idle_timeout);
+                if flow.armed != deadline {
+                    self.idle.rearm(oldest, &mut flow.armed, deadline);
+                    continue;
+                }
+            }
             self.counters.evicted += 1;
             self.end(oldest, FlowEnd::Evicted { limit: config.max_flows });
         }
