@@ -28,6 +28,9 @@ impl Unwrap {
         if config.max_flows == 0 {
             return Err(ConfigError::Zero("max_flows"));
         }
+        if config.max_queue == 0 {
+            return Err(ConfigError::Zero("max_queue"));
+        }
         let flows = Flows::new(config.datagram_listeners.len(), config.listeners.len());
         Ok(Unwrap { service: Service::new(config, limits)?, flows, service_finished: false })
     }

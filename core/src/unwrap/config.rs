@@ -41,7 +41,8 @@ pub struct Config {
     pub flow_idle_timeout: Duration,
     /// UDP flows open at once; beyond that the longest idle one is ended. Default 4096.
     pub max_flows: usize,
-    /// Bytes that may wait to be sent on one UDP socket; what comes beyond that is dropped. Default 1 MiB.
+    /// Bytes that may wait to be sent on one UDP socket, in at most a 16th as many datagrams and 64 more; what comes beyond
+    /// that is dropped. Default 1 MiB.
     pub max_queue: usize,
     /// Connections open at once; more wait in the backlog. Default 10,000.
     pub max_connections: usize,

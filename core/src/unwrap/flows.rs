@@ -139,7 +139,17 @@ impl Flows {
     }
 
     pub(super) fn poll_dirty(&mut self) -> Option<SocketId> {
-        self.dirty.pop_front()
+        loop {
+            let socket = self.dirty.pop_front()?;
+            let outbox = match self.sockets.get_mut(socket) {
+                Some(Socket::Listener { outbox, .. }) => outbox,
+                Some(Socket::Flow(flow)) => &mut flow.outbox,
+                None => continue,
+            };
+            if outbox.unlist() {
+                return Some(socket);
+            }
+        }
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -338,7 +348,7 @@ impl Flows {
         }
         flow.sent += 1;
         self.counters.sent += 1;
-        if was_empty {
+        if was_empty && flow.outbox.list() {
             self.dirty.push_back(socket);
         }
         Ok(())
@@ -359,7 +369,7 @@ impl Flows {
                 self.dropped(peer, Dropped::TooLong(head.len() + datagram.len()));
             } else if outbox.push(address, [head, datagram], config.max_queue, &mut self.spare) {
                 count += 1;
-                if was_empty {
+                if was_empty && outbox.list() {
                     self.dirty.push_back(listener);
                 }
             } else {
@@ -383,7 +393,11 @@ impl Flows {
 
     pub(super) fn opened(&mut self, socket: SocketId) {
         // What it was opened for waits already.
-        self.dirty.push_back(socket);
+        if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket)
+            && flow.outbox.list()
+        {
+            self.dirty.push_back(socket);
+        }
     }
 
     pub(super) fn open_failed(&mut self, now: Instant, socket: SocketId, fault: Fault, config: &Config) {
@@ -403,6 +417,8 @@ impl Flows {
         }
         let (client, key) = (flow.client, (flow.client, flow.to));
         let balancer = (flow.listener, flow.balancer);
+        // It is the old id that is in the list.
+        flow.outbox.unlist();
         let anew = self.open(flow, config);
         self.by_client.insert(key, anew);
         if let Some(known) = self.by_balancer.get_mut(&balancer) {

@@ -32,6 +32,8 @@ struct Batch {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     batch: Option<Box<Batch>>,
+    /// Its socket is in the list of those that have something to send.
+    listed: bool,
 }
 
 /// Memory that outboxes use in turns.
@@ -45,6 +47,11 @@ pub(super) struct Spare {
 const KEEP: usize = 8;
 /// What was larger than this goes back to the allocator.
 const KEEP_BYTES: usize = 128 * 1024;
+/// Bytes that have left are let go of when there are so many, and no fewer than those that wait: else a batch that never
+/// runs empty would grow for ever.
+const SHED: usize = 64 * 1024;
+/// One datagram for so many bytes of the limit may wait: what is kept for each takes memory too, however short it is.
+const LEAST: usize = 16;
 /// The largest payload of a UDP datagram over IPv4, in bytes: what is sent in one go must not be larger either.
 const MAX_RUN: usize = 65_507;
 
@@ -54,7 +61,8 @@ impl Spare {
     }
 
     fn give(&mut self, mut batch: Box<Batch>) {
-        if self.free.len() < KEEP && batch.bytes.capacity() <= KEEP_BYTES {
+        let entries = batch.entries.capacity() * size_of::<Entry>();
+        if self.free.len() < KEEP && batch.bytes.capacity() <= KEEP_BYTES && entries <= KEEP_BYTES {
             batch.bytes.clear();
             batch.sent = 0;
             self.free.push(batch);
@@ -67,7 +75,18 @@ impl Outbox {
         self.batch.is_none()
     }
 
-    /// Adds a datagram made of two parts; false where more than `limit` bytes would wait.
+    /// Whether its socket is to be listed: there is something to send, and it is not in the list.
+    pub(super) fn list(&mut self) -> bool {
+        !self.is_empty() && !core::mem::replace(&mut self.listed, true)
+    }
+
+    /// Its socket is not in the list any more; whether there is something to send.
+    pub(super) fn unlist(&mut self) -> bool {
+        self.listed = false;
+        !self.is_empty()
+    }
+
+    /// Adds a datagram made of two parts; false where more than `limit` bytes would wait, or very many datagrams.
     #[must_use]
     pub(super) fn push(
         &mut self,
@@ -76,10 +95,16 @@ impl Outbox {
         limit: usize,
         spare: &mut Spare,
     ) -> bool {
-        let batch = self.batch.get_or_insert_with(|| spare.take());
         let len = head.len() + body.len();
-        if batch.bytes.len() - batch.sent + len > limit {
+        let waiting = |batch: &Batch| (batch.bytes.len() - batch.sent, batch.entries.len());
+        let (bytes, count) = self.batch.as_deref().map_or((0, 0), waiting);
+        if bytes + len > limit || count >= MAX_SEGMENTS + limit / LEAST {
             return false;
+        }
+        let batch = self.batch.get_or_insert_with(|| spare.take());
+        if batch.sent >= SHED.max(bytes) {
+            batch.bytes.drain(..batch.sent);
+            batch.sent = 0;
         }
         batch.bytes.extend_from_slice(head);
         batch.bytes.extend_from_slice(body);
@@ -198,5 +223,20 @@ mod tests {
         assert!(outbox.pop(&mut buf, &mut spare).is_some_and(|t| t.len == 7));
         assert_eq!(&buf[..7], b"abcdabc");
         assert!(outbox.is_empty() && outbox.pop(&mut buf, &mut spare).is_none());
+        assert!(!outbox.push(HERE, [b"", b"12345678"], 7, &mut spare));
+        assert!(outbox.is_empty(), "what was refused leaves nothing behind");
+    }
+
+    #[test]
+    fn a_box_that_never_runs_empty_keeps_its_size() {
+        let (mut outbox, mut spare) = filled(&[(HERE, &[1; 1000])]);
+        let mut buf = vec![0; 1000];
+        for n in 0..10_000u32 {
+            assert!(outbox.push(HERE, [&n.to_be_bytes(), &[7; 996]], 1 << 20, &mut spare));
+            assert!(outbox.pop(&mut buf, &mut spare).is_some());
+            assert!(n == 0 || buf[..4] == (n - 1).to_be_bytes());
+        }
+        let capacity = outbox.batch.as_ref().map(|batch| batch.bytes.capacity());
+        assert!(capacity.is_some_and(|capacity| capacity <= 4 * SHED), "{capacity:?}");
     }
 }
