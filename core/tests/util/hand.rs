@@ -364,9 +364,11 @@ impl Hand {
 
     /// What is sent now: as datagrams, in order for each socket.
     pub(crate) fn sent(&mut self) -> Vec<Sent> {
+        let mut told = BTreeSet::new();
         while let Some(socket) = self.machine.poll_dirty_socket() {
-            self.dirty.insert(socket);
+            assert!(told.insert(socket), "{socket:?} was told twice");
         }
+        self.dirty.extend(told);
         let mut sent = Vec::new();
         let mut buf = vec![0; self.room];
         for socket in std::mem::take(&mut self.dirty) {
@@ -415,6 +417,10 @@ impl Hand {
             Some(Socket::Flow { via, .. }) => *via,
             other => panic!("{flow:?} is no flow but {other:?}"),
         }
+    }
+
+    pub(crate) fn machine_timeout(&self) -> Option<Instant> {
+        self.machine.poll_timeout()
     }
 
     pub(crate) fn counters(&self) -> FlowCounters {
