@@ -3,7 +3,6 @@
 mod util;
 
 use proptest::prelude::*;
-use proptest::test_runner::FileFailurePersistence;
 use ropewalk_core::dispatch::{Config, Credentials, Dispatch};
 use ropewalk_core::machine::{
     Assignment, ConnId, Fault, Input, Machine, Output, QueryId, StreamId, StreamMachine, UplinkId, Via,
@@ -11,15 +10,7 @@ use ropewalk_core::machine::{
 use ropewalk_core::time::Instant;
 use std::collections::BTreeMap;
 use util::say;
-use util::{Act, Answer, End, Lab, Person, Setup, SpliceMode, Target, addr, ms, pattern, secs};
-
-/// So many cases; PROPTEST_CASES says otherwise for a long night.
-fn cases(usual: u32) -> ProptestConfig {
-    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
-    let cases = asked.unwrap_or(usual);
-    let persistence = FileFailurePersistence::WithSource("regressions");
-    ProptestConfig { failure_persistence: Some(Box::new(persistence)), ..ProptestConfig::with_cases(cases) }
-}
+use util::{Act, Answer, End, Lab, Person, Setup, SpliceMode, Target, addr, cases, ms, pattern, secs};
 
 const ECHO: &str = "192.0.2.1:80";
 

@@ -200,7 +200,7 @@ fn a_client_that_has_ended_its_half_while_connecting_is_served_to_the_end() {
 // ---- what comes too late ----
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(util::cases(200))]
 
     #[test]
     fn inputs_with_dead_or_unknown_ids_change_nothing(

@@ -225,7 +225,7 @@ fn who_leaves_within_the_header_is_refused_and_forgotten() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
+    #![proptest_config(util::cases(150))]
 
     #[test]
     fn any_split_of_header_and_payload_is_the_same(

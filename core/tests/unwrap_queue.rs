@@ -234,7 +234,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
+    #![proptest_config(util::cases(150))]
 
     /// Against the simplest model: a queue for each socket, bounded in bytes.
     #[test]

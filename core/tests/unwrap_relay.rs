@@ -228,7 +228,7 @@ fn ten_thousand_clients_come_and_go() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(40) })]
+    #![proptest_config(util::cases(40))]
 
     /// Whatever persons and servers do: what arrives is a prefix of what its own other side sent, whole where both end
     /// in order, nothing leaks, and the run replays.

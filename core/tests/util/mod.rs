@@ -38,8 +38,17 @@ pub(crate) use lab::{Lab, Setup};
 pub(crate) use person::{Act, End, Person, Reading};
 pub(crate) use place::{Answer, Behave, Link, SpliceMode, Target};
 
+use proptest::test_runner::{Config as ProptestConfig, FileFailurePersistence};
 use ropewalk_core::time::Duration;
 use std::net::SocketAddr;
+
+/// So many cases of a property; PROPTEST_CASES says otherwise for a long night. What failed once is kept.
+pub(crate) fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    let persistence = FileFailurePersistence::WithSource("regressions");
+    let cases = asked.unwrap_or(usual);
+    ProptestConfig { failure_persistence: Some(Box::new(persistence)), ..ProptestConfig::with_cases(cases) }
+}
 
 /// Milliseconds.
 pub(crate) const fn ms(millis: u64) -> Duration {

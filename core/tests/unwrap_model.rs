@@ -1,0 +1,281 @@
+//! UDP against a model: balancers, clients, datagrams, faults and time, in any order. Who gets what is told before by a
+//! few lines that know no sockets; each run is replayed from its recording.
+
+mod util;
+
+use proptest::prelude::*;
+use ropewalk_core::machine::{Fault, Input, SocketId};
+use ropewalk_core::time::Instant;
+use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::{Config, PortConflict, UdpHeader};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use util::hand::{Hand, LISTEN, SERVER_V4, SERVER_V6, udp};
+use util::{addr, ms, pattern};
+
+const MAX_FLOWS: usize = 3;
+
+/// Each with an address of its own; the last one is no balancer.
+const BALANCERS: [&str; 4] = ["10.0.0.1:7000", "10.0.0.2:7000", "10.0.0.3:7000", "192.0.2.66:7000"];
+
+/// Each with an address of its own; the last cannot be one.
+const CLIENTS: [&str; 6] = [
+    "192.0.2.1:5000",
+    "192.0.2.2:5000",
+    "192.0.2.3:5000",
+    "192.0.2.4:53",
+    "[2001:db8::1]:5000",
+    "127.0.0.1:5000",
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    V2,
+    Simple,
+    /// The balancer itself.
+    Local,
+    /// No header at all.
+    Bare,
+    /// The header's first half.
+    Half,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// To listener 0 (a header in each) or 1 (in the first).
+    Datagram {
+        listener: u16,
+        balancer: usize,
+        client: usize,
+        kind: Kind,
+        len: usize,
+    },
+    Answer {
+        flow: usize,
+        len: usize,
+    },
+    Wait(u64),
+    /// The next open fails.
+    OpenFault(Fault),
+    SocketFault {
+        flow: usize,
+    },
+    Drain,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let kind = prop_oneof![
+        4 => Just(Kind::V2), 2 => Just(Kind::Simple), 1 => Just(Kind::Local), 4 => Just(Kind::Bare), 1 => Just(Kind::Half)
+    ];
+    let fault = prop_oneof![Just(Fault::AddressInUse), Just(Fault::NoDescriptors)];
+    let balancer = prop_oneof![20 => 0usize..3, 1 => Just(3usize)];
+    let client = prop_oneof![20 => 0usize..5, 1 => Just(5usize)];
+    prop_oneof![
+        20 => (0u16..2, balancer, client, kind, 0usize..40)
+            .prop_map(|(listener, balancer, client, kind, len)| Step::Datagram { listener, balancer, client, kind, len }),
+        10 => (0usize..6, 0usize..40).prop_map(|(flow, len)| Step::Answer { flow, len }),
+        4 => prop_oneof![1u64..500, 10_000u64..70_000, Just(60_000)].prop_map(Step::Wait),
+        1 => fault.prop_map(Step::OpenFault),
+        1 => (0usize..6).prop_map(|flow| Step::SocketFault { flow }),
+        1 => prop_oneof![9 => Just(Step::Wait(1)), 1 => Just(Step::Drain)],
+    ]
+}
+
+fn written(kind: Kind, client: usize) -> Vec<u8> {
+    let (client, v6) = (addr(CLIENTS[client]), addr("[2001:db8::ffff]:443"));
+    let to = if client.is_ipv4() { addr(LISTEN) } else { v6 };
+    let v2 = header::v2(client, to, Transport::Datagram, &[], true);
+    match kind {
+        Kind::V2 => v2,
+        Kind::Simple => header::simple(client, to).to_vec(),
+        Kind::Local => header::v2_local(&[]),
+        Kind::Bare => Vec::new(),
+        Kind::Half => v2[..14].to_vec(),
+    }
+}
+
+// ---- the model ----
+
+#[derive(Clone, Debug)]
+struct Flow {
+    /// Where its client is answered: listener, balancer, and what stands before.
+    answers: (u16, SocketAddr, Vec<u8>),
+    active: Instant,
+}
+
+#[derive(Default)]
+struct Model {
+    flows: BTreeMap<IpAddr, Flow>,
+    /// Whom a balancer's port stands for.
+    ports: BTreeMap<SocketAddr, IpAddr>,
+    open_fault: Option<Fault>,
+    ephemeral: bool,
+    draining: bool,
+    dropped: u64,
+}
+
+impl Model {
+    fn end(&mut self, client: IpAddr) {
+        self.flows.remove(&client);
+        self.ports.retain(|_, of| *of != client);
+    }
+
+    fn wait(&mut self, now: Instant) {
+        let over = |flow: &Flow| flow.active + ms(60_000) <= now;
+        let idle: Vec<IpAddr> = self.flows.iter().filter(|(_, f)| over(f)).map(|(ip, _)| *ip).collect();
+        idle.into_iter().for_each(|client| self.end(client));
+    }
+
+    /// What the server gets, and from whom.
+    fn datagram(
+        &mut self,
+        now: Instant,
+        step: (u16, usize, usize, Kind),
+        data: &[u8],
+    ) -> Option<(IpAddr, Vec<u8>)> {
+        let (listener, balancer, client, kind) = step;
+        let from = addr(BALANCERS[balancer]);
+        let whole = [&written(kind, client)[..], data].concat();
+        if balancer == 3 {
+            return None;
+        }
+        if listener == 1
+            && let Some(&client) = self.ports.get(&from)
+        {
+            self.flows.get_mut(&client)?.active = now;
+            return Some((client, whole));
+        }
+        let client = match kind {
+            Kind::Bare | Kind::Half => return None,
+            _ if kind != Kind::Local && client == 5 => return None,
+            Kind::Local => from.ip(),
+            Kind::V2 | Kind::Simple => addr(CLIENTS[client]).ip(),
+        };
+        if !self.flows.contains_key(&client) {
+            if self.draining {
+                return None;
+            }
+            if self.flows.len() >= MAX_FLOWS {
+                let oldest = self.flows.iter().min_by_key(|(_, flow)| flow.active).map(|(ip, _)| *ip)?;
+                self.end(oldest);
+            }
+            let fault = self.open_fault.take();
+            if fault.is_some_and(|fault| fault != Fault::AddressInUse || !self.ephemeral) {
+                // It was taken, and is lost with its flow.
+                self.dropped = self.dropped.wrapping_sub(1);
+                return None;
+            }
+        }
+        let before = if kind == Kind::Simple { whole[..38].to_vec() } else { Vec::new() };
+        self.ports.retain(|_, of| *of != client);
+        if listener == 1 {
+            self.ports.insert(from, client);
+        }
+        self.flows.insert(client, Flow { answers: (listener, from, before), active: now });
+        Some((client, data.to_vec()))
+    }
+}
+
+// ---- the machine beside it ----
+
+/// The open flow of this client.
+fn socket_of(hand: &Hand, client: IpAddr) -> Option<SocketId> {
+    hand.flows().into_iter().find(|flow| hand.via(*flow).transparent.map(|a| a.ip()) == Some(client))
+}
+
+fn run(steps: Vec<Step>, ephemeral: bool) -> Result<(), TestCaseError> {
+    let mut config = Config { max_flows: MAX_FLOWS, ..udp(UdpHeader::Each) };
+    config.datagram_listeners.extend(udp(UdpHeader::First).datagram_listeners);
+    config.datagram_listeners[1].address = addr("198.51.100.1:25599");
+    if ephemeral {
+        config.on_port_conflict = PortConflict::Ephemeral;
+    }
+    let mut hand = Hand::new(config);
+    let mut model = Model { ephemeral, ..Model::default() };
+    let sockets = [hand.listener_socket(0), hand.listener_socket(1)];
+    for (n, step) in steps.into_iter().enumerate() {
+        // No two things at the same time: which of two is the longest idle must be sure.
+        hand.advance(ms(1));
+        model.wait(hand.now);
+        if hand.finished > 0 {
+            break;
+        }
+        let said = format!("step {n}: {step:?}");
+        match step {
+            Step::Datagram { listener, balancer, client, kind, len } => {
+                let data = pattern(len, n as u8);
+                let wanted = model.datagram(hand.now, (listener, balancer, client, kind), &data);
+                model.dropped = model.dropped.wrapping_add(u64::from(wanted.is_none()));
+                hand.datagram_at(listener, BALANCERS[balancer], &[&written(kind, client), &data]);
+                hand.open_faults.clear();
+                if let Some(fault) = model.open_fault {
+                    hand.open_faults.push_back(fault);
+                }
+                let got: Vec<_> =
+                    hand.sent().into_iter().map(|sent| (sent.from, sent.to, sent.data)).collect();
+                let wanted: Vec<_> = wanted
+                    .into_iter()
+                    .map(|(client, data)| {
+                        let server = if client.is_ipv4() { SERVER_V4 } else { SERVER_V6 };
+                        (Some(client), addr(server), data)
+                    })
+                    .collect();
+                prop_assert_eq!(got, wanted, "{}", said);
+            }
+            Step::Answer { flow, len } => {
+                let Some((&client, entry)) = model.flows.iter_mut().nth(flow) else { continue };
+                entry.active = hand.now;
+                let (listener, to, before) = entry.answers.clone();
+                let data = pattern(len, n as u8);
+                let socket = socket_of(&hand, client).expect("the model has this flow");
+                hand.answer(socket, &data);
+                let got: Vec<_> =
+                    hand.sent().into_iter().map(|sent| (sent.socket, sent.to, sent.data)).collect();
+                prop_assert_eq!(
+                    got,
+                    [(sockets[usize::from(listener)], to, [before, data].concat())],
+                    "{}",
+                    said
+                );
+            }
+            Step::Wait(millis) => {
+                hand.advance(ms(millis));
+                model.wait(hand.now);
+            }
+            Step::OpenFault(fault) => {
+                model.open_fault = Some(fault);
+                hand.open_faults = [fault].into();
+            }
+            Step::SocketFault { flow } => {
+                let Some(&client) = model.flows.keys().nth(flow) else { continue };
+                let socket = socket_of(&hand, client).expect("the model has this flow");
+                hand.input(Input::SocketFailed { socket, fault: Fault::Refused });
+            }
+            Step::Drain => {
+                model.draining = true;
+                hand.drain();
+            }
+        }
+        let mut open: Vec<_> =
+            hand.flows().iter().map(|flow| hand.via(*flow).transparent.map(|a| a.ip())).collect();
+        open.sort();
+        prop_assert_eq!(open, model.flows.keys().copied().map(Some).collect::<Vec<_>>(), "{}", said);
+        prop_assert_eq!(hand.counters().dropped, model.dropped, "{}", said);
+    }
+    hand.drain();
+    hand.advance(ms(60_000));
+    prop_assert_eq!((hand.finished, hand.machine_timeout()), (1, None));
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(util::cases(400))]
+
+    #[test]
+    fn each_gets_what_is_its_own_once_and_in_order(
+        steps in proptest::collection::vec(step(), 1..150),
+        ephemeral in any::<bool>(),
+    ) {
+        run(steps, ephemeral)?;
+    }
+}
