@@ -74,7 +74,7 @@ fn step() -> impl Strategy<Value = Step> {
         20 => (0u16..2, balancer, client, kind, 0usize..40)
             .prop_map(|(listener, balancer, client, kind, len)| Step::Datagram { listener, balancer, client, kind, len }),
         10 => (0usize..6, 0usize..40).prop_map(|(flow, len)| Step::Answer { flow, len }),
-        4 => prop_oneof![1u64..500, 10_000u64..70_000, Just(60_000)].prop_map(Step::Wait),
+        4 => prop_oneof![1u64..500, 1_000u64..5_000, 10_000u64..70_000, Just(60_000)].prop_map(Step::Wait),
         1 => fault.prop_map(Step::OpenFault),
         1 => (0usize..6).prop_map(|flow| Step::SocketFault { flow }),
         1 => prop_oneof![9 => Just(Step::Wait(1)), 1 => Just(Step::Drain)],
@@ -121,7 +121,8 @@ impl Model {
     }
 
     fn wait(&mut self, now: Instant) {
-        let over = |flow: &Flow| flow.active + ms(60_000) <= now;
+        let idle = ms(if self.draining { 3_000 } else { 60_000 });
+        let over = |flow: &Flow| flow.active + idle <= now;
         let idle: Vec<IpAddr> = self.flows.iter().filter(|(_, f)| over(f)).map(|(ip, _)| *ip).collect();
         idle.into_iter().for_each(|client| self.end(client));
     }
@@ -254,6 +255,9 @@ fn run(steps: Vec<Step>, ephemeral: bool) -> Result<(), TestCaseError> {
             Step::Drain => {
                 model.draining = true;
                 hand.drain();
+                // What was silent for too long already ends at this very moment.
+                hand.advance(ms(0));
+                model.wait(hand.now);
             }
         }
         let mut open: Vec<_> =

@@ -157,7 +157,7 @@ fn thousands_of_flows_leave_nothing_behind() {
 }
 
 #[test]
-fn a_drain_begins_no_flow_and_ends_when_the_last_is_idle() {
+fn a_drain_begins_no_flow_and_ends_when_the_last_is_silent_for_3_seconds() {
     let mut config = each();
     config.datagram_listeners.push(config.datagram_listeners[0].clone());
     config.datagram_listeners[1].address = addr("198.51.100.1:25599");
@@ -165,25 +165,49 @@ fn a_drain_begins_no_flow_and_ends_when_the_last_is_idle() {
     let mut hand = Hand::new(config);
     hand.datagram_at(1, BALANCER, &[&v2(1), b"1"]);
     let flow = hand.only_flow();
+    hand.advance(secs(1));
     hand.drain();
-    hand.advance(secs(30));
+    hand.advance(ms(1_999));
     hand.datagram_at(1, BALANCER, &[&v2(2), b"2"]);
     hand.datagram_at(1, BALANCER, &[&v2(1), b"3"]);
     assert_eq!(hand.drops(), [Dropped::Draining]);
     assert_eq!(payloads(&mut hand), [b"1", b"3"]);
-    hand.advance(secs(59));
-    hand.answer(flow, b"4");
-    assert_eq!(payloads(&mut hand), [b"4"]);
-    hand.drain();
-    hand.advance(secs(59));
+    for _ in 0..40 {
+        hand.advance(ms(2_999));
+        hand.answer(flow, b"4");
+        assert_eq!(payloads(&mut hand), [b"4"]);
+        hand.drain();
+    }
+    hand.advance(ms(2_999));
     assert_eq!((hand.finished, hand.closed_sockets.len()), (0, 0));
-    hand.advance(secs(1));
+    hand.advance(ms(1));
     assert_eq!(hand.finished, 1);
     assert_eq!(hand.closed_sockets.len(), 3, "the flow, then each listener");
     assert_eq!(hand.closed_sockets[0], flow);
     hand.drain();
     hand.input(Input::SocketFailed { socket: flow, fault: Fault::Refused });
     hand.advance(secs(100));
+    assert_eq!(hand.finished, 1);
+}
+
+#[test]
+fn a_drain_ends_at_once_what_was_silent_for_longer() {
+    let mut hand = Hand::new(each());
+    hand.datagram(BALANCER, &[&v2(1), b"1"]);
+    hand.advance(secs(30));
+    hand.datagram(BALANCER, &[&v2(2), b"2"]);
+    hand.drain();
+    hand.advance(ms(0));
+    assert_eq!((hand.flows().len(), hand.finished), (1, 0));
+    hand.advance(secs(3));
+    assert_eq!((hand.flows().len(), hand.finished), (0, 1));
+    // An idle time that is shorter still holds.
+    let mut hand = Hand::new(Config { flow_idle_timeout: secs(1), ..each() });
+    hand.datagram(BALANCER, &[&v2(1), b"1"]);
+    hand.drain();
+    hand.advance(ms(999));
+    assert_eq!(hand.finished, 0);
+    hand.advance(ms(1));
     assert_eq!(hand.finished, 1);
 }
 
@@ -197,16 +221,17 @@ fn a_drain_without_flows_finishes_at_once() {
 #[test]
 fn a_drain_waits_for_connections_and_flows_alike() {
     let mut hand = Hand::new(Config { listeners: tcp().listeners, ..each() });
-    let mut config = each();
-    config.datagram_listeners[0].address = addr("198.51.100.1:1");
     let client = hand.accept(BALANCER);
     let socket = hand.listener_socket(1);
     hand.receive(socket, addr(BALANCER), 29, &[&v2(1)[..], b"x"].concat());
+    hand.advance(secs(1));
+    hand.receive(socket, addr(BALANCER), 29, &[&v2(1)[..], b"x"].concat());
     hand.drain();
-    hand.advance(secs(61));
-    // The connection has had its three seconds, the flow its minute.
+    hand.advance(secs(2));
+    // The connection has had its three seconds, the flow not yet.
+    assert_eq!((hand.how_closed(client).is_some(), hand.finished), (true, 0));
+    hand.advance(secs(1));
     assert_eq!(hand.finished, 1);
-    assert!(hand.how_closed(client).is_some());
 }
 
 // ---- what is sent in one go ----

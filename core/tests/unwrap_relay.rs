@@ -15,7 +15,13 @@ use util::{
 
 /// The header of client number `n`.
 fn hello(n: u16) -> Vec<u8> {
-    header::v2(addr(&format!("192.0.2.1:{}", 5000 + n)), addr(LISTEN), Transport::Stream, &[], n % 2 == 0)
+    header::v2(
+        addr(&format!("192.0.2.1:{}", 5000 + n)),
+        addr(LISTEN),
+        Transport::Stream,
+        &[],
+        n.is_multiple_of(2),
+    )
 }
 
 /// A balancer's connection for client number `n`, which does this.
@@ -245,7 +251,7 @@ proptest! {
         let all = Destinations { network: prefixes(&["203.0.113.0/24"])[0], ports: 1..=65535 };
         config.listeners[0].to_header = Some([all].into());
         let mut setup = Setup::new(1);
-        (setup.seed, setup.rumours, setup.fuel) = (seed, seed % 2 == 0, 1 + (seed % 40) as usize);
+        (setup.seed, setup.rumours, setup.fuel) = (seed, seed.is_multiple_of(2), 1 + (seed % 40) as usize);
         setup.splice = [SpliceMode::Never, SpliceMode::Pipe(4096), SpliceMode::Moody(3000)][pipe];
         let mut lab = setup.unwrap(config.clone());
         lab.machine.quiet = true;
