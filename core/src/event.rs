@@ -132,8 +132,8 @@ pub enum Event {
         socket: SocketId,
         /// The client.
         client: SocketAddr,
-        /// Why its own could not be had.
-        fault: Fault,
+        /// Why its own could not be had; `None`: the header said port 0.
+        fault: Option<Fault>,
     },
     /// The system told of an error on a flow's socket, which goes on.
     FlowFault {
@@ -257,7 +257,7 @@ impl fmt::Display for Refusal {
             Refusal::Socks4WithAuth => f.write_str("SOCKS4 has no password, and one is asked for"),
             Refusal::Command(code) => write!(f, "expected command 1 (CONNECT), got {code}"),
             Refusal::AddressType(code) => write!(f, "expected address type 1, 3 or 4, got {code}"),
-            Refusal::NotAllowed(to) => write!(f, "destination {to} is not open to clients beyond loopback"),
+            Refusal::NotAllowed(to) => write!(f, "destination {to} is not open to this client"),
             Refusal::Itself(to) => write!(f, "destination {to} is this proxy itself"),
             Refusal::Name(fault) => write!(f, "{fault}"),
             Refusal::Unreachable(fault) => write!(f, "destination not reached: {fault}"),

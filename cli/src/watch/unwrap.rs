@@ -83,7 +83,7 @@ impl ropewalk_mio::Watch for UnwrapWatch {
                 log::debug!("{conn:?}: {client} (by {peer}) connected to {to} in {took:?}");
             }
             Event::PortChanged { client, fault, .. } => self.port_changed(now, client, *fault),
-            Event::FlowPortChanged { client, fault, .. } => self.port_changed(now, client, Some(*fault)),
+            Event::FlowPortChanged { client, fault, .. } => self.port_changed(now, client, *fault),
             Event::FlowOpened { socket, peer, client, to } => {
                 add(&self.flows_opened);
                 log::debug!("{socket:?}: {client} (by {peer}) speaks with {to}");

@@ -133,8 +133,9 @@ impl<C: Connection> Service<C> {
             let accepted = Accepted { id, stream, listener, peer };
             Entry { conn: C::new(accepted, cx), armed: None }
         });
-        self.ask(listener);
+        // It may be refused and gone already: then there is room for the next.
         self.with(id, |_, _| ());
+        self.ask(listener);
     }
 
     fn accept_failed(&mut self, stream: StreamId, fault: Fault) {

@@ -318,6 +318,9 @@ impl Flows {
         self.by_client.insert(key, socket);
         self.counters.opened += 1;
         self.outputs.push_back(Output::Event(Event::FlowOpened { socket, peer, client, to }));
+        if client.port() == 0 {
+            self.outputs.push_back(Output::Event(Event::FlowPortChanged { socket, client, fault: None }));
+        }
         socket
     }
 
@@ -424,7 +427,11 @@ impl Flows {
         if let Some(known) = self.by_balancer.get_mut(&balancer) {
             *known = anew;
         }
-        self.outputs.push_back(Output::Event(Event::FlowPortChanged { socket: anew, client, fault }));
+        self.outputs.push_back(Output::Event(Event::FlowPortChanged {
+            socket: anew,
+            client,
+            fault: Some(fault),
+        }));
     }
 
     pub(super) fn socket_failed(&mut self, socket: SocketId, fault: Fault) {
