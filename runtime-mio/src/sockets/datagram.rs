@@ -50,6 +50,9 @@ const GROUPS: usize = if BATCH_SIZE < 16 { BATCH_SIZE } else { 16 };
 /// How many are sent between two looks at other sockets.
 const SENDS: usize = 16;
 
+/// Whether a connected socket can be told its receiver once more, which ECN needs here; BSD and macOS refuse (EISCONN).
+const NAMED_TWICE: bool = cfg!(any(target_os = "linux", target_os = "android", windows));
+
 /// Memory that all sockets of a worker use in turns; none is taken before there are datagrams.
 #[derive(Default)]
 pub struct Buffers {
@@ -63,8 +66,16 @@ pub struct Datagrams<S> {
     state: UdpSocketState,
     /// The one it speaks with, where there is one.
     peer: Option<SocketAddr>,
-    /// What was to be sent when that would have blocked.
-    held: Option<(Transmit, Vec<u8>)>,
+    held: Option<Held>,
+}
+
+/// What was to be sent when that would have blocked.
+struct Held {
+    transmit: Transmit,
+    /// What is left of it.
+    bytes: Vec<u8>,
+    /// How many of its datagrams were sent before.
+    sent: usize,
 }
 
 impl<S: AsSocket> Datagrams<S> {
@@ -109,6 +120,7 @@ impl<S: AsSocket> Datagrams<S> {
         };
         let slots = buffers.receive.chunks_mut(GROUP).zip(&metas[..count]);
         let mut rx: Vec<Rx<'_>> = slots
+            .filter(|(_, meta)| self.is_from_peer(meta.addr))
             .map(|(slot, meta)| Rx {
                 data: &mut slot[..meta.len],
                 stride: meta.stride,
@@ -118,8 +130,15 @@ impl<S: AsSocket> Datagrams<S> {
                 ecn: meta.ecn.map_or(0, |ecn| ecn as u8),
             })
             .collect();
-        sink(&mut rx);
+        if !rx.is_empty() {
+            sink(&mut rx);
+        }
         Ok(Received { count, more: count == GROUPS })
+    }
+
+    /// What came between bind and connect is here too, from whomever.
+    fn is_from_peer(&self, from: SocketAddr) -> bool {
+        self.peer.is_none_or(|peer| (peer.ip(), peer.port()) == (from.ip(), from.port()))
     }
 
     /// Sends what was held, then what `source` has, some of it. How many were sent; 0: there is nothing.
@@ -134,14 +153,14 @@ impl<S: AsSocket> Datagrams<S> {
     ) -> std::result::Result<usize, TransmitError> {
         buffers.send.resize(GROUP, 0);
         let mut count = 0;
-        if let Some((transmit, bytes)) = self.held.take() {
-            self.send_or_hold(&transmit, &bytes, &call)?;
+        if let Some(Held { transmit, bytes, sent }) = self.held.take() {
+            self.send_or_hold(&transmit, &bytes, sent, &call)?;
             count += 1;
         }
         while count < SENDS
             && let Some(transmit) = source(&mut buffers.send)
         {
-            self.send_or_hold(&transmit, &buffers.send[..transmit.len], &call)?;
+            self.send_or_hold(&transmit, &buffers.send[..transmit.len], 0, &call)?;
             count += 1;
         }
         Ok(count)
@@ -151,35 +170,36 @@ impl<S: AsSocket> Datagrams<S> {
         &mut self,
         transmit: &Transmit,
         bytes: &[u8],
+        mut sent: usize,
         call: impl Fn(&S, &mut dyn FnMut() -> Result<()>) -> Result<()>,
     ) -> std::result::Result<(), TransmitError> {
         let size = transmit.segment.unwrap_or(bytes.len()).max(1);
-        let grouped = size * self.state.max_gso_segments();
-        let mut sent = 0;
+        let mut grouped = size * self.state.max_gso_segments();
         let mut at = 0;
+        let mut again = self.peer.is_some();
         loop {
             let group = &bytes[at..bytes.len().min(at + grouped)];
             let segment = transmit.segment.filter(|segment| *segment < group.len());
-            let result = call(&self.socket, &mut || self.send(transmit, group, segment));
-            match result {
-                Ok(()) => sent += group.len().div_ceil(size),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.held = Some((Transmit { len: bytes.len() - at, ..*transmit }, bytes[at..].to_vec()));
-                    return Err(TransmitError::WouldBlock);
-                }
-                // The way may be too narrow for one that is cut by the system, or the device cannot cut.
-                Err(_) if segment.is_some() => {
-                    for datagram in group.chunks(size) {
-                        // What would block now is lost: this happens once, then the state knows.
-                        self.send(transmit, datagram, None).map_err(|e| failed(transmit, sent, &e))?;
-                        sent += 1;
+            match call(&self.socket, &mut || self.send(transmit, group, segment)) {
+                Ok(()) => {
+                    sent += group.len().div_ceil(size);
+                    at += group.len();
+                    again = self.peer.is_some();
+                    if at >= bytes.len() {
+                        return Ok(());
                     }
                 }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let transmit = Transmit { len: bytes.len() - at, ..*transmit };
+                    self.held = Some(Held { transmit, bytes: bytes[at..].to_vec(), sent });
+                    return Err(TransmitError::WouldBlock);
+                }
+                // What a connected socket tells may be the fate of an earlier datagram (ip(7), "Error handling"): then
+                // this one was not tried.
+                Err(_) if again => again = false,
+                // The way may be too narrow for one that is cut by the system, or the device cannot cut.
+                Err(_) if segment.is_some() => grouped = size,
                 Err(error) => return Err(failed(transmit, sent, &error)),
-            }
-            at += group.len();
-            if at >= bytes.len() {
-                return Ok(());
             }
         }
     }
@@ -188,7 +208,7 @@ impl<S: AsSocket> Datagrams<S> {
         let Some(destination) = transmit.to.or(self.peer) else {
             return Err(ErrorKind::NotConnected.into());
         };
-        if transmit.to.is_none() && segment.is_none() && transmit.ecn == 0 {
+        if transmit.to.is_none() && segment.is_none() && (transmit.ecn == 0 || !NAMED_TWICE) {
             // Connected, the socket knows its route.
             return SockRef::from(&self.socket).send(contents).map(|_| ());
         }
@@ -224,3 +244,6 @@ fn may_fragment(socket: &impl AsSocket) {
 
 #[cfg(not(target_os = "linux"))]
 fn may_fragment(_: &impl AsSocket) {}
+
+#[cfg(test)]
+mod tests;
