@@ -89,6 +89,8 @@ impl Drive {
         let Slot { generation, open: true, .. } = self.sockets.slots[index as usize] else { return 0 };
         let socket = SocketId::from_parts(index, generation);
         let mut operations = self.flush_socket(machine, io, socket);
+        // A send that failed is an input too.
+        self.settle(machine, io);
         let mut calls = 0;
         while self.sockets.live(socket) && self.sockets.slots[index as usize].readable {
             if calls == SHARE {
