@@ -35,13 +35,14 @@ pub mod audit;
 pub mod cases;
 pub mod client;
 pub mod faulty;
+mod normalised;
 pub mod process;
 pub mod rig;
 pub mod script;
 pub mod target;
 
-pub use audit::normalised;
 pub use cases::{CASES, Case};
+pub use normalised::normalised;
 pub use rig::Subject;
 
 use ropewalk_core::event::Event;
