@@ -5,10 +5,10 @@
 use ropewalk_core::event::Event;
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
-use ropewalk_mio::{Shared, Watch, Worker, listen};
-use ropewalk_sim::conformance::{Events, Running, Runtime, Subject};
+use ropewalk_mio::{Listeners, Shared, Watch, Worker, listen, listen_datagrams};
+use ropewalk_sim::conformance::{self, Events, Running, Runtime, Subject};
 use std::io::Result;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 struct Mio;
 
@@ -27,15 +27,26 @@ impl Runtime for Mio {
         listen(address, false)
     }
 
-    fn start(machine: Subject, listeners: Vec<TcpListener>, pool: Pool, events: Events) -> Result<Running> {
+    fn listen_datagrams(address: SocketAddr) -> Result<UdpSocket> {
+        listen_datagrams(address)
+    }
+
+    fn start(
+        machine: Subject,
+        listeners: conformance::Listeners,
+        pool: Pool,
+        events: Events,
+    ) -> Result<Running> {
+        let conformance::Listeners { streams, datagrams } = listeners;
         let shared = Shared::new(pool, Box::new(Told(events)));
-        let (worker, handle) = Worker::new(machine, listeners, shared)?;
+        let (worker, handle) = Worker::new(machine, Listeners { streams, datagrams }, shared)?;
         let stopper = handle.clone();
         Running::spawn(move || worker.run(), move || handle.drain(), move || stopper.stop())
     }
 }
 
 ropewalk_sim::conformance!(Mio);
+ropewalk_sim::conformance_datagrams!(Mio);
 
 mod faults {
     ropewalk_sim::conformance_faults!(super::Mio);

@@ -7,11 +7,11 @@
 //!                       [Faulty]           misbehaves on purpose, to prove that the kit can fail
 //!                       [Auditor]          holds the driver to its half of the contract
 //!                       [Recorder]         writes the run down; it must replay into a fresh machine
-//!                       Dispatch
+//!                       Dispatch, Unwrap, Fountain
 //! ```
 //!
 //! A runtime implements [`Runtime`] in a test file of its own crate and says `ropewalk_sim::conformance!(Mine);`. That
-//! makes one test of each case. A case runs in a process of its own, under a watchdog: it may change what belongs to
+//! makes one test of each case; `ropewalk_sim::conformance_datagrams!(Mine);` adds those with datagrams. A case runs in a process of its own, under a watchdog: it may change what belongs to
 //! the process (the limit of descriptors), measure the processor time of the process, and hang without harm.
 //!
 //! What each case asks for without saying so: the driver keeps the rules of the
@@ -25,31 +25,37 @@
 //! | [`client`] | a SOCKS5 client on plain sockets |
 //! | [`faulty`] | what a broken driver would do, around the machine |
 //! | [`process`] | a process for each case, its watchdog, its clock and its descriptors |
-//! | [`rig`] | a worker under test with everything around it |
+//! | [`flows`] | datagrams: relayed by UDP flows under test, sent and received by the kit |
+//! | [`fountain`] | a machine that always has more to send |
+//! | [`rig`] | a proxy under test |
+//! | [`run`] | a worker under test, what is heard of it, and what holds for every run |
 //! | [`script`] | one connection step by step, and what two runtimes must say alike |
 //! | [`target`] | what clients want to reach |
 //!
-//! To come with the machines they need: datagram boundaries, a blocked path, TUN.
+//! To come with the machines they need: a blocked path, TUN.
 
 pub mod audit;
 pub mod cases;
 pub mod client;
 pub mod faulty;
+pub mod flows;
+pub mod fountain;
 mod normalised;
 pub mod process;
 pub mod rig;
+pub mod run;
 pub mod script;
 pub mod target;
 
 pub use cases::{CASES, Case};
 pub use normalised::normalised;
-pub use rig::Subject;
+pub use run::Subject;
 
 use ropewalk_core::event::Event;
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -69,16 +75,29 @@ pub trait Runtime: 'static {
         TcpListener::bind(address)
     }
 
-    /// Starts one worker around `machine`. The listeners have the ids 0, 1, 2 and so on.
+    /// The same for datagrams.
     ///
     /// # Errors
     /// What the system says.
-    fn start(
-        machine: Subject,
-        listeners: Vec<TcpListener>,
-        pool: Pool,
-        events: Events,
-    ) -> io::Result<Running>;
+    fn listen_datagrams(address: SocketAddr) -> io::Result<UdpSocket> {
+        UdpSocket::bind(address)
+    }
+
+    /// Starts one worker around `machine`. The listeners have the ids 0, 1, 2 and so on: those of streams, then those of
+    /// datagrams.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn start(machine: Subject, listeners: Listeners, pool: Pool, events: Events) -> io::Result<Running>;
+}
+
+/// Where clients come in, in the order of the listeners' ids: streams first.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// Those that connections come in on.
+    pub streams: Vec<TcpListener>,
+    /// Those that datagrams come in on. There are none but in the cases of `conformance_datagrams!`.
+    pub datagrams: Vec<UdpSocket>,
 }
 
 /// A worker that runs.
@@ -108,13 +127,14 @@ impl Running {
 pub struct Kit {
     name: &'static str,
     listen: fn(SocketAddr) -> io::Result<TcpListener>,
-    start: fn(Subject, Vec<TcpListener>, Pool, Events) -> io::Result<Running>,
+    listen_datagrams: fn(SocketAddr) -> io::Result<UdpSocket>,
+    start: fn(Subject, Listeners, Pool, Events) -> io::Result<Running>,
 }
 
 impl Kit {
     /// The runtime `R`.
     pub fn of<R: Runtime>() -> Self {
-        Kit { name: R::NAME, listen: R::listen, start: R::start }
+        Kit { name: R::NAME, listen: R::listen, listen_datagrams: R::listen_datagrams, start: R::start }
     }
 
     /// What people call it.
@@ -128,6 +148,15 @@ impl Kit {
 macro_rules! conformance {
     ($runtime:ty) => {
         $crate::conformance_cases! { @each $runtime }
+    };
+}
+
+/// One test of each case with datagrams, for one runtime that moves them. Used once in a file, in a module of its own
+/// where [`conformance!`](crate::conformance!) is used too.
+#[macro_export]
+macro_rules! conformance_datagrams {
+    ($runtime:ty) => {
+        $crate::conformance_datagram_cases! { @each $runtime }
     };
 }
 

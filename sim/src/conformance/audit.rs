@@ -5,8 +5,11 @@
 //! comes too late and misses. It also writes down what was said, for
 //! [`normalised`](super::normalised()).
 
+mod datagrams;
+
+use datagrams::Sockets;
 use ropewalk_core::machine::{
-    ConnId, DatagramMachine, Input, Machine, Output, QueryId, Splice, StreamId, StreamMachine,
+    Application, ConnId, Input, Machine, Output, QueryId, Splice, StreamId, StreamMachine,
 };
 use ropewalk_core::time::{Duration, Instant};
 use std::cell::Cell;
@@ -34,6 +37,10 @@ pub struct Found {
     pub looks: u64,
     /// Writes that took only a part of what there was.
     pub partial: u64,
+    /// Datagrams that were received, and the groups of more than one that some of them came in.
+    pub received: (u64, u64),
+    /// Datagrams that were sent, and the groups of more than one that some of them left in.
+    pub sent: (u64, u64),
     /// Bytes taken from sockets and not yet given to others, now and at most: of all connections together.
     pub in_hand: (i64, i64),
 }
@@ -95,8 +102,16 @@ pub struct Auditor<M> {
     asked: Option<ConnId>,
     drained: bool,
     finished: bool,
-    /// All that the last input made was polled: outputs, then dirty streams.
-    quiet: Cell<(bool, bool)>,
+    sockets: Sockets,
+    quiet: Cell<Quiet>,
+}
+
+/// What was polled to its end since the last input.
+#[derive(Clone, Copy, Default)]
+struct Quiet {
+    outputs: bool,
+    streams: bool,
+    sockets: bool,
 }
 
 impl<M> Auditor<M> {
@@ -112,7 +127,8 @@ impl<M> Auditor<M> {
             asked: None,
             drained: false,
             finished: false,
-            quiet: Cell::new((false, false)),
+            sockets: Sockets::default(),
+            quiet: Cell::default(),
         }
     }
 
@@ -135,7 +151,7 @@ impl<M> Auditor<M> {
             self.broken("rule 2, `now` went back", what);
         }
         self.now = self.now.max(now);
-        self.quiet.set((false, false));
+        self.quiet.take();
         if self.finished {
             self.broken("rule 8, an input after Finished", what);
         }
@@ -186,7 +202,7 @@ impl<M> Auditor<M> {
     }
 }
 
-impl<M: StreamMachine> Auditor<M> {
+impl<M: Application> Auditor<M> {
     fn check(&mut self, input: &Input<'_>) {
         if let Some(conn) = self.asked.take()
             && !matches!(input, Input::Assigned { conn: other, .. } if *other == conn)
@@ -255,7 +271,7 @@ impl<M: StreamMachine> Auditor<M> {
             }
             Input::Drain => self.drained = true,
             Input::Assigned { .. } => {}
-            _ => {}
+            _ => self.check_socket(input),
         }
     }
 
@@ -276,7 +292,7 @@ impl<M: StreamMachine> Auditor<M> {
                 self.streams.remove(stream);
             }
             Output::Finished => self.finished = true,
-            _ => {}
+            _ => self.hear_socket(output),
         }
     }
 
@@ -314,12 +330,16 @@ fn kind(input: &Input<'_>) -> &'static str {
         Input::Written { .. } => "Written",
         Input::Spliced { .. } => "Spliced",
         Input::Failed { .. } => "Failed",
+        Input::Opened { .. } => "Opened",
+        Input::OpenFailed { .. } => "OpenFailed",
+        Input::SocketFailed { .. } => "SocketFailed",
+        Input::SendFailed { .. } => "SendFailed",
         Input::Drain => "Drain",
         _ => "other",
     }
 }
 
-impl<M: StreamMachine> Machine for Auditor<M> {
+impl<M: Application> Machine for Auditor<M> {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         self.at(now, &input);
         self.check(&input);
@@ -353,7 +373,7 @@ impl<M: StreamMachine> Machine for Auditor<M> {
                 self.hear(output);
                 self.findings.line('>', output);
             }
-            None => self.quiet.set((true, self.quiet.get().1)),
+            None => self.quiet.set(Quiet { outputs: true, ..self.quiet.get() }),
         }
         output
     }
@@ -362,22 +382,26 @@ impl<M: StreamMachine> Machine for Auditor<M> {
     fn poll_timeout(&self) -> Option<Instant> {
         self.findings.lock().looks += 1;
         match self.quiet.get() {
-            (true, true) => {}
-            (false, _) => self.broken("rule 1, about to wait with outputs unpolled", &self.now),
-            (true, false) => self.broken("rule 1, about to wait with dirty streams unpolled", &self.now),
+            Quiet { outputs: false, .. } => {
+                self.broken("rule 1, about to wait with outputs unpolled", &self.now);
+            }
+            Quiet { streams: false, .. } => {
+                self.broken("rule 1, about to wait with dirty streams unpolled", &self.now);
+            }
+            Quiet { sockets: false, .. } => {
+                self.broken("rule 1, about to wait with dirty sockets unpolled", &self.now);
+            }
+            Quiet { outputs: true, streams: true, sockets: true } => {}
         }
         self.machine.poll_timeout()
     }
 }
 
-/// The cases of streams have none.
-impl<M: StreamMachine> DatagramMachine for Auditor<M> {}
-
-impl<M: StreamMachine> StreamMachine for Auditor<M> {
+impl<M: Application> StreamMachine for Auditor<M> {
     fn poll_dirty(&mut self) -> Option<StreamId> {
         let dirty = self.machine.poll_dirty();
         if dirty.is_none() {
-            self.quiet.set((self.quiet.get().0, true));
+            self.quiet.set(Quiet { streams: true, ..self.quiet.get() });
         }
         dirty
     }
@@ -398,7 +422,7 @@ impl<M: StreamMachine> StreamMachine for Auditor<M> {
         if let Some(State::Open(Ends { piped: 1.., .. })) = self.streams.get(&from) {
             self.broken("refuse_splice while bytes are inside", &from);
         }
-        self.quiet.set((false, false));
+        self.quiet.take();
         self.machine.refuse_splice(from);
     }
 }

@@ -1,7 +1,10 @@
 //! The cases, by name. The name is what a runtime does when it passes.
 
 mod bytes;
+mod datagrams;
+mod duty;
 mod ends;
+mod flows;
 mod limits;
 mod load;
 mod opening;
@@ -19,20 +22,20 @@ pub struct Case {
 
 /// The case of this name.
 pub fn find(name: &str) -> Option<&'static Case> {
-    CASES.iter().find(|case| case.name == name)
+    CASES.iter().chain(DATAGRAM_CASES).find(|case| case.name == name)
 }
 
 macro_rules! cases {
-    ($d:tt $($module:ident { $($name:ident,)* })*) => {
-        /// All cases.
-        pub const CASES: &[Case] = &[$($(
+    ($d:tt $(#[$doc:meta])* $list:ident $tests:ident $($module:ident { $($name:ident,)* })*) => {
+        $(#[$doc])*
+        pub const $list: &[Case] = &[$($(
             Case { name: stringify!($name), run: $module::$name },
         )*)*];
 
         /// Makes a test of each case.
         #[doc(hidden)]
         #[macro_export]
-        macro_rules! conformance_cases {
+        macro_rules! $tests {
             (@each $d runtime:ty) => { $($(
                 #[test]
                 fn $name() {
@@ -46,6 +49,8 @@ macro_rules! cases {
 }
 
 cases! { $
+    /// The cases of streams.
+    CASES conformance_cases
     bytes {
         large_data_in_small_writes_arrives_byte_for_byte,
         a_slow_reader_stops_its_source,
@@ -91,5 +96,34 @@ cases! { $
     limits {
         at_the_connection_limit_the_next_waits_until_one_ends,
         without_descriptors_accepting_pauses_and_goes_on_later,
+    }
+}
+
+cases! { $
+    /// The cases of datagrams.
+    DATAGRAM_CASES conformance_datagram_cases
+    datagrams {
+        an_echo_comes_back_through_a_flow,
+        two_clients_hear_each_their_own,
+        empty_datagrams_keep_their_place,
+        every_size_arrives_whole_and_alone,
+        a_burst_of_equal_datagrams_stays_as_many_in_order,
+        a_burst_of_mixed_sizes_stays_in_order,
+        answers_leave_from_the_address_that_was_asked,
+        ipv6_datagrams_pass,
+        ecn_is_passed_on_both_ways,
+    }
+    flows {
+        nobody_listens_and_then_somebody_does,
+        idle_flows_give_their_descriptors_back,
+        a_drained_worker_ends_with_its_last_flow,
+        late_events_of_closed_sockets_do_nothing,
+        five_hundred_flows_are_not_mixed_up,
+        without_descriptors_a_flow_fails_and_the_next_stands,
+    }
+    duty {
+        who_always_has_more_to_send_starves_nobody,
+        streams_and_datagrams_run_side_by_side,
+        idle_flows_cost_no_processor_time,
     }
 }

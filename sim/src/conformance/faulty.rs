@@ -4,8 +4,11 @@
 //! a recording of such a run replays, since the machine did nothing wrong. What fails must be what people would see,
 //! or a rule of the contract.
 
+mod datagrams;
+
+use datagrams::Kept;
 use ropewalk_core::machine::{
-    Assignment, Close, DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine, Via,
+    Application, Assignment, Close, Input, Machine, Output, Splice, StreamId, StreamMachine, Via,
 };
 use ropewalk_core::time::{Duration, Instant};
 use std::cell::Cell;
@@ -126,6 +129,52 @@ faults! { $
     the_pool_is_not_asked, OwnAssignment, [a_bound_source_address_is_what_the_target_sees];
     /// Rule 8: a drained driver ends at once.
     a_drained_driver_does_not_wait, DrainAtOnce, [a_drained_worker_finishes_what_is_open_and_refuses_the_rest];
+
+    // Datagrams.
+    /// Each second dirty socket is not looked at.
+    dirty_sockets_are_lost, LoseDirtySocket, [an_echo_comes_back_through_a_flow];
+    /// What came as a group is one datagram.
+    a_group_is_received_as_one_datagram, MergeReceived, [a_burst_of_equal_datagrams_stays_as_many_in_order];
+    /// What shall leave as a group leaves as one datagram.
+    a_group_is_sent_as_one_datagram, MergeSent, [a_burst_of_equal_datagrams_stays_as_many_in_order];
+    /// The last datagram of a group is lost.
+    the_end_of_a_group_is_lost, CutSent, [a_burst_of_equal_datagrams_stays_as_many_in_order];
+    /// What was received in one call is given in the wrong order.
+    a_batch_is_turned_round, TurnRound, [a_burst_of_mixed_sizes_stays_in_order];
+    /// A datagram goes to the receiver of the one before.
+    a_datagram_goes_to_the_wrong_address, WrongAddress, [two_clients_hear_each_their_own];
+    /// Who sent a datagram is told wrongly.
+    a_datagram_has_the_wrong_sender, WrongSender, [two_clients_hear_each_their_own];
+    /// Empty datagrams are not given.
+    empty_datagrams_are_dropped, DropEmpty, [empty_datagrams_keep_their_place];
+    /// The address to send from is not used.
+    the_source_address_is_forgotten, NoFrom, [answers_leave_from_the_address_that_was_asked];
+    /// The address that a datagram was sent to is not told.
+    the_address_asked_is_not_told, NoTo, [answers_leave_from_the_address_that_was_asked];
+    /// ECN is not told.
+    ecn_is_not_told, NoEcnReceived, [ecn_is_passed_on_both_ways];
+    /// ECN is not set.
+    ecn_is_not_set, NoEcnSent, [ecn_is_passed_on_both_ways];
+    /// What is received is given twice.
+    datagrams_are_given_twice, GiveTwice, [an_echo_comes_back_through_a_flow];
+    /// More than 1472 bytes are cut.
+    large_datagrams_are_cut, CutLarge, [every_size_arrives_whole_and_alone];
+    /// `CloseSocket` is not done: descriptors leak.
+    sockets_are_never_closed, NoCloseSocket, [idle_flows_give_their_descriptors_back];
+    /// `SocketFailed` is not told.
+    errors_of_sockets_are_swallowed, SwallowSocketFailed, [nobody_listens_and_then_somebody_does];
+    /// `SendFailed` is not told.
+    failed_sends_are_swallowed, SwallowSendFailed, [who_always_has_more_to_send_starves_nobody];
+    /// `OpenFailed` is not told.
+    failed_opens_are_swallowed, SwallowOpenFailed, [without_descriptors_a_flow_fails_and_the_next_stands];
+    /// `Opened` is not told: the datagrams that were marked before it leave all the same.
+    opens_are_swallowed, SwallowOpened, [an_echo_comes_back_through_a_flow], only_audited;
+    /// `Opened` is told twice.
+    an_open_is_told_twice, OpenedTwice, [an_echo_comes_back_through_a_flow], only_audited;
+    /// What comes next is given to the socket that was closed last.
+    a_closed_socket_receives, ReceiveClosed, [late_events_of_closed_sockets_do_nothing];
+    /// The loop stands still for 20 ms with each 64 sends.
+    the_loop_is_blocked_by_sending, BlockSend, [who_always_has_more_to_send_starves_nobody];
 }
 
 /// The fault of this name.
@@ -154,6 +203,7 @@ pub struct Faulty<M> {
     polled: Cell<bool>,
     /// A read that was not told yet, and whether its buffer was lent again.
     late: Option<(StreamId, usize, bool)>,
+    sockets: Kept,
 }
 
 impl<M> Faulty<M> {
@@ -168,6 +218,7 @@ impl<M> Faulty<M> {
             accept_failed: false,
             polled: Cell::new(false),
             late: None,
+            sockets: Kept::default(),
         }
     }
 
@@ -183,7 +234,7 @@ impl<M> Faulty<M> {
     }
 }
 
-impl<M: StreamMachine> Faulty<M> {
+impl<M: Application> Faulty<M> {
     fn tell_late(&mut self) {
         if let Some((stream, len, true)) = self.late {
             self.late = None;
@@ -194,14 +245,20 @@ impl<M: StreamMachine> Faulty<M> {
     /// An input that is told otherwise; `None`: not at all.
     fn told<'a>(&mut self, now: Instant, input: Input<'a>) -> Option<Input<'a>> {
         match (self.kind, input) {
-            (Kind::SwallowEnd, Input::ReadClosed { .. })
+            (Kind::SwallowSocketFailed, Input::SocketFailed { .. })
+            | (Kind::SwallowSendFailed, Input::SendFailed { .. })
+            | (Kind::SwallowOpenFailed, Input::OpenFailed { .. })
+            | (Kind::SwallowOpened, Input::Opened { .. })
+            | (Kind::SwallowEnd, Input::ReadClosed { .. })
             | (Kind::SwallowFailed, Input::Failed { .. })
             | (Kind::SwallowConnectFailed, Input::ConnectFailed { .. })
             | (Kind::SwallowNames, Input::Resolved { .. } | Input::ResolveFailed { .. }) => None,
             (Kind::SwallowEnd, Input::Spliced { from, to, taken, given, .. }) => {
                 Some(Input::Spliced { from, to, taken, given, eof: false })
             }
-            (Kind::WrittenTwice, Input::Written { .. }) | (Kind::FailedTwice, Input::Failed { .. }) => {
+            (Kind::WrittenTwice, Input::Written { .. })
+            | (Kind::FailedTwice, Input::Failed { .. })
+            | (Kind::OpenedTwice, Input::Opened { .. }) => {
                 self.machine.handle_input(now, input);
                 Some(input)
             }
@@ -239,7 +296,13 @@ impl<M: StreamMachine> Faulty<M> {
     /// An output that is done otherwise; `None`: not at all.
     fn done(&mut self, output: Output) -> Option<Output> {
         match (self.kind, output) {
-            (Kind::NoShutdown, Output::Shutdown { .. }) | (Kind::NoClose, Output::Close { .. }) => None,
+            (Kind::NoShutdown, Output::Shutdown { .. })
+            | (Kind::NoClose, Output::Close { .. })
+            | (Kind::NoCloseSocket, Output::CloseSocket { .. }) => None,
+            (Kind::ReceiveClosed, Output::CloseSocket { socket }) => {
+                self.sockets.closed = Some(socket);
+                Some(Output::CloseSocket { socket })
+            }
             (Kind::ResetAsEnd, Output::Close { stream, .. }) => {
                 Some(Output::Close { stream, how: Close::Graceful })
             }
@@ -259,7 +322,7 @@ impl<M: StreamMachine> Faulty<M> {
     }
 }
 
-impl<M: StreamMachine> Machine for Faulty<M> {
+impl<M: Application> Machine for Faulty<M> {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         self.now = now;
         if let Some((_, _, lent)) = &mut self.late {
@@ -316,10 +379,7 @@ impl<M: StreamMachine> Machine for Faulty<M> {
     }
 }
 
-/// The cases of streams have none.
-impl<M: StreamMachine> DatagramMachine for Faulty<M> {}
-
-impl<M: StreamMachine> StreamMachine for Faulty<M> {
+impl<M: Application> StreamMachine for Faulty<M> {
     fn poll_dirty(&mut self) -> Option<StreamId> {
         self.tell_late();
         loop {

@@ -1,0 +1,115 @@
+//! One worker, many duties: none at the cost of another.
+
+use crate::conformance::client::{all, dial, pattern};
+use crate::conformance::flows::{Flows, HERE, Peer};
+use crate::conformance::fountain::{Fountain, TICK};
+use crate::conformance::process::processor_time;
+use crate::conformance::run::Run;
+use crate::conformance::target::Target;
+use crate::conformance::{Kit, Listeners};
+use ropewalk_core::machine::Target as Server;
+use ropewalk_core::unwrap::{Listener, header};
+use ropewalk_core::uplink::{Pool, PoolConfig};
+use std::io::Write;
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Its sink does not read either.
+pub(super) fn who_always_has_more_to_send_starves_nobody(kit: &Kit) {
+    let (sink, client) = (Peer::on(HERE), Peer::on(HERE));
+    let listener = (kit.listen_datagrams)((HERE, 0).into()).expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let listeners = Listeners { streams: Vec::new(), datagrams: vec![listener] };
+    let pool = Pool::new(PoolConfig::default()).expect("a valid pool");
+    let run = Run::start(kit, Fountain::new(sink.address), listeners, pool);
+    let began = Instant::now();
+    sink.hear();
+    let mut took = Vec::new();
+    for round in 0..100u8 {
+        let asked = Instant::now();
+        client.send(address, &[round]);
+        assert_eq!(client.hear().bytes, [round]);
+        took.push(asked.elapsed());
+        thread::sleep(Duration::from_millis(5));
+    }
+    let lasted = began.elapsed();
+    took.sort();
+    let end = run.finish(Fountain::new(sink.address));
+    let Fountain { sent, failed, ticks, .. } = end.machine;
+    println!(
+        "{sent} sent, {failed} failed, {ticks} ticks in {lasted:?}; answers after {:?} to {:?}, half of them {:?}",
+        took[0], took[99], took[50]
+    );
+    assert!(sent > 1000, "there was always more: {sent}");
+    assert_eq!(failed, sent / 64, "each that is too large is told, and no other");
+    assert!(took[50] < Duration::from_millis(15), "half of the answers took {:?}", took[50]);
+    let due = lasted.as_millis() / u128::from(TICK.as_millis());
+    assert!(u128::from(ticks) > due / 2, "{ticks} ticks of {due}");
+    assert!(end.found.latest.as_millis() < 150, "a timer was late by {:?}", end.found.latest);
+}
+
+pub(super) fn streams_and_datagrams_run_side_by_side(kit: &Kit) {
+    let echo = Target::echo();
+    let (server, client) = (Peer::on(HERE), Peer::on(HERE));
+    let rig = Flows::with(kit, HERE, server.address, |config| {
+        config.listeners.push(Listener {
+            address: (HERE, 0).into(),
+            allowed: Arc::clone(&config.datagram_listeners[0].allowed),
+            target_v4: Some(Server::Address(echo.address)),
+            target_v6: None,
+            to_header: None,
+        });
+    });
+    let bytes = pattern(32 << 20, 5);
+    let mut stream = dial(rig.streams[0]).expect("it listens");
+    stream.write_all(&header::v2_local(&[])).expect("it is taken");
+    let mut reader = stream.try_clone().expect("descriptors are left");
+    let sent = bytes.clone();
+    let writer = thread::spawn(move || {
+        stream.write_all(&sent).expect("it is taken");
+        stream.shutdown(Shutdown::Write).expect("the tunnel is open");
+    });
+    let bulk = thread::spawn(move || all(&mut reader).expect("an orderly end"));
+    let mut during = 0;
+    for round in 0..300u32 {
+        client.say(rig.address, &round.to_be_bytes());
+        let came = server.hear();
+        assert_eq!(came.bytes, round.to_be_bytes());
+        server.send(came.from, &came.bytes);
+        assert_eq!(client.hear().bytes, round.to_be_bytes());
+        during += u32::from(!bulk.is_finished());
+    }
+    writer.join().expect("all was written");
+    assert!(bulk.join().expect("all was read") == bytes, "the stream's bytes came back");
+    println!("{during} of 300 answers came while the stream ran");
+    assert!(during > 10, "the case shows nothing: {during} answers while the stream ran");
+    let counters = rig.finish();
+    assert_eq!((counters.sent, counters.received, counters.dropped), (300, 300, 0));
+}
+
+pub(super) fn idle_flows_cost_no_processor_time(kit: &Kit) {
+    let server = Peer::on(HERE);
+    let clients: Vec<Peer> = (0..20).map(|_| Peer::on(HERE)).collect();
+    let rig = Flows::with(kit, HERE, server.address, |config| {
+        config.flow_idle_timeout = ropewalk_core::time::Duration::from_millis(3000);
+    });
+    for client in &clients {
+        client.say(rig.address, b"hello");
+        let came = server.hear();
+        server.send(came.from, b"hello");
+        client.hear();
+    }
+    // The last word of half of them was that nobody listens.
+    drop(server);
+    clients[..10].iter().for_each(|client| client.say(rig.address, b"to nobody"));
+    thread::sleep(Duration::from_millis(300));
+    let before = rig.found().looks;
+    let used = processor_time(Duration::from_secs(1));
+    let looks = rig.found().looks - before;
+    println!("{used:?} of 1 s, {looks} looks");
+    assert!(looks < 100, "the driver came back {looks} times in one second");
+    assert!(used < Duration::from_millis(50), "{used:?} of processor time in one second");
+    rig.finish();
+}

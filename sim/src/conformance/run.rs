@@ -1,0 +1,239 @@
+//! A machine under test in a worker under test, and what holds for every run.
+
+use super::audit::{Auditor, Findings, Found};
+use super::faulty::{self, Faulty};
+use super::process::{descriptors, sockets};
+use super::{Events, Kit, Listeners, Running};
+use ropewalk_core::event::Event;
+use ropewalk_core::machine::{
+    Application, DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine,
+    Transmit,
+};
+use ropewalk_core::record::{Divergence, Recorder, replay};
+use ropewalk_core::time::Instant;
+use ropewalk_core::uplink::Pool;
+use std::any::Any;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// The machine a runtime is given. It is like any other; a runtime must not care.
+pub struct Subject(Box<dyn Tested>);
+
+/// A machine that can be had back.
+trait Tested: Application + Send {
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl<M: Application + Send + 'static> Tested for M {
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+type Watched<M> = Faulty<Auditor<Recorder<M>>>;
+
+impl Machine for Subject {
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        self.0.handle_input(now, input);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.0.handle_timeout(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.0.poll_output()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.0.poll_timeout()
+    }
+}
+
+impl DatagramMachine for Subject {
+    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+        self.0.poll_dirty_socket()
+    }
+
+    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
+        self.0.handle_datagrams(now, socket, rx);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        self.0.poll_transmit(now, socket, buf)
+    }
+}
+
+impl StreamMachine for Subject {
+    fn poll_dirty(&mut self) -> Option<StreamId> {
+        self.0.poll_dirty()
+    }
+
+    fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
+        self.0.read_buf(stream)
+    }
+
+    fn write_buf(&self, stream: StreamId) -> &[u8] {
+        self.0.write_buf(stream)
+    }
+
+    fn splice(&self, from: StreamId) -> Option<Splice> {
+        self.0.splice(from)
+    }
+
+    fn refuse_splice(&mut self, from: StreamId) {
+        self.0.refuse_splice(from);
+    }
+}
+
+/// A worker that runs, and what is heard of it.
+pub struct Run {
+    running: Running,
+    findings: Findings,
+    events: Arc<Mutex<Vec<Event>>>,
+    /// Sockets of this process when it had just started.
+    base: usize,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct End<M> {
+    /// The machine.
+    pub machine: M,
+    /// It said that it has finished.
+    pub finished: bool,
+    /// What the auditor has seen.
+    pub found: Found,
+    /// What was said.
+    pub events: Vec<Event>,
+}
+
+/// A worker that was drained or stopped has ended by then.
+const END: Duration = Duration::from_secs(5);
+
+impl Run {
+    /// A worker around `machine`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start<M>(kit: &Kit, machine: M, listeners: Listeners, pool: Pool) -> Self
+    where
+        M: Application + Send + 'static,
+    {
+        let findings = Findings::default();
+        let machine = Auditor::new(Recorder::new(machine), findings.clone());
+        let machine = Subject(Box::new(Faulty::new(machine, faulty::wanted())));
+        let events: Arc<Mutex<Vec<Event>>> = Arc::default();
+        let heard = Arc::clone(&events);
+        let watch: Events = Arc::new(move |_, event| {
+            heard.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
+        });
+        let running = (kit.start)(machine, listeners, pool, watch).expect("it starts");
+        Run { running, findings, events, base: sockets() }
+    }
+
+    /// What was said so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the auditor has seen so far.
+    pub fn found(&self) -> Found {
+        self.findings.look()
+    }
+
+    /// Waits for an event.
+    ///
+    /// # Panics
+    /// When it has not come within 5 s.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Event) -> bool) {
+        let come = eventually(END, || self.events().iter().any(&wanted));
+        assert!(come, "no event says: {what}; but {:?}", self.events());
+    }
+
+    /// Waits until this process has as many sockets as at the start, and `more`.
+    ///
+    /// # Panics
+    /// When it has not within 5 s.
+    pub fn wait_for_sockets(&self, more: usize) {
+        let gone = eventually(END, || sockets() <= self.base + more);
+        assert!(gone, "{} sockets at the start, and now {:?}", self.base, descriptors());
+    }
+
+    /// Takes no new work; ends when what is open has ended.
+    pub fn drain(&self) {
+        (self.running.drain)();
+    }
+
+    /// Whether the worker has ended.
+    pub fn has_ended(&self) -> bool {
+        self.running.thread.is_finished()
+    }
+
+    /// Drains, and checks everything that holds for every run; `fresh` is a machine like the one that ran.
+    ///
+    /// # Panics
+    /// When something does not hold.
+    pub fn finish<M: Application + 'static>(self, fresh: M) -> End<M> {
+        self.drain();
+        let end = self.join("drained", fresh);
+        assert!(end.finished, "it has ended before the machine said Finished");
+        end
+    }
+
+    /// Stops, and checks what holds for a run that was cut off.
+    ///
+    /// # Panics
+    /// When something does not hold.
+    pub fn stop<M: Application + 'static>(self, fresh: M) -> End<M> {
+        (self.running.stop)();
+        self.join("stopped", fresh)
+    }
+
+    fn join<M: Application + 'static>(self, how: &str, fresh: M) -> End<M> {
+        let ended = eventually(END, || self.running.thread.is_finished());
+        assert!(ended, "a worker that was {how} has not ended; {:#?}", self.findings.look().tail());
+        let joined = self.running.thread.join().expect("the worker has not panicked");
+        let Subject(tested) = joined.expect("the worker has not failed");
+        let watched = tested.into_any().downcast::<Watched<M>>();
+        let auditor = watched.expect("the machine that was started").into_inner();
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let finished = auditor.finished();
+        let unanswered = auditor.unanswered();
+        let mut recorder = auditor.into_inner();
+        let recording = recorder.take();
+        let found = self.findings.look();
+        if std::env::var(faulty::AUDIT).as_deref() != Ok("0") {
+            assert!(found.broken.is_empty(), "audit: the driver has broken rules: {:#?}", found.broken);
+            assert!(!finished || unanswered.is_empty(), "audit: rule 9, no answer to Open of {unanswered:?}");
+        }
+        if let Err(divergence) = replay(&recording, fresh) {
+            // What a stopped machine had still to say was not recorded.
+            let cut = !finished && matches!(divergence, Divergence::Extra { .. });
+            assert!(cut, "replay: {divergence}");
+        }
+        End { machine: recorder.into_inner(), finished, found, events }
+    }
+}
+
+impl Found {
+    /// The last lines.
+    pub fn tail(&self) -> &[String] {
+        &self.lines[self.lines.len().saturating_sub(20)..]
+    }
+}
+
+/// Whether something holds within this time.
+pub fn eventually(within: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let began = std::time::Instant::now();
+    loop {
+        if holds() {
+            return true;
+        }
+        if began.elapsed() > within {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
