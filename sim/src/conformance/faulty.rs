@@ -172,7 +172,7 @@ faults! { $
     /// `Opened` is told twice.
     an_open_is_told_twice, OpenedTwice, [an_echo_comes_back_through_a_flow], only_audited;
     /// What comes next is given to the socket that was closed last.
-    a_closed_socket_receives, ReceiveClosed, [late_events_of_closed_sockets_do_nothing];
+    a_closed_socket_receives, ReceiveClosed, [late_events_of_closed_sockets_do_nothing], only_audited;
     /// The loop stands still for 20 ms with each 64 sends.
     the_loop_is_blocked_by_sending, BlockSend, [who_always_has_more_to_send_starves_nobody];
 }
