@@ -6,7 +6,7 @@ use async_io::Async;
 use ropewalk_core::drive::{Received, TransmitError, TryError};
 use ropewalk_core::errno::fault;
 use ropewalk_core::machine::{Rx, Transmit};
-use ropewalk_mio::sockets::{Buffers, Datagrams, Tried};
+use ropewalk_mio::sockets::{Buffers, DatagramSocket, Datagrams, Tried};
 use std::io::Result;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -32,11 +32,13 @@ impl Socket {
         Ok(Socket { datagrams: Datagrams::new(Async::new(socket)?, peer)?, readable, writable })
     }
 
-    pub(crate) fn receive(
-        &self,
-        buffers: &mut Buffers,
-        sink: &mut dyn FnMut(&mut [Rx<'_>]),
-    ) -> Tried<Received> {
+    fn arm_read(&self) -> Result<()> {
+        arm(&self.readable, |cx| self.datagrams.get().poll_readable(cx))
+    }
+}
+
+impl DatagramSocket for Socket {
+    fn receive(&self, buffers: &mut Buffers, sink: &mut dyn FnMut(&mut [Rx<'_>])) -> Tried<Received> {
         let received = self.datagrams.receive(buffers, |_, call| call(), sink);
         match received {
             Ok(Received { more: true, .. }) | Err(TryError::Fault(_)) => received,
@@ -49,11 +51,7 @@ impl Socket {
         }
     }
 
-    fn arm_read(&self) -> Result<()> {
-        arm(&self.readable, |cx| self.datagrams.get().poll_readable(cx))
-    }
-
-    pub(crate) fn transmit(
+    fn transmit(
         &mut self,
         buffers: &mut Buffers,
         source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,

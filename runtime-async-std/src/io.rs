@@ -15,18 +15,15 @@ use ropewalk_core::machine::{
 };
 use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
-use ropewalk_mio::sockets::{self, Binder, Buffers, Resolver, open_datagrams};
+use ropewalk_mio::sockets::{self, Binder, DatagramTable, Resolver};
 use ropewalk_mio::{Listeners, Shared};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 pub(crate) struct AsyncIo {
     listeners: Vec<Option<Listener>>,
-    /// Sockets of datagram listeners that the machine has not asked for yet.
-    datagrams: Vec<Option<UdpSocket>>,
     streams: Vec<Option<Stream>>,
-    sockets: Vec<Option<Socket>>,
-    buffers: Buffers,
+    sockets: DatagramTable<Socket>,
     mailbox: Arc<Mailbox>,
     binder: Binder,
     #[cfg(target_os = "linux")]
@@ -42,6 +39,7 @@ impl AsyncIo {
         shared: Arc<Shared>,
         mailbox: Arc<Mailbox>,
     ) -> std::io::Result<Self> {
+        let sockets = DatagramTable::new(listeners.datagrams, listeners.streams.len());
         let registered = listeners
             .streams
             .into_iter()
@@ -49,10 +47,8 @@ impl AsyncIo {
             .map(|(listener, index)| Listener::new(listener, ListenerId(index), &mailbox).map(Some));
         Ok(AsyncIo {
             listeners: registered.collect::<std::io::Result<_>>()?,
-            datagrams: listeners.datagrams.into_iter().map(Some).collect(),
             streams: Vec::new(),
-            sockets: Vec::new(),
-            buffers: Buffers::default(),
+            sockets,
             mailbox,
             binder: Binder::default(),
             #[cfg(target_os = "linux")]
@@ -78,21 +74,6 @@ impl AsyncIo {
             self.streams[id.index() as usize] = None;
         }
         armed
-    }
-
-    fn keep_socket(
-        &mut self,
-        id: SocketId,
-        socket: UdpSocket,
-        peer: Option<SocketAddr>,
-    ) -> std::io::Result<()> {
-        let socket = Socket::new(socket, peer, id.index(), &self.mailbox)?;
-        let at = id.index() as usize;
-        if self.sockets.len() <= at {
-            self.sockets.resize_with(at + 1, || None);
-        }
-        self.sockets[at] = Some(socket);
-        Ok(())
     }
 
     fn stream(&self, id: StreamId) -> Result<&Stream, TryError> {
@@ -198,27 +179,18 @@ impl Io for AsyncIo {
     }
 
     fn receive(&mut self, listener: ListenerId, id: SocketId) {
-        let at = usize::from(listener.0).checked_sub(self.listeners.len());
-        let socket = at.and_then(|at| self.datagrams.get_mut(at)).and_then(Option::take);
-        let kept = socket.map(|socket| self.keep_socket(id, socket, None));
-        match kept {
-            Some(Ok(())) => {}
-            Some(Err(error)) => log::error!("cannot receive on listener {}: {error}", listener.0),
-            None => log::error!("there is no datagram listener {}", listener.0),
-        }
+        let mailbox = &self.mailbox;
+        self.sockets.receive(listener, id, |socket| Socket::new(socket, None, id.index(), mailbox));
     }
 
     fn open_socket(&mut self, id: SocketId, to: SocketAddr, via: &Via) -> Result<SocketAddr, Fault> {
-        let socket = open_datagrams(&mut self.binder, to, via)?;
-        let local = socket.local_addr().map_err(|error| fault(&error))?;
-        self.keep_socket(id, socket, Some(to)).map_err(|error| fault(&error))?;
-        Ok(local)
+        let mailbox = &self.mailbox;
+        let take = |socket| Socket::new(socket, Some(to), id.index(), mailbox);
+        self.sockets.open(id, &mut self.binder, to, via, take)
     }
 
     fn close_socket(&mut self, id: SocketId) {
-        if let Some(slot) = self.sockets.get_mut(id.index() as usize) {
-            *slot = None;
-        }
+        self.sockets.close(id);
     }
 
     fn try_receive(
@@ -226,10 +198,7 @@ impl Io for AsyncIo {
         id: SocketId,
         sink: &mut dyn FnMut(&mut [Rx<'_>]),
     ) -> Result<Received, TryError> {
-        match self.sockets.get(id.index() as usize) {
-            Some(Some(socket)) => socket.receive(&mut self.buffers, sink),
-            _ => Err(TryError::WouldBlock),
-        }
+        self.sockets.try_receive(id, sink)
     }
 
     fn try_transmit(
@@ -237,9 +206,6 @@ impl Io for AsyncIo {
         id: SocketId,
         source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,
     ) -> Result<usize, TransmitError> {
-        match self.sockets.get_mut(id.index() as usize) {
-            Some(Some(socket)) => socket.transmit(&mut self.buffers, source),
-            _ => Ok(0),
-        }
+        self.sockets.try_transmit(id, source)
     }
 }

@@ -1,6 +1,6 @@
 //! Datagram sockets held in mio's types.
 
-use crate::sockets::{Buffers, Datagrams, Tried};
+use crate::sockets::{Buffers, DatagramSocket, Datagrams, Tried};
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 use ropewalk_core::drive::{Received, TransmitError};
@@ -25,17 +25,15 @@ impl Socket {
         registry.register(datagrams.get_mut(), token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Socket { datagrams })
     }
+}
 
-    pub(crate) fn receive(
-        &self,
-        buffers: &mut Buffers,
-        sink: &mut dyn FnMut(&mut [Rx<'_>]),
-    ) -> Tried<Received> {
+impl DatagramSocket for Socket {
+    fn receive(&self, buffers: &mut Buffers, sink: &mut dyn FnMut(&mut [Rx<'_>])) -> Tried<Received> {
         // mio has to see what would block: Windows makes a new event of it.
         self.datagrams.receive(buffers, |socket, call| socket.try_io(call), sink)
     }
 
-    pub(crate) fn transmit(
+    fn transmit(
         &mut self,
         buffers: &mut Buffers,
         source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,

@@ -4,7 +4,7 @@ use crate::datagram::Socket;
 use crate::shared::Shared;
 #[cfg(unix)]
 use crate::sockets::connect_local;
-use crate::sockets::{Binder, Buffers, Listeners, Resolver, open_datagrams};
+use crate::sockets::{Binder, DatagramTable, Listeners, Resolver};
 use crate::stream::{self, Stream};
 use crate::worker::{Meaning, WAKER};
 use mio::event::Event as Readiness;
@@ -22,17 +22,14 @@ use ropewalk_core::machine::{
 };
 use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub(crate) struct MioIo {
     registry: Registry,
     listeners: Vec<Option<(TcpListener, SocketAddr)>>,
-    /// Sockets of datagram listeners that the machine has not asked for yet.
-    datagrams: Vec<Option<UdpSocket>>,
     streams: Vec<Option<Stream>>,
-    sockets: Vec<Option<Socket>>,
-    buffers: Buffers,
+    sockets: DatagramTable<Socket>,
     binder: Binder,
     #[cfg(target_os = "linux")]
     pipes: crate::sockets::Pipes,
@@ -53,6 +50,7 @@ impl MioIo {
         resolver: Resolver,
         shared: Arc<Shared>,
     ) -> std::io::Result<Self> {
+        let sockets = DatagramTable::new(listeners.datagrams, listeners.streams.len());
         let mut registered = Vec::new();
         for (index, listener) in listeners.streams.into_iter().enumerate() {
             listener.set_nonblocking(true)?;
@@ -64,10 +62,8 @@ impl MioIo {
         Ok(MioIo {
             registry,
             listeners: registered,
-            datagrams: listeners.datagrams.into_iter().map(Some).collect(),
             streams: Vec::new(),
-            sockets: Vec::new(),
-            buffers: Buffers::default(),
+            sockets,
             binder: Binder::default(),
             #[cfg(target_os = "linux")]
             pipes: crate::sockets::Pipes::default(),
@@ -128,21 +124,6 @@ impl MioIo {
         Ok(())
     }
 
-    fn keep_socket(
-        &mut self,
-        id: SocketId,
-        socket: UdpSocket,
-        peer: Option<SocketAddr>,
-    ) -> std::io::Result<()> {
-        let at = id.index() as usize;
-        let socket = Socket::new(socket, peer, &self.registry, Token(SOCKETS + at))?;
-        if self.sockets.len() <= at {
-            self.sockets.resize_with(at + 1, || None);
-        }
-        self.sockets[at] = Some(socket);
-        Ok(())
-    }
-
     fn stream(&mut self, id: StreamId) -> Result<&mut Stream, TryError> {
         let slot = self.streams.get_mut(id.index() as usize);
         slot.and_then(Option::as_mut).ok_or(TryError::Fault(Fault::Reset))
@@ -151,6 +132,10 @@ impl MioIo {
 
 /// Tokens of datagram sockets begin here, far behind those of listeners and streams.
 const SOCKETS: usize = 1 << (usize::BITS - 2);
+
+fn socket_token(id: SocketId) -> Token {
+    Token(SOCKETS + id.index() as usize)
+}
 
 impl Io for MioIo {
     fn now(&mut self) -> Instant {
@@ -241,27 +226,18 @@ impl Io for MioIo {
     }
 
     fn receive(&mut self, listener: ListenerId, id: SocketId) {
-        let at = usize::from(listener.0).checked_sub(self.listeners.len());
-        let socket = at.and_then(|at| self.datagrams.get_mut(at)).and_then(Option::take);
-        let kept = socket.map(|socket| self.keep_socket(id, socket, None));
-        match kept {
-            Some(Ok(())) => {}
-            Some(Err(error)) => log::error!("cannot receive on listener {}: {error}", listener.0),
-            None => log::error!("there is no datagram listener {}", listener.0),
-        }
+        let (registry, token) = (&self.registry, socket_token(id));
+        self.sockets.receive(listener, id, |socket| Socket::new(socket, None, registry, token));
     }
 
     fn open_socket(&mut self, id: SocketId, to: SocketAddr, via: &Via) -> Result<SocketAddr, Fault> {
-        let socket = open_datagrams(&mut self.binder, to, via)?;
-        let local = socket.local_addr().map_err(|error| fault(&error))?;
-        self.keep_socket(id, socket, Some(to)).map_err(|error| fault(&error))?;
-        Ok(local)
+        let (registry, token) = (&self.registry, socket_token(id));
+        let take = |socket| Socket::new(socket, Some(to), registry, token);
+        self.sockets.open(id, &mut self.binder, to, via, take)
     }
 
     fn close_socket(&mut self, id: SocketId) {
-        if let Some(slot) = self.sockets.get_mut(id.index() as usize) {
-            *slot = None;
-        }
+        self.sockets.close(id);
     }
 
     fn try_receive(
@@ -269,10 +245,7 @@ impl Io for MioIo {
         id: SocketId,
         sink: &mut dyn FnMut(&mut [Rx<'_>]),
     ) -> Result<Received, TryError> {
-        match self.sockets.get(id.index() as usize) {
-            Some(Some(socket)) => socket.receive(&mut self.buffers, sink),
-            _ => Err(TryError::WouldBlock),
-        }
+        self.sockets.try_receive(id, sink)
     }
 
     fn try_transmit(
@@ -280,9 +253,6 @@ impl Io for MioIo {
         id: SocketId,
         source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,
     ) -> Result<usize, TransmitError> {
-        match self.sockets.get_mut(id.index() as usize) {
-            Some(Some(socket)) => socket.transmit(&mut self.buffers, source),
-            _ => Ok(0),
-        }
+        self.sockets.try_transmit(id, source)
     }
 }

@@ -31,7 +31,7 @@ pub fn listen_datagrams(address: SocketAddr) -> Result<UdpSocket> {
 ///
 /// # Errors
 /// What the system says.
-pub fn open_datagrams(
+pub(super) fn open_datagrams(
     binder: &mut Binder,
     to: SocketAddr,
     via: &Via,

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `socket` | TCP sockets: listen, accept, read or write, end |
 //! | `datagram` | UDP sockets: open, receive in batches, send in groups |
+//! | `table` | the UDP sockets of a worker |
 //! | `listeners` | where a worker's clients come in |
 //! | `bind` | sockets bound to a device and a source address |
 //! | `route` | whether a device has a route (Linux) |
@@ -23,16 +24,18 @@ mod route;
 mod socket;
 #[cfg(target_os = "linux")]
 mod splice;
+mod table;
 
 pub use bind::Binder;
 #[cfg(unix)]
 pub use bind::connect_local;
-pub use datagram::{Buffers, Datagrams, listen_datagrams, open_datagrams};
+pub use datagram::{Buffers, Datagrams, listen_datagrams};
 pub use listeners::Listeners;
 pub use resolve::{Answer, Resolver};
 pub use socket::{Tried, accept, before_close, finish_connect, listen, shutdown, transfer};
 #[cfg(target_os = "linux")]
 pub use splice::Pipes;
+pub use table::{DatagramSocket, DatagramTable};
 
 /// A socket of any make, lent.
 #[cfg(unix)]
