@@ -36,6 +36,11 @@ impl Sockets {
         Some(index)
     }
 
+    /// It waits for its turn already, and sends then.
+    pub(super) fn is_queued(&self, socket: SocketId) -> bool {
+        self.live(socket) && self.slots[socket.index() as usize].queued
+    }
+
     fn enqueue(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
         if slot.open && !slot.queued {

@@ -439,7 +439,10 @@ impl Drive {
                     }
                 }
             } else if let Some(socket) = machine.poll_dirty_socket() {
-                self.flush_socket(machine, io, socket);
+                // One that had its share would never end, if the machine named it each time it was asked.
+                if !self.sockets.is_queued(socket) {
+                    self.flush_socket(machine, io, socket);
+                }
             } else {
                 return;
             }

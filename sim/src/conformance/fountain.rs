@@ -1,4 +1,4 @@
-//! A machine that always has more to send, and some of it too large.
+//! A machine that always has more to send, and says so each time it is asked; some of it is too large.
 //!
 //! It sends to its sink without an end, gives back what comes in on its listener, and keeps a clock that ticks.
 
@@ -112,6 +112,9 @@ impl DatagramMachine for Fountain {
             let (bytes, transmit) = self.answers.pop_front()?;
             buf[..bytes.len()].copy_from_slice(&bytes);
             return Some(Transmit { len: bytes.len(), ..transmit });
+        }
+        if self.dirty.is_empty() {
+            self.dirty.push_back(socket);
         }
         self.sent += 1;
         let (size, count) = GROUP;
