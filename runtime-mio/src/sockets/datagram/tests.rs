@@ -1,6 +1,8 @@
 use super::*;
-use ropewalk_core::drive::TryError;
+use ropewalk_core::drive::{TransmitError, TryError};
+use ropewalk_core::machine::Transmit;
 use std::cell::Cell;
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -124,4 +126,76 @@ fn what_came_from_a_stranger_before_the_connect_is_not_the_peers() {
         }
     }
     assert_eq!(came, [b"peer"]);
+}
+
+/// Answers of a listener: different sizes to different receivers, some of which cannot be sent.
+#[test]
+fn answers_to_many_arrive_whole_and_in_order_and_each_failure_is_told() {
+    for (ip, from) in
+        [("127.0.0.1", None), ("127.0.0.1", Some("127.0.0.1")), ("::1", None), ("::1", Some("::1"))]
+    {
+        let Ok(listener) = UdpSocket::bind((ip, 0)) else { continue };
+        let from = from.map(|from| from.parse().expect("literal"));
+        let peers = [(); 3].map(|()| UdpSocket::bind((ip, 0)).expect("a port is free"));
+        let mut ours = Datagrams::new(listener, None).expect("the options are there");
+        let mut buffers = Buffers::default();
+        let mut id = 0;
+        let mut source = |buf: &mut [u8]| {
+            id += 1;
+            // Nothing has room for so many bytes.
+            let len = if id % 7 == 0 { 65_536 } else { id as usize % 50 };
+            buf[..len].fill(id as u8);
+            let to = Some(address(&peers[id as usize % 3]));
+            (id <= 40).then_some(Transmit { id, to, from, len, ecn: (id / 13) as u8, segment: None })
+        };
+        let (mut sent, mut failed) = (0, Vec::new());
+        loop {
+            match ours.transmit(&mut buffers, PLAIN, &mut source) {
+                Ok(0) => break,
+                Ok(count) => sent += count,
+                Err(TransmitError::Failed { id, sent: 0, .. }) => failed.push(id),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(failed, [7, 14, 21, 28, 35], "{ip}");
+        assert!(sent <= 35, "{sent} of 35");
+        for at in 0..3 {
+            peers[at].set_read_timeout(Some(Duration::from_secs(5))).expect("a socket option");
+            for id in (1..=40).filter(|id| id % 7 != 0 && id % 3 == at) {
+                assert_eq!(heard(&peers[at]), vec![id as u8; id % 50], "number {id} over {ip}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_behind_one_that_would_block_keeps_its_place() {
+    let peers = [socket(), socket()];
+    let mut ours = Datagrams::new(socket(), None).expect("the options are there");
+    let mut buffers = Buffers::default();
+    let mut id = 0;
+    let mut source = |buf: &mut [u8]| {
+        id += 1;
+        buf[0] = id;
+        let to = Some(address(&peers[usize::from(id % 2)]));
+        (id <= 20).then_some(Transmit { id: id.into(), to, len: 1, ..Transmit::default() })
+    };
+    let calls = Cell::new(0);
+    let blocks = |_: &UdpSocket, call: &mut dyn FnMut() -> Result<()>| {
+        calls.set(calls.get() + 1);
+        if calls.get() < 7 && calls.get() != 4 { Err(ErrorKind::WouldBlock.into()) } else { call() }
+    };
+    let mut blocked = 0;
+    loop {
+        match ours.transmit(&mut buffers, blocks, &mut source) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(TransmitError::WouldBlock) => blocked += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(blocked > 2, "{blocked} times");
+    for id in 1..=20 {
+        assert_eq!(heard(&peers[usize::from(id % 2)]), [id]);
+    }
 }
