@@ -159,10 +159,10 @@ fn answers_to_many_arrive_whole_and_in_order_and_each_failure_is_told() {
         }
         assert_eq!(failed, [7, 14, 21, 28, 35], "{ip}");
         assert!(sent <= 35, "{sent} of 35");
-        for at in 0..3 {
-            peers[at].set_read_timeout(Some(Duration::from_secs(5))).expect("a socket option");
+        for (at, peer) in peers.iter().enumerate() {
+            peer.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket option");
             for id in (1..=40).filter(|id| id % 7 != 0 && id % 3 == at) {
-                assert_eq!(heard(&peers[at]), vec![id as u8; id % 50], "number {id} over {ip}");
+                assert_eq!(heard(peer), vec![id as u8; id % 50], "number {id} over {ip}");
             }
         }
     }

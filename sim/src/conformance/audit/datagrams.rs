@@ -31,15 +31,11 @@ const LARGEST: usize = 65_527;
 impl<M: Application> Auditor<M> {
     pub(super) fn check_socket(&mut self, input: &Input<'_>) {
         match *input {
-            Input::Opened { socket, .. } => {
-                if self.answered_socket(socket, input) {
-                    self.sockets.states.insert(socket, State::Open);
-                }
+            Input::Opened { socket, .. } if self.answered_socket(socket, input) => {
+                self.sockets.states.insert(socket, State::Open);
             }
-            Input::OpenFailed { socket, .. } => {
-                if self.answered_socket(socket, input) {
-                    self.sockets.states.remove(&socket);
-                }
+            Input::OpenFailed { socket, .. } if self.answered_socket(socket, input) => {
+                self.sockets.states.remove(&socket);
             }
             Input::SocketFailed { socket, .. } => self.check_known(socket, input),
             Input::SendFailed { socket, id, sent, .. } => {

@@ -45,7 +45,7 @@ pub(super) fn who_always_has_more_to_send_starves_nobody(kit: &Kit) {
     assert!(sent > 1000, "there was always more: {sent}");
     assert_eq!(failed, sent / 64, "each that is too large is told, and no other");
     assert!(took[50] < Duration::from_millis(15), "half of the answers took {:?}", took[50]);
-    let due = lasted.as_millis() / u128::from(TICK.as_millis());
+    let due = lasted.as_millis() / TICK.as_millis();
     assert!(u128::from(ticks) > due / 2, "{ticks} ticks of {due}");
     assert!(end.found.latest.as_millis() < 150, "a timer was late by {:?}", end.found.latest);
 }

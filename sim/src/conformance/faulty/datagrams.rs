@@ -54,6 +54,9 @@ impl<M: Application> DatagramMachine for Faulty<M> {
 
     fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
         let mut transmit = self.machine.poll_transmit(now, socket, buf)?;
+        if self.kind == Kind::BlockSend && self.each(64) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         match self.kind {
             Kind::MergeSent => transmit.segment = None,
             Kind::CutSent => {
@@ -71,11 +74,6 @@ impl<M: Application> DatagramMachine for Faulty<M> {
             }
             Kind::NoFrom => transmit.from = None,
             Kind::NoEcnSent => transmit.ecn = 0,
-            Kind::BlockSend => {
-                if self.each(64) {
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-            }
             _ => {}
         }
         Some(transmit)
