@@ -14,9 +14,9 @@ use ropewalk_core::drive::Received;
 use ropewalk_core::errno::fault;
 use ropewalk_core::machine::{Fault, Rx, Via};
 use send::Held;
-use socket2::{Protocol, SockRef, Type};
+use socket2::{Protocol, Type};
 use std::collections::VecDeque;
-use std::io::{Error, IoSliceMut, Result};
+use std::io::{IoSliceMut, Result};
 use std::net::{SocketAddr, UdpSocket};
 
 /// A socket that receives datagrams at `address`.
@@ -140,6 +140,8 @@ fn may_fragment(socket: &impl AsSocket) {
     use rustix::net::sockopt::{
         Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
     };
+    use socket2::SockRef;
+    use std::io::Error;
     let v6 = SockRef::from(socket).local_addr().is_ok_and(|address| address.is_ipv6());
     let allowed = match v6 {
         false => set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::WANT).map_err(Error::from),
