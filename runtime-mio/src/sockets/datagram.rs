@@ -100,7 +100,10 @@ impl<S: AsSocket> Datagrams<S> {
         call: impl FnOnce(&S, &mut dyn FnMut() -> Result<usize>) -> Result<usize>,
         sink: &mut dyn FnMut(&mut [Rx<'_>]),
     ) -> Tried<Received> {
-        buffers.receive.resize(GROUP * GROUPS, 0);
+        if buffers.receive.is_empty() {
+            // Made in this way the system gives a page only when something is written to it.
+            buffers.receive = vec![0; GROUP * GROUPS];
+        }
         let mut metas = [RecvMeta::default(); GROUPS];
         let count = {
             let mut slices = buffers.receive.chunks_mut(GROUP).map(IoSliceMut::new);

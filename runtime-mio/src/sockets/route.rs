@@ -98,9 +98,11 @@ fn verdict(answer: &[u8]) -> std::io::Result<Result<(), Fault>> {
         NLMSG_ERROR => answer.payload().first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes)),
         _ => 0,
     };
-    Ok(match rustix::io::Errno::from_raw_os_error(code.saturating_neg()) {
-        rustix::io::Errno::NETUNREACH | rustix::io::Errno::HOSTUNREACH => Err(Fault::NoRoute),
-        rustix::io::Errno::NODEV => Err(Fault::NoDevice),
+    use rustix::io::Errno;
+    Ok(match code.checked_neg() {
+        Some(number) if number == Errno::NETUNREACH.raw_os_error() => Err(Fault::NoRoute),
+        Some(number) if number == Errno::HOSTUNREACH.raw_os_error() => Err(Fault::NoRoute),
+        Some(number) if number == Errno::NODEV.raw_os_error() => Err(Fault::NoDevice),
         // Another answer (an old kernel, a prohibiting route) is left to the connect.
         _ => Ok(()),
     })
