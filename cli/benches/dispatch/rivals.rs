@@ -4,13 +4,14 @@
 //! anything over.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::host;
-use crate::process::Process;
-use crate::route::Route;
+use crate::common::contest::{self, Running};
+use crate::common::process::{self, Process};
+use crate::common::route::Route;
+use crate::common::{binaries, host};
 
 /// One way to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,13 +28,12 @@ pub(crate) enum Rival {
     Haproxy,
 }
 
-impl Rival {
-    /// In the order of the tables.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Direct, Self::Ropewalk, Self::Microsocks, Self::Dante, Self::Haproxy];
+impl contest::Rival for Rival {
+    const ALL: &'static [Self] =
+        &[Self::Direct, Self::Ropewalk, Self::Microsocks, Self::Dante, Self::Haproxy];
+    const DIRECT: Self = Self::Direct;
 
-    /// As on the command line and in the tables.
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Ropewalk => "ropewalk",
@@ -43,40 +43,26 @@ impl Rival {
         }
     }
 
-    /// Its binary: `None` for [`Self::Direct`], which has none; the error names what is missing.
-    pub(crate) fn binary(self) -> Result<Option<PathBuf>, String> {
-        let name = match self {
+    fn binary(self) -> Result<Option<PathBuf>, String> {
+        let program = match self {
             Self::Direct => return Ok(None),
-            Self::Ropewalk => {
-                let built = option_env!("CARGO_BIN_EXE_ropewalk").map(PathBuf::from);
-                let path = std::env::var_os("ROPEWALK_BIN").map(PathBuf::from).or(built);
-                return match path {
-                    Some(path) if path.is_file() => Ok(Some(path)),
-                    Some(path) => Err(format!("ropewalk is missing: there is no {}", path.display())),
-                    None => {
-                        Err("ropewalk is missing: not built by cargo bench, and ROPEWALK_BIN is not set"
-                            .into())
-                    }
-                };
-            }
+            Self::Ropewalk => return binaries::ropewalk().map(Some),
             Self::Microsocks => "microsocks",
             Self::Dante => "danted",
             Self::Haproxy => "haproxy",
         };
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        // Debian keeps daemons where a user's PATH does not look.
-        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-        let found = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
-        found.map(Some).ok_or_else(|| format!("{} is missing: no {name} in PATH or /usr/sbin", self.name()))
+        binaries::installed(self.name(), program).map(Some)
     }
+}
 
+impl Rival {
     /// Starts the rival, its files under `folder`, to proxy to `targets`, and waits until it accepts.
     pub(crate) fn start(self, targets: &[SocketAddrV4], folder: &Path) -> Result<Running, String> {
-        let Some(binary) = self.binary()? else {
+        let Some(binary) = contest::Rival::binary(self)? else {
             return Ok(Running { process: None, route: Route::Plain(targets.to_vec()) });
         };
-        let name = self.name();
-        let listen = free_port().map_err(|e| format!("looking for a free port for {name}: {e}"))?;
+        let name = contest::Rival::name(self);
+        let listen = process::free_port().map_err(|e| format!("looking for a free port for {name}: {e}"))?;
         let mut command = Command::new(binary);
         let config = folder.join(format!("{name}.conf"));
         match self {
@@ -109,11 +95,6 @@ impl Rival {
     }
 }
 
-fn free_port() -> std::io::Result<SocketAddrV4> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr()?.port()))
-}
-
 fn dante_config(listen: SocketAddrV4) -> String {
     let users = if host::is_root() { "user.privileged: root\nuser.unprivileged: nobody\n" } else { "" };
     format!(
@@ -136,23 +117,4 @@ fn haproxy_config(listen: SocketAddrV4, targets: &[SocketAddrV4]) -> String {
         config.push_str(&format!(" server s{index} {target}\n"));
     }
     config
-}
-
-/// A started rival, or the direct way; ended when dropped.
-pub(crate) struct Running {
-    process: Option<Process>,
-    /// The way through it.
-    pub(crate) route: Route,
-}
-
-impl Running {
-    /// The process to measure.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.process.as_ref().map(|process| process.pid())
-    }
-
-    /// If the rival is no longer alive, its end and last words.
-    pub(crate) fn obituary(&mut self) -> Option<String> {
-        self.process.as_mut().and_then(Process::obituary)
-    }
 }

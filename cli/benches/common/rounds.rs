@@ -1,18 +1,47 @@
 //! The run: which rival measures when, and what is printed on the way.
 
 use std::fs;
-use std::path::Path;
+use std::process::ExitCode;
 
-use crate::arguments::Arguments;
-use crate::host::{self, Folder, Reno};
-use crate::process;
-use crate::report::{self, Entry};
-use crate::rivals::Rival;
-use crate::server::Server;
-use crate::workloads::{Outcome, Workload};
+use crate::common::arguments::{self, Arguments, Wanted};
+use crate::common::contest::{Ground, Rival, Workload};
+use crate::common::figures::Outcome;
+use crate::common::host::{self, Folder, Reno};
+use crate::common::process;
+use crate::common::report::{self, Entry};
+use crate::common::server::Server;
+
+/// The whole program. `enter` comes before all else, `prepare` once the server stands; what each gives is kept for the run.
+pub(crate) fn main<W: Workload, E, P>(
+    enter: impl FnOnce() -> Result<E, String>,
+    prepare: impl FnOnce(&Server) -> Result<P, String>,
+) -> ExitCode {
+    let ended = match arguments::parse::<W>(std::env::args().skip(1)) {
+        Ok(Wanted::Run(arguments)) => enter().and_then(|_entered| run(&arguments, prepare)),
+        Ok(Wanted::Help) => {
+            println!("{}", arguments::usage::<W>());
+            Ok(())
+        }
+        Ok(Wanted::Nothing) => {
+            println!("nothing measured: only `cargo bench` does (it passes --bench)");
+            Ok(())
+        }
+        Err(e) => Err(format!("{e}\n{}", arguments::usage::<W>())),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Runs everything and prints the tables.
-pub(crate) fn run(arguments: Arguments) -> Result<(), String> {
+fn run<W: Workload, P>(
+    arguments: &Arguments<W>,
+    prepare: impl FnOnce(&Server) -> Result<P, String>,
+) -> Result<(), String> {
     host::raise_descriptor_limit().map_err(|e| format!("raising the limit of descriptors: {e}"))?;
     process::adopt_orphans().map_err(|e| format!("adopting the rivals' orphans: {e}"))?;
     let reno = if arguments.sysctl {
@@ -21,7 +50,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), String> {
         None
     };
     let head = format!(
-        "ropewalk dispatch and rivals: {}, congestion control {}{}, {} descriptors, {:.1} s a figure",
+        "ropewalk {} and rivals: {}, congestion control {}{}, {} descriptors, {:.1} s a figure",
+        W::BENCH,
         host::describe(),
         host::congestion_control(),
         if reno.is_some() { " (set for this run)" } else { " (the system's)" },
@@ -42,17 +72,20 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), String> {
     }
     let folder = Folder::create().map_err(|e| format!("making a temporary folder: {e}"))?;
     let server = Server::start().map_err(|e| format!("starting the server: {e}"))?;
+    let _prepared = prepare(&server)?;
     let mut entries = Vec::new();
     for workload in &arguments.workloads {
         // Whether bytes arrive does not change from round to round.
-        let rounds = if *workload == Workload::Check { 1 } else { arguments.rounds };
+        let rounds = if workload.is_check() { 1 } else { arguments.rounds };
         for round in 0..rounds {
             for turn in 0..rivals.len() {
                 let rival = rivals[(round + turn) % rivals.len()];
-                if *workload == Workload::Idle && rival == Rival::Direct {
+                if !workload.suits(rival) {
                     continue;
                 }
-                let outcome = measure(*workload, rival, round, &arguments, &server, folder.path());
+                let ground =
+                    Ground { server: &server, window: arguments.window, folder: folder.path(), round };
+                let outcome = workload.measure(rival, &ground);
                 server.wait_until_empty()?;
                 tell(*workload, rival, round, rounds, &outcome);
                 entries.push(Entry { workload: *workload, round, rival, outcome });
@@ -66,21 +99,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// The rival lives for this one measurement.
-fn measure(
-    workload: Workload,
-    rival: Rival,
-    round: usize,
-    arguments: &Arguments,
-    server: &Server,
-    folder: &Path,
-) -> Result<Outcome, String> {
-    let mut running = rival.start(server.targets(), folder)?;
-    workload.measure(&mut running, server, arguments.window, round)
-}
-
 /// One line on standard error, so that a long run is seen to live.
-fn tell(workload: Workload, rival: Rival, round: usize, rounds: usize, outcome: &Result<Outcome, String>) {
+fn tell<W: Workload>(
+    workload: W,
+    rival: W::Rival,
+    round: usize,
+    rounds: usize,
+    outcome: &Result<Outcome, String>,
+) {
     let told = match outcome {
         Ok(outcome) => outcome
             .figures

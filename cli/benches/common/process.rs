@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, set_child_subreaper, waitpid};
 
-use crate::proc;
+use crate::common::proc;
 
 /// How long a rival may take to accept its first connection.
 const START: Duration = Duration::from_secs(10);
@@ -28,6 +28,12 @@ const LAST_WORDS: usize = 5;
 pub(crate) fn adopt_orphans() -> io::Result<()> {
     // Any process id but none says yes.
     Ok(set_child_subreaper(Some(getpid()))?)
+}
+
+/// A port of 127.0.0.1 that nobody has at the moment.
+pub(crate) fn free_port() -> std::io::Result<SocketAddrV4> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr()?.port()))
 }
 
 /// One child process of ours; ended, with all its descendants, when dropped. At most one lives at a time.
@@ -51,17 +57,20 @@ impl Process {
 
     /// Waits until it accepts on `listen`, and a little longer.
     pub(crate) fn wait_until_accepting(&mut self, listen: SocketAddrV4) -> Result<(), String> {
+        self.wait_until(&format!("accept on {listen}"), || {
+            TcpStream::connect_timeout(&listen.into(), Duration::from_millis(200)).is_ok()
+        })
+    }
+
+    /// Waits until it can be seen to do what it is `to` do, and a little longer.
+    pub(crate) fn wait_until(&mut self, to: &str, mut seen: impl FnMut() -> bool) -> Result<(), String> {
         let deadline = Instant::now() + START;
-        while TcpStream::connect_timeout(&listen.into(), Duration::from_millis(200)).is_err() {
+        while !seen() {
             if let Some(obituary) = self.obituary() {
                 return Err(obituary);
             }
             if Instant::now() > deadline {
-                return Err(format!(
-                    "waited {START:?} for {} to accept on {listen}: {}",
-                    self.name,
-                    self.words()
-                ));
+                return Err(format!("waited {START:?} for {} to {to}: {}", self.name, self.words()));
             }
             thread::sleep(Duration::from_millis(10));
         }

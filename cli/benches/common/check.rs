@@ -5,9 +5,9 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use crate::pattern::Pattern;
-use crate::route::{Route, awaiting};
-use crate::session::{ARRIVED, CHECK_DOWN, CHECK_UP};
+use crate::common::pattern::Pattern;
+use crate::common::route::{Route, awaiting};
+use crate::common::session::{ARRIVED, CHECK_DOWN, CHECK_UP};
 
 /// The longest one check may take.
 const DEADLINE: Duration = Duration::from_secs(30);

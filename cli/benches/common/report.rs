@@ -2,19 +2,19 @@
 
 use std::fmt::Write as _;
 
-use crate::rivals::Rival;
-use crate::stats::{disturbed, median, range};
-use crate::workloads::{Outcome, Workload};
+use crate::common::contest::{Rival, Workload};
+use crate::common::figures::Outcome;
+use crate::common::stats::{disturbed, median, range};
 
 /// One rival's outcome in one round of one workload.
-pub(crate) struct Entry {
-    pub(crate) workload: Workload,
+pub(crate) struct Entry<W: Workload> {
+    pub(crate) workload: W,
     pub(crate) round: usize,
-    pub(crate) rival: Rival,
+    pub(crate) rival: W::Rival,
     pub(crate) outcome: Result<Outcome, String>,
 }
 
-impl Entry {
+impl<W: Workload> Entry<W> {
     fn figure(&self, index: usize) -> Option<f64> {
         self.outcome.as_ref().ok()?.figures.get(index).map(|figure| figure.value)
     }
@@ -30,14 +30,14 @@ impl Entry {
 }
 
 /// All entries of one workload.
-struct Table<'a> {
-    workload: Workload,
-    entries: Vec<&'a Entry>,
+struct Table<'a, W: Workload> {
+    workload: W,
+    entries: Vec<&'a Entry<W>>,
     disturbed: Vec<bool>,
 }
 
-impl<'a> Table<'a> {
-    fn new(workload: Workload, entries: &'a [Entry]) -> Option<Self> {
+impl<'a, W: Workload> Table<'a, W> {
+    fn new(workload: W, entries: &'a [Entry<W>]) -> Option<Self> {
         let entries: Vec<_> = entries.iter().filter(|entry| entry.workload == workload).collect();
         let rounds = entries.iter().map(|entry| entry.round + 1).max()?;
         let mut table = Self { workload, entries, disturbed: vec![false; rounds] };
@@ -50,15 +50,15 @@ impl<'a> Table<'a> {
         if !self.workload.is_rate() {
             return None;
         }
-        self.entries.iter().find(|entry| entry.round == round && entry.rival == Rival::Direct)?.figure(0)
+        self.entries.iter().find(|entry| entry.round == round && entry.rival == W::Rival::DIRECT)?.figure(0)
     }
 
-    fn of(&self, rival: Rival) -> impl Iterator<Item = &'a Entry> {
+    fn of(&self, rival: W::Rival) -> impl Iterator<Item = &'a Entry<W>> {
         self.entries.iter().copied().filter(move |entry| entry.rival == rival)
     }
 
     /// Of the undisturbed rounds, if there are any.
-    fn values(&self, rival: Rival, figure: impl Fn(&Entry) -> Option<f64>) -> Vec<f64> {
+    fn values(&self, rival: W::Rival, figure: impl Fn(&Entry<W>) -> Option<f64>) -> Vec<f64> {
         let calm = self.of(rival).filter(|entry| !self.disturbed[entry.round]).filter_map(&figure);
         let calm: Vec<f64> = calm.collect();
         if calm.is_empty() { self.of(rival).filter_map(figure).collect() } else { calm }
@@ -83,7 +83,7 @@ impl<'a> Table<'a> {
             .map(|outcome| outcome.figures.iter().map(|figure| figure.name).collect::<Vec<_>>())
             .max_by_key(Vec::len)
             .unwrap_or_default();
-        let _ = write!(out, "  {:<11}", "");
+        let _ = write!(out, "  {:<13}", "");
         for (index, name) in names.iter().enumerate() {
             let _ = write!(out, "{name:>13}");
             if index == 0 && workload.is_rate() {
@@ -91,20 +91,20 @@ impl<'a> Table<'a> {
             }
         }
         out.push('\n');
-        for rival in Rival::ALL {
+        for rival in W::Rival::ALL.iter().copied() {
             if self.of(rival).next().is_some() {
                 self.print_rival(rival, names.len(), out);
             }
         }
     }
 
-    fn print_rival(&self, rival: Rival, columns: usize, out: &mut String) {
+    fn print_rival(&self, rival: W::Rival, columns: usize, out: &mut String) {
         let workload = self.workload;
-        let _ = write!(out, "  {:<11}", rival.name());
+        let _ = write!(out, "  {:<13}", rival.name());
         for index in 0..columns {
             let values = self.values(rival, |entry| entry.figure(index));
             // The direct way has no proxy whose cost could be told.
-            let cost = rival == Rival::Direct && self.of(rival).any(|entry| entry.is_cost(index));
+            let cost = rival == W::Rival::DIRECT && self.of(rival).any(|entry| entry.is_cost(index));
             let shown = median(&values).filter(|_| !cost).map_or("-".into(), number);
             let _ = write!(out, "{shown:>13}");
             if index == 0 && workload.is_rate() {
@@ -145,9 +145,9 @@ fn number(value: f64) -> String {
 }
 
 /// Every workload's table.
-pub(crate) fn tables(entries: &[Entry]) -> String {
+pub(crate) fn tables<W: Workload>(entries: &[Entry<W>]) -> String {
     let mut out = String::new();
-    for table in Workload::ALL.into_iter().filter_map(|workload| Table::new(workload, entries)) {
+    for table in W::ALL.iter().copied().filter_map(|workload| Table::new(workload, entries)) {
         table.print(&mut out);
     }
     out
@@ -169,10 +169,10 @@ fn quoted(text: &str) -> String {
 }
 
 /// Every figure of every round; `head` is the run's head line.
-pub(crate) fn json(head: &str, entries: &[Entry]) -> String {
+pub(crate) fn json<W: Workload>(head: &str, entries: &[Entry<W>]) -> String {
     let mut out = format!("{{\"head\": {}, \"entries\": [", quoted(head));
     let tables: Vec<_> =
-        Workload::ALL.into_iter().filter_map(|workload| Table::new(workload, entries)).collect();
+        W::ALL.iter().copied().filter_map(|workload| Table::new(workload, entries)).collect();
     let mut comma = "";
     for (table, entry) in
         tables.iter().flat_map(|table| table.entries.iter().map(move |entry| (table, entry)))

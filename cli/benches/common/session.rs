@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mio::net::TcpStream;
 
-use crate::pattern::Pattern;
+use crate::common::pattern::Pattern;
 
 /// Bytes for each read and each write of bulk data.
 pub(crate) const BLOCK: usize = 256 * 1024;

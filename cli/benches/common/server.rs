@@ -1,7 +1,7 @@
 //! The server behind the proxies: one thread, one event loop, the same for every rival.
 
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -11,9 +11,9 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use socket2::{Domain, Socket, Type};
 
-use crate::session::{BLOCK, Session, Turn};
+use crate::common::session::{BLOCK, Session, Turn};
 
-/// Ports the server listens on; see [`crate::route::Route`] for why there are several.
+/// Ports the server listens on; see [`crate::common::route::Route`] for why there are several.
 const PORTS: usize = 16;
 const BACKLOG: i32 = 1024;
 const WAKER: Token = Token(PORTS);
@@ -25,7 +25,7 @@ struct Shared {
     received: AtomicU64,
     open: AtomicUsize,
     stop: AtomicBool,
-    last_peer: Mutex<Option<IpAddr>>,
+    last_peer: Mutex<Option<SocketAddr>>,
 }
 
 /// The running server; it ends when this is dropped.
@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// The client's address as the server saw it in the latest connection since this was last asked.
-    pub(crate) fn take_last_peer(&self) -> Option<IpAddr> {
+    pub(crate) fn take_last_peer(&self) -> Option<SocketAddr> {
         self.shared.last_peer.lock().ok().and_then(|mut peer| peer.take())
     }
 
@@ -172,7 +172,7 @@ impl State {
                 Err(e) => return Err(e),
             };
             if let Ok(mut last) = self.shared.last_peer.lock() {
-                *last = Some(peer.ip());
+                *last = Some(peer);
             }
             // Fails only if the peer is gone already, which the first read will tell.
             let _ = stream.set_nodelay(true);

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use mio::net::TcpStream;
 
-use crate::session::{BLOCK, Turn, write};
+use crate::common::session::{BLOCK, Turn, write};
 
 /// Bytes of a round trip's message.
 const MESSAGE: usize = 64;

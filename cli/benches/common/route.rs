@@ -1,7 +1,9 @@
-//! The way from the client to the server: straight, through a forwarded port, or through a SOCKS5 proxy.
+//! The way from the client to the server: straight, through a forwarded port, through a SOCKS5 proxy, or behind a
+//! balancer's PROXY header.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// The longest a blocking connect, read or write may wait.
@@ -44,21 +46,58 @@ pub(crate) enum Route {
         /// The server's ports.
         targets: Vec<SocketAddrV4>,
     },
+    /// A proxy that takes a PROXY header.
+    Header {
+        /// Where the proxy listens.
+        proxy: SocketAddrV4,
+        /// The number of this measurement's first client.
+        first: usize,
+    },
+}
+
+/// Clients of one measurement.
+const CLIENTS: usize = 1 << 20;
+
+/// Client number `number`: of 198.18.0.0/15, which RFC 2544 section C.2.2 keeps for benchmarks. The two counts have
+/// no common factor, so that billions pass before one comes again: none meets itself in TIME-WAIT.
+pub(crate) fn client(number: usize) -> SocketAddrV4 {
+    let address = u32::from(Ipv4Addr::new(198, 18, 0, 1)) + u32::try_from(number % 131_041).unwrap_or(0);
+    SocketAddrV4::new(address.into(), u16::try_from(1500 + number % 64_000).unwrap_or(1500))
 }
 
 impl Route {
+    /// A way through `proxy` with clients that no earlier way had.
+    pub(crate) fn header(proxy: SocketAddrV4) -> Self {
+        static MEASUREMENTS: AtomicUsize = AtomicUsize::new(0);
+        Self::Header { proxy, first: MEASUREMENTS.fetch_add(CLIENTS, Ordering::Relaxed) }
+    }
+
+    /// The client that the header of connection number `turn` names, if this way has a header.
+    pub(crate) fn client(&self, turn: usize) -> Option<SocketAddrV4> {
+        match self {
+            Self::Plain(_) | Self::Socks { .. } => None,
+            Self::Header { first, .. } => Some(client(first + turn)),
+        }
+    }
+
+    /// What goes ahead of all else on connection number `turn`: proxy-protocol.txt section 2.1, version 1.
+    pub(crate) fn preface(&self, turn: usize) -> Option<String> {
+        let (client, proxy) = (self.client(turn)?, self.entry(turn));
+        Some(format!("PROXY TCP4 {} {} {} {}\r\n", client.ip(), proxy.ip(), client.port(), proxy.port()))
+    }
+
     /// The address connection number `turn` connects to.
     pub(crate) fn entry(&self, turn: usize) -> SocketAddrV4 {
         match self {
             Self::Plain(entries) => entries[turn % entries.len()],
-            Self::Socks { proxy, .. } => *proxy,
+            Self::Socks { proxy, .. } | Self::Header { proxy, .. } => *proxy,
         }
     }
 
     /// The SOCKS request of connection number `turn`, if this way has a handshake.
     pub(crate) fn request(&self, turn: usize) -> Option<[u8; 10]> {
         match self {
-            Self::Plain(_) => None,
+            Self::Plain(_) | Self::Header { .. } => None,
             Self::Socks { targets, .. } => Some(request(targets[turn % targets.len()])),
         }
     }
@@ -71,6 +110,9 @@ impl Route {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
+        if let Some(preface) = self.preface(turn) {
+            stream.write_all(preface.as_bytes())?;
+        }
         if let Some(request) = self.request(turn) {
             stream.write_all(&GREETING)?;
             let mut choice = [0; CHOICE.len()];

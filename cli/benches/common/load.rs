@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token};
 
-use crate::link::{Buffers, Kind, Link, Tally};
-use crate::proc;
-use crate::route::Route;
-use crate::server::Server;
-use crate::session::Turn;
+use crate::common::link::{Buffers, Kind, Link, Tally};
+use crate::common::proc;
+use crate::common::route::Route;
+use crate::common::server::Server;
+use crate::common::session::Turn;
 
 /// Load before anything counts.
 pub(crate) const WARM_UP: Duration = Duration::from_millis(200);

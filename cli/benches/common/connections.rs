@@ -1,5 +1,5 @@
-//! The client side of the connection-rate workload: 64 at a time, each connects, shakes hands, sends one byte, gets
-//! one back and closes.
+//! The client side of the connection-rate workload: 64 at a time, each connects, shakes hands, sends a message,
+//! gets it back and closes.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -9,14 +9,16 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Registry, Token};
 use socket2::{Domain, Socket, Type};
 
-use crate::load::{STALLED, WARM_UP};
-use crate::proc;
-use crate::route::{CHOICE, GREETING, REPLY_HEAD, REPLY_MAX, Route, reply_length};
+use crate::common::load::{STALLED, WARM_UP};
+use crate::common::proc;
+use crate::common::route::{CHOICE, GREETING, REPLY_HEAD, Route, reply_length};
 
 /// Connections at a time.
 const AT_A_TIME: usize = 64;
 /// A window ends early after so many: the proxy's own side has about 28,000 ports to each of the server's ports.
 const MOST: u64 = 200_000;
+/// The longest reply and message.
+const ROOM: usize = 64;
 /// Failures after which a measurement is given up.
 const TOO_MANY_FAILURES: u64 = 100;
 /// The client's addresses: as many as this, each with its own ports.
@@ -43,8 +45,10 @@ enum Stage {
 struct Attempt {
     stream: TcpStream,
     stage: Stage,
+    preface: Option<String>,
     request: Option<[u8; 10]>,
-    buffer: [u8; REPLY_MAX],
+    message: &'static [u8],
+    buffer: [u8; ROOM],
     filled: usize,
 }
 
@@ -56,7 +60,13 @@ fn source(turn: usize) -> SocketAddr {
 }
 
 impl Attempt {
-    fn begin(route: &Route, turn: usize, registry: &Registry, token: Token) -> io::Result<Self> {
+    fn begin(
+        route: &Route,
+        turn: usize,
+        message: &'static [u8],
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -69,7 +79,9 @@ impl Attempt {
         let mut stream = TcpStream::from_std(socket.into());
         registry.register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         let request = route.request(turn);
-        Ok(Self { stream, stage: Stage::Connect, request, buffer: [0; REPLY_MAX], filled: 0 })
+        let preface = route.preface(turn);
+        let stage = Stage::Connect;
+        Ok(Self { stream, stage, preface, request, message, buffer: [0; ROOM], filled: 0 })
     }
 
     /// Goes as far as it can; whether the connection is done.
@@ -85,14 +97,18 @@ impl Attempt {
                         connected => connected?,
                     };
                     self.stage = if self.request.is_some() { Stage::Choice } else { Stage::Echo };
-                    let first: &[u8] = if self.request.is_some() { &GREETING } else { b"P" };
-                    self.send(first)?;
+                    let first: &[u8] = if self.request.is_some() { &GREETING } else { self.message };
+                    match self.preface.take() {
+                        None => self.send(first)?,
+                        // In one segment, as senders of headers do.
+                        Some(preface) => self.send(&[preface.as_bytes(), first].concat())?,
+                    }
                     continue;
                 }
                 Stage::Choice => CHOICE.len(),
                 Stage::Reply if self.filled < REPLY_HEAD => REPLY_HEAD,
                 Stage::Reply => reply_length(&self.buffer[..REPLY_HEAD])?,
-                Stage::Echo => 1,
+                Stage::Echo => self.message.len(),
             };
             if self.filled < wanted {
                 match self.stream.read(&mut self.buffer[self.filled..wanted]) {
@@ -116,10 +132,10 @@ impl Attempt {
                 }
                 Stage::Reply => {
                     self.stage = Stage::Echo;
-                    self.send(b"P")?;
+                    self.send(self.message)?;
                 }
                 Stage::Connect | Stage::Echo => {
-                    return if self.buffer[0] == b'P' {
+                    return if self.buffer[..wanted] == *self.message {
                         Ok(true)
                     } else {
                         Err(io::Error::other("a wrong echo"))
@@ -136,8 +152,14 @@ impl Attempt {
     }
 }
 
-/// Opens connections through `route` for the warm-up and `window`; `proxy` is the proxy's process.
-pub(crate) fn run(window: Duration, route: &Route, proxy: Option<u32>) -> Result<Measured, String> {
+/// Opens connections through `route` for the warm-up and `window`, with `message` on each, which must begin with the `P`
+/// that asks for an echo; `proxy` is the proxy's process.
+pub(crate) fn run(
+    window: Duration,
+    route: &Route,
+    message: &'static [u8],
+    proxy: Option<u32>,
+) -> Result<Measured, String> {
     let failed = |e: io::Error| format!("the client's event loop: {e}");
     let cpu = || proxy.map_or(0.0, proc::cpu_seconds);
     let mut poll = Poll::new().map_err(failed)?;
@@ -145,7 +167,7 @@ pub(crate) fn run(window: Duration, route: &Route, proxy: Option<u32>) -> Result
     let mut turn = 0;
     let mut begin = |poll: &Poll, slot: usize| {
         turn += 1;
-        Attempt::begin(route, turn, poll.registry(), Token(slot))
+        Attempt::begin(route, turn, message, poll.registry(), Token(slot))
             .map_err(|e| format!("beginning to connect: {e}"))
     };
     let mut attempts = Vec::new();
