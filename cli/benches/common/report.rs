@@ -83,7 +83,7 @@ impl<'a, W: Workload> Table<'a, W> {
             .map(|outcome| outcome.figures.iter().map(|figure| figure.name).collect::<Vec<_>>())
             .max_by_key(Vec::len)
             .unwrap_or_default();
-        let _ = write!(out, "  {:<13}", "");
+        let _ = write!(out, "  {:<15}", "");
         for (index, name) in names.iter().enumerate() {
             let _ = write!(out, "{name:>13}");
             if index == 0 && workload.is_rate() {
@@ -100,7 +100,7 @@ impl<'a, W: Workload> Table<'a, W> {
 
     fn print_rival(&self, rival: W::Rival, columns: usize, out: &mut String) {
         let workload = self.workload;
-        let _ = write!(out, "  {:<13}", rival.name());
+        let _ = write!(out, "  {:<15}", rival.name());
         for index in 0..columns {
             let values = self.values(rival, |entry| entry.figure(index));
             // The direct way has no proxy whose cost could be told.

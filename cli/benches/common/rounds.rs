@@ -1,6 +1,7 @@
 //! The run: which rival measures when, and what is printed on the way.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::common::arguments::{self, Arguments, Wanted};
@@ -11,13 +12,18 @@ use crate::common::process;
 use crate::common::report::{self, Entry};
 use crate::common::server::Server;
 
-/// The whole program. `enter` comes before all else, `prepare` once the server stands; what each gives is kept for the run.
-pub(crate) fn main<W: Workload, E, P>(
-    enter: impl FnOnce() -> Result<E, String>,
-    prepare: impl FnOnce(&Server) -> Result<P, String>,
+/// The whole program. `enter` comes before all else and says whether there is a run; `prepare` comes once the server and the
+/// folder are there, and what it gives is kept for the run.
+pub(crate) fn main<W: Workload, P>(
+    enter: impl FnOnce() -> Result<bool, String>,
+    prepare: impl FnOnce(&Server, &Path) -> Result<P, String>,
 ) -> ExitCode {
     let ended = match arguments::parse::<W>(std::env::args().skip(1)) {
-        Ok(Wanted::Run(arguments)) => enter().and_then(|_entered| run(&arguments, prepare)),
+        Ok(Wanted::Run(arguments)) => match enter() {
+            Ok(true) => run(&arguments, prepare),
+            Ok(false) => Ok(()),
+            Err(e) => Err(e),
+        },
         Ok(Wanted::Help) => {
             println!("{}", arguments::usage::<W>());
             Ok(())
@@ -40,7 +46,7 @@ pub(crate) fn main<W: Workload, E, P>(
 /// Runs everything and prints the tables.
 fn run<W: Workload, P>(
     arguments: &Arguments<W>,
-    prepare: impl FnOnce(&Server) -> Result<P, String>,
+    prepare: impl FnOnce(&Server, &Path) -> Result<P, String>,
 ) -> Result<(), String> {
     host::raise_descriptor_limit().map_err(|e| format!("raising the limit of descriptors: {e}"))?;
     process::adopt_orphans().map_err(|e| format!("adopting the rivals' orphans: {e}"))?;
@@ -72,7 +78,7 @@ fn run<W: Workload, P>(
     }
     let folder = Folder::create().map_err(|e| format!("making a temporary folder: {e}"))?;
     let server = Server::start().map_err(|e| format!("starting the server: {e}"))?;
-    let _prepared = prepare(&server)?;
+    let _prepared = prepare(&server, folder.path())?;
     let mut entries = Vec::new();
     for workload in &arguments.workloads {
         // Whether bytes arrive does not change from round to round.

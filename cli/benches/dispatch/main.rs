@@ -15,7 +15,7 @@ mod workloads;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    common::rounds::main::<workloads::Workload, _, _>(|| Ok(()), |_| Ok(()))
+    common::rounds::main::<workloads::Workload, _>(|| Ok(true), |_, _| Ok(()))
 }
 
 #[cfg(not(target_os = "linux"))]
