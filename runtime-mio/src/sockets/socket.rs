@@ -133,13 +133,14 @@ pub fn accept<S: AsSocket>(
 /// `WouldBlock` while connecting goes on; a fault when it failed.
 pub fn finish_connect(socket: &impl AsSocket) -> Tried<SocketAddr> {
     let socket = SockRef::from(socket);
-    if let Some(error) = socket.take_error().map_err(try_error)? {
-        return Err(TryError::Fault(fault(&error)));
+    // Who has a peer is connected; only who has none is asked why. One call less for each connection.
+    if let Err(error) = socket.peer_addr() {
+        return Err(match socket.take_error().map_err(try_error)? {
+            Some(cause) => TryError::Fault(fault(&cause)),
+            None if error.kind() == ErrorKind::NotConnected => TryError::WouldBlock,
+            None => try_error(error),
+        });
     }
-    socket.peer_addr().map_err(|error| match error.kind() {
-        ErrorKind::NotConnected => TryError::WouldBlock,
-        _ => try_error(error),
-    })?;
     let local = socket.local_addr().map_err(try_error)?;
     // A Unix socket has no address of this kind.
     Ok(local.as_socket().unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)))
