@@ -1,4 +1,4 @@
-//! A running `ropewalk dispatch`: started, listened to, ended.
+//! A running `ropewalk`, `dispatch` or `unwrap`: started, listened to, ended.
 
 use super::{LONG, Scratch};
 use std::io::{BufRead, BufReader};
@@ -43,42 +43,58 @@ pub(crate) struct Proxy {
 /// How to start one.
 pub(crate) struct Launch {
     command: Command,
+    service: &'static str,
     args: Vec<String>,
     copy: Option<Scratch>,
 }
 
 impl Launch {
     pub(crate) fn new(args: &[&str]) -> Self {
-        Launch { command: Command::new(ROPEWALK), args: texts(args), copy: None }
+        Launch { command: Command::new(ROPEWALK), service: "dispatch", args: texts(args), copy: None }
+    }
+
+    /// `ropewalk unwrap` with all its arguments.
+    pub(crate) fn unwrap(args: &[&str]) -> Self {
+        Launch { service: "unwrap", ..Launch::new(args) }
+    }
+
+    /// The same out of a copy of the binary that every user can run, with these file capabilities, behind the words of
+    /// `by` (`setpriv` and its switches).
+    pub(crate) fn unwrap_by(by: &[&str], capabilities: Option<&str>, args: &[&str]) -> Self {
+        let (copy, path) = copied();
+        if let Some(capabilities) = capabilities {
+            let set = Command::new("setcap").arg(capabilities).arg(&path).status();
+            assert!(set.is_ok_and(|status| status.success()), "setcap {capabilities}");
+        }
+        let mut words = by.iter();
+        let mut command = Command::new(words.next().expect("at least a program"));
+        command.args(words).arg(path);
+        Launch { command, service: "unwrap", args: texts(args), copy: Some(copy) }
     }
 
     /// As user and group `id`, without any privilege; out of a copy of the binary.
     #[cfg(unix)]
     pub(crate) fn as_user(args: &[&str], id: u32) -> Self {
         use std::os::unix::process::CommandExt;
-        let copy = Scratch::new();
-        let path = copy.path().join("ropewalk");
-        // By another process: a descriptor open for writing, inherited by a child of another test that forks just
-        // now, would make the copy "text file busy".
-        let copied = Command::new("cp").arg(ROPEWALK).arg(&path).status().expect("cp is everywhere");
-        assert!(copied.success(), "expected a copy of {ROPEWALK}, got {copied}");
+        let (copy, path) = copied();
         let mut command = Command::new(path);
         // The standard library drops the supplementary groups too when root becomes somebody.
         command.uid(id).gid(id);
-        Launch { command, args: texts(args), copy: Some(copy) }
+        Launch { command, copy: Some(copy), ..Launch::new(args) }
     }
 
     /// With so many descriptors, hard limit and soft.
     pub(crate) fn with_descriptors(args: &[&str], limit: u32) -> Self {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\"")).arg(ROPEWALK);
-        Launch { command, args: texts(args), copy: None }
+        Launch { command, ..Launch::new(args) }
     }
 
-    /// Starts it, on a free port of 127.0.0.1 unless the arguments or a file say where, and waits until it listens.
+    /// Starts it and waits until it listens: `dispatch` on a free port of 127.0.0.1 unless the arguments or a file say
+    /// where.
     pub(crate) fn start(mut self) -> Proxy {
-        self.command.arg("dispatch").args(&self.args);
-        if !self.args.iter().any(|arg| arg == "--listen" || arg == "--config") {
+        self.command.arg(self.service).args(&self.args);
+        if self.service == "dispatch" && !self.args.iter().any(|arg| arg == "--listen" || arg == "--config") {
             self.command.args(["--listen", "127.0.0.1:0"]);
         }
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -103,6 +119,17 @@ impl Launch {
         proxy.address = address.unwrap_or_else(|| panic!("expected an address in the line, got {line:?}"));
         proxy
     }
+}
+
+/// A copy of the binary that every user can run.
+fn copied() -> (Scratch, std::path::PathBuf) {
+    let copy = Scratch::new();
+    let path = copy.path().join("ropewalk");
+    // By another process: a descriptor open for writing, inherited by a child of another test that forks just
+    // now, would make the copy "text file busy".
+    let copied = Command::new("cp").arg(ROPEWALK).arg(&path).status().expect("cp is everywhere");
+    assert!(copied.success(), "expected a copy of {ROPEWALK}, got {copied}");
+    (copy, path)
 }
 
 fn texts(args: &[&str]) -> Vec<String> {
