@@ -222,6 +222,9 @@ fn introduce(all: &[Options], config: &Config) {
     if let Some(path) = all.first().and_then(|options| options.process.config.as_ref()) {
         log::info!("configuration: {}", path.display());
     }
+    // In the order in which `add_listeners` has put them there, by now with the ports that the system has chosen.
+    let mut streams = config.listeners.iter().map(|listener| listener.address);
+    let mut datagrams = config.datagram_listeners.iter().map(|listener| listener.address);
     for options in all {
         let listener = &options.listener;
         let targets = [("-4", &listener.v4), ("-6", &listener.v6)];
@@ -238,8 +241,16 @@ fn introduce(all: &[Options], config: &Config) {
             To::Header => "where the header says".into(),
         };
         for range in &listener.listen {
-            for protocol in &listener.protocol {
-                log::info!("listening on {range} ({protocol}), to {to}");
+            let bound: [(Protocol, &mut dyn Iterator<Item = SocketAddr>); 2] =
+                [(Protocol::Tcp, &mut streams), (Protocol::Udp, &mut datagrams)];
+            for (protocol, bound) in bound {
+                if listener.protocol.contains(&protocol) {
+                    let bound: Vec<SocketAddr> = bound.take(range.len()).collect();
+                    if let [first, ..] = bound[..] {
+                        let last = bound.last().unwrap_or(&first).port();
+                        log::info!("listening on {} ({protocol}), to {to}", Range { first, last });
+                    }
+                }
             }
         }
         if listener.allow_any {
