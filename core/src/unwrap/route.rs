@@ -88,15 +88,16 @@ fn proxied(
         Some(_) => return Err(Refusal::NotAllowed(destination)),
         None => targets.of(client).cloned().ok_or(Refusal::NoTarget { ipv6: client.is_ipv6() })?,
     };
-    if client.port() == 0 && config.on_port_conflict == PortConflict::Fail {
-        return Err(Refusal::NoPort);
-    }
     let transparent = match to {
         // A v4 client of a v6 destination, or the other way round, cannot be shown there.
         Target::Address(to) if to.is_ipv4() != client.is_ipv4() => {
             return Err(Refusal::NoTarget { ipv6: client.is_ipv6() });
         }
+        Target::Address(_) if client.port() == 0 && config.on_port_conflict == PortConflict::Fail => {
+            return Err(Refusal::NoPort);
+        }
         Target::Address(_) => Some(client),
+        // It sees no address, so it does not matter which.
         Target::Local(_) => None,
     };
     Ok(Route { client, to, via: Via { transparent, mark: config.mark, ..Via::default() } })
