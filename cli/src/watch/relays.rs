@@ -2,7 +2,7 @@
 
 use super::flood::Flood;
 use super::reasons::{self, REASONS};
-use ropewalk_core::event::Event;
+use ropewalk_core::event::{Event, Refusal};
 use ropewalk_core::time::Instant;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,12 +36,17 @@ pub(crate) fn get(counter: &AtomicU64) -> u64 {
 }
 
 impl Relays {
+    /// Counts a refusal.
+    pub(super) fn refused(&self, why: &Refusal) {
+        add(&self.refused);
+        add(&self.refusals[reasons::place(why)]);
+    }
+
     /// Counts and tells; false where the event is not about what all services have.
     pub(super) fn event(&self, now: Instant, event: &Event) -> bool {
         match event {
             Event::Refused { conn, client, why } => {
-                add(&self.refused);
-                add(&self.refusals[reasons::place(why)]);
+                self.refused(why);
                 log::debug!("{conn:?}: {client} refused: {why}");
             }
             Event::Closed { conn, sent, received, lasted, fault } => {

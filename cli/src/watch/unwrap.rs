@@ -3,8 +3,9 @@
 use super::flood::Flood;
 use super::reasons::{DROPS, REASONS, drop_place, place};
 use super::relays::{Relays, add, get};
-use ropewalk_core::event::{Dropped, Event, FlowEnd};
+use ropewalk_core::event::{Dropped, Event, FlowEnd, Refusal};
 use ropewalk_core::time::Instant;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 #[derive(Default)]
@@ -66,15 +67,32 @@ impl UnwrapWatch {
     }
 }
 
+/// A reason in the words of this service.
+struct Reason<'a>(&'a Refusal);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Refusal::NotAllowed(to) => {
+                write!(f, "its header leads to {to}, which --allow-target does not have")
+            }
+            Refusal::HandshakeTimeout => f.write_str("no whole header in the time set (--header-timeout)"),
+            Refusal::Left => f.write_str("it left in the middle of its header"),
+            other => other.fmt(f),
+        }
+    }
+}
+
 impl ropewalk_mio::Watch for UnwrapWatch {
     fn event(&self, now: Instant, event: &Event) {
         match event {
-            Event::Refused { client, why, .. } => {
-                // With -v each has a line already.
-                if !log::log_enabled!(log::Level::Debug) {
-                    self.flood_refused.warn(now, format_args!("{client} refused: {why}"));
+            Event::Refused { conn, client, why } => {
+                self.relays.refused(why);
+                // With -v each has its line, else at most one a second.
+                match log::log_enabled!(log::Level::Debug) {
+                    true => log::debug!("{conn:?}: {client} refused: {}", Reason(why)),
+                    false => self.flood_refused.warn(now, format_args!("{client} refused: {}", Reason(why))),
                 }
-                self.relays.event(now, event);
             }
             Event::Header { conn, peer, text } => log::trace!("{conn:?}: header of {peer}: {text}"),
             Event::DatagramHeader { peer, text } => log::trace!("header of {peer}: {text}"),
@@ -107,7 +125,15 @@ impl ropewalk_mio::Watch for UnwrapWatch {
                     other => REASONS.len() + drop_place(other),
                 };
                 add(&self.drops[at]);
-                self.flood_dropped.warn(now, format_args!("a datagram of {peer} is dropped: {why}"));
+                match why {
+                    Dropped::Refused(why) => {
+                        let text = format_args!("a datagram of {peer} is dropped: {}", Reason(why));
+                        self.flood_dropped.warn(now, text);
+                    }
+                    why => {
+                        self.flood_dropped.warn(now, format_args!("a datagram of {peer} is dropped: {why}"))
+                    }
+                }
             }
             Event::DatagramLost { to, fault } => {
                 add(&self.datagrams_lost);
