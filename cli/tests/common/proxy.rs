@@ -115,7 +115,8 @@ impl Launch {
         let mut proxy = Proxy { child, log, reader: Some(reader), address: unknown, _copy: self.copy };
         let line = proxy.wait_for("listening on ");
         let (_, rest) = line.split_once("listening on ").expect("waited for it");
-        let address = rest.split(' ').next().and_then(|text| text.parse().ok());
+        // Ports in a row are told as FIRST-LAST.
+        let address = rest.split(['-', ' ']).next().and_then(|text| text.parse().ok());
         proxy.address = address.unwrap_or_else(|| panic!("expected an address in the line, got {line:?}"));
         proxy
     }

@@ -235,11 +235,15 @@ fn patient(stream: TcpStream) -> TcpStream {
 /// How the other side ended the stream, without another byte.
 #[track_caller]
 pub(crate) fn end_of(stream: &mut TcpStream) -> End {
-    match stream.read(&mut [0; 64]) {
-        Ok(0) => End::Closed,
-        Ok(n) => panic!("expected the end, got {n} bytes"),
-        Err(error) if error.kind() == ErrorKind::ConnectionReset => End::Reset,
-        Err(error) => panic!("expected the end, got {error}"),
+    loop {
+        match stream.read(&mut [0; 64]) {
+            Ok(0) => return End::Closed,
+            Ok(n) => panic!("expected the end, got {n} bytes"),
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return End::Reset,
+            // signal(7): a socket with a time-out is not restarted.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("expected the end, got {error}"),
+        }
     }
 }
 

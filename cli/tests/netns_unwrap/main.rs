@@ -10,13 +10,29 @@
 //! | `nobody` | tests: headers that name no client |
 //! | `endings` | tests: how all of it ends; many at once |
 //! | `ports` | tests: clients whose own port cannot be had |
+//! | `datagram` | a UDP balancer and a UDP server |
+//! | `udp` | tests: each datagram reaches the server as its client's, and the answers reach the balancer |
+//! | `flows` | tests: how UDP flows begin, how many there may be, how they end |
+//! | `targets` | tests: where connections go |
+//! | `start` | tests: what it refuses to start with |
+//! | `privileges` | tests: what it may still do once it serves |
+//! | `programs` | real programs, run |
+//! | `senders` | tests: HAProxy, nginx, curl in front; nginx and sshd behind |
 #![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]
 mod common;
+mod datagram;
 mod endings;
+mod flows;
 mod header;
 mod host;
 mod hostile;
 mod nobody;
 mod ports;
+mod privileges;
+mod programs;
+mod senders;
+mod start;
+mod targets;
+mod udp;
