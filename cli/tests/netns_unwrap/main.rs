@@ -16,6 +16,7 @@
 //! | `targets` | tests: where connections go |
 //! | `start` | tests: what it refuses to start with |
 //! | `privileges` | tests: what it may still do once it serves |
+//! | `limits` | tests: connections, descriptors, one unwrap for each address |
 //! | `programs` | real programs, run |
 //! | `senders` | tests: HAProxy, nginx, curl in front; nginx and sshd behind |
 #![cfg(target_os = "linux")]
@@ -28,6 +29,7 @@ mod flows;
 mod header;
 mod host;
 mod hostile;
+mod limits;
 mod nobody;
 mod ports;
 mod privileges;
