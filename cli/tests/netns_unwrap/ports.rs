@@ -1,8 +1,11 @@
 //! Clients whose own port cannot be had.
 
-use crate::common::here;
 use crate::common::proxy::{Launch, Proxy};
-use crate::host::{CLIENT, End, Host, USUAL, addr, carries, end_of, serves, v2};
+use crate::common::{LONG, here, wait_until};
+use crate::host::{CLIENT, End, Host, Server, USUAL, addr, carries, end_of, serves, v2};
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
+use std::time::Duration;
 
 /// What is wrong with the client's port.
 struct Case {
@@ -61,7 +64,7 @@ fn a_port_that_cannot_be_had_is_changed_where_that_is_asked_for() {
 
 /// Two connections of the same client at once, by two balancers.
 #[track_caller]
-fn twice(host: &Host, server: &crate::host::Server) -> (std::net::TcpStream, std::net::TcpStream) {
+fn twice(host: &Host, server: &Server) -> (TcpStream, TcpStream) {
     let mut outer = host.send(&v2(CLIENT));
     let (mut inner, peer) = server.accept();
     assert_eq!(peer, addr(CLIENT));
@@ -127,4 +130,40 @@ fn a_port_under_1024_is_a_conflict_without_the_privilege() {
     assert_eq!(peer.ip(), addr(CLIENT).ip());
     assert!(peer.port() >= 1024, "{peer}");
     carries(&mut inner, &mut outer, b"welcome");
+}
+
+/// The client comes, again and again until it is served: Linux may keep the pair of an old connection for a moment.
+#[track_caller]
+fn comes(host: &Host, server: &Server, client: &str) -> (TcpStream, TcpStream) {
+    let mut outer = None;
+    wait_until("the client is served", LONG, || {
+        let stream = host.send(&v2(client));
+        stream.set_read_timeout(Some(Duration::from_millis(50))).expect("above zero");
+        // Refused it would be reset.
+        let waits = (&stream).read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        outer = Some(stream);
+        waits
+    });
+    let (inner, peer) = server.accept();
+    assert_eq!(peer, addr(client));
+    let outer = outer.expect("it is served");
+    outer.set_read_timeout(Some(LONG)).expect("above zero");
+    (outer, inner)
+}
+
+#[test]
+fn a_client_that_comes_back_by_the_same_port_is_served() {
+    let Some(host) = Host::new(here!()) else { return };
+    let [server, _] = host.servers();
+    let _proxy = host.usual("");
+    for _ in 0..5 {
+        let (mut outer, inner) = comes(&host, &server, CLIENT);
+        drop(inner);
+        assert_eq!(end_of(&mut outer), End::Closed);
+    }
+    for _ in 0..3 {
+        let (outer, mut inner) = comes(&host, &server, "192.0.2.9:42000");
+        drop(outer);
+        assert_eq!(end_of(&mut inner), End::Closed);
+    }
 }
