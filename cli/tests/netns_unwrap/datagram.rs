@@ -1,7 +1,7 @@
 //! A UDP balancer and a UDP server, which the test plays itself.
 
 use crate::common::LONG;
-use crate::host::{CLIENT, Host, WANTED, WANTED_V6, addr, v1};
+use crate::host::{self, CLIENT, Host, WANTED, WANTED_V6, addr, v1};
 use ropewalk_core::unwrap::header::{self, Transport};
 use socket2::{Domain, Socket, Type};
 use std::io::ErrorKind;
@@ -26,7 +26,7 @@ pub(crate) fn socket(at: &str) -> UdpSocket {
     if at.is_ipv6() {
         socket.set_only_v6(true).expect("an IPv6 socket");
     }
-    socket.bind(&at.into()).unwrap_or_else(|error| panic!("{at}: {error}"));
+    host::bind(&socket, at);
     socket.set_read_timeout(Some(LONG)).expect("a time above zero");
     socket.into()
 }

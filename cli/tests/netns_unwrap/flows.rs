@@ -138,10 +138,18 @@ fn sigterm_lets_flows_go_on_until_they_are_idle_and_begins_no_others() {
     round_trip(&balancer, &server, CLIENT, b"before");
     proxy.terminate();
     proxy.wait_for("draining");
-    balancer.send(&v2("192.0.2.8:40000", b"new")).expect("sent");
+    // It says so a moment before its workers know.
+    let mut port = 40_000;
+    wait_until("no flow is begun any more", LONG, || {
+        port += 1;
+        balancer.send(&v2(&format!("192.0.2.8:{port}"), b"new")).expect("sent");
+        proxy.count_lines("it would begin a flow, and no new ones are taken") > 0
+    });
+    server.set_nonblocking(true).expect("a socket");
+    while server.recv(&mut [0; 64]).is_ok() {}
+    server.set_nonblocking(false).expect("a socket");
     round_trip(&balancer, &server, CLIENT, b"while it drains");
     assert!(proxy.wait_for_end().success());
-    proxy.wait_for("it would begin a flow, and no new ones are taken");
     crate::datagram::expect_nothing(&server);
 }
 

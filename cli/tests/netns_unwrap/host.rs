@@ -8,7 +8,7 @@
 
 use crate::common::ns::Ns;
 use crate::common::proxy::{Launch, Outcome, Proxy, run};
-use crate::common::{LONG, Scratch, skip, socks};
+use crate::common::{LONG, Scratch, skip, socks, wait_until};
 use ropewalk_core::unwrap::header::{self, Transport};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
@@ -123,7 +123,7 @@ impl Host {
             if at.is_ipv6() {
                 socket.set_only_v6(true).expect("an IPv6 socket");
             }
-            socket.bind(&at.into()).unwrap_or_else(|error| panic!("{at}: {error}"));
+            bind(&socket, at);
             socket.listen(4096).expect("bound");
             socket
         });
@@ -222,6 +222,16 @@ impl Server {
         let kind = came.as_ref().map_err(std::io::Error::kind);
         assert!(matches!(kind, Err(ErrorKind::WouldBlock)), "expected nobody at the server, got {came:?}");
     }
+}
+
+/// Binds it. A child of another test, forked just before, may keep a copy of a closed socket until it execs.
+#[track_caller]
+pub(crate) fn bind(socket: &Socket, at: SocketAddr) {
+    wait_until(&format!("{at} is free"), LONG, || match socket.bind(&at.into()) {
+        Ok(()) => true,
+        Err(error) if error.kind() == ErrorKind::AddrInUse => false,
+        Err(error) => panic!("{at}: {error}"),
+    });
 }
 
 /// Nothing hangs for ever on it.

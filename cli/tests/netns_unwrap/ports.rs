@@ -38,7 +38,7 @@ fn a_port_that_cannot_be_had_refuses_the_client_who_has_it() {
     server.expect_nobody();
     server_v6.expect_nobody();
     // When the other has gone the client is served.
-    serves(&host, &server, CLIENT);
+    comes(&host, &server, CLIENT);
 }
 
 #[test]
