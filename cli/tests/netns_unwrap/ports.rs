@@ -139,8 +139,13 @@ fn comes(host: &Host, server: &Server, client: &str) -> (TcpStream, TcpStream) {
     wait_until("the client is served", LONG, || {
         let stream = host.send(&v2(client));
         stream.set_read_timeout(Some(Duration::from_millis(50))).expect("above zero");
-        // Refused it would be reset.
-        let waits = (&stream).read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        // Refused it would be reset. signal(7): a socket with a time-out is not restarted.
+        let waits = loop {
+            match (&stream).read(&mut [0]).map_err(|error| error.kind()) {
+                Err(ErrorKind::Interrupted) => {}
+                other => break other == Err(ErrorKind::WouldBlock),
+            }
+        };
         outer = Some(stream);
         waits
     });
