@@ -99,9 +99,9 @@ pub(crate) struct Process {
     #[arg(long, value_name = "N", value_parser = super::routes::args::mark)]
     pub(crate) mark: Option<u32>,
 
-    /// Take `PROXY TCP6` with one IPv6 and one IPv4 address, as nginx writes it
+    /// Take version 1 lines whose destination is of the other family than their source, as nginx writes them
     #[arg(long)]
-    pub(crate) mixed_tcp6: bool,
+    pub(crate) mixed_families: bool,
 
     /// The most bytes that a version 2 header may say to follow its first 16
     #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = clap::value_parser!(u16))]

@@ -106,7 +106,7 @@ fn config(process: &Process) -> Config {
         },
         mark: process.mark,
         max_header: process.max_header.into(),
-        mixed_tcp6: process.mixed_tcp6,
+        mixed_families: process.mixed_families,
         header_timeout: process.header_timeout,
         connect_timeout: process.connect_timeout,
         idle_timeout: process.idle_timeout,
@@ -257,7 +257,8 @@ fn introduce(all: &[Options], config: &Config) {
             log::warn!("--allow-any: whoever reaches a listener can be whoever it likes");
         }
     }
-    if config.listeners.iter().any(|l| matches!(l.target_v4, Some(Target::Local(_)))) {
+    let is_local = |target: &Option<Target>| matches!(target, Some(Target::Local(_)));
+    if config.listeners.iter().any(|l| is_local(&l.target_v4) || is_local(&l.target_v6)) {
         log::warn!("a server on a Unix socket sees no address");
     }
 }

@@ -183,7 +183,7 @@ fn nginx_behind_another_balancer_writes_a_line_of_both_families() {
     assert_eq!(end_of(&mut host.send_to("127.0.0.1:8000", &v1(client))), End::Closed);
     proxy.wait_for("expected an IPv6 ");
     drop(proxy);
-    let _proxy = host.usual("--mixed-tcp6");
+    let _proxy = host.usual("--mixed-families");
     let mut outer = host.send_to("127.0.0.1:8000", &[&v1(client), &b"question"[..]].concat());
     let (mut inner, peer) = server_v6.accept();
     assert_eq!(peer, addr(client));

@@ -214,7 +214,7 @@ fn a_line_of_both_families_passes_only_where_that_is_asked_for() {
     let proxy = host.usual("");
     assert_eq!(end_of(&mut host.send(line)), End::Reset);
     drop(proxy);
-    let _proxy = host.unwrap(&format!("{USUAL} --mixed-tcp6"));
+    let _proxy = host.unwrap(&format!("{USUAL} --mixed-families"));
     let mut outer = host.send(line);
     let (mut inner, peer) = server_v6.accept();
     assert_eq!(peer, addr("[2001:db8::7]:40000"));

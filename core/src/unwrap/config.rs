@@ -27,8 +27,9 @@ pub struct Config {
     pub mark: Option<u32>,
     /// The most a version 2 header may say to follow its first 16 bytes. Default 4096.
     pub max_header: usize,
-    /// Take `PROXY TCP6` with one IPv6 and one IPv4 address, as nginx writes it. Default false.
-    pub mixed_tcp6: bool,
+    /// Take version 1 lines whose destination is of the other family than their source, as nginx writes them. Default
+    /// false.
+    pub mixed_families: bool,
     /// A header must be whole by then. Default 3 s.
     pub header_timeout: Duration,
     /// A server must be reached by then. Default 10 s.
@@ -66,7 +67,7 @@ impl Default for Config {
             on_port_conflict: PortConflict::Fail,
             mark: None,
             max_header: MAX_LENGTH,
-            mixed_tcp6: false,
+            mixed_families: false,
             header_timeout: Duration::from_secs(3),
             connect_timeout: Duration::from_secs(10),
             idle_timeout: None,

@@ -224,8 +224,8 @@ impl Conn {
             seen.extend_from_slice(came);
         }
         let bytes = if seen.is_empty() { came } else { &seen[..] };
-        let Config { max_header, mixed_tcp6, .. } = cx.config;
-        let rules = Rules { transport: Transport::Stream, max_length: max_header, mixed_tcp6 };
+        let Config { max_header, mixed_families, .. } = cx.config;
+        let rules = Rules { transport: Transport::Stream, max_length: max_header, mixed_families };
         let (header, used) = match proxy::parse(bytes, &rules) {
             Ok(parsed) => parsed,
             Err(Unparsed::Incomplete) => {

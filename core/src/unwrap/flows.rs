@@ -240,7 +240,7 @@ impl Flows {
         let rules = Rules {
             transport: Transport::Datagram,
             max_length: config.max_header,
-            mixed_tcp6: config.mixed_tcp6,
+            mixed_families: config.mixed_families,
         };
         let (header, used) = match proxy::parse(datagram, &rules) {
             Ok(parsed) => parsed,

@@ -10,7 +10,7 @@ use ppp::{HeaderResult, PartialResult, v1, v2};
 use super::tlv::Tlv;
 use super::*;
 
-const STREAM: Rules = Rules { transport: Transport::Stream, max_length: 4096, mixed_tcp6: false };
+const STREAM: Rules = Rules { transport: Transport::Stream, max_length: 4096, mixed_families: false };
 
 fn malformed(bytes: &[u8]) -> Malformed {
     match parse(bytes, &STREAM) {

@@ -12,7 +12,7 @@ pub(crate) fn hold_for_input(input: &[u8]) {
     if choice & 2 != 0 {
         rules.max_length = 64;
     }
-    rules.mixed_tcp6 = choice & 4 != 0;
+    rules.mixed_families = choice & 4 != 0;
     hold(bytes, &rules);
 }
 

@@ -69,16 +69,16 @@ pub(crate) struct Rules {
     pub(crate) transport: Transport,
     /// The cap on the length field of version 2, in bytes.
     pub(crate) max_length: usize,
-    /// Whether `PROXY TCP6 <IPv6> <IPv4> ...` passes, which nginx writes where a client's IPv6 address came from a
-    /// header and its own end is IPv4.
-    pub(crate) mixed_tcp6: bool,
+    /// Whether a line of version 1 passes whose destination is of the other family than its source. nginx writes them
+    /// where it took the client from a header itself.
+    pub(crate) mixed_families: bool,
 }
 
 #[cfg(any(test, fuzzing))]
 impl Rules {
     /// A cap of [`MAX_LENGTH`], no mixed families.
     pub(crate) fn new(transport: Transport) -> Self {
-        Rules { transport, max_length: MAX_LENGTH, mixed_tcp6: false }
+        Rules { transport, max_length: MAX_LENGTH, mixed_families: false }
     }
 }
 

@@ -26,7 +26,7 @@ fn transport() -> impl Strategy<Value = Transport> {
 
 fn rules() -> impl Strategy<Value = Rules> {
     (transport(), prop_oneof![Just(MAX_LENGTH), 0..100usize], any::<bool>())
-        .prop_map(|(transport, max_length, mixed_tcp6)| Rules { transport, max_length, mixed_tcp6 })
+        .prop_map(|(transport, max_length, mixed_families)| Rules { transport, max_length, mixed_families })
 }
 
 /// Types and values of TLVs that a header may hold.

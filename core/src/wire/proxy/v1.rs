@@ -11,7 +11,7 @@
 //! the line is whole; what its parser lets pass and should not (`+80`) the shape has refused before, and what it
 //! takes for a beginning (`garbage CRLF`) never reaches it.
 
-use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use core::str::FromStr;
 
 use ppp::v1::{Addresses, BinaryParseError, ParseError};
@@ -77,7 +77,7 @@ pub(crate) fn parse(bytes: &[u8], rules: &Rules) -> Parsed<Header> {
         }
     };
     literal(bytes, WORD + 4, b" ", "one space after the protocol")?;
-    let (fields, used) = fields(bytes, WORD + 5, family)?;
+    let (fields, used) = fields(bytes, WORD + 5, family, rules)?;
     let line = bytes.get(..used).ok_or(Unparsed::Incomplete)?;
     let origin = addresses(line, family, &fields, rules)?;
     Ok((Header { version: Version::V1, origin, tlvs: used..used }, used))
@@ -117,9 +117,11 @@ fn line_end(bytes: &[u8], from: usize) -> Result<usize, Unparsed> {
 }
 
 /// The four fields of a line, whose shape is right, and the offset after the CRLF.
-fn fields(bytes: &[u8], at: usize, family: Family) -> Parsed<[Field<'_>; 4]> {
+fn fields<'a>(bytes: &'a [u8], at: usize, family: Family, rules: &Rules) -> Parsed<[Field<'a>; 4]> {
     let (source, at) = field(bytes, at, Kind::Address(family), b' ')?;
-    let (destination, at) = field(bytes, at, Kind::Address(family), b' ')?;
+    // What an IPv6 address may hold an IPv4 address may too.
+    let other = if rules.mixed_families { Family::Tcp6 } else { family };
+    let (destination, at) = field(bytes, at, Kind::Address(other), b' ')?;
     let (source_port, at) = field(bytes, at, Kind::Port, b' ')?;
     // proxy-protocol.txt section 2.1: the line ends in CRLF, neither in a single CR nor in a single LF.
     let (destination_port, at) = field(bytes, at, Kind::Port, b'\r')?;
@@ -198,8 +200,8 @@ fn addresses(
     rules: &Rules,
 ) -> Result<Origin, Malformed> {
     let [source, destination, source_port, destination_port] = fields;
-    if rules.mixed_tcp6 && family == Family::Tcp6 && !destination.text.contains(&b':') {
-        return mixed(fields);
+    if rules.mixed_families && destination.text.contains(&b':') != (family == Family::Tcp6) {
+        return mixed(family, fields);
     }
     // proxy-protocol.txt section 2.1: addresses are not decoded before the CRLF is there.
     let addresses = ppp::v1::Header::try_from(line).map(|header| header.addresses);
@@ -237,11 +239,19 @@ fn addresses(
     }
 }
 
-/// The addresses of `PROXY TCP6 <IPv6> <IPv4> <port> <port>`, which is not in the specification.
-fn mixed(fields: &[Field<'_>; 4]) -> Result<Origin, Malformed> {
+/// The addresses of a line whose word goes by its source alone, which is not in the specification:
+/// `PROXY TCP6 <IPv6> <IPv4> <port> <port>`, `PROXY TCP4 <IPv4> <IPv6> <port> <port>`.
+fn mixed(family: Family, fields: &[Field<'_>; 4]) -> Result<Origin, Malformed> {
     let [source, destination, source_port, destination_port] = fields;
-    let source: Ipv6Addr = source.value().ok_or_else(|| source.wrong("an IPv6 source address"))?;
-    let destination: Ipv4Addr =
+    let source: IpAddr = match family {
+        Family::Tcp4 => {
+            source.value().map(IpAddr::V4).ok_or_else(|| source.wrong("an IPv4 source address"))?
+        }
+        Family::Tcp6 => {
+            source.value().map(IpAddr::V6).ok_or_else(|| source.wrong("an IPv6 source address"))?
+        }
+    };
+    let destination: IpAddr =
         destination.value().ok_or_else(|| destination.wrong("an IPv6 or IPv4 destination address"))?;
     let source_port: u16 =
         source_port.value().ok_or_else(|| source_port.wrong("a source port of 0 to 65535"))?;
@@ -255,7 +265,7 @@ mod tests {
     use super::super::{Transport, parse};
     use super::*;
 
-    const STREAM: Rules = Rules { transport: Transport::Stream, max_length: 4096, mixed_tcp6: false };
+    const STREAM: Rules = Rules { transport: Transport::Stream, max_length: 4096, mixed_families: false };
 
     fn proxied(line: &[u8]) -> (SocketAddr, SocketAddr) {
         match parse(line, &STREAM) {
@@ -441,13 +451,23 @@ mod tests {
     }
 
     #[test]
-    fn tcp6_with_an_ipv4_destination_passes_only_where_it_may() {
+    fn a_destination_of_the_other_family_passes_only_where_it_may() {
         let line = b"PROXY TCP6 2001:db8::1 198.51.100.2 5000 443\r\n";
         assert_eq!(told_at_its_last_byte(line), (None, 23));
-        let rules = Rules { mixed_tcp6: true, ..STREAM };
+        let rules = Rules { mixed_families: true, ..STREAM };
         let (header, used) = parse(line, &rules).expect("the switch is on");
         let (source, destination) = (address("[2001:db8::1]:5000"), address("198.51.100.2:443"));
         assert_eq!((header.origin, used), (Origin::Proxied { source, destination }, line.len()));
+        // As nginx writes them for a client that another balancer named, on a listener of both families.
+        for (line, destination) in [
+            (&b"PROXY TCP4 192.0.2.7 ::1 40000 8000\r\n"[..], "[::1]:8000"),
+            (b"PROXY TCP4 192.0.2.7 ::ffff:127.0.0.1 40000 8001\r\n", "127.0.0.1:8001"),
+        ] {
+            let (header, used) = parse(line, &rules).expect("the switch is on");
+            let (source, destination) = (address("192.0.2.7:40000"), address(destination));
+            assert_eq!((header.origin, used), (Origin::Proxied { source, destination }, line.len()));
+            assert!(matches!(parse(line, &STREAM), Err(Unparsed::Malformed(_))));
+        }
         for usual in [&b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n"[..], b"PROXY TCP6 ::1 ::2 1 2\r\n"] {
             assert_eq!(parse(usual, &rules), parse(usual, &STREAM), "the switch changes nothing else");
             assert!(parse(usual, &rules).is_ok());
@@ -458,7 +478,8 @@ mod tests {
             b"PROXY TCP6 ::1 5.6.7 1 2\r\n",
             b"PROXY TCP6 ::1 5.6.7.8 65536 2\r\n",
             b"PROXY TCP6 ::1 5.6.7.8 1 65536\r\n",
-            b"PROXY TCP4 1.2.3.4 ::1 1 2\r\n",
+            b"PROXY TCP4 ::1 ::1 1 2\r\n",
+            b"PROXY TCP4 1.2.3.4 ::g 1 2\r\n",
         ] {
             assert!(matches!(parse(wrong, &rules), Err(Unparsed::Malformed(_))), "{}", wrong.escape_ascii());
         }

@@ -188,7 +188,7 @@ mod tests {
     use super::super::{emit, parse};
     use super::*;
 
-    const STREAM: Rules = Rules { transport: Transport::Stream, max_length: 4096, mixed_tcp6: false };
+    const STREAM: Rules = Rules { transport: Transport::Stream, max_length: 4096, mixed_families: false };
     const DATAGRAM: Rules = Rules { transport: Transport::Datagram, ..STREAM };
 
     /// A header with these two bytes, as much after them as is said, and a length that says so.
