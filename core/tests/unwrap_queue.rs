@@ -4,7 +4,7 @@ mod util;
 
 use proptest::prelude::*;
 use ropewalk_core::event::{Dropped, FlowEnd};
-use ropewalk_core::machine::{Fault, Input, SocketId};
+use ropewalk_core::machine::{Fault, Input, MAX_SEGMENTS, SocketId};
 use ropewalk_core::unwrap::header::{self, Transport};
 use ropewalk_core::unwrap::{Config, ConfigError, UdpHeader, Unwrap};
 use std::collections::BTreeMap;
@@ -261,7 +261,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(util::cases(150))]
 
-    /// Against the simplest model: a queue for each socket, bounded in bytes.
+    /// Against the simplest model: a queue for each socket, bounded in bytes and in number.
     #[test]
     fn however_they_are_put_together_the_same_datagrams_leave_in_order(
         steps in proptest::collection::vec(step(), 1..60),
@@ -287,7 +287,7 @@ proptest! {
                         group.extend_from_slice(&data);
                         let queue = model.entry(listener).or_default();
                         let waits: usize = queue.iter().map(|(_, data)| data.len()).sum();
-                        if waits + size <= limit {
+                        if waits + size <= limit && queue.len() < MAX_SEGMENTS + limit / 16 {
                             queue.push((addr(balancers[flow]), data));
                         } else {
                             dropped += 1;
@@ -301,7 +301,7 @@ proptest! {
                     hand.datagram(balancers[flow], &[&v2(flow), &data]);
                     let queue = model.entry(flows[flow]).or_default();
                     let waits: usize = queue.iter().map(|(_, data)| data.len()).sum();
-                    if waits + size <= limit {
+                    if waits + size <= limit && queue.len() < MAX_SEGMENTS + limit / 16 {
                         queue.push((addr(SERVER_V4), data));
                     } else {
                         dropped += 1;
