@@ -5,7 +5,7 @@
 use super::prefix::{self, Prefix};
 use ropewalk_core::machine::Device;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// One interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -146,6 +146,18 @@ impl Address {
     pub(crate) fn network(&self) -> Prefix {
         prefix::network(self.peer.unwrap_or(self.ip), self.prefix_len)
     }
+
+    /// The broadcast addresses of that network: its last address and, before Linux 5.14, its first. RFC 3021: of two
+    /// addresses none is for broadcasts.
+    fn broadcasts(&self) -> Vec<IpAddr> {
+        match self.network() {
+            (IpAddr::V4(first), bits @ 0..=30) => {
+                let last = Ipv4Addr::from_bits(first.to_bits() | u32::MAX >> bits);
+                vec![first.into(), last.into()]
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// The interfaces of this host as they are now, by index.
@@ -158,9 +170,13 @@ pub(crate) fn snapshot() -> io::Result<Vec<Link>> {
     Ok(links)
 }
 
-/// All addresses of this host: what a connection to them would reach is this host itself.
+/// All addresses of this host, with the broadcast addresses of its networks: what a connection to them would reach is
+/// this host itself or nobody. Linux lets a socket be bound to a broadcast address, and then sends from an address of its
+/// own choice: to a server on loopback from 127.0.0.1.
 pub(crate) fn local_addresses(links: &[Link]) -> Vec<IpAddr> {
-    let mut all: Vec<IpAddr> = links.iter().flat_map(|link| link.addresses.iter().map(|a| a.ip)).collect();
+    let addresses = || links.iter().flat_map(|link| &link.addresses);
+    let mut all: Vec<IpAddr> = addresses().map(|address| address.ip).collect();
+    all.extend(addresses().flat_map(|address| address.broadcasts()));
     all.sort();
     all.dedup();
     all
@@ -208,6 +224,19 @@ mod tests {
     #[test]
     fn local_addresses_are_those_of_all_links() {
         let links = [eth("eth0", &["10.0.0.2/24"]), eth("eth1", &["10.0.0.2/24", "2001:db8::2/64"])];
-        assert_eq!(local_addresses(&links), vec![ip("10.0.0.2"), ip("2001:db8::2")]);
+        let own = [ip("10.0.0.0"), ip("10.0.0.2"), ip("10.0.0.255"), ip("2001:db8::2")];
+        assert_eq!(local_addresses(&links), own);
+    }
+
+    #[test]
+    fn a_network_has_broadcast_addresses_where_it_has_room_for_them() {
+        let broadcasts = |address: &str| {
+            let own = local_addresses(&[eth("eth0", &[address])]);
+            own.into_iter().map(|ip| ip.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(broadcasts("10.0.1.77/23"), ["10.0.0.0", "10.0.1.77", "10.0.1.255"]);
+        assert_eq!(broadcasts("10.0.0.5/30"), ["10.0.0.4", "10.0.0.5", "10.0.0.7"]);
+        assert_eq!(broadcasts("10.0.0.5/31"), ["10.0.0.5"]);
+        assert_eq!(broadcasts("10.0.0.5/32"), ["10.0.0.5"]);
     }
 }
