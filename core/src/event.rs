@@ -292,6 +292,8 @@ pub enum FlowEnd {
     Failed(Fault),
     /// Its client's own port could not be had, and another is not wanted.
     PortConflict(Fault),
+    /// Its socket would have sent from this address, which is not its client's.
+    OtherAddress(IpAddr),
 }
 
 impl fmt::Display for FlowEnd {
@@ -301,6 +303,7 @@ impl fmt::Display for FlowEnd {
             FlowEnd::Evicted { limit } => write!(f, "there are {limit} flows, and it was the longest idle"),
             FlowEnd::Failed(fault) => write!(f, "its socket cannot be opened: {fault}"),
             FlowEnd::PortConflict(fault) => write!(f, "the client's own port cannot be had: {fault}"),
+            FlowEnd::OtherAddress(ip) => write!(f, "its socket would send from {ip}, not from the client's address"),
         }
     }
 }

@@ -8,7 +8,7 @@ use ropewalk_core::time::Duration;
 use ropewalk_core::unwrap::header::{self, Transport};
 use ropewalk_core::unwrap::{Config, Destinations, PortConflict, UdpHeader};
 use std::net::SocketAddr;
-use util::hand::{BALANCER, Hand, LISTEN, SERVER_V4, SERVER_V6, prefixes, udp};
+use util::hand::{BALANCER, ELSEWHERE, Hand, LISTEN, SERVER_V4, SERVER_V6, prefixes, udp};
 use util::{addr, ms, secs};
 
 const OTHER_BALANCER: &str = "10.0.0.2:9000";
@@ -391,4 +391,13 @@ fn a_flow_ends_when_it_was_idle_for_the_time_set_and_not_before() {
         hand.datagram(BALANCER, &[&v2(ANN), b"anew"]);
         assert_ne!(hand.only_flow(), flow);
     }
+}
+
+#[test]
+fn a_flow_that_the_system_would_show_as_somebody_else_ends_before_it_has_sent_anything() {
+    let mut hand = Hand::new(each());
+    hand.own_way = true;
+    hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
+    assert_eq!(hand.flow_ends(), [FlowEnd::OtherAddress(addr(ELSEWHERE).ip())]);
+    assert_eq!((hand.said_to(), hand.flows().len(), hand.closed_sockets.len()), (vec![], 0, 1));
 }

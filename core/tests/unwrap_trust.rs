@@ -356,3 +356,16 @@ fn a_unix_socket_is_connected_to_and_sees_nobody() {
     assert!(matches!(hand.refusals()[..], [Refusal::BogusSource(_)]), "logs believe it there too");
     hand.advance(secs(1));
 }
+
+#[test]
+fn a_client_that_the_system_shows_as_somebody_else_is_refused() {
+    // The broadcast address of a network that has come since the last look at the host's own.
+    let mut hand = Hand::new(tcp());
+    hand.own_way = true;
+    let client = hand.arrives(BALANCER, &[&named(CLIENT)[..], b"secret"].concat());
+    let server = hand.only_connect().stream;
+    hand.connected(server);
+    assert_eq!(hand.refusals(), [Refusal::BogusSource(addr(CLIENT).ip())]);
+    assert_eq!(hand.how_closed(server), Some(Close::Reset));
+    assert_eq!(hand.how_closed(client), Some(Close::Reset));
+}

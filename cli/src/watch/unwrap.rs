@@ -58,7 +58,7 @@ impl UnwrapWatch {
                     format_args!("{limit} UDP flows are open: the longest idle one is ended (--max-flows)");
                 self.flood_evicted.warn(now, text);
             }
-            FlowEnd::Failed(_) | FlowEnd::PortConflict(_) => {
+            FlowEnd::Failed(_) | FlowEnd::PortConflict(_) | FlowEnd::OtherAddress(_) => {
                 add(&self.flows_failed);
                 self.flood_failed.warn(now, format_args!("a UDP flow has ended: {why}"));
             }

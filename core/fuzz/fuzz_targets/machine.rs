@@ -19,7 +19,8 @@ struct World {
     machine: Unwrap,
     now: Instant,
     accepts: Vec<StreamId>,
-    connecting: Vec<StreamId>,
+    /// With the address each is to have.
+    connecting: Vec<(StreamId, SocketAddr)>,
     open: Vec<StreamId>,
     sockets: Vec<SocketId>,
     opening: Vec<SocketId>,
@@ -89,13 +90,14 @@ impl World {
             Output::Accept { stream, .. } => self.accepts.push(stream),
             Output::CancelAccept { stream, .. } => self.accepts.retain(|s| *s != stream),
             Output::Unlisten { .. } => self.accepts.clear(),
-            Output::Connect { stream, .. } | Output::ConnectLocal { stream, .. } => {
-                self.connecting.push(stream);
+            Output::Connect { stream, via, .. } => {
+                self.connecting.push((stream, via.transparent.unwrap_or(address("1.1.1.1:1"))));
             }
+            Output::ConnectLocal { stream, .. } => self.connecting.push((stream, address("0.0.0.0:0"))),
             Output::Close { stream, .. } => {
                 let before = self.open.len() + self.connecting.len();
                 self.open.retain(|s| *s != stream);
-                self.connecting.retain(|s| *s != stream);
+                self.connecting.retain(|(s, _)| *s != stream);
                 assert_eq!(self.open.len() + self.connecting.len() + 1, before, "{stream:?} was not open");
             }
             Output::Shutdown { stream } => assert!(self.open.contains(&stream)),
@@ -104,10 +106,11 @@ impl World {
                 let fault = if to.port() == 3 { Fault::AddressInUse } else { Fault::NoDescriptors };
                 self.machine.handle_input(self.now, Input::OpenFailed { socket, fault });
             }
-            Output::Open { socket, to, .. } => {
+            Output::Open { socket, to, via } => {
                 self.sockets.push(socket);
                 self.opening.push(socket);
-                self.machine.handle_input(self.now, Input::Opened { socket, local: to });
+                let local = via.transparent.unwrap_or(to);
+                self.machine.handle_input(self.now, Input::Opened { socket, local });
             }
             Output::CloseSocket { socket } => {
                 assert!(self.sockets.contains(&socket), "{socket:?} was not open");
@@ -121,6 +124,8 @@ impl World {
 
     fn step(&mut self, op: u8, whom: u8, bytes: &[u8]) {
         let pick = |all: &[StreamId]| (!all.is_empty()).then(|| all[usize::from(whom) % all.len()]);
+        let pick_connecting =
+            |all: &[(StreamId, SocketAddr)]| (!all.is_empty()).then(|| all[usize::from(whom) % all.len()]);
         let now = self.now;
         match op % 12 {
             0 => {
@@ -145,15 +150,15 @@ impl World {
                 }
             }
             5 => {
-                if let Some(stream) = pick(&self.connecting) {
-                    self.connecting.retain(|s| *s != stream);
+                if let Some((stream, local)) = pick_connecting(&self.connecting) {
+                    self.connecting.retain(|(s, _)| *s != stream);
                     self.open.push(stream);
-                    self.machine.handle_input(now, Input::Connected { stream, local: address("1.1.1.1:1") });
+                    self.machine.handle_input(now, Input::Connected { stream, local });
                 }
             }
             6 => {
-                if let Some(stream) = pick(&self.connecting) {
-                    self.connecting.retain(|s| *s != stream);
+                if let Some((stream, _)) = pick_connecting(&self.connecting) {
+                    self.connecting.retain(|(s, _)| *s != stream);
                     let fault = [Fault::Refused, Fault::AddressInUse][usize::from(whom & 1)];
                     self.machine.handle_input(now, Input::ConnectFailed { stream, fault });
                 }

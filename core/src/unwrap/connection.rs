@@ -177,7 +177,13 @@ impl Connection for Conn {
         }
     }
 
-    fn connected(&mut self, stream: StreamId, _: SocketAddr, cx: &mut Cx) {
+    fn connected(&mut self, stream: StreamId, local: SocketAddr, cx: &mut Cx) {
+        if let State::Opening(opening) = &self.state
+            && opening.stream == stream
+            && let Err(why) = route::check_disguise(&opening.route.via, local)
+        {
+            return self.refuse(why, cx);
+        }
         let opening = match core::mem::replace(&mut self.state, State::Gone) {
             State::Opening(opening) if opening.stream == stream => opening,
             other => {

@@ -394,11 +394,14 @@ impl Flows {
 
     // ---- what became of the sockets ----
 
-    pub(super) fn opened(&mut self, socket: SocketId) {
+    pub(super) fn opened(&mut self, now: Instant, socket: SocketId, local: SocketAddr) {
+        self.now = now;
+        let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return };
+        if route::check_disguise(&flow.via, local).is_err() {
+            return self.end(socket, FlowEnd::OtherAddress(local.ip()));
+        }
         // What it was opened for waits already.
-        if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket)
-            && flow.outbox.list()
-        {
+        if flow.outbox.list() {
             self.dirty.push_back(socket);
         }
     }
@@ -471,7 +474,7 @@ impl Flows {
         }
         flow.outbox.clear(&mut self.spare);
         match why {
-            FlowEnd::Idle | FlowEnd::Evicted { .. } => self.outputs.push_back(Output::CloseSocket { socket }),
+            FlowEnd::Idle | FlowEnd::Evicted { .. } | FlowEnd::OtherAddress(_) => self.outputs.push_back(Output::CloseSocket { socket }),
             // The id died with the attempt to open it.
             FlowEnd::Failed(_) | FlowEnd::PortConflict(_) => {}
         }

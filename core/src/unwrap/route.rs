@@ -159,6 +159,15 @@ fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether a socket has the address it was to have. Linux lets one be bound to a broadcast address of its networks, and
+/// then sends from an address of its own choice: the server would see this host.
+pub(super) fn check_disguise(via: &Via, local: SocketAddr) -> Result<(), Refusal> {
+    match via.transparent {
+        Some(client) if client.ip() != local.ip().to_canonical() => Err(Refusal::BogusSource(client.ip())),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a header may name `ip` as its client: a server trusts loopback and its own addresses, and to connect from
 /// 0.0.0.0 or 255.255.255.255 would give it 127.0.0.1.
 pub(super) fn check_source(config: &Config, ip: IpAddr) -> Result<(), Refusal> {

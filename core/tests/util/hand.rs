@@ -55,6 +55,9 @@ pub(crate) struct Asked {
     pub(crate) via: Via,
 }
 
+/// An address of this host.
+pub(crate) const ELSEWHERE: &str = "192.0.2.250:1";
+
 /// A datagram that was sent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Sent {
@@ -89,6 +92,8 @@ pub(crate) struct Hand {
     pub(crate) open_faults: VecDeque<Fault>,
     /// Opens wait for [`Hand::open_all`].
     pub(crate) hold_opens: bool,
+    /// Sockets get an address of the system's choice, whatever was asked for.
+    pub(crate) own_way: bool,
     /// Sockets that the machine has told of since they were last sent on.
     dirty: BTreeSet<SocketId>,
     /// Sockets that take nothing now.
@@ -116,6 +121,7 @@ impl Hand {
             finished: 0,
             open_faults: VecDeque::new(),
             hold_opens: false,
+            own_way: false,
             dirty: BTreeSet::new(),
             blocked: BTreeSet::new(),
             room: 1 << 17,
@@ -215,10 +221,12 @@ impl Hand {
                     Input::OpenFailed { socket, fault }
                 }
                 None => {
-                    if let Some(Socket::Flow { open, .. }) = self.sockets.get_mut(&socket) {
+                    let mut local = addr(ELSEWHERE);
+                    if let Some(Socket::Flow { via, open, .. }) = self.sockets.get_mut(&socket) {
                         *open = true;
+                        local = via.transparent.filter(|_| !self.own_way).unwrap_or(local);
                     }
-                    Input::Opened { socket, local: addr("192.0.2.250:1") }
+                    Input::Opened { socket, local }
                 }
             };
             self.machine.handle_input(self.now, input);
@@ -310,7 +318,9 @@ impl Hand {
     }
 
     pub(crate) fn connected(&mut self, stream: StreamId) {
-        self.input(Input::Connected { stream, local: addr("192.0.2.250:1") });
+        let asked = self.connects.iter().find(|asked| asked.stream == stream);
+        let transparent = asked.and_then(|asked| asked.via.transparent).filter(|_| !self.own_way);
+        self.input(Input::Connected { stream, local: transparent.unwrap_or(addr(ELSEWHERE)) });
     }
 
     pub(crate) fn connect_failed(&mut self, stream: StreamId, fault: Fault) {
