@@ -53,6 +53,11 @@ mod linux {
             notes.push(why.to_owned());
             keep |= CapabilitySet::NET_ADMIN;
         }
+        if !have.permitted.contains(CapabilitySet::NET_RAW) {
+            // ip(7): it serves as well. `check` has shown that one of the two is there.
+            notes.push("CAP_NET_ADMIN is kept, for want of CAP_NET_RAW, which would do".to_owned());
+            keep |= CapabilitySet::NET_ADMIN;
+        }
         keep &= have.permitted;
         if getuid().is_root() {
             notes.push(become_user(user)?);
