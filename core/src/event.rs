@@ -303,7 +303,9 @@ impl fmt::Display for FlowEnd {
             FlowEnd::Evicted { limit } => write!(f, "there are {limit} flows, and it was the longest idle"),
             FlowEnd::Failed(fault) => write!(f, "its socket cannot be opened: {fault}"),
             FlowEnd::PortConflict(fault) => write!(f, "the client's own port cannot be had: {fault}"),
-            FlowEnd::OtherAddress(ip) => write!(f, "its socket would send from {ip}, not from the client's address"),
+            FlowEnd::OtherAddress(ip) => {
+                write!(f, "its socket would send from {ip}, not from the client's address")
+            }
         }
     }
 }

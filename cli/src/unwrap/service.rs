@@ -59,8 +59,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     config.max_connections = limits::each_worker(process.max_connections, process.workers);
     config.max_flows = max_flows(process, descriptors);
     // Without its own addresses it could not tell headers that name one as their client.
-    let links =
-        links::snapshot().map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
+    let links = links::snapshot().map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
     config.local_addresses = links::local_addresses(&links);
     introduce(all, &config);
 
