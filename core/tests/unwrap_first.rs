@@ -61,14 +61,14 @@ fn a_payload_that_looks_like_a_header_does_not_change_the_client() {
 #[test]
 fn a_datagram_without_header_and_flow_is_dropped_and_counted() {
     let mut hand = Hand::new(first());
-    for bytes in [&b"hello"[..], b"", &v2(ANN)[..20], b"PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n"] {
+    for bytes in [&b"hello"[..], b"", &v2(ANN)[..11], b"PROXY TCP4 192.0.2.1 198.51.100.1 1 2\r\n"] {
         hand.datagram(BALANCER, &[bytes]);
     }
     assert_eq!(hand.drops(), [Dropped::NoFlow; 4]);
     assert_eq!((hand.flows().len(), hand.counters().dropped, hand.said_to()), (0, 4, vec![]));
     hand.datagram(BALANCER, &[&v2("127.0.0.1:1"), b"x"]);
     assert!(matches!(hand.drops().last(), Some(Dropped::Refused(Refusal::BogusSource(_)))));
-    // A refused header is not remembered as a first one.
+    // Nor is what follows a refused header anybody's.
     hand.datagram(BALANCER, &[b"x"]);
     assert_eq!((hand.drops().last(), hand.flows().len()), (Some(&Dropped::NoFlow), 0));
 }
@@ -190,8 +190,62 @@ fn a_port_conflict_keeps_the_balancers_port() {
     hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
     hand.datagram(BALANCER, &[b"2"]);
     assert_eq!((hand.drops(), hand.flows().len()), (vec![Dropped::NoFlow], 0));
-    hand.datagram(BALANCER, &[&v2(BOB), b"3"]);
-    assert_eq!(hand.via(hand.only_flow()).transparent, Some(addr(BOB)), "the port is free for the next");
+}
+
+/// What leaves the session of a client without a flow while its balancer goes on.
+#[test]
+fn a_client_that_lost_its_flow_or_never_had_one_cannot_write_a_header_of_its_own() {
+    let crc = {
+        let mut bytes = header::v2(addr(ANN), addr(LISTEN), Transport::Datagram, &[], true);
+        bytes[17] ^= 1;
+        bytes
+    };
+    let ipv6 =
+        header::v2(addr("[2001:db8::1]:5000"), addr("[2001:db8::2]:1"), Transport::Datagram, &[], false);
+    let only_v4 = || {
+        let mut config = first();
+        config.datagram_listeners[0].target_v6 = None;
+        config
+    };
+    let refused = [v2("127.0.0.1:5000"), v2("192.0.2.1:0"), ipv6, crc, v2(ANN)[..20].to_vec()];
+    let mut cases: Vec<Hand> = refused
+        .iter()
+        .map(|header| {
+            let mut hand = Hand::new(only_v4());
+            hand.datagram(BALANCER, &[header]);
+            assert!(
+                matches!(hand.drops()[..], [Dropped::Refused(_) | Dropped::CutShort(20)]),
+                "{:?}",
+                hand.drops()
+            );
+            hand
+        })
+        .collect();
+    for fault in [Fault::AddressInUse, Fault::NoDescriptors] {
+        let mut hand = Hand::new(first());
+        hand.open_faults.push_back(fault);
+        hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
+        cases.push(hand);
+    }
+    let mut evicted = Hand::new(Config { max_flows: 1, ..first() });
+    evicted.datagram(BALANCER, &[&v2(ANN), b"1"]);
+    evicted.datagram(OTHER_BALANCER, &[&v2("192.0.2.3:1"), b"1"]);
+    cases.push(evicted);
+
+    for mut hand in cases {
+        let flows = hand.flows();
+        hand.said_to();
+        for _ in 0..3 {
+            hand.advance(secs(59));
+            hand.datagram(OTHER_BALANCER, &[b"2"]);
+            hand.datagram(BALANCER, &[&v2(BOB), b"I am Bob"]);
+            assert_eq!((hand.flows(), hand.drops().last()), (flows.clone(), Some(&Dropped::NoFlow)));
+        }
+        // A port that was silent for so long is another client's.
+        hand.advance(secs(60));
+        hand.datagram(BALANCER, &[&v2(BOB), b"3"]);
+        assert_eq!(hand.via(hand.only_flow()).transparent, Some(addr(BOB)));
+    }
 }
 
 #[test]

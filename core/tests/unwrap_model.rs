@@ -5,7 +5,7 @@ mod util;
 
 use proptest::prelude::*;
 use ropewalk_core::machine::{Fault, Input, SocketId};
-use ropewalk_core::time::Instant;
+use ropewalk_core::time::{Duration, Instant};
 use ropewalk_core::unwrap::header::{self, Transport};
 use ropewalk_core::unwrap::{Config, PortConflict, UdpHeader};
 use std::collections::BTreeMap;
@@ -108,6 +108,8 @@ struct Model {
     flows: BTreeMap<IpAddr, Flow>,
     /// Whom a balancer's port stands for.
     ports: BTreeMap<SocketAddr, IpAddr>,
+    /// Ports that have lost their client, or never had one that was taken: until they were silent for so long.
+    orphans: BTreeMap<SocketAddr, Instant>,
     open_fault: Option<Fault>,
     ephemeral: bool,
     draining: bool,
@@ -120,8 +122,17 @@ impl Model {
         self.ports.retain(|_, of| *of != client);
     }
 
+    fn idle(&self) -> Duration {
+        ms(if self.draining { 3_000 } else { 60_000 })
+    }
+
+    /// What `port` sends now is its client's own.
+    fn orphan(&mut self, port: SocketAddr, now: Instant) {
+        self.orphans.insert(port, now + self.idle());
+    }
+
     fn wait(&mut self, now: Instant) {
-        let idle = ms(if self.draining { 3_000 } else { 60_000 });
+        let idle = self.idle();
         let over = |flow: &Flow| flow.active + idle <= now;
         let idle: Vec<IpAddr> = self.flows.iter().filter(|(_, f)| over(f)).map(|(ip, _)| *ip).collect();
         idle.into_iter().for_each(|client| self.end(client));
@@ -146,11 +157,20 @@ impl Model {
             self.flows.get_mut(&client)?.active = now;
             return Some((client, whole));
         }
+        if listener == 1 && self.orphans.get(&from).is_some_and(|until| *until > now) {
+            self.orphan(from, now);
+            return None;
+        }
         let client = match kind {
-            Kind::Bare | Kind::Half => return None,
-            _ if kind != Kind::Local && client == 5 => return None,
+            Kind::Bare => return None,
+            Kind::V2 | Kind::Simple if client != 5 => addr(CLIENTS[client]).ip(),
+            Kind::Half | Kind::V2 | Kind::Simple => {
+                if listener == 1 {
+                    self.orphan(from, now);
+                }
+                return None;
+            }
             Kind::Local => from.ip(),
-            Kind::V2 | Kind::Simple => addr(CLIENTS[client]).ip(),
         };
         if !self.flows.contains_key(&client) {
             if self.draining {
@@ -158,12 +178,17 @@ impl Model {
             }
             if self.flows.len() >= MAX_FLOWS {
                 let oldest = self.flows.iter().min_by_key(|(_, flow)| flow.active).map(|(ip, _)| *ip)?;
+                let port = self.ports.iter().find(|(_, of)| **of == oldest).map(|(port, _)| *port);
+                port.into_iter().for_each(|port| self.orphan(port, now));
                 self.end(oldest);
             }
             let fault = self.open_fault.take();
             if fault.is_some_and(|fault| fault != Fault::AddressInUse || !self.ephemeral) {
                 // It was taken, and is lost with its flow.
                 self.dropped = self.dropped.wrapping_sub(1);
+                if listener == 1 {
+                    self.orphan(from, now);
+                }
                 return None;
             }
         }

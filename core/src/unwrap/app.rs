@@ -54,7 +54,7 @@ impl Unwrap {
 impl Machine for Unwrap {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Opened { socket, local } => self.flows.opened(now, socket, local),
+            Input::Opened { socket, local } => self.flows.opened(now, socket, local, self.service.config()),
             Input::OpenFailed { socket, fault } => {
                 self.flows.open_failed(now, socket, fault, self.service.config());
             }

@@ -137,7 +137,9 @@ pub enum UdpHeader {
     /// Each (the specification; Cloudflare's Simple Proxy Protocol).
     #[default]
     Each,
-    /// The first from each port of the balancer (Cloudflare Spectrum with version 2, frp).
+    /// The first from each port of the balancer (Cloudflare Spectrum with version 2, frp). A port that was silent for
+    /// [`Config::flow_idle_timeout`] begins anew: where the balancer keeps a session for longer, its client can then write a
+    /// header of its own.
     First,
 }
 

@@ -12,6 +12,7 @@
 //! - A datagram is passed on whole or dropped and counted, never cut.
 
 use super::config::{Config, DatagramListener, PortConflict, UdpHeader};
+use super::orphans::Orphans;
 use super::outbox::{Address, Outbox, Spare};
 use super::route;
 use crate::event::{Dropped, Event, FlowEnd, Refusal};
@@ -91,6 +92,8 @@ pub(super) struct Flows {
     by_client: BTreeMap<(SocketAddr, SocketAddr), SocketId>,
     /// Which client a balancer's port stands for, where only the first datagram tells.
     by_balancer: BTreeMap<(usize, SocketAddr), SocketId>,
+    /// Balancers' ports there that have lost their flow, or never had one: no client of theirs says who it is.
+    orphans: Orphans,
     idle: Timers<SocketId>,
     outputs: VecDeque<Output>,
     dirty: VecDeque<SocketId>,
@@ -109,6 +112,7 @@ impl Flows {
             listeners: Vec::new(),
             by_client: BTreeMap::new(),
             by_balancer: BTreeMap::new(),
+            orphans: Orphans::new(),
             idle: Timers::new(),
             outputs: VecDeque::new(),
             dirty: VecDeque::new(),
@@ -182,7 +186,7 @@ impl Flows {
             flow.armed = None;
             let deadline = flow.active + idle_time(config, self.draining);
             if deadline <= now {
-                self.end(socket, FlowEnd::Idle);
+                self.end(socket, FlowEnd::Idle, config);
             } else {
                 self.idle.rearm(socket, &mut flow.armed, Some(deadline));
             }
@@ -232,10 +236,17 @@ impl Flows {
         datagram: &[u8],
         config: &Config,
     ) -> Result<(), Dropped> {
-        let known = self.by_balancer.get(&(index, rx.from)).copied();
-        if let (UdpHeader::First, Some(socket)) = (listener.header, known) {
+        let port = (index, rx.from);
+        let known = self.by_balancer.get(&port).copied();
+        let silent_at = self.now + idle_time(config, self.draining);
+        if listener.header == UdpHeader::First {
             // Whatever it looks like: the client wrote it, and must not say who it is.
-            return self.forward(socket, rx, datagram, config);
+            if let Some(socket) = known {
+                return self.forward(socket, rx, datagram, config);
+            }
+            if self.orphans.heard(self.now, port, silent_at) {
+                return Err(Dropped::NoFlow);
+            }
         }
         let rules = Rules {
             transport: Transport::Datagram,
@@ -244,13 +255,30 @@ impl Flows {
         };
         let (header, used) = match proxy::parse(datagram, &rules) {
             Ok(parsed) => parsed,
-            // A datagram without a header belongs to a flow, and there is none.
-            Err(_) if listener.header == UdpHeader::First => return Err(Dropped::NoFlow),
-            // A header does not go on in the next datagram.
-            Err(Unparsed::Incomplete) => return Err(Dropped::CutShort(datagram.len())),
-            Err(Unparsed::Malformed(why)) => return Err(Dropped::Refused(Refusal::Malformed(why))),
+            Err(unparsed) => {
+                if listener.header == UdpHeader::First {
+                    if !datagram.starts_with(&proxy::SIGNATURE) {
+                        // A datagram without a header belongs to a flow, and there is none.
+                        return Err(Dropped::NoFlow);
+                    }
+                    self.orphans.insert(port, silent_at);
+                }
+                return Err(match unparsed {
+                    // A header does not go on in the next datagram.
+                    Unparsed::Incomplete => Dropped::CutShort(datagram.len()),
+                    Unparsed::Malformed(why) => Dropped::Refused(Refusal::Malformed(why)),
+                });
+            }
         };
-        let route = route::find_datagram(config, listener, rx.from, &header).map_err(Dropped::Refused)?;
+        let route = match route::find_datagram(config, listener, rx.from, &header) {
+            Ok(route) => route,
+            Err(why) => {
+                if listener.header == UdpHeader::First {
+                    self.orphans.insert(port, silent_at);
+                }
+                return Err(Dropped::Refused(why));
+            }
+        };
         let Target::Address(to) = route.to else { return Err(Dropped::NoFlow) };
         let socket = match self.by_client.get(&(route.client, to)) {
             Some(socket) => *socket,
@@ -310,7 +338,7 @@ impl Flows {
                 }
             }
             self.counters.evicted += 1;
-            self.end(oldest, FlowEnd::Evicted { limit: config.max_flows });
+            self.end(oldest, FlowEnd::Evicted { limit: config.max_flows }, config);
         }
         let key = (flow.client, flow.to);
         let (client, to, peer) = (flow.client, flow.to, flow.balancer);
@@ -394,11 +422,11 @@ impl Flows {
 
     // ---- what became of the sockets ----
 
-    pub(super) fn opened(&mut self, now: Instant, socket: SocketId, local: SocketAddr) {
+    pub(super) fn opened(&mut self, now: Instant, socket: SocketId, local: SocketAddr, config: &Config) {
         self.now = now;
         let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return };
         if route::check_disguise(&flow.via, local).is_err() {
-            return self.end(socket, FlowEnd::OtherAddress(local.ip()));
+            return self.end(socket, FlowEnd::OtherAddress(local.ip()), config);
         }
         // What it was opened for waits already.
         if flow.outbox.list() {
@@ -411,10 +439,10 @@ impl Flows {
         let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return };
         let port = flow.via.transparent.map_or(0, |client| client.port());
         if !(route::is_port_conflict(fault) && port != 0) {
-            return self.end(socket, FlowEnd::Failed(fault));
+            return self.end(socket, FlowEnd::Failed(fault), config);
         }
         if config.on_port_conflict == PortConflict::Fail {
-            return self.end(socket, FlowEnd::PortConflict(fault));
+            return self.end(socket, FlowEnd::PortConflict(fault), config);
         }
         self.idle.rearm(socket, &mut flow.armed, None);
         let Some(Socket::Flow(mut flow)) = self.sockets.remove(socket) else { return };
@@ -464,17 +492,22 @@ impl Flows {
         self.outputs.push_back(Output::Event(Event::DatagramDropped { peer, why }));
     }
 
-    fn end(&mut self, socket: SocketId, why: FlowEnd) {
+    fn end(&mut self, socket: SocketId, why: FlowEnd, config: &Config) {
         let Some(Socket::Flow(mut flow)) = self.sockets.remove(socket) else { return };
         self.idle.rearm(socket, &mut flow.armed, None);
         self.by_client.remove(&(flow.client, flow.to));
         let balancer = (flow.listener, flow.balancer);
         if self.by_balancer.get(&balancer) == Some(&socket) {
             self.by_balancer.remove(&balancer);
+            if why != FlowEnd::Idle {
+                self.orphans.insert(balancer, self.now + idle_time(config, self.draining));
+            }
         }
         flow.outbox.clear(&mut self.spare);
         match why {
-            FlowEnd::Idle | FlowEnd::Evicted { .. } | FlowEnd::OtherAddress(_) => self.outputs.push_back(Output::CloseSocket { socket }),
+            FlowEnd::Idle | FlowEnd::Evicted { .. } | FlowEnd::OtherAddress(_) => {
+                self.outputs.push_back(Output::CloseSocket { socket })
+            }
             // The id died with the attempt to open it.
             FlowEnd::Failed(_) | FlowEnd::PortConflict(_) => {}
         }

@@ -15,6 +15,7 @@ mod config;
 mod connection;
 mod flows;
 pub mod header;
+mod orphans;
 mod outbox;
 mod route;
 

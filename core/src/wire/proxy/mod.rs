@@ -36,6 +36,8 @@ pub(crate) mod tlv;
 mod v1;
 mod v2;
 
+pub(crate) use v2::SIGNATURE;
+
 #[cfg(any(test, fuzzing))]
 pub(crate) mod laws;
 

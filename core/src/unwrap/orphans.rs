@@ -1,0 +1,93 @@
+//! Ports of balancers that have no flow although their clients speak on.
+//!
+//! Where only the first datagram has a header, a header counts when its port has no flow. After that first datagram was
+//! refused, or its flow has failed or was evicted, what the port sends next was written by the client: a header in it would
+//! let the client say who it is. So all of it is dropped, until the port was silent for as long as a flow may be.
+
+use crate::time::Instant;
+use crate::timers::Timers;
+use alloc::collections::BTreeMap;
+use core::net::SocketAddr;
+
+/// A listener, and the port of a balancer that sends to it.
+pub(super) type Port = (usize, SocketAddr);
+
+/// As many as one address of a balancer has ports. Beyond that the longest silent one is forgotten.
+const MOST: usize = 65_536;
+
+#[derive(Debug)]
+pub(super) struct Orphans {
+    armed: BTreeMap<Port, Option<Instant>>,
+    deadlines: Timers<Port>,
+}
+
+impl Orphans {
+    pub(super) fn new() -> Self {
+        Orphans { armed: BTreeMap::new(), deadlines: Timers::new() }
+    }
+
+    /// `port` is one until `until`.
+    pub(super) fn insert(&mut self, port: Port, until: Instant) {
+        let armed = self.armed.entry(port).or_default();
+        self.deadlines.rearm(port, armed, Some(until));
+        if self.armed.len() > MOST
+            && let Some(oldest) = self.deadlines.first()
+        {
+            self.forget(oldest);
+        }
+    }
+
+    /// Whether `port` is one at `now`; if so, it has spoken, and is one until `until`.
+    pub(super) fn heard(&mut self, now: Instant, port: Port, until: Instant) -> bool {
+        while let Some(silent) = self.deadlines.pop_due(now) {
+            self.armed.remove(&silent);
+        }
+        let Some(armed) = self.armed.get_mut(&port) else { return false };
+        self.deadlines.rearm(port, armed, Some(until));
+        true
+    }
+
+    fn forget(&mut self, port: Port) {
+        if let Some(mut armed) = self.armed.remove(&port) {
+            self.deadlines.rearm(port, &mut armed, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Duration;
+    use core::net::{Ipv4Addr, SocketAddr};
+
+    fn port(n: u32) -> Port {
+        (0, SocketAddr::new(Ipv4Addr::from_bits(n).into(), 7000))
+    }
+
+    fn at(secs: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn it_lasts_until_it_was_silent_for_long_enough() {
+        let mut orphans = Orphans::new();
+        orphans.insert(port(1), at(60));
+        assert!(!orphans.heard(at(1), port(2), at(61)));
+        assert!(orphans.heard(at(59), port(1), at(119)));
+        assert!(orphans.heard(at(118), port(1), at(178)));
+        assert!(!orphans.heard(at(178), port(1), at(238)));
+        assert!(orphans.armed.is_empty() && orphans.deadlines.is_empty());
+    }
+
+    #[test]
+    fn there_is_an_end_to_them_and_the_longest_silent_goes_first() {
+        let mut orphans = Orphans::new();
+        for n in 0..MOST as u32 {
+            orphans.insert(port(n), at(60));
+        }
+        assert!(orphans.heard(at(1), port(0), at(61)));
+        orphans.insert(port(u32::MAX), at(61));
+        assert_eq!((orphans.armed.len(), orphans.deadlines.len()), (MOST, MOST));
+        assert!(orphans.heard(at(2), port(0), at(62)) && !orphans.heard(at(2), port(1), at(62)));
+    }
+}
