@@ -45,6 +45,8 @@ pub(crate) struct Address {
     pub(crate) prefix_len: u8,
     /// The other end of a point-to-point link; the prefix is then the peer's.
     pub(crate) peer: Option<IpAddr>,
+    /// The broadcast address that was given with it; `None` where there is none or the system does not tell.
+    pub(crate) broadcast: Option<IpAddr>,
     /// May be the source of a connection that leaves the link: not tentative, deprecated, loopback or
     /// link-local.
     pub(crate) usable: bool,
@@ -147,16 +149,14 @@ impl Address {
         prefix::network(self.peer.unwrap_or(self.ip), self.prefix_len)
     }
 
-    /// The broadcast addresses of that network: its last address and, before Linux 5.14, its first. RFC 3021: of two
-    /// addresses none is for broadcasts.
+    /// The broadcast addresses that come with it: the one that was given, and of its network the last and, before Linux
+    /// 5.14, the first. RFC 3021: of two addresses none is for broadcasts.
     fn broadcasts(&self) -> Vec<IpAddr> {
-        match self.network() {
-            (IpAddr::V4(first), bits @ 0..=30) => {
-                let last = Ipv4Addr::from_bits(first.to_bits() | u32::MAX >> bits);
-                vec![first.into(), last.into()]
-            }
-            _ => Vec::new(),
+        let mut all = Vec::from_iter(self.broadcast);
+        if let (IpAddr::V4(first), bits @ 0..=30) = self.network() {
+            all.extend([first, Ipv4Addr::from_bits(first.to_bits() | u32::MAX >> bits)].map(IpAddr::V4));
         }
+        all
     }
 }
 
@@ -238,5 +238,8 @@ mod tests {
         assert_eq!(broadcasts("10.0.0.5/30"), ["10.0.0.4", "10.0.0.5", "10.0.0.7"]);
         assert_eq!(broadcasts("10.0.0.5/31"), ["10.0.0.5"]);
         assert_eq!(broadcasts("10.0.0.5/32"), ["10.0.0.5"]);
+        let mut link = eth("eth0", &["10.0.0.5/32"]);
+        link.addresses[0].broadcast = Some(ip("10.9.9.9"));
+        assert_eq!(local_addresses(&[link]), [ip("10.0.0.5"), ip("10.9.9.9")]);
     }
 }

@@ -41,6 +41,7 @@ const IFLA_INFO_KIND: u16 = 1;
 // linux/if_addr.h
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
 const IFA_FLAGS: u16 = 8;
 
 pub(super) fn snapshot() -> io::Result<Vec<Link>> {
@@ -108,11 +109,12 @@ fn link(payload: &[u8]) -> Option<Link> {
 fn address(payload: &[u8]) -> Option<(u32, Address)> {
     let header = AddressHeader::parse(payload).ok()?;
     let mut flags = AddressFlags::from_bits_retain(header.flags.bits().into());
-    let (mut local, mut other) = (None, None);
+    let (mut local, mut other, mut broadcast) = (None, None, None);
     for (attribute, value) in attributes(payload.get(header.buffer_len()..)?) {
         match attribute {
             IFA_LOCAL => local = ip(value),
             IFA_ADDRESS => other = ip(value),
+            IFA_BROADCAST => broadcast = ip(value),
             IFA_FLAGS => flags = AddressFlags::from_bits_retain(number(value).unwrap_or(flags.bits())),
             _ => {}
         }
@@ -126,7 +128,10 @@ fn address(payload: &[u8]) -> Option<(u32, Address)> {
         || prefix::is_link_local(own)
         || own.is_loopback();
     let peer = other.filter(|peer| *peer != own);
-    Some((header.index, Address { ip: own, prefix_len: header.prefix_len, peer, usable: !unusable }))
+    Some((
+        header.index,
+        Address { ip: own, prefix_len: header.prefix_len, peer, broadcast, usable: !unusable },
+    ))
 }
 
 /// The interfaces a route leaves by, when it is a default route; their reach is not yet known.

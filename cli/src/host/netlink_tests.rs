@@ -126,3 +126,12 @@ fn broken_messages_are_passed_over_without_a_panic() {
         let _ = (default_routes(&bent), link(&bent), address(&bent));
     }
 }
+
+#[test]
+fn a_broadcast_address_need_not_be_the_networks_last() {
+    let mut message = AddressMessage::default();
+    message.header.prefix_len = 24;
+    let odd = std::net::Ipv4Addr::new(10, 9, 9, 9);
+    message.attributes = vec![AddressAttribute::Local(addr("10.0.0.2")), AddressAttribute::Broadcast(odd)];
+    assert_eq!(address(&bytes(&message)).expect("an address").1.broadcast, Some(odd.into()));
+}

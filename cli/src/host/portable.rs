@@ -15,7 +15,7 @@ pub(super) fn snapshot() -> io::Result<Vec<Link>> {
             IfAddr::V6(v6) => (v6.ip.into(), v6.prefixlen),
         };
         let usable = !prefix::is_link_local(ip) && !ip.is_loopback();
-        let address = Address { ip, prefix_len, peer: None, usable };
+        let address = Address { ip, prefix_len, peer: None, broadcast: None, usable };
         if let Some(link) = links.iter_mut().find(|link| link.name == entry.name) {
             link.addresses.push(address);
             link.loopback |= entry.is_loopback();

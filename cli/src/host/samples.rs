@@ -13,7 +13,7 @@ fn address(text: &str) -> Address {
     let (address, prefix_len) = text.split_once('/').expect("ADDRESS/LEN");
     let ip = ip(address);
     let usable = !prefix::is_link_local(ip) && !ip.is_loopback();
-    Address { ip, prefix_len: prefix_len.parse().expect("a length"), peer: None, usable }
+    Address { ip, prefix_len: prefix_len.parse().expect("a length"), peer: None, broadcast: None, usable }
 }
 
 /// A network card that is up, without a default route; its index is made from its name.
@@ -60,6 +60,12 @@ pub(super) fn lo() -> Link {
 
 pub(super) fn ppp(name: &str, own: &str, peer: &str) -> Link {
     let mut link = of_kind(eth(name, &[]), "ppp");
-    link.addresses.push(Address { ip: ip(own), prefix_len: 32, peer: Some(ip(peer)), usable: true });
+    link.addresses.push(Address {
+        ip: ip(own),
+        prefix_len: 32,
+        peer: Some(ip(peer)),
+        broadcast: None,
+        usable: true,
+    });
     link
 }
