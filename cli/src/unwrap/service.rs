@@ -38,6 +38,8 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
         return Err("--mark is for TCP: the answers of a UDP server carry no mark".into());
     }
     privileges::check(process.mark)?;
+    // First: ranges of ports may take more than the soft limit has.
+    let descriptors = limits::raise_descriptors();
     let streams: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
     let streams = listen::bind_all(&streams, process.workers)?;
     let datagrams = bind_datagrams(&config)?;
@@ -49,7 +51,6 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
         listener.address = socket.local_addr().map_err(|error| error.to_string())?;
     }
     let stats = process.stats.map(stats::Endpoint::bind).transpose()?;
-    let descriptors = limits::raise_descriptors();
     // Before there is another thread: each would keep what it has.
     let low_ports = process.on_port_conflict == OnPortConflict::Fail;
     let notes = privileges::drop_to(&process.user, low_ports, process.mark)?;
