@@ -75,7 +75,11 @@ mod linux {
             Ok(0) => {
                 return Ok("--user 0: going on as root, with no capability but those that are needed".into());
             }
-            Ok(number) => (Uid::from_raw(number), Gid::from_raw(number)),
+            Ok(number) => match User::from_uid(Uid::from_raw(number)) {
+                Ok(Some(found)) => (found.uid, found.gid),
+                // A number that nobody has, as in small containers.
+                Ok(None) | Err(_) => (Uid::from_raw(number), Gid::from_raw(number)),
+            },
             Err(_) => match User::from_name(user) {
                 Ok(Some(found)) => (found.uid, found.gid),
                 Ok(None) => return Err(format!("--user {user}: expected a user of this host, or a number")),
