@@ -72,10 +72,6 @@ pub(crate) struct Dispatch {
     #[arg(short, long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen)]
     pub(crate) listen: Vec<SocketAddr>,
 
-    /// Take the switches that are not given here from the section `dispatch` of this TOML file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
     /// Relay bytes as they come to the endpoints given instead of uplinks; a dead one is passed over
     #[arg(long)]
     pub(crate) tunnel: bool,
@@ -92,7 +88,22 @@ pub(crate) struct Dispatch {
     #[arg(long)]
     pub(crate) allow_private: bool,
 
-    /// Threads that move bytes
+    /// A client's handshake must be complete after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) handshake_timeout: Duration,
+
+    /// A target must be reached after this many seconds, all attempts together
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    pub(crate) connect_timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// What every service has.
+#[derive(clap::Args, Debug, PartialEq, Eq)]
+pub(crate) struct Common {
+    /// Threads that move bytes; UDP is the first one's
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: u16,
 
@@ -109,23 +120,19 @@ pub(crate) struct Dispatch {
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_buffers: u32,
 
-    /// A client's handshake must be complete after this many seconds
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(crate) handshake_timeout: Duration,
-
-    /// A target must be reached after this many seconds, all attempts together
-    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
-    pub(crate) connect_timeout: Duration,
-
     /// Close a connection on which nothing moves for so many seconds [default: never]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle_timeout: Option<Duration>,
+
+    /// Take the switches that are not given here from this command's section of this TOML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
     /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for Prometheus, /stats as JSON [default: off]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = stats)]
     pub(crate) stats: Option<SocketAddr>,
 
-    /// Say more: -v each connection, -vv each step
+    /// Say more: -v each connection, -vv more of each
     #[arg(short, long, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
@@ -134,7 +141,7 @@ pub(crate) struct Dispatch {
     pub(crate) quiet: u8,
 }
 
-impl Dispatch {
+impl Common {
     /// The driver that was asked for; in a build with one driver, that one.
     pub(crate) fn runtime(&self) -> Runtime {
         #[cfg(feature = "async-std")]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// # Errors
 /// A sentence that says what was expected, what came and where.
 pub(crate) fn run(options: &Options) -> Result<(), String> {
-    logging::start(options.verbose, options.quiet)?;
+    logging::start(options.common.verbose, options.common.quiet)?;
     check_exposure(options)?;
     let credentials = options.auth_file.as_deref().map(read_credentials).transpose()?;
     let links = host::links::snapshot().unwrap_or_else(|error| {
@@ -28,10 +28,10 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         true => (tunnel_pool(options)?, Vec::new()),
         false => uplink_pool(options, &links)?,
     };
-    let listeners = listen::bind_all(&options.listen, options.workers)?;
+    let listeners = listen::bind_all(&options.listen, options.common.workers)?;
     let bound: Vec<SocketAddr> = listeners[0].iter().filter_map(|l| l.local_addr().ok()).collect();
 
-    let stats = options.stats.map(stats::Endpoint::bind).transpose()?;
+    let stats = options.common.stats.map(stats::Endpoint::bind).transpose()?;
 
     let labels: Vec<String> = pool.uplinks.iter().map(|uplink| uplink.label.clone()).collect();
     let shares = pool.uplinks.iter().map(|uplink| (uplink.label.clone(), uplink.weight)).collect();
@@ -48,16 +48,16 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
         tunnel: options.tunnel,
         handshake_timeout: options.handshake_timeout,
         connect_timeout: options.connect_timeout,
-        idle_timeout: options.idle_timeout,
-        max_connections: limits::each_worker(options.max_connections, options.workers),
-        buffer_limit: options.max_buffers as usize,
-        narrate: options.verbose > 0,
+        idle_timeout: options.common.idle_timeout,
+        max_connections: limits::each_worker(options.common.max_connections, options.common.workers, 0),
+        buffer_limit: options.common.max_buffers as usize,
+        narrate: options.common.verbose > 0,
         ..Config::default()
     };
     let mut workers = Vec::new();
     for listeners in listeners {
         let machine = Dispatch::new(config.clone()).map_err(|error| error.to_string())?;
-        let worker = options.runtime().worker(machine, listeners.into(), Arc::clone(&shared));
+        let worker = options.common.runtime().worker(machine, listeners.into(), Arc::clone(&shared));
         workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }
     let handles = workers.iter().map(|(_, handle)| handle.clone()).collect();
@@ -154,7 +154,7 @@ fn tunnel_pool(options: &Options) -> Result<PoolConfig, String> {
 
 /// Says what it will do, as its ancestor did.
 fn introduce(options: &Options, pool: &PoolConfig, bound: &[SocketAddr]) {
-    if let Some(path) = &options.config {
+    if let Some(path) = &options.common.config {
         log::info!("configuration: {}", path.display());
     }
     let what = if options.tunnel { "endpoint" } else { "uplink" };

@@ -31,9 +31,10 @@ pub(crate) fn connections(descriptors: Option<u64>) -> u64 {
     descriptors.map_or(MOST, |limit| (limit.saturating_sub(RESERVE.min(limit / 2)) / 2).clamp(1, MOST))
 }
 
-/// How many connections each worker may have, of those that were asked for or of all that are possible.
-pub(crate) fn each_worker(wanted: Option<u32>, workers: u16) -> usize {
-    let possible = connections(raise_descriptors());
+/// How many connections each worker may have, of those that were asked for or of all that are possible besides `others`,
+/// descriptors that are promised already.
+pub(crate) fn each_worker(wanted: Option<u32>, workers: u16, others: usize) -> usize {
+    let possible = connections(raise_descriptors().map(|limit| limit.saturating_sub(others as u64)));
     let wanted = wanted.map_or(possible, u64::from);
     if wanted > possible {
         log::warn!(

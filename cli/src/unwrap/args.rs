@@ -1,9 +1,7 @@
 //! The switches of `unwrap`.
 
 use super::target::{self, Protocol, Target};
-use crate::args::{listen, seconds, stats};
-use crate::runtime::Runtime;
-use clap::ArgAction;
+use crate::args::{Common, listen, seconds};
 use ropewalk_core::machine::LocalPath;
 use ropewalk_core::uplink::Prefix;
 use std::fmt;
@@ -104,7 +102,7 @@ pub(crate) struct Process {
     pub(crate) mixed_families: bool,
 
     /// The most bytes that a version 2 header may say to follow its first 16
-    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = clap::value_parser!(u16))]
+    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = clap::value_parser!(u16).range(36..))]
     pub(crate) max_header: u16,
 
     /// A header must be whole after this many seconds
@@ -114,10 +112,6 @@ pub(crate) struct Process {
     /// The server must be reached after this many seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) connect_timeout: Duration,
-
-    /// Close a connection on which nothing moves for so many seconds [default: never]
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub(crate) idle_timeout: Option<Duration>,
 
     /// End a UDP flow on which nothing moves for so many seconds
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
@@ -131,52 +125,12 @@ pub(crate) struct Process {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(65536..))]
     pub(crate) max_queue: u32,
 
-    /// Threads that move bytes; UDP is served by the first
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub(crate) workers: u16,
-
-    /// The driver that moves bytes
-    #[cfg(feature = "async-std")]
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) runtime: Runtime,
-
-    /// Connections open at once, shared out evenly among the workers; more wait until one ends [default: half of the descriptors there are]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_connections: Option<u32>,
-
-    /// Relay buffers of 128 KiB in use at once, in each worker; beyond that pieces of 4 KiB
-    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) max_buffers: u32,
-
     /// Started as root, become this user (a number or a name) once all is set up, and keep nothing but what foreign addresses need
     #[arg(long, value_name = "USER", default_value = "65534")]
     pub(crate) user: String,
 
-    /// Take the switches that are not given here from the section `unwrap` of this TOML file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
-
-    /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for Prometheus, /stats as JSON [default: off]
-    #[arg(long, value_name = "ADDRESS:PORT", value_parser = stats)]
-    pub(crate) stats: Option<SocketAddr>,
-
-    /// Say more: -v each connection, -vv each header too
-    #[arg(short, long, action = ArgAction::Count)]
-    pub(crate) verbose: u8,
-
-    /// Say less: -q warnings only, -qq errors only
-    #[arg(short, long, action = ArgAction::Count, conflicts_with = "verbose")]
-    pub(crate) quiet: u8,
-}
-
-impl Process {
-    /// The driver that was asked for; in a build with one driver, that one.
-    pub(crate) fn runtime(&self) -> Runtime {
-        #[cfg(feature = "async-std")]
-        return self.runtime;
-        #[cfg(not(feature = "async-std"))]
-        Runtime::default()
-    }
+    #[command(flatten)]
+    pub(crate) common: Common,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]

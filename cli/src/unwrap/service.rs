@@ -37,11 +37,12 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     if !config.datagram_listeners.is_empty() && process.mark.is_some() {
         return Err("--mark is for TCP: the answers of a UDP server carry no mark".into());
     }
+    refuse_loops(&config)?;
     privileges::check(process.mark)?;
     // First: ranges of ports may take more than the soft limit has.
     let descriptors = limits::raise_descriptors();
     let streams: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
-    let streams = listen::bind_all(&streams, process.workers)?;
+    let streams = listen::bind_all(&streams, process.common.workers)?;
     let datagrams = bind_datagrams(&config)?;
     // The ports that were chosen by the system.
     for (listener, socket) in config.listeners.iter_mut().zip(&streams[0]) {
@@ -50,15 +51,17 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     for (listener, socket) in config.datagram_listeners.iter_mut().zip(&datagrams) {
         listener.address = socket.local_addr().map_err(|error| error.to_string())?;
     }
-    let stats = process.stats.map(stats::Endpoint::bind).transpose()?;
+    let stats = process.common.stats.map(stats::Endpoint::bind).transpose()?;
     // Before there is another thread: each would keep what it has.
     let low_ports = process.on_port_conflict == OnPortConflict::Fail;
     let notes = privileges::drop_to(&process.user, low_ports, process.mark)?;
 
-    logging::start(process.verbose, process.quiet)?;
+    logging::start(process.common.verbose, process.common.quiet)?;
     notes.iter().for_each(|note| log::info!("{note}"));
-    config.max_connections = limits::each_worker(process.max_connections, process.workers);
     config.max_flows = max_flows(process, descriptors);
+    let flows = if config.datagram_listeners.is_empty() { 0 } else { config.max_flows };
+    config.max_connections =
+        limits::each_worker(process.common.max_connections, process.common.workers, flows);
     // Without its own addresses it could not tell headers that name one as their client.
     let links = links::snapshot().map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
     config.local_addresses = links::local_addresses(&links);
@@ -80,7 +83,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
         let machine = Unwrap::new(Config { datagram_listeners, ..config.clone() });
         let machine = machine.map_err(|error| error.to_string())?;
         let listeners = Listeners { streams, datagrams: datagrams.unwrap_or_default() };
-        let worker = process.runtime().worker(machine, listeners, Arc::clone(&shared));
+        let worker = process.common.runtime().worker(machine, listeners, Arc::clone(&shared));
         workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }
     let handles = workers.iter().map(|(_, handle)| handle.clone()).collect();
@@ -108,11 +111,11 @@ fn config(process: &Process) -> Config {
         mixed_families: process.mixed_families,
         header_timeout: process.header_timeout,
         connect_timeout: process.connect_timeout,
-        idle_timeout: process.idle_timeout,
+        idle_timeout: process.common.idle_timeout,
         flow_idle_timeout: process.close_after,
         max_queue: process.max_queue as usize,
-        buffer_limit: process.max_buffers as usize,
-        narrate: process.verbose > 1,
+        buffer_limit: process.common.max_buffers as usize,
+        narrate: process.common.verbose > 1,
         ..Config::default()
     }
 }
@@ -210,6 +213,32 @@ fn bind_datagrams(config: &Config) -> Result<Vec<UdpSocket>, String> {
     addresses.iter().map(bind).collect()
 }
 
+/// A target that is one of our own listeners would be refused for each client: better told now.
+fn refuse_loops(config: &Config) -> Result<(), String> {
+    let reaches = |listener: &SocketAddr, target: &SocketAddr| {
+        let any = listener.ip().is_unspecified() && listener.is_ipv4() == target.is_ipv4();
+        listener.port() == target.port()
+            && (listener.ip() == target.ip() || (any && target.ip().is_loopback()))
+    };
+    let address = |target: &Option<Target>| match target {
+        Some(Target::Address(address)) => Some(*address),
+        Some(Target::Local(_)) | None => None,
+    };
+    let listeners = &config.listeners;
+    let streams = listeners.iter().flat_map(|l| [address(&l.target_v4), address(&l.target_v6)]).flatten();
+    let looped = |to: &SocketAddr| listeners.iter().any(|listener| reaches(&listener.address, to));
+    let listeners = &config.datagram_listeners;
+    let datagrams = listeners.iter().flat_map(|l| [l.target_v4, l.target_v6]).flatten();
+    let looped_datagrams = |to: &SocketAddr| listeners.iter().any(|listener| reaches(&listener.address, to));
+    let mut found = streams.filter(looped).chain(datagrams.filter(looped_datagrams));
+    match found.next() {
+        None => Ok(()),
+        Some(to) => {
+            Err(format!("the target {to} is one of the listeners itself: expected the address of the server"))
+        }
+    }
+}
+
 /// A flow has one descriptor; connections have theirs too.
 fn max_flows(process: &Process, descriptors: Option<u64>) -> usize {
     let possible = descriptors.map_or(MOST_FLOWS, |limit| (limit / 4).clamp(1, MOST_FLOWS));
@@ -218,7 +247,7 @@ fn max_flows(process: &Process, descriptors: Option<u64>) -> usize {
 
 /// Says what it will do.
 fn introduce(all: &[Options], config: &Config) {
-    if let Some(path) = all.first().and_then(|options| options.process.config.as_ref()) {
+    if let Some(path) = all.first().and_then(|options| options.process.common.config.as_ref()) {
         log::info!("configuration: {}", path.display());
     }
     // In the order in which `add_listeners` has put them there, by now with the ports that the system has chosen.
