@@ -11,17 +11,17 @@
 //!   told to stop. What goes wrong on its socket ends nothing.
 //! - A datagram is passed on whole or dropped and counted, never cut.
 
-use super::config::{Config, DatagramListener, PortConflict, UdpHeader};
+mod traffic;
+
+use super::config::{Config, PortConflict};
 use super::orphans::Orphans;
-use super::outbox::{Address, Outbox, Spare};
+use super::outbox::{Outbox, Spare};
 use super::route;
-use crate::event::{Dropped, Event, FlowEnd, Refusal};
-use crate::machine::{Fault, ListenerId, Output, Rx, SocketId, Target, Transmit, Via};
+use crate::event::{Dropped, Event, FlowEnd};
+use crate::machine::{Fault, ListenerId, Output, SocketId, Via};
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};
 use crate::timers::Timers;
-use crate::wire::Unparsed;
-use crate::wire::proxy::{self, Rules, Transport, Version};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
@@ -29,8 +29,6 @@ use core::net::{IpAddr, SocketAddr};
 
 /// Bytes of a Simple Proxy Protocol header.
 const SIMPLE: usize = 38;
-/// The largest payload of a UDP datagram, in bytes (over IPv6).
-const MAX_DATAGRAM: usize = 65_527;
 
 /// How long a flow may be silent while the service drains.
 const DRAIN_IDLE: Duration = Duration::from_secs(3);
@@ -193,137 +191,6 @@ impl Flows {
         }
     }
 
-    // ---- what is received ----
-
-    pub(super) fn handle_datagrams(
-        &mut self,
-        now: Instant,
-        socket: SocketId,
-        rx: &mut [Rx<'_>],
-        config: &Config,
-    ) {
-        self.now = now;
-        match self.sockets.get(socket) {
-            Some(Socket::Listener { index, .. }) => {
-                let index = *index;
-                rx.iter().for_each(|rx| self.balancer_sent(index, rx, config));
-            }
-            Some(Socket::Flow(_)) => rx.iter().for_each(|rx| self.server_sent(socket, rx, config)),
-            None => {}
-        }
-    }
-
-    fn balancer_sent(&mut self, index: usize, rx: &Rx<'_>, config: &Config) {
-        let Some(listener) = config.datagram_listeners.get(index) else { return };
-        let ip = rx.from.ip().to_canonical();
-        // Anybody can write this address on a datagram: the list keeps out the careless, a packet filter the others.
-        if !listener.allowed.iter().any(|prefix| prefix.contains(ip)) {
-            rx.datagrams().for_each(|_| self.dropped(rx.from, Dropped::Refused(Refusal::PeerNotAllowed)));
-            return;
-        }
-        for datagram in rx.datagrams() {
-            if let Err(why) = self.datagram(index, listener, rx, datagram, config) {
-                self.dropped(rx.from, why);
-            }
-        }
-    }
-
-    fn datagram(
-        &mut self,
-        index: usize,
-        listener: &DatagramListener,
-        rx: &Rx<'_>,
-        datagram: &[u8],
-        config: &Config,
-    ) -> Result<(), Dropped> {
-        let port = (index, rx.from);
-        let known = self.by_balancer.get(&port).copied();
-        let silent_at = self.now + idle_time(config, self.draining);
-        if listener.header == UdpHeader::First {
-            // Whatever it looks like: the client wrote it, and must not say who it is.
-            if let Some(socket) = known {
-                return self.forward(socket, rx, datagram, config);
-            }
-            if self.orphans.heard(self.now, port, silent_at) {
-                return Err(Dropped::NoFlow);
-            }
-        }
-        let rules = Rules {
-            transport: Transport::Datagram,
-            max_length: config.max_header,
-            mixed_families: config.mixed_families,
-        };
-        let (header, used) = match proxy::parse(datagram, &rules) {
-            Ok(parsed) => parsed,
-            Err(unparsed) => {
-                if listener.header == UdpHeader::First {
-                    if !datagram.starts_with(&proxy::SIGNATURE) {
-                        // A datagram without a header belongs to a flow, and there is none.
-                        return Err(Dropped::NoFlow);
-                    }
-                    self.orphans.insert(port, silent_at);
-                }
-                return Err(match unparsed {
-                    // A header does not go on in the next datagram.
-                    Unparsed::Incomplete => Dropped::CutShort(datagram.len()),
-                    Unparsed::Malformed(why) => Dropped::Refused(Refusal::Malformed(why)),
-                });
-            }
-        };
-        let route = match route::find_datagram(config, listener, rx.from, &header) {
-            Ok(route) => route,
-            Err(why) => {
-                if listener.header == UdpHeader::First {
-                    self.orphans.insert(port, silent_at);
-                }
-                return Err(Dropped::Refused(why));
-            }
-        };
-        let Target::Address(to) = route.to else { return Err(Dropped::NoFlow) };
-        let socket = match self.by_client.get(&(route.client, to)) {
-            Some(socket) => *socket,
-            None if self.draining => return Err(Dropped::Draining),
-            None => {
-                let flow = Box::new(Flow {
-                    client: route.client,
-                    to,
-                    via: route.via,
-                    listener: index,
-                    balancer: rx.from,
-                    local: rx.to,
-                    header: None,
-                    began: self.now,
-                    active: self.now,
-                    armed: None,
-                    sent: 0,
-                    received: 0,
-                    outbox: Outbox::default(),
-                });
-                if config.narrate {
-                    let text = header.describe(datagram);
-                    self.outputs.push_back(Output::Event(Event::DatagramHeader { peer: rx.from, text }));
-                }
-                self.begin(flow, config)
-            }
-        };
-        if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) {
-            if (flow.listener, flow.balancer) != (index, rx.from) || known != Some(socket) {
-                // The balancer speaks for this client from elsewhere now.
-                self.by_balancer.remove(&(flow.listener, flow.balancer));
-                if listener.header == UdpHeader::First {
-                    self.by_balancer.insert((index, rx.from), socket);
-                }
-            }
-            (flow.listener, flow.balancer, flow.local) = (index, rx.from, rx.to);
-            // Cloudflare, "Enable Simple Proxy Protocol for UDP": answers carry the same header.
-            flow.header = match header.version {
-                Version::Simple => datagram.first_chunk().copied(),
-                Version::V1 | Version::V2 => None,
-            };
-        }
-        self.forward(socket, rx, &datagram[used..], config)
-    }
-
     /// A new flow, whose socket is asked for.
     fn begin(&mut self, flow: Box<Flow>, config: &Config) -> SocketId {
         while self.by_client.len() >= config.max_flows.max(1)
@@ -360,64 +227,6 @@ impl Flows {
         }
         self.outputs.push_back(Output::Open { socket, to, via });
         socket
-    }
-
-    fn forward(
-        &mut self,
-        socket: SocketId,
-        rx: &Rx<'_>,
-        payload: &[u8],
-        config: &Config,
-    ) -> Result<(), Dropped> {
-        let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return Err(Dropped::NoFlow) };
-        flow.local = rx.to.or(flow.local);
-        flow.touch(self.now, idle_time(config, self.draining), socket, &mut self.idle);
-        let address = Address { to: None, from: None, ecn: rx.ecn };
-        let was_empty = flow.outbox.is_empty();
-        if !flow.outbox.push(address, [&[], payload], config.max_queue, &mut self.spare) {
-            return Err(Dropped::QueueFull { limit: config.max_queue });
-        }
-        flow.sent += 1;
-        self.counters.sent += 1;
-        if was_empty && flow.outbox.list() {
-            self.dirty.push_back(socket);
-        }
-        Ok(())
-    }
-
-    fn server_sent(&mut self, socket: SocketId, rx: &Rx<'_>, config: &Config) {
-        let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return };
-        flow.touch(self.now, idle_time(config, self.draining), socket, &mut self.idle);
-        let address = Address { to: Some(flow.balancer), from: flow.local, ecn: rx.ecn };
-        let (header, peer) = (flow.header, flow.balancer);
-        let Some(&listener) = self.listeners.get(flow.listener) else { return };
-        let mut count = 0;
-        for datagram in rx.datagrams() {
-            let head = header.as_ref().map_or(&[][..], |header| header);
-            let Some(Socket::Listener { outbox, .. }) = self.sockets.get_mut(listener) else { return };
-            let was_empty = outbox.is_empty();
-            if head.len() + datagram.len() > MAX_DATAGRAM {
-                self.dropped(peer, Dropped::TooLong(head.len() + datagram.len()));
-            } else if outbox.push(address, [head, datagram], config.max_queue, &mut self.spare) {
-                count += 1;
-                if was_empty && outbox.list() {
-                    self.dirty.push_back(listener);
-                }
-            } else {
-                self.dropped(peer, Dropped::QueueFull { limit: config.max_queue });
-            }
-        }
-        self.counters.received += count;
-        if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) {
-            flow.received += count;
-        }
-    }
-
-    pub(super) fn poll_transmit(&mut self, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
-        match self.sockets.get_mut(socket)? {
-            Socket::Listener { outbox, .. } => outbox.pop(buf, &mut self.spare),
-            Socket::Flow(flow) => flow.outbox.pop(buf, &mut self.spare),
-        }
     }
 
     // ---- what became of the sockets ----

@@ -1,0 +1,231 @@
+//! UDP, what comes and where it goes: from a balancer to the flow of its client, from a server back.
+
+use super::{Flow, Flows, Socket, idle_time};
+use crate::event::{Dropped, Event, Refusal};
+use crate::machine::{Output, Rx, SocketId, Target, Transmit};
+use crate::time::Instant;
+use crate::unwrap::config::{Config, DatagramListener, UdpHeader};
+use crate::unwrap::outbox::{Address, Outbox};
+use crate::unwrap::route::{self, Route};
+use crate::wire::Unparsed;
+use crate::wire::proxy::{self, Header, Rules, Transport, Version};
+use alloc::boxed::Box;
+use core::net::SocketAddr;
+
+/// The largest payload of a UDP datagram, in bytes (over IPv6).
+const MAX_DATAGRAM: usize = 65_527;
+
+impl Flows {
+    pub(in crate::unwrap) fn handle_datagrams(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        rx: &mut [Rx<'_>],
+        config: &Config,
+    ) {
+        self.now = now;
+        match self.sockets.get(socket) {
+            Some(Socket::Listener { index, .. }) => {
+                let index = *index;
+                rx.iter().for_each(|rx| self.balancer_sent(index, rx, config));
+            }
+            Some(Socket::Flow(_)) => rx.iter().for_each(|rx| self.server_sent(socket, rx, config)),
+            None => {}
+        }
+    }
+
+    fn balancer_sent(&mut self, index: usize, rx: &Rx<'_>, config: &Config) {
+        let Some(listener) = config.datagram_listeners.get(index) else { return };
+        let ip = rx.from.ip().to_canonical();
+        // Anybody can write this address on a datagram: the list keeps out the careless, a packet filter the others.
+        if !listener.allowed.iter().any(|prefix| prefix.contains(ip)) {
+            rx.datagrams().for_each(|_| self.dropped(rx.from, Dropped::Refused(Refusal::PeerNotAllowed)));
+            return;
+        }
+        for datagram in rx.datagrams() {
+            if let Err(why) = self.datagram(index, listener, rx, datagram, config) {
+                self.dropped(rx.from, why);
+            }
+        }
+    }
+
+    fn datagram(
+        &mut self,
+        index: usize,
+        listener: &DatagramListener,
+        rx: &Rx<'_>,
+        datagram: &[u8],
+        config: &Config,
+    ) -> Result<(), Dropped> {
+        let port = (index, rx.from);
+        if listener.header == UdpHeader::First {
+            // Whatever it looks like: the client wrote it, and must not say who it is.
+            if let Some(socket) = self.by_balancer.get(&port) {
+                return self.forward(*socket, rx, datagram, config);
+            }
+            if self.orphans.heard(self.now, port, self.silent_at(config)) {
+                return Err(Dropped::NoFlow);
+            }
+        }
+        let (header, used, route) = match read(listener, rx.from, datagram, config) {
+            Ok(read) => read,
+            Err(why) => {
+                // What comes next from this port is its client's, who must not begin with a header of its own.
+                if listener.header == UdpHeader::First && why != Dropped::NoFlow {
+                    self.orphans.insert(port, self.silent_at(config));
+                }
+                return Err(why);
+            }
+        };
+        let socket = self.flow_of(index, rx, &route, config)?;
+        if config.narrate && self.is_new(socket) {
+            let text = header.describe(datagram);
+            self.outputs.push_back(Output::Event(Event::DatagramHeader { peer: rx.from, text }));
+        }
+        self.heard_from(port, socket, listener);
+        if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) {
+            (flow.listener, flow.balancer, flow.local) = (index, rx.from, rx.to);
+            // Cloudflare, "Enable Simple Proxy Protocol for UDP": answers carry the same header.
+            flow.header = match header.version {
+                Version::Simple => datagram.first_chunk().copied(),
+                Version::V1 | Version::V2 => None,
+            };
+        }
+        self.forward(socket, rx, &datagram[used..], config)
+    }
+
+    /// When a port that says nothing from now on is taken for another's.
+    fn silent_at(&self, config: &Config) -> Instant {
+        self.now + idle_time(config, self.draining)
+    }
+
+    fn is_new(&self, socket: SocketId) -> bool {
+        matches!(self.sockets.get(socket), Some(Socket::Flow(flow)) if flow.sent == 0)
+    }
+
+    /// The flow of a client and its server; a new one where there is none.
+    fn flow_of(
+        &mut self,
+        index: usize,
+        rx: &Rx<'_>,
+        route: &Route,
+        config: &Config,
+    ) -> Result<SocketId, Dropped> {
+        let Target::Address(to) = route.to else { return Err(Dropped::NoFlow) };
+        if let Some(socket) = self.by_client.get(&(route.client, to)) {
+            return Ok(*socket);
+        }
+        if self.draining {
+            return Err(Dropped::Draining);
+        }
+        let flow = Box::new(Flow {
+            client: route.client,
+            to,
+            via: route.via,
+            listener: index,
+            balancer: rx.from,
+            local: rx.to,
+            header: None,
+            began: self.now,
+            active: self.now,
+            armed: None,
+            sent: 0,
+            received: 0,
+            outbox: Outbox::default(),
+        });
+        Ok(self.begin(flow, config))
+    }
+
+    /// The balancer speaks for the client of `socket` by this port, and by no other any more.
+    fn heard_from(&mut self, port: (usize, SocketAddr), socket: SocketId, listener: &DatagramListener) {
+        let Some(Socket::Flow(flow)) = self.sockets.get(socket) else { return };
+        let before = (flow.listener, flow.balancer);
+        if before != port || self.by_balancer.get(&port) != Some(&socket) {
+            self.by_balancer.remove(&before);
+            if listener.header == UdpHeader::First {
+                self.by_balancer.insert(port, socket);
+            }
+        }
+    }
+
+    fn forward(
+        &mut self,
+        socket: SocketId,
+        rx: &Rx<'_>,
+        payload: &[u8],
+        config: &Config,
+    ) -> Result<(), Dropped> {
+        let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return Err(Dropped::NoFlow) };
+        flow.local = rx.to.or(flow.local);
+        flow.touch(self.now, idle_time(config, self.draining), socket, &mut self.idle);
+        let address = Address { to: None, from: None, ecn: rx.ecn };
+        let was_empty = flow.outbox.is_empty();
+        if !flow.outbox.push(address, [&[], payload], config.max_queue, &mut self.spare) {
+            return Err(Dropped::QueueFull { limit: config.max_queue });
+        }
+        flow.sent += 1;
+        self.counters.sent += 1;
+        if was_empty && flow.outbox.list() {
+            self.dirty.push_back(socket);
+        }
+        Ok(())
+    }
+
+    fn server_sent(&mut self, socket: SocketId, rx: &Rx<'_>, config: &Config) {
+        let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return };
+        flow.touch(self.now, idle_time(config, self.draining), socket, &mut self.idle);
+        let address = Address { to: Some(flow.balancer), from: flow.local, ecn: rx.ecn };
+        let (header, peer) = (flow.header, flow.balancer);
+        let Some(&listener) = self.listeners.get(flow.listener) else { return };
+        let mut count = 0;
+        for datagram in rx.datagrams() {
+            let head = header.as_ref().map_or(&[][..], |header| header);
+            let Some(Socket::Listener { outbox, .. }) = self.sockets.get_mut(listener) else { return };
+            let was_empty = outbox.is_empty();
+            if head.len() + datagram.len() > MAX_DATAGRAM {
+                self.dropped(peer, Dropped::TooLong(head.len() + datagram.len()));
+            } else if outbox.push(address, [head, datagram], config.max_queue, &mut self.spare) {
+                count += 1;
+                if was_empty && outbox.list() {
+                    self.dirty.push_back(listener);
+                }
+            } else {
+                self.dropped(peer, Dropped::QueueFull { limit: config.max_queue });
+            }
+        }
+        self.counters.received += count;
+        if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) {
+            flow.received += count;
+        }
+    }
+
+    pub(in crate::unwrap) fn poll_transmit(&mut self, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        match self.sockets.get_mut(socket)? {
+            Socket::Listener { outbox, .. } => outbox.pop(buf, &mut self.spare),
+            Socket::Flow(flow) => flow.outbox.pop(buf, &mut self.spare),
+        }
+    }
+}
+
+/// What the header of a datagram says, how long it is, and where it leads.
+fn read(
+    listener: &DatagramListener,
+    peer: SocketAddr,
+    datagram: &[u8],
+    config: &Config,
+) -> Result<(Header, usize, Route), Dropped> {
+    let Config { max_header, mixed_families, .. } = *config;
+    let rules = Rules { transport: Transport::Datagram, max_length: max_header, mixed_families };
+    let (header, used) = match proxy::parse(datagram, &rules) {
+        Ok(parsed) => parsed,
+        // A datagram without a header belongs to a flow, and there is none.
+        Err(_) if listener.header == UdpHeader::First && !datagram.starts_with(&proxy::SIGNATURE) => {
+            return Err(Dropped::NoFlow);
+        }
+        // A header does not go on in the next datagram.
+        Err(Unparsed::Incomplete) => return Err(Dropped::CutShort(datagram.len())),
+        Err(Unparsed::Malformed(why)) => return Err(Dropped::Refused(Refusal::Malformed(why))),
+    };
+    let route = route::find_datagram(config, listener, peer, &header).map_err(Dropped::Refused)?;
+    Ok((header, used, route))
+}
