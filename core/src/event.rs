@@ -126,6 +126,13 @@ pub enum Event {
         /// Why.
         why: FlowEnd,
     },
+    /// So many datagrams have passed since this was last said: at most once a second, and when a flow ends.
+    Datagrams {
+        /// From clients to servers.
+        sent: u64,
+        /// From servers to clients.
+        received: u64,
+    },
     /// The server will see a flow's client by its address, but by another port.
     FlowPortChanged {
         /// Its socket.

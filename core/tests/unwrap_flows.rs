@@ -50,6 +50,31 @@ fn a_datagram_goes_to_the_server_from_its_client_and_the_answer_back_without_a_h
 }
 
 #[test]
+fn how_many_datagrams_have_passed_is_told_while_they_do_and_at_the_end() {
+    let mut hand = Hand::new(each());
+    let told = |hand: &Hand| {
+        let sum = |(a, b), event: &Event| match event {
+            Event::Datagrams { sent, received } => (a + sent, b + received),
+            _ => (a, b),
+        };
+        hand.events.iter().fold((0, 0), sum)
+    };
+    hand.datagram(BALANCER, &[&v2(ANN), b"first"]);
+    assert_eq!(told(&hand), (1, 0), "at once, as nothing was told before");
+    let flow = hand.only_flow();
+    for _ in 0..100 {
+        hand.answer(flow, b"answer");
+    }
+    assert_eq!(told(&hand), (1, 0), "not for each");
+    hand.advance(secs(1));
+    hand.answer(flow, b"answer");
+    assert_eq!(told(&hand), (1, 101));
+    hand.answer(flow, b"last");
+    hand.advance(secs(70));
+    assert_eq!((told(&hand), hand.counters().open), ((1, 102), 0));
+}
+
+#[test]
 fn two_clients_behind_one_socket_of_a_balancer_are_two_flows() {
     let mut hand = Hand::new(each());
     hand.datagram(BALANCER, &[&v2(ANN), b"from ann"]);

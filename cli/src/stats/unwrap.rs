@@ -23,7 +23,7 @@ impl Source for UnwrapStats {
         out.counter("unwrap_flows_failed_total", help, get(&watch.flows_failed));
         let help = "Errors that the system told of flows' sockets, such as a server that does not listen.";
         out.counter("unwrap_flow_faults_total", help, get(&watch.flow_faults));
-        out.counters("unwrap_datagrams_total", "Datagrams of UDP flows that have ended.")
+        out.counters("unwrap_datagrams_total", "Datagrams of UDP flows, as of a second ago.")
             .add(&[("direction", "sent")], get(&watch.datagrams_sent))
             .add(&[("direction", "received")], get(&watch.datagrams_received));
         let dropped = out.counters("unwrap_datagrams_dropped_total", "Datagrams that were not passed on.");

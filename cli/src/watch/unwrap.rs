@@ -18,7 +18,7 @@ pub(crate) struct UnwrapWatch {
     pub(crate) flows_failed: AtomicU64,
     /// What the system told of flows' sockets, such as "refused".
     pub(crate) flow_faults: AtomicU64,
-    /// Datagrams of flows that have ended, from clients to servers.
+    /// Datagrams from clients to servers.
     pub(crate) datagrams_sent: AtomicU64,
     /// The same, from servers to clients.
     pub(crate) datagrams_received: AtomicU64,
@@ -107,12 +107,14 @@ impl ropewalk_mio::Watch for UnwrapWatch {
                 log::debug!("{socket:?}: {client} (by {peer}) speaks with {to}");
             }
             Event::FlowClosed { socket, client, sent, received, lasted, why } => {
-                self.datagrams_sent.fetch_add(*sent, Ordering::Relaxed);
-                self.datagrams_received.fetch_add(*received, Ordering::Relaxed);
                 log::debug!(
                     "{socket:?}: {client} ended after {lasted:?}, {why}: {sent} datagrams up, {received} down"
                 );
                 self.flow_closed(now, *why);
+            }
+            Event::Datagrams { sent, received } => {
+                self.datagrams_sent.fetch_add(*sent, Ordering::Relaxed);
+                self.datagrams_received.fetch_add(*received, Ordering::Relaxed);
             }
             Event::FlowFault { socket, to, fault } => {
                 add(&self.flow_faults);

@@ -30,6 +30,9 @@ use core::net::{IpAddr, SocketAddr};
 /// Bytes of a Simple Proxy Protocol header.
 const SIMPLE: usize = 38;
 
+/// How often it is told how many datagrams have passed, while they do.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// How long a flow may be silent while the service drains.
 const DRAIN_IDLE: Duration = Duration::from_secs(3);
 
@@ -97,6 +100,9 @@ pub(super) struct Flows {
     dirty: VecDeque<SocketId>,
     spare: Spare,
     counters: FlowCounters,
+    /// What was told of datagrams sent and received, and when more may be.
+    told: (u64, u64),
+    tell_at: Instant,
     draining: bool,
     /// The time of what is being handled.
     now: Instant,
@@ -116,6 +122,8 @@ impl Flows {
             dirty: VecDeque::new(),
             spare: Spare::default(),
             counters: FlowCounters::default(),
+            told: (0, 0),
+            tell_at: Instant::ZERO,
             draining: false,
             now: Instant::ZERO,
         };
@@ -313,6 +321,7 @@ impl Flows {
             }
         }
         flow.outbox.clear(&mut self.spare);
+        self.tell_traffic();
         match why {
             FlowEnd::Idle | FlowEnd::Evicted { .. } | FlowEnd::OtherAddress(_) => {
                 self.outputs.push_back(Output::CloseSocket { socket })
@@ -330,6 +339,19 @@ impl Flows {
             lasted,
             why,
         }));
+    }
+}
+
+impl Flows {
+    /// Says how many datagrams have passed since it last did.
+    fn tell_traffic(&mut self) {
+        let FlowCounters { sent, received, .. } = self.counters;
+        let (told_sent, told_received) = core::mem::replace(&mut self.told, (sent, received));
+        self.tell_at = self.now + TELL_EVERY;
+        let (sent, received) = (sent - told_sent, received - told_received);
+        if sent + received > 0 {
+            self.outputs.push_back(Output::Event(Event::Datagrams { sent, received }));
+        }
     }
 }
 

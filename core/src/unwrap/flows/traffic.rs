@@ -32,6 +32,9 @@ impl Flows {
             Some(Socket::Flow(_)) => rx.iter().for_each(|rx| self.server_sent(socket, rx, config)),
             None => {}
         }
+        if now >= self.tell_at {
+            self.tell_traffic();
+        }
     }
 
     fn balancer_sent(&mut self, index: usize, rx: &Rx<'_>, config: &Config) {
