@@ -40,8 +40,9 @@ impl contest::Workload for Workload {
         Self::Up50,
         Self::Flood50,
         Self::PingPong50,
-        Self::Connections,
+        // Before the row that leaves the ports of thousands of connections waiting.
         Self::Idle,
+        Self::Connections,
         Self::Udp64,
         Self::Udp1200,
     ];
