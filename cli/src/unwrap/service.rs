@@ -51,6 +51,9 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     for (listener, socket) in config.datagram_listeners.iter_mut().zip(&datagrams) {
         listener.address = socket.local_addr().map_err(|error| error.to_string())?;
     }
+    if let Some(stats) = process.common.stats {
+        keep_apart(&config, stats)?;
+    }
     let stats = process.common.stats.map(stats::Endpoint::bind).transpose()?;
     // Before there is another thread: each would keep what it has.
     let low_ports = process.on_port_conflict == OnPortConflict::Fail;
@@ -211,6 +214,19 @@ fn bind_datagrams(config: &Config) -> Result<Vec<UdpSocket>, String> {
             .map_err(|error| format!("cannot receive datagrams on {address}: {error}"))
     };
     addresses.iter().map(bind).collect()
+}
+
+/// The figures are for this host: a header must not lead to them.
+fn keep_apart(config: &Config, stats: SocketAddr) -> Result<(), String> {
+    let leads = |listener: &Listener| {
+        listener.to_header.iter().flat_map(|all| all.iter()).any(|allowed| allowed.contains(stats))
+    };
+    match config.listeners.iter().any(leads) {
+        false => Ok(()),
+        true => Err(format!(
+            "--allow-target lets headers lead to --stats {stats}: expected another port, or a narrower target"
+        )),
+    }
 }
 
 /// A target that is one of our own listeners would be refused for each client: better told now.

@@ -60,6 +60,8 @@ fn without_a_server_or_with_one_that_cannot_be_it_does_not_start() {
     refuses(&host, &listen, 1, &["expected a server", "-4", "-6", "--to header"]);
     refuses(&host, "-4 127.0.0.1:1 --allow-any", 1, &["--listen"]);
     refuses(&host, &format!("{listen} --to header"), 1, &["--allow-target"]);
+    let to_stats = format!("{listen} --to header --allow-target 127.0.0.0/8:* --stats 9090");
+    refuses(&host, &to_stats, 1, &["--allow-target", "--stats 127.0.0.1:9090"]);
     refuses(&host, "-l 0.0.0.0:6001 -4 127.0.0.1:6001 --allow-any", 1, &["127.0.0.1:6001", "itself"]);
     refuses(&host, &format!("{listen} -4 {SERVER} --allow-target 10.0.0.0/8:1"), 1, &["--to header"]);
     refuses(&host, &format!("{listen} -4 unix:/x -p udp"), 1, &["is for TCP"]);
