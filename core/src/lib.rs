@@ -6,7 +6,7 @@
 //!
 //! | module | is |
 //! | --- | --- |
-//! | [`machine`] | the contract between machines and drivers |
+//! | [`machine`] | the contract between machines and drivers, and the events a person may want to see |
 //! | [`drive`] | one bounded turn of a driver; the trait a runtime implements |
 //! | [`dispatch`] | the proxy: handshake, opening, relay |
 //! | [`uplink`] | the pool: weights, health, accounting |
@@ -14,7 +14,6 @@
 //! | [`record`] | a run written down, and run again |
 //! | [`time`], [`timers`] | instants and deadlines |
 //! | [`name`] | hosts and destinations as clients send them |
-//! | [`event`] | what a person may want to see |
 //! | [`docs`] | the manual |
 //!
 //! Byte formats live in `wire`, which only this crate can see: a driver that could import a codec would soon
@@ -41,7 +40,6 @@ pub mod docs;
 pub mod drive;
 #[cfg(feature = "std")]
 pub mod errno;
-pub mod event;
 pub mod machine;
 pub mod name;
 pub mod record;

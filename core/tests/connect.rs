@@ -3,7 +3,7 @@
 
 mod util;
 
-use ropewalk_core::event::{Event, Refusal};
+use ropewalk_core::machine::event::{Event, Refusal};
 use ropewalk_core::machine::{Close, Fault, Report, UplinkId};
 use ropewalk_core::time::{Duration, Instant};
 use ropewalk_core::uplink::Prefix;

@@ -4,7 +4,7 @@
 mod util;
 
 use ropewalk_core::dispatch::Credentials;
-use ropewalk_core::event::Refusal;
+use ropewalk_core::machine::event::Refusal;
 use util::lab::Who;
 use util::say::{self, GREETING, SOCKS5_GRANTED};
 use util::{Act, Answer, End, Lab, Person, Setup, addr, ms, pattern, same_bytes, secs};

@@ -3,7 +3,7 @@
 
 mod util;
 
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Duration;
 use util::lab::Who;
 use util::place::Ev;

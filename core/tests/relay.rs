@@ -3,7 +3,7 @@
 
 mod util;
 
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{Fault, Report};
 use util::lab::Who;
 use util::say::{self, SOCKS5_GRANTED};

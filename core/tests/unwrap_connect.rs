@@ -3,7 +3,7 @@
 mod util;
 
 use proptest::prelude::*;
-use ropewalk_core::event::{Event, Refusal};
+use ropewalk_core::machine::event::{Event, Refusal};
 use ropewalk_core::machine::{Close, Fault, Input, StreamId, Target, UplinkId};
 use ropewalk_core::unwrap::header::{self, Transport};
 use ropewalk_core::unwrap::{Config, PortConflict};

@@ -2,8 +2,8 @@
 
 mod util;
 
-use ropewalk_core::event::{Dropped, FlowEnd, Refusal};
 use ropewalk_core::machine::Fault;
+use ropewalk_core::machine::event::{Dropped, FlowEnd, Refusal};
 use ropewalk_core::unwrap::header::{self, Transport};
 use ropewalk_core::unwrap::{Config, PortConflict, UdpHeader};
 use std::net::SocketAddr;

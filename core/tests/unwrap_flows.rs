@@ -2,7 +2,7 @@
 
 mod util;
 
-use ropewalk_core::event::{Dropped, Event, FlowEnd, Refusal};
+use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
 use ropewalk_core::machine::{Fault, Input};
 use ropewalk_core::time::Duration;
 use ropewalk_core::unwrap::header::{self, Transport};

@@ -3,7 +3,7 @@
 mod util;
 
 use proptest::prelude::*;
-use ropewalk_core::event::Refusal;
+use ropewalk_core::machine::event::Refusal;
 use ropewalk_core::machine::{Close, Input};
 use ropewalk_core::unwrap::header::{self, Tlv, Transport, kind};
 use ropewalk_core::unwrap::{Config, Target};

@@ -3,7 +3,7 @@
 mod util;
 
 use proptest::prelude::*;
-use ropewalk_core::event::{Dropped, FlowEnd};
+use ropewalk_core::machine::event::{Dropped, FlowEnd};
 use ropewalk_core::machine::{Fault, Input, MAX_SEGMENTS, SocketId};
 use ropewalk_core::unwrap::header::{self, Transport};
 use ropewalk_core::unwrap::{Config, ConfigError, UdpHeader, Unwrap};

@@ -3,8 +3,8 @@
 mod util;
 
 use proptest::prelude::*;
-use ropewalk_core::event::{Event, Refusal};
 use ropewalk_core::machine::Fault;
+use ropewalk_core::machine::event::{Event, Refusal};
 use ropewalk_core::unwrap::header::{self, Transport};
 use ropewalk_core::unwrap::{Config, Destinations};
 use util::hand::{LISTEN, SERVER_V4, prefixes, tcp};

@@ -2,7 +2,7 @@
 
 mod util;
 
-use ropewalk_core::event::Refusal;
+use ropewalk_core::machine::event::Refusal;
 use ropewalk_core::machine::{Close, Input, LocalPath};
 use ropewalk_core::unwrap::header::{self, Tlv, Transport, kind};
 use ropewalk_core::unwrap::{

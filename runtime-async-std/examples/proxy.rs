@@ -7,7 +7,7 @@
 
 use ropewalk_async_std::{Shared, Watch, Worker, listen};
 use ropewalk_core::dispatch::{Config, Dispatch};
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::{Pool, PoolConfig};
 use std::error::Error;

@@ -3,7 +3,7 @@
 #![cfg(unix)]
 
 use ropewalk_async_std::{Listeners, Shared, Watch, Worker, listen, listen_datagrams};
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
 use ropewalk_sim::conformance::{self, Events, Running, Runtime, Subject};

@@ -14,9 +14,9 @@ use ropewalk_core::drive::{Incoming, Io, Moved, Received, TransmitError, TryErro
 #[cfg(target_os = "linux")]
 use ropewalk_core::drive::{SpliceError, SpliceMoved};
 use ropewalk_core::errno::fault;
-use ropewalk_core::event::Event;
 #[cfg(unix)]
 use ropewalk_core::machine::LocalPath;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
     Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, Rx, SocketId, StreamId, Transmit, Via,
 };

@@ -1,7 +1,7 @@
 //! What all workers of a process share, and what each can be asked from outside.
 
 use ropewalk_core::drive::{Drive, Io};
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{Application, Input, UplinkId};
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;

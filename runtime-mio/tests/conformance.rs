@@ -2,7 +2,7 @@
 
 #![cfg(unix)]
 
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
 use ropewalk_mio::{Listeners, Shared, Watch, Worker, listen, listen_datagrams};

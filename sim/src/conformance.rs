@@ -51,7 +51,7 @@ pub use cases::{CASES, Case};
 pub use normalised::normalised;
 pub use run::Subject;
 
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
 use std::io;

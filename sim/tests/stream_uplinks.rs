@@ -2,8 +2,8 @@
 
 mod util;
 
-use ropewalk_core::event::{DownReason, Event};
 use ropewalk_core::machine::UplinkId;
+use ropewalk_core::machine::event::{DownReason, Event};
 use ropewalk_sim::stream::World;
 use std::time::Duration;
 use util::{connect, downs_and_ups, echo, visit};

@@ -1,8 +1,8 @@
 //! What `dispatch` has to tell beside.
 
 use super::relays::{Relays, add, get};
-use ropewalk_core::event::Event;
 use ropewalk_core::machine::UplinkId;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Instant;
 use std::fmt;
 use std::sync::atomic::AtomicU64;

@@ -1,6 +1,6 @@
 //! Why connections were refused and datagrams dropped, as short words to count by. A word stays what it is: people have graphs of it.
 
-use ropewalk_core::event::{Dropped, Refusal};
+use ropewalk_core::machine::event::{Dropped, Refusal};
 
 /// In the order of [`place`].
 pub(crate) const REASONS: [&str; 21] = [
@@ -74,8 +74,8 @@ pub(super) fn drop_place(why: &Dropped) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ropewalk_core::event::WireFault;
     use ropewalk_core::machine::Fault;
+    use ropewalk_core::machine::event::WireFault;
     use ropewalk_core::name::BadHost;
 
     /// `BadCredentials(..)` as `bad_credentials`.

@@ -2,7 +2,7 @@
 
 use super::flood::Flood;
 use super::reasons::{self, REASONS};
-use ropewalk_core::event::{Event, Refusal};
+use ropewalk_core::machine::event::{Event, Refusal};
 use ropewalk_core::time::Instant;
 use std::sync::atomic::{AtomicU64, Ordering};
 

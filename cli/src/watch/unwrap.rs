@@ -3,7 +3,7 @@
 use super::flood::Flood;
 use super::reasons::{DROPS, REASONS, drop_place, place};
 use super::relays::{Relays, add, get};
-use ropewalk_core::event::{Dropped, Event, FlowEnd, Refusal};
+use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
 use ropewalk_core::time::Instant;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -18,7 +18,7 @@
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::drive::{Drive, Incoming, Io, Moved, TryError};
 use ropewalk_core::errno::fault;
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::*;
 use ropewalk_core::name::Name;
 use ropewalk_core::time::{Duration, Instant};

@@ -37,7 +37,7 @@ pub struct Config {
     pub buffer_limit: usize,
     /// After so many reads in a row that filled the buffer, bytes move in the kernel; 0: never. Default 2.
     pub splice_after: u8,
-    /// Say [`Event::Requested`](crate::event::Event::Requested) too, which copies names. Default false.
+    /// Say [`Event::Requested`](crate::machine::event::Event::Requested) too, which copies names. Default false.
     pub narrate: bool,
 }
 

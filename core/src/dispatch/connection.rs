@@ -7,7 +7,7 @@ use super::forward::{Forward, Next};
 use super::handshake::{Handshake, Step};
 use super::opening::{Opening, Progress};
 use super::reply::Plea;
-use crate::event::{Event, Refusal};
+use crate::machine::event::{Event, Refusal};
 use crate::machine::{Assignment, Close, ConnId, Fault, Report, Splice, StreamId, UplinkId};
 use crate::name::Destination;
 use crate::service::{Accepted, Connection, Fate, Relay, Side};

@@ -13,7 +13,7 @@ use super::Cx;
 use super::handshake::{HttpStep, http_request};
 use super::reply::Plea;
 use crate::buffer::Filled;
-use crate::event::Refusal;
+use crate::machine::event::Refusal;
 use crate::machine::{Close, Fault, StreamId, UplinkId};
 use crate::name::Destination;
 use crate::service::Side;

@@ -5,7 +5,7 @@
 //! addresses behind this host is public to its clients too.)
 
 use super::config::Config;
-use crate::event::Refusal;
+use crate::machine::event::Refusal;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Whether `client` may go to `to`.

@@ -10,7 +10,7 @@
 
 use super::config::Config;
 use super::reply::Plea;
-use crate::event::Refusal;
+use crate::machine::event::Refusal;
 use crate::name::{Destination, Host};
 use crate::wire::http::{self, HttpError, RequestKind};
 use crate::wire::{Malformed, Unparsed, socks4, socks5};

@@ -13,7 +13,7 @@ use super::Cx;
 use super::config::Config;
 use super::guard;
 use super::reply::Plea;
-use crate::event::{Event, Refusal};
+use crate::machine::event::{Event, Refusal};
 use crate::machine::{
     Assign, Assignment, Close, ConnId, Fault, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
 };

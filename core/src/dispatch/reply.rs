@@ -1,7 +1,7 @@
 //! The last word of a handshake, in the words of the client's protocol.
 
-use crate::event::Refusal;
 use crate::machine::Fault;
+use crate::machine::event::Refusal;
 use crate::wire::http::{self, Forward};
 use crate::wire::{socks4, socks5};
 use alloc::boxed::Box;

@@ -1,6 +1,6 @@
 //! What a runtime's sockets can do, each without waiting.
 
-use crate::event::Event;
+use crate::machine::event::Event;
 use crate::machine::{
     Assign, Assignment, Close, Fault, ListenerId, LocalPath, QueryId, Report, Rx, SocketId, StreamId,
     Transmit, Via,

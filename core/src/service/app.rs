@@ -4,7 +4,7 @@ use super::connection::{Accepted, Connection};
 use super::cx::{Cx, Owner, Timer};
 use super::limits::{ConfigError, Limits};
 use super::relay::Side;
-use crate::event::Event;
+use crate::machine::event::Event;
 use crate::machine::{ConnId, Fault, Input, ListenerId, Output, Splice, StreamId};
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};

@@ -3,7 +3,7 @@
 
 use super::limits::Limits;
 use crate::buffer::{Buffers, Filled};
-use crate::event::Event;
+use crate::machine::event::Event;
 use crate::machine::{Close, ConnId, ListenerId, Output, QueryId, Report, StreamId, UplinkId};
 use crate::slab::Slab;
 use crate::time::Instant;

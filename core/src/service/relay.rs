@@ -9,7 +9,7 @@
 
 use super::cx::Common;
 use crate::buffer::Filled;
-use crate::event::Event;
+use crate::machine::event::Event;
 use crate::machine::{Close, ConnId, Fault, Output, Report, Splice, StreamId, UplinkId};
 use crate::time::{Duration, Instant};
 

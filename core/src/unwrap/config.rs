@@ -53,7 +53,7 @@ pub struct Config {
     pub buffer_limit: usize,
     /// After so many reads in a row that filled the buffer, bytes move in the kernel; 0: never. Default 2.
     pub splice_after: u8,
-    /// Say [`Event::Header`](crate::event::Event::Header) too, which copies text. Default false.
+    /// Say [`Event::Header`](crate::machine::event::Event::Header) too, which copies text. Default false.
     pub narrate: bool,
 }
 

@@ -3,7 +3,7 @@
 use super::Cx;
 use super::config::{Config, PortConflict};
 use super::route::{self, Route};
-use crate::event::{Event, Refusal};
+use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, ConnId, Fault, ListenerId, Output, Splice, StreamId, Target};
 use crate::service::{Accepted, Connection, Fate, Relay, Side};
 use crate::time::Instant;

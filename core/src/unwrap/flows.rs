@@ -17,7 +17,7 @@ use super::config::{Config, PortConflict};
 use super::orphans::Orphans;
 use super::outbox::{Outbox, Spare};
 use super::route;
-use crate::event::{Dropped, Event, FlowEnd};
+use crate::machine::event::{Dropped, Event, FlowEnd};
 use crate::machine::{Fault, ListenerId, Output, SocketId, Via};
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Whom a connection is from and where it goes, judged on its header.
 
 use super::config::{Config, DatagramListener, Destinations, Listener, PortConflict};
-use crate::event::Refusal;
+use crate::machine::event::Refusal;
 use crate::machine::{Fault, Target, Via};
 use crate::wire::proxy::{Header, Origin, Transport};
 use core::net::{IpAddr, SocketAddr};

@@ -5,8 +5,8 @@
 //! of this host (device gone, network down), and attempts that got nowhere where another uplink then reached
 //! the same address. Such an uplink rests, longer each time, and comes back by carrying a connection.
 
-use crate::event::DownReason;
 use crate::machine::Fault;
+use crate::machine::event::DownReason;
 use crate::time::{Duration, Instant};
 
 /// When an uplink is left, and for how long.

@@ -9,7 +9,7 @@
 use super::health::{Health, HealthConfig};
 use super::prefix::Prefix;
 use super::weighted::{self, Share};
-use crate::event::{DownReason, Event};
+use crate::machine::event::{DownReason, Event};
 use crate::machine::{Assign, Assignment, Device, Fault, Report, UplinkId, UplinkSet, Via};
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;

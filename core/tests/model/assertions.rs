@@ -9,7 +9,7 @@ use super::reference::{
 use super::transition::{Mode, Place, Protocol};
 use super::util::sock::Sock;
 use super::util::{End, Lab, addr, same_bytes, say, secs};
-use ropewalk_core::event::{DownReason, Event};
+use ropewalk_core::machine::event::{DownReason, Event};
 use ropewalk_core::machine::{ConnId, Fault, UplinkId};
 use ropewalk_core::time::Instant;
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 //! Nothing is sent on a socket that the machine has not told of: what it forgets to tell stays where it is.
 
 use super::{addr, secs};
-use ropewalk_core::event::{Dropped, Event, FlowEnd, Refusal};
+use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
 use ropewalk_core::machine::{
     Close, DatagramMachine, Fault, Input, ListenerId, LocalPath, Machine, Output, Rx, SocketId, StreamId,
     StreamMachine, Via,

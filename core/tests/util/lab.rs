@@ -8,7 +8,7 @@ use super::world::World;
 use super::{Answer, addr};
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::drive::Drive;
-use ropewalk_core::event::{Event, Refusal};
+use ropewalk_core::machine::event::{Event, Refusal};
 use ropewalk_core::machine::{Device, Input, ListenerId, Machine};
 use ropewalk_core::time::{Duration, Instant};
 use ropewalk_core::uplink::{HealthConfig, Pool, PoolConfig, Prefix, UplinkConfig};

@@ -5,7 +5,7 @@ use super::place::{Answer, Attempt, Behave, Ev, Link, SpliceMode, Target};
 use super::rng::Rng;
 use super::sock::{Sock, Stage};
 use ropewalk_core::drive::{Incoming, Io, Moved, SpliceError, SpliceMoved, TryError};
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
     Assign, Assignment, Close, Device, Fault, ListenerId, QueryId, Report, StreamId, Via,
 };

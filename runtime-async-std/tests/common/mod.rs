@@ -3,7 +3,7 @@
 
 use ropewalk_async_std::{Handle, Shared, Watch, Worker, listen};
 use ropewalk_core::dispatch::{Config, Dispatch};
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine};
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::{Pool, PoolConfig};

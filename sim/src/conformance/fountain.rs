@@ -2,7 +2,7 @@
 //!
 //! It sends to its sink without an end, gives back what comes in on its listener, and keeps a clock that ticks.
 
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
     DatagramMachine, Input, ListenerId, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine,
     Transmit, Via,

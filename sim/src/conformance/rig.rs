@@ -5,7 +5,7 @@ use super::faulty::{self, Kind};
 use super::run::{End, Run};
 use super::{Kit, Listeners};
 use ropewalk_core::dispatch::{Config, Counters, Dispatch};
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::uplink::{Pool, PoolConfig};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Deref;

@@ -4,7 +4,7 @@ use super::audit::{Auditor, Findings, Found};
 use super::faulty::{self, Faulty};
 use super::process::{descriptors, sockets};
 use super::{Events, Kit, Listeners, Running};
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
     Application, DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine,
     Transmit,

@@ -14,7 +14,7 @@ use super::uplink;
 use super::wire::Wire;
 use ropewalk_core::drive::{Drive, Incoming, Io, Moved, TryError};
 use ropewalk_core::errno::fault;
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
     Application, Assign, Assignment, Close, Fault, Input, ListenerId, QueryId, Report, StreamId, Via,
 };

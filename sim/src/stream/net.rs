@@ -2,7 +2,7 @@
 
 use super::ready::{Ready, ReadyList};
 use super::wire::Resets;
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{Device, Fault, Via};
 use ropewalk_core::time::{Duration, Instant};
 use ropewalk_core::uplink::{Account, Pool};

@@ -1,7 +1,7 @@
 //! What the tests of the stream world share: a SOCKS5 client (RFC 1928) and some targets.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part")]
 
-use ropewalk_core::event::Event;
+use ropewalk_core::machine::event::Event;
 use ropewalk_sim::stream::wire::Wire;
 use ropewalk_sim::stream::{Client, Net};
 use std::future::poll_fn;

@@ -1,7 +1,7 @@
 //! UDP, what comes and where it goes: from a balancer to the flow of its client, from a server back.
 
 use super::{Flow, Flows, Socket, idle_time};
-use crate::event::{Dropped, Event, Refusal};
+use crate::machine::event::{Dropped, Event, Refusal};
 use crate::machine::{Output, Rx, SocketId, Target, Transmit};
 use crate::time::Instant;
 use crate::unwrap::config::{Config, DatagramListener, UdpHeader};

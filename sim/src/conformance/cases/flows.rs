@@ -4,8 +4,8 @@ use crate::conformance::Kit;
 use crate::conformance::flows::{Flows, HERE, Peer};
 use crate::conformance::process::{limit_descriptors, sockets};
 use crate::conformance::run::eventually;
-use ropewalk_core::event::{Event, FlowEnd};
 use ropewalk_core::machine::Fault;
+use ropewalk_core::machine::event::{Event, FlowEnd};
 use std::thread;
 use std::time::Duration;
 

@@ -5,8 +5,8 @@ use crate::conformance::client::{answer, connect, dial, impatient, is_deadline, 
 use crate::conformance::process::{limit_descriptors, processor_time};
 use crate::conformance::rig::Rig;
 use crate::conformance::target::Target;
-use ropewalk_core::event::Event;
 use ropewalk_core::machine::Fault;
+use ropewalk_core::machine::event::Event;
 use rustix::net::{AddressFamily, SocketType, socket};
 use std::io::{Read, Write};
 use std::net::TcpStream;

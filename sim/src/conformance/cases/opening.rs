@@ -4,7 +4,7 @@ use crate::conformance::Kit;
 use crate::conformance::client::{all, connect, dial, exactly, request, reset, visit};
 use crate::conformance::rig::{Plan, Rig};
 use crate::conformance::target::{BlackHole, Target, nobody};
-use ropewalk_core::event::{Event, Refusal};
+use ropewalk_core::machine::event::{Event, Refusal};
 use ropewalk_core::machine::{Device, Fault};
 use ropewalk_core::uplink::UplinkConfig;
 use std::io::Write;

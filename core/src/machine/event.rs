@@ -2,7 +2,7 @@
 //!
 //! Events are small and copied. They change nothing: a run with nobody watching is the same run.
 
-use crate::machine::{ConnId, Fault, ListenerId, SocketId, Target, UplinkId};
+use super::{ConnId, Fault, ListenerId, SocketId, Target, UplinkId};
 use crate::name::{BadHost, Destination};
 use crate::time::Duration;
 use crate::wire::Malformed;

@@ -1,0 +1,68 @@
+//! Why a socket operation failed.
+
+use core::fmt;
+
+/// Why a socket operation failed, in words that do not depend on the system.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The other side answered that nobody listens.
+    Refused,
+    /// The other side reset the connection.
+    Reset,
+    /// No answer in the system's or the machine's time.
+    TimedOut,
+    /// The network cannot be reached (`ENETUNREACH`).
+    NetworkUnreachable,
+    /// The host cannot be reached (`EHOSTUNREACH`).
+    HostUnreachable,
+    /// The device the attempt was bound to has no route to the address.
+    NoRoute,
+    /// The network or the device is down.
+    NetworkDown,
+    /// There is no such device.
+    NoDevice,
+    /// The source address is not (or no longer) of this host.
+    AddressNotAvailable,
+    /// Address and port are in use, or no port is left.
+    AddressInUse,
+    /// The system forbids it.
+    PermissionDenied,
+    /// No descriptor is left in this process or in the system.
+    NoDescriptors,
+    /// No memory or buffer space is left in the system.
+    NoMemory,
+    /// The system cannot do this (an address family, an option).
+    Unsupported,
+    /// The name does not exist, or has no address.
+    NameNotFound,
+    /// The name could not be looked up now.
+    NameUnavailable,
+    /// Any other error, with the system's number (0 where there is none).
+    Other(i32),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Fault::Refused => "refused by the other side",
+            Fault::Reset => "reset by the other side",
+            Fault::TimedOut => "no answer in time",
+            Fault::NetworkUnreachable => "network unreachable",
+            Fault::HostUnreachable => "host unreachable",
+            Fault::NoRoute => "no route through this device",
+            Fault::NetworkDown => "network is down",
+            Fault::NoDevice => "no such device",
+            Fault::AddressNotAvailable => "source address is not of this host",
+            Fault::AddressInUse => "address in use",
+            Fault::PermissionDenied => "permission denied",
+            Fault::NoDescriptors => "no descriptors left",
+            Fault::NoMemory => "no memory left in the system",
+            Fault::Unsupported => "not supported by the system",
+            Fault::NameNotFound => "name not found",
+            Fault::NameUnavailable => "name could not be looked up",
+            Fault::Other(number) => return write!(f, "system error {number}"),
+        };
+        f.write_str(text)
+    }
+}

@@ -1,0 +1,61 @@
+//! The contract all machines share: what a driver may tell a machine, and what a machine may ask of a driver.
+//!
+//! ```text
+//!              handle_input, handle_timeout
+//!   driver  ─────────────────────────────────▶  machine
+//!  sockets, ◀─────────────────────────────────  decisions,
+//!   clock      poll_output, poll_timeout,        protocol
+//!              poll_dirty, read_buf, write_buf, splice
+//! ```
+//!
+//! Invariants
+//! - After any input the driver drains [`Machine::poll_output`] before it waits.
+//! - `now` is an argument and never goes back.
+//! - The machine hands out ids; they carry a generation, so that a late completion misses.
+//! - Commands ([`Output`]) are said once. Byte movement is level-triggered: as long as `read_buf` is not empty
+//!   the machine wants bytes, as long as `write_buf` is not empty it has some to give.
+//! - Only constructors return errors. What a peer does wrong becomes outputs.
+//!
+//! The manual, with a toy machine and two toy drivers, is [`crate::docs::contract`].
+
+mod datagram;
+pub mod event;
+mod fault;
+mod ids;
+mod input;
+mod output;
+mod pool;
+mod stream;
+mod via;
+
+pub use datagram::{DatagramMachine, MAX_SEGMENTS, Rx, Transmit};
+pub use event::Event;
+pub use fault::Fault;
+pub use ids::{ConnId, ListenerId, QueryId, SocketId, StreamId, UplinkId};
+pub use input::Input;
+pub use output::{Close, Output};
+pub use pool::{Assign, Assignment, Report, UplinkSet};
+pub use stream::{Splice, StreamMachine};
+pub use via::{Device, LocalPath, Target, Via};
+
+use crate::time::Instant;
+
+/// What every machine does.
+pub trait Machine {
+    /// Takes in what happened. Infallible: what a peer did wrong becomes outputs.
+    fn handle_input(&mut self, now: Instant, input: Input<'_>);
+
+    /// Takes in that time has passed; called when [`Machine::poll_timeout`] is not after `now`.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// The next command, oldest first.
+    fn poll_output(&mut self) -> Option<Output>;
+
+    /// When [`Machine::handle_timeout`] wants to be called next. It may be early; it is never late.
+    fn poll_timeout(&self) -> Option<Instant>;
+}
+
+/// What a driver drives: a machine of streams and datagrams.
+pub trait Application: StreamMachine + DatagramMachine {}
+
+impl<M: StreamMachine + DatagramMachine> Application for M {}

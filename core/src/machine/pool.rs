@@ -1,0 +1,118 @@
+//! What a machine and the uplink pool say to each other.
+
+use super::{ConnId, Fault, UplinkId, Via};
+use crate::time::Duration;
+use core::fmt;
+use core::net::SocketAddr;
+
+/// A question to the uplink pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Assign {
+    /// Who asks.
+    pub conn: ConnId,
+    /// Where the connection goes; `None` when the pool's own endpoints are the destination.
+    pub destination: Option<SocketAddr>,
+    /// Uplinks that shall not be chosen: they were tried before.
+    pub tried: UplinkSet,
+}
+
+/// The pool's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Assignment {
+    /// The uplink; `None` for what leaves unbound (loopback, networks that are no uplink's).
+    pub uplink: Option<UplinkId>,
+    /// How to leave.
+    pub via: Via,
+    /// Where to connect to, when the pool's endpoints are the destination.
+    pub endpoint: Option<SocketAddr>,
+    /// How long the attempt may be silent before it gets company (RFC 8305 section 5).
+    pub patience: Duration,
+}
+
+/// What a machine tells the pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Report {
+    /// A connection through `uplink` is open.
+    Connected {
+        /// Through this.
+        uplink: UplinkId,
+        /// How long it took.
+        took: Duration,
+    },
+    /// An attempt through `uplink` failed.
+    Failed {
+        /// Through this.
+        uplink: UplinkId,
+        /// Why.
+        fault: Fault,
+    },
+    /// An attempt through `uplink` was still silent when one through another uplink, begun later, had
+    /// reached the same address.
+    Outpaced {
+        /// The silent one.
+        uplink: UplinkId,
+    },
+    /// Bytes that a connection has moved through `uplink`, said at its end.
+    Traffic {
+        /// Through this.
+        uplink: UplinkId,
+        /// Bytes from clients to targets.
+        sent: u64,
+        /// Bytes from targets to clients.
+        received: u64,
+    },
+    /// A connection that was told as [`Report::Connected`] has ended.
+    Ended {
+        /// Through this.
+        uplink: UplinkId,
+    },
+}
+
+/// A set of uplinks: the first 64 of a configuration, which is all it may have.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct UplinkSet(u64);
+
+impl UplinkSet {
+    /// No uplink.
+    pub const EMPTY: UplinkSet = UplinkSet(0);
+    /// How many uplinks there can be.
+    pub const CAPACITY: usize = 64;
+
+    /// Adds `uplink`.
+    pub fn insert(&mut self, uplink: UplinkId) {
+        self.0 |= 1 << (uplink.0 % 64);
+    }
+
+    /// Whether `uplink` is in the set.
+    pub fn contains(self, uplink: UplinkId) -> bool {
+        self.0 & (1 << (uplink.0 % 64)) != 0
+    }
+
+    /// How many uplinks are in the set.
+    pub fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Whether the set is empty.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The set as bits, uplink 0 lowest.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The set of these bits.
+    pub const fn from_bits(bits: u64) -> Self {
+        UplinkSet(bits)
+    }
+}
+
+impl fmt::Debug for UplinkSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let members = (0..64).map(UplinkId).filter(|u| self.contains(*u));
+        f.debug_set().entries(members).finish()
+    }
+}
