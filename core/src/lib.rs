@@ -10,6 +10,7 @@
 //! | [`drive`] | one bounded turn of a driver; the trait a runtime implements |
 //! | [`dispatch`] | the proxy: handshake, opening, relay |
 //! | [`uplink`] | the pool: weights, health, accounting |
+#![cfg_attr(feature = "bond", doc = "| [`bond`] | one connection over many links, at packet level |")]
 #![cfg_attr(feature = "unwrap", doc = "| [`unwrap`] | clients' addresses, given back to their server |")]
 //! | [`record`] | a run written down, and run again |
 //! | [`time`], [`timers`] | instants and deadlines |
@@ -34,6 +35,8 @@ extern crate alloc;
 #[cfg(any(test, feature = "std"))]
 extern crate std;
 
+#[cfg(feature = "bond")]
+pub mod bond;
 mod buffer;
 pub mod dispatch;
 pub mod docs;

@@ -1,0 +1,1 @@
+//! `bond`: one connection over many links, packet by packet.
