@@ -1,49 +1,71 @@
-//! The `ropewalk` command: arguments in, a running proxy out. It decides nothing; that is the core's affair.
+//! The `ropewalk` command: arguments in, a running service out. It takes no decision about a protocol; the core does.
+//!
+//! A command is a folder: `Args`, and `run` of all that were given (several where its section of the configuration
+//! file has an array of tables). Below, a line for each.
 
 #![forbid(unsafe_code)]
 
-mod args;
-mod config;
 mod dispatch;
+mod doctor;
 mod host;
-mod json;
-mod limits;
-mod listen;
-mod logging;
+mod list;
 #[cfg(test)]
 mod manual;
-mod monitor;
-mod runtime;
-mod serve;
-mod stats;
+mod process;
 mod unwrap;
-mod watch;
 
-use args::{Args, Command, Doctor};
+use clap::{Parser, Subcommand};
+use process::{config, logging};
 use std::process::ExitCode;
 
-fn main() -> ExitCode {
-    let parsed = config::parse::<Args>(&[("unwrap", unwrap::args::TABLES)]);
-    let mut commands = parsed.commands.into_iter().map(|args| args.command);
-    let result = match commands.next().expect("there is one at least") {
-        Command::List { json } => list(json),
-        Command::Dispatch(options) => dispatch::run(&options),
-        Command::Unwrap(first) => {
-            let more = commands.filter_map(|command| match command {
-                Command::Unwrap(options) => Some(*options),
-                Command::List { .. } | Command::Dispatch(_) | Command::Doctor { .. } => None,
-            });
-            unwrap::run(std::iter::once(*first).chain(more).collect())
+/// One way out of many: spread connections over several internet links.
+#[derive(Parser, Debug)]
+#[command(name = "ropewalk", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+macro_rules! commands {
+    ($($(#[$attribute:meta])* $variant:ident in $folder:ident,)+) => {
+        #[derive(Subcommand, Debug)]
+        enum Command {
+            $($(#[$attribute])* $variant(Box<$folder::Args>),)+
         }
-        Command::Doctor { command: Doctor::Unwrap(options) } => unwrap::doctor::run(&options),
+
+        /// Runs a command with all its arguments: `all` are of one command.
+        fn run(all: Vec<Command>) -> Result<(), String> {
+            match all.first() {
+                $($(#[$attribute])* Some(Command::$variant(_)) => {
+                    let own = all.into_iter().filter_map(|command| match command {
+                        Command::$variant(args) => Some(*args),
+                        #[allow(unreachable_patterns, reason = "a build may have one command only")]
+                        _ => None,
+                    });
+                    $folder::run(own.collect())
+                })+
+                None => Ok(()),
+            }
+        }
     };
-    match result {
+}
+
+commands! {
+    List in list,
+    Dispatch in dispatch,
+    Unwrap in unwrap,
+    Doctor in doctor,
+}
+
+fn main() -> ExitCode {
+    let parsed = config::parse::<Cli>(&[("unwrap", unwrap::TABLES)]);
+    match run(parsed.commands.into_iter().map(|cli| cli.command).collect()) {
         Ok(()) => {
             logging::flush();
             ExitCode::SUCCESS
         }
         Err(error) => {
-            // Whoever is told that a switch is wrong may never have written it.
+            // The value may come from the configuration file, not from the command line: say so.
             let note = parsed.origin.map_or(String::new(), |origin| format!("\nnote: {origin}"));
             logging::last_words(&format!("ropewalk: {error}{note}"));
             ExitCode::FAILURE
@@ -51,12 +73,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn list(json: bool) -> Result<(), String> {
-    let links =
-        host::links::snapshot().map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
-    match host::list::print(&links, json, &mut std::io::stdout().lock()) {
-        // Whoever reads has seen enough (`| head`).
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|error| format!("cannot write the list: {error}")),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Cli::command().debug_assert();
     }
 }

@@ -1,6 +1,6 @@
 //! README, `--help` and man pages agree, or a test says where not.
 
-use crate::args::Args;
+use crate::Cli;
 use clap::{Command, CommandFactory};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 }
 
 fn commands() -> Vec<Command> {
-    let mut command = Args::command();
+    let mut command = Cli::command();
     command.build();
     let mut all = Vec::new();
     collect(command, "ropewalk".into(), &mut all);

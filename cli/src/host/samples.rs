@@ -5,7 +5,7 @@ use super::prefix;
 use ropewalk_core::machine::Device;
 use std::net::IpAddr;
 
-pub(super) fn ip(text: &str) -> IpAddr {
+pub(crate) fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
@@ -17,7 +17,7 @@ fn address(text: &str) -> Address {
 }
 
 /// A network card that is up, without a default route; its index is made from its name.
-pub(super) fn eth(name: &str, addresses: &[&str]) -> Link {
+pub(crate) fn eth(name: &str, addresses: &[&str]) -> Link {
     Link {
         index: name.bytes().fold(1, |sum, b| (sum * 31 + u32::from(b)) % 10_007),
         name: name.to_string(),
@@ -34,7 +34,7 @@ pub(super) fn eth(name: &str, addresses: &[&str]) -> Link {
 }
 
 /// The link with a default route in table `main`.
-pub(super) fn via(mut link: Link, gateway: &str) -> Link {
+pub(crate) fn via(mut link: Link, gateway: &str) -> Link {
     let gateway = ip(gateway);
     let route = DefaultRoute {
         v6: gateway.is_ipv6(),
@@ -48,17 +48,17 @@ pub(super) fn via(mut link: Link, gateway: &str) -> Link {
 }
 
 /// The link as something Linux made in software.
-pub(super) fn of_kind(mut link: Link, kind: &str) -> Link {
+pub(crate) fn of_kind(mut link: Link, kind: &str) -> Link {
     link.kind = Some(kind.to_string());
     link.physical = false;
     link
 }
 
-pub(super) fn lo() -> Link {
+pub(crate) fn lo() -> Link {
     Link { loopback: true, physical: false, ..eth("lo", &["127.0.0.1/8", "::1/128"]) }
 }
 
-pub(super) fn ppp(name: &str, own: &str, peer: &str) -> Link {
+pub(crate) fn ppp(name: &str, own: &str, peer: &str) -> Link {
     let mut link = of_kind(eth(name, &[]), "ppp");
     link.addresses.push(Address {
         ip: ip(own),

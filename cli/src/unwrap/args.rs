@@ -1,7 +1,7 @@
 //! The switches of `unwrap`.
 
 use super::target::{self, Protocol, Target};
-use crate::args::{Common, listen, seconds};
+use crate::process::args::{Common, listen, seconds};
 use ropewalk_core::machine::LocalPath;
 use ropewalk_core::uplink::Prefix;
 use std::fmt;
@@ -10,12 +10,20 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+const HELP: &str = "\
+Examples:
+  ropewalk unwrap setup -4 127.0.0.1:25578 -6 [::1]:25578
+  ropewalk unwrap -l 0.0.0.0:25577 -4 127.0.0.1:25578 -6 [::1]:25578 --allowed-subnets balancers.txt
+  ropewalk unwrap -l 0.0.0.0:19132 -4 127.0.0.1:19133 --protocol udp --allow-from 10.0.0.0/8
+  ropewalk doctor unwrap -4 127.0.0.1:25578";
+
 /// The name of the tables in the configuration file of which each describes listeners.
 pub(crate) const TABLES: &str = "listener";
 
+/// Take off the PROXY protocol header and connect to the server with its client's own address
 #[derive(clap::Args, Debug)]
-#[command(args_conflicts_with_subcommands = true)]
-pub(crate) struct Unwrap {
+#[command(after_help = HELP, args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 

@@ -3,12 +3,12 @@
 use super::args::{
     Listener as ListenerOptions, OnPortConflict, Options, Process, Range, Server, To, UdpHeader,
 };
+use super::stats::UnwrapStats;
 use super::target::Protocol;
+use super::watch::UnwrapWatch;
 use super::{privileges, subnets};
-use crate::host::links;
-use crate::stats::{self, UnwrapStats};
-use crate::watch::UnwrapWatch;
-use crate::{limits, listen, logging, monitor, serve};
+use crate::host::{links, monitor};
+use crate::process::{limits, listen, logging, serve, stats};
 use ropewalk_core::machine::Target;
 use ropewalk_core::unwrap::{self, Config, DatagramListener, Destinations, Listener, PortConflict, Unwrap};
 use ropewalk_core::uplink::{Pool, PoolConfig};

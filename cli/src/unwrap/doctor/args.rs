@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 #[derive(clap::Args, Debug)]
 #[group(id = "targets", args = ["v4", "v6"], required = true, multiple = true)]
-pub(crate) struct Doctor {
+pub(crate) struct Args {
     /// The server's IPv4 address and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST; may be given several times
     #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::v4)]
     pub(crate) v4: Vec<Target>,
@@ -27,7 +27,7 @@ pub(crate) struct Doctor {
     pub(crate) clients: Vec<IpAddr>,
 }
 
-impl Doctor {
+impl Args {
     /// The client to try as.
     pub(crate) fn source(&self, v6: bool) -> IpAddr {
         let asked = self.clients.iter().rev().find(|ip| ip.is_ipv6() == v6);

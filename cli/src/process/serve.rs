@@ -1,6 +1,6 @@
 //! Workers in threads, and the signals that end them.
 
-use crate::runtime::Run;
+use super::runtime::Run;
 use ropewalk_mio::Handle;
 use std::thread::JoinHandle;
 

@@ -27,7 +27,7 @@ pub(crate) struct Relays {
     buffers: Flood,
 }
 
-pub(super) fn add(counter: &AtomicU64) {
+pub(crate) fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
@@ -37,13 +37,13 @@ pub(crate) fn get(counter: &AtomicU64) -> u64 {
 
 impl Relays {
     /// Counts a refusal.
-    pub(super) fn refused(&self, why: &Refusal) {
+    pub(crate) fn refused(&self, why: &Refusal) {
         add(&self.refused);
         add(&self.refusals[reasons::place(why)]);
     }
 
     /// Counts and tells; false where the event is not about what all services have.
-    pub(super) fn event(&self, now: Instant, event: &Event) -> bool {
+    pub(crate) fn event(&self, now: Instant, event: &Event) -> bool {
         match event {
             Event::Refused { conn, client, why } => {
                 self.refused(why);
@@ -91,7 +91,7 @@ impl Relays {
 
 impl Relays {
     /// The run in one line, with what the service has to say beside.
-    pub(super) fn summary(&self, beside: &str) -> String {
+    pub(crate) fn summary(&self, beside: &str) -> String {
         format!(
             "{} connections relayed ({} broken), {} refused, {beside}; limits hit: connections {}, descriptors {}, \
              buffers {}",

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// One kind of line.
 #[derive(Default)]
-pub(super) struct Flood(Mutex<State>);
+pub(crate) struct Flood(Mutex<State>);
 
 /// When a line was last written, and how many were not since.
 #[derive(Default)]
@@ -17,7 +17,7 @@ struct State {
 
 impl Flood {
     /// Warns, unless it did within the last second.
-    pub(super) fn warn(&self, now: Instant, text: fmt::Arguments<'_>) {
+    pub(crate) fn warn(&self, now: Instant, text: fmt::Arguments<'_>) {
         let mut flood = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if flood.last.is_some_and(|last| now - last < Duration::from_secs(1)) {
             flood.held_back += 1;

@@ -32,7 +32,7 @@ pub(crate) const DROPS: [&str; 6] =
     ["cut_short", "no_flow", "queue_full", "too_long", "draining", "other_drop"];
 
 /// Where its word stands.
-pub(super) fn place(why: &Refusal) -> usize {
+pub(crate) fn place(why: &Refusal) -> usize {
     match why {
         Refusal::Malformed(_) => 0,
         Refusal::BadHost(_) => 1,
@@ -60,7 +60,7 @@ pub(super) fn place(why: &Refusal) -> usize {
 }
 
 /// Where the word of a datagram's own reason stands.
-pub(super) fn drop_place(why: &Dropped) -> usize {
+pub(crate) fn drop_place(why: &Dropped) -> usize {
     match why {
         Dropped::CutShort(_) => 0,
         Dropped::NoFlow => 1,

@@ -1,8 +1,8 @@
 //! What `dispatch` tells: its counters, refusals by reason, each uplink's account.
 
-use super::relays::relays;
-use super::{Samples, Source};
-use crate::watch::{DispatchWatch, get};
+use super::watch::DispatchWatch;
+use crate::process::stats::{Samples, Source, relays};
+use crate::process::watch::get;
 use ropewalk_mio::Shared;
 use std::sync::Arc;
 

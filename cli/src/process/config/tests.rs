@@ -1,5 +1,5 @@
 use super::*;
-use crate::args::Args;
+use crate::Cli;
 use clap::{Arg, CommandFactory};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -186,7 +186,7 @@ fn example() -> String {
 #[test]
 fn the_example_has_every_switch_of_every_service() {
     let example = example();
-    let mut command = Args::command();
+    let mut command = Cli::command();
     command.build();
     for sub in command.get_subcommands() {
         if !sub.get_arguments().any(|arg| arg.get_id() == CONFIG) {
@@ -222,14 +222,14 @@ fn every_line_of_the_example_does_what_it_says() {
         // One at a time: some exclude each other.
         let file = File::new(format!("[{section}]\n{setting}\n").as_bytes());
         let argv = ["ropewalk", section, "--config", file.path()].map(OsString::from);
-        let all = arguments(&argv, &Args::command(), section, None).expect(setting);
+        let all = arguments(&argv, &Cli::command(), section, None).expect(setting);
         assert_eq!(all[0].argv.len() > 4, !setting.ends_with("false"), "{setting}");
-        Args::try_parse_from(&all[0].argv).expect(setting);
+        Cli::try_parse_from(&all[0].argv).expect(setting);
         seen += 1;
     }
     assert!(seen > 10, "expected a line for each switch, got {seen}");
     let whole = File::new(example.as_bytes());
     let argv = ["ropewalk", "dispatch", "--config", whole.path()].map(OsString::from);
-    let all = arguments(&argv, &Args::command(), "dispatch", None).expect("only comments");
+    let all = arguments(&argv, &Cli::command(), "dispatch", None).expect("only comments");
     assert_eq!(all[0].argv, argv);
 }

@@ -1,8 +1,6 @@
 //! What `unwrap` has to tell beside.
 
-use super::flood::Flood;
-use super::reasons::{DROPS, REASONS, drop_place, place};
-use super::relays::{Relays, add, get};
+use crate::process::watch::{DROPS, Flood, REASONS, Relays, add, drop_place, get, place};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
 use ropewalk_core::time::Instant;
 use std::fmt;

@@ -1,6 +1,6 @@
 //! What `dispatch` has to tell beside.
 
-use super::relays::{Relays, add, get};
+use crate::process::watch::{Relays, add, get};
 use ropewalk_core::machine::UplinkId;
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Instant;

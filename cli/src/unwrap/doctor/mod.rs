@@ -8,7 +8,7 @@
 //! | `checks` | what can be known without sending anything |
 //! | `probe` | the connection and the datagram with a foreign source |
 
-pub(crate) mod args;
+mod args;
 #[cfg(target_os = "linux")]
 mod checks;
 #[cfg(target_os = "linux")]
@@ -16,9 +16,11 @@ mod probe;
 #[cfg(target_os = "linux")]
 mod report;
 
+pub(crate) use args::Args;
+
 /// Prints what it finds. An error where unwrap cannot work.
 #[cfg(target_os = "linux")]
-pub(crate) fn run(args: &args::Doctor) -> Result<(), String> {
+pub(crate) fn run(args: &Args) -> Result<(), String> {
     use crate::unwrap::routes::kernel::Kernel;
     use crate::unwrap::target::{Protocol, Target};
 
@@ -58,7 +60,7 @@ pub(crate) fn run(args: &args::Doctor) -> Result<(), String> {
 
 /// See the Linux one.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn run(_: &args::Doctor) -> Result<(), String> {
+pub(crate) fn run(_: &Args) -> Result<(), String> {
     Err("doctor unwrap is for Linux: a server gets its clients' addresses by IP_TRANSPARENT, which is Linux's".into())
 }
 

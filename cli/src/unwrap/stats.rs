@@ -1,8 +1,8 @@
 //! What `unwrap` tells: its connections, its UDP flows, and why something was refused or dropped.
 
-use super::relays::relays;
-use super::{Samples, Source};
-use crate::watch::{DROPS, REASONS, UnwrapWatch, get};
+use super::watch::UnwrapWatch;
+use crate::process::stats::{Samples, Source, relays};
+use crate::process::watch::{DROPS, REASONS, get};
 use std::sync::Arc;
 
 pub(crate) struct UnwrapStats(pub(crate) Arc<UnwrapWatch>);

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `args`, `subnets` | the switches, and whose headers are believed |
 //! | `service` | from switches to running workers |
+//! | `watch`, `stats` | its events as counters and log lines, its counters as figures |
 //! | `privileges` | what it may do, and what it gives up |
 //! | `target` | where the server is: address and ports, as switches and in routing rules |
 //! | `routes` | `setup` and `teardown`: the server's answers to foreign addresses come back into this host |
@@ -11,21 +12,25 @@
 
 #![cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux can lend foreign addresses"))]
 
-pub(crate) mod args;
+mod args;
 pub(crate) mod doctor;
 mod privileges;
-pub(crate) mod routes;
+mod routes;
 mod service;
+mod stats;
 mod subnets;
-pub(crate) mod target;
+mod target;
+mod watch;
 
-use args::{Command, Options, Unwrap};
+pub(crate) use args::{Args, TABLES};
+
+use args::{Command, Options};
 
 /// Runs the service, with one of `all` for each table of listeners; or one of its commands.
 ///
 /// # Errors
 /// A sentence that says what was expected, what came and where.
-pub(crate) fn run(all: Vec<Unwrap>) -> Result<(), String> {
+pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
     let mut options: Vec<Options> = Vec::new();
     for one in all {
         match one.command {

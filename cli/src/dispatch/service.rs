@@ -1,10 +1,10 @@
-//! `ropewalk dispatch`: from arguments to running workers.
+//! `ropewalk dispatch` as a service: from switches to running workers.
 
-use crate::args::{self, Dispatch as Options};
-use crate::host::{self, links::Link, resolve::UplinkSpec};
-use crate::stats::{self, DispatchStats};
-use crate::watch::DispatchWatch;
-use crate::{limits, listen, logging, monitor, serve};
+use super::args::{self, Args};
+use super::stats::DispatchStats;
+use super::watch::DispatchWatch;
+use crate::host::{self, links::Link, monitor, resolve::UplinkSpec};
+use crate::process::{limits, listen, logging, serve, stats};
 use ropewalk_core::dispatch::{Config, Credentials, Dispatch};
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::Shared;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// A sentence that says what was expected, what came and where.
-pub(crate) fn run(options: &Options) -> Result<(), String> {
+pub(crate) fn run(options: &Args) -> Result<(), String> {
     logging::start(options.common.verbose, options.common.quiet)?;
     check_exposure(options)?;
     let credentials = options.auth_file.as_deref().map(read_credentials).transpose()?;
@@ -73,7 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<(), String> {
 }
 
 /// Nobody opens a proxy to the world by accident.
-fn check_exposure(options: &Options) -> Result<(), String> {
+fn check_exposure(options: &Args) -> Result<(), String> {
     let exposed = options.listen.iter().find(|address| !address.ip().is_loopback());
     match exposed {
         Some(address) if options.tunnel && !options.allow_open_proxy => Err(format!(
@@ -93,7 +93,7 @@ fn read_credentials(path: &Path) -> Result<Credentials, String> {
     Credentials::parse(&text).map_err(|error| format!("--auth-file {}: {error}", path.display()))
 }
 
-fn uplink_pool(options: &Options, links: &[Link]) -> Result<(PoolConfig, Vec<UplinkSpec>), String> {
+fn uplink_pool(options: &Args, links: &[Link]) -> Result<(PoolConfig, Vec<UplinkSpec>), String> {
     let wanted = args::uplinks(&options.uplinks)?;
     let resolved = host::resolve::resolve_all(&wanted, links)?;
     for (name, why) in &resolved.left_out {
@@ -124,7 +124,7 @@ fn uplink_config(spec: &UplinkSpec, links: &[Link]) -> UplinkConfig {
     }
 }
 
-fn tunnel_pool(options: &Options) -> Result<PoolConfig, String> {
+fn tunnel_pool(options: &Args) -> Result<PoolConfig, String> {
     let mut uplinks = Vec::new();
     for endpoint in args::endpoints(&options.uplinks)? {
         let label = endpoint.label;
@@ -153,7 +153,7 @@ fn tunnel_pool(options: &Options) -> Result<PoolConfig, String> {
 }
 
 /// Says what it will do, as its ancestor did.
-fn introduce(options: &Options, pool: &PoolConfig, bound: &[SocketAddr]) {
+fn introduce(options: &Args, pool: &PoolConfig, bound: &[SocketAddr]) {
     if let Some(path) = &options.common.config {
         log::info!("configuration: {}", path.display());
     }

@@ -1,9 +1,9 @@
 //! What every service that relays connections tells, under its name as a label.
 
 use super::Samples;
-use crate::watch::{REASONS, Relays, get};
+use crate::process::watch::{REASONS, Relays, get};
 
-pub(super) fn relays(service: &'static str, counts: &Relays, out: &mut Samples) {
+pub(crate) fn relays(service: &'static str, counts: &Relays, out: &mut Samples) {
     let service = ("service", service);
     // The closed ones first: a connection opened and closed in between must not make it negative.
     let closed = get(&counts.closed);

@@ -7,9 +7,9 @@
 //! eth0       up     hardware  192.168.1.7/24    yes         no          used
 //! ```
 
-use super::links::{Address, Link, Reach};
-use super::select;
-use crate::json::{array, object, optional, string};
+use crate::host::links::{Address, Link, Reach};
+use crate::host::select;
+use crate::process::json::{array, object, optional, string};
 use std::fmt::Write as _;
 use std::io;
 

@@ -8,19 +8,17 @@
 //! It is read-only, names no client and no destination, and listens on loopback only. A service implements [`Source`];
 //! what every process has is added here.
 
-mod dispatch;
 mod json;
 mod prometheus;
 mod relays;
 mod samples;
 mod server;
-mod unwrap;
 
-pub(crate) use dispatch::DispatchStats;
+pub(crate) use relays::relays;
 pub(crate) use samples::Samples;
-pub(crate) use unwrap::UnwrapStats;
 
-use crate::{host, logging};
+use super::logging;
+use crate::host;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Instant;

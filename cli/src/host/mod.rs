@@ -4,7 +4,7 @@
 //! ```text
 //!  rtnetlink ─┐                     ┌─▶ select   which interfaces `auto` takes, and why not the others
 //!             ├─▶ links: Vec<Link> ─┼─▶ resolve  `wlan0@3` to an UplinkSpec, with warnings
-//!  if-addrs ──┘                     └─▶ list     `ropewalk list`
+//!  if-addrs ──┘                     └─▶ monitor  what has changed, told to pool and workers
 //! ```
 //!
 //! Invariants
@@ -13,7 +13,7 @@
 //! - What the system does not tell is `None`, never a guess.
 
 pub(crate) mod links;
-pub(crate) mod list;
+pub(crate) mod monitor;
 #[cfg(target_os = "linux")]
 mod netlink;
 pub(crate) mod port;
@@ -26,6 +26,6 @@ pub(crate) mod rtnetlink;
 #[cfg(target_os = "linux")]
 mod rules;
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 pub(crate) mod select;
 pub(crate) mod uplink;

@@ -1,0 +1,118 @@
+//! The switches of `dispatch`.
+
+use crate::host::uplink::{self, UplinkArg};
+use crate::process::args::{Common, listen, seconds};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const HELP: &str = "\
+Examples:
+  ropewalk dispatch                                all usable uplinks, on 127.0.0.1:8080
+  ropewalk dispatch 10.81.201.18@3 192.168.1.2@2   by address, 3 to 2
+  ropewalk dispatch wlan0@3 usb0@2 --listen 127.0.0.1:5566
+  ropewalk dispatch --tunnel 127.0.0.1:7777@2 127.0.0.1:7778
+
+Then, for instance: curl --socks5-hostname 127.0.0.1:8080 https://example.org/";
+
+/// Run a SOCKS5, SOCKS4 and HTTP proxy whose connections leave by several uplinks
+#[derive(clap::Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    /// Ways out: INTERFACE, ADDRESS, ADDRESS%INTERFACE or `auto`, each with @WEIGHT (default 1) [default: auto]
+    ///
+    /// With --tunnel: upstream endpoints, ADDRESS:PORT or NAME:PORT, each with @WEIGHT.
+    #[arg(value_name = "UPLINK")]
+    pub(crate) uplinks: Vec<String>,
+
+    /// Where to listen, ADDRESS:PORT or PORT; may be given several times
+    #[arg(short, long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen)]
+    pub(crate) listen: Vec<SocketAddr>,
+
+    /// Relay bytes as they come to the endpoints given instead of uplinks; a dead one is passed over
+    #[arg(long)]
+    pub(crate) tunnel: bool,
+
+    /// Ask clients for a user and password out of this file (lines USER:PASSWORD)
+    #[arg(long, value_name = "FILE", conflicts_with = "tunnel")]
+    pub(crate) auth_file: Option<PathBuf>,
+
+    /// Serve clients beyond this host although no --auth-file is given
+    #[arg(long)]
+    pub(crate) allow_open_proxy: bool,
+
+    /// Let clients beyond this host reach private, link-local and loopback destinations
+    #[arg(long)]
+    pub(crate) allow_private: bool,
+
+    /// A client's handshake must be complete after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) handshake_timeout: Duration,
+
+    /// A target must be reached after this many seconds, all attempts together
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    pub(crate) connect_timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// Reads the positional arguments as uplinks; none is `auto`.
+pub(crate) fn uplinks(texts: &[String]) -> Result<Vec<UplinkArg>, String> {
+    if texts.is_empty() {
+        return Ok(vec![UplinkArg::auto()]);
+    }
+    texts.iter().map(|text| uplink::parse(text)).collect()
+}
+
+/// An endpoint of `--tunnel`: what the user wrote, and its weight.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) label: String,
+    pub(crate) weight: u32,
+}
+
+/// Reads the positional arguments as endpoints.
+pub(crate) fn endpoints(texts: &[String]) -> Result<Vec<Endpoint>, String> {
+    if texts.is_empty() {
+        return Err("--tunnel expects at least one endpoint, such as 127.0.0.1:7777@2, got none".into());
+    }
+    texts.iter().map(|text| endpoint(text)).collect()
+}
+
+fn endpoint(text: &str) -> Result<Endpoint, String> {
+    let (label, weight) = match text.rsplit_once('@') {
+        None => (text, 1),
+        Some((label, weight)) => match weight.parse() {
+            Ok(number @ 1..=uplink::MAX_WEIGHT) => (label, number),
+            _ => {
+                let most = uplink::MAX_WEIGHT;
+                return Err(format!(
+                    "endpoint '{text}': expected a weight from 1 to {most} after '@', got '{weight}'"
+                ));
+            }
+        },
+    };
+    let port = label.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
+    match port.map(str::parse::<u16>) {
+        Some(Ok(1..)) => Ok(Endpoint { label: label.to_owned(), weight }),
+        _ => Err(format!("endpoint '{text}': expected ADDRESS:PORT or NAME:PORT, got '{label}'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_have_a_port_and_may_have_a_weight() {
+        let read = |text: &str| endpoint(text).map(|e| (e.label, e.weight));
+        assert_eq!(read("127.0.0.1:7777@2"), Ok(("127.0.0.1:7777".into(), 2)));
+        assert_eq!(read("[::1]:7778"), Ok(("[::1]:7778".into(), 1)));
+        assert_eq!(read("host:1"), Ok(("host:1".into(), 1)));
+        for bad in ["host", ":1", "host:0", "host:x", "host:1@0", "host:1@", "host:1@x", "host:1@99999"] {
+            assert!(read(bad).is_err_and(|e| e.contains(bad)), "{bad}");
+        }
+        assert!(endpoints(&[]).is_err());
+    }
+}

@@ -1,0 +1,23 @@
+//! `ropewalk dispatch`: a proxy whose connections leave by several uplinks.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `args` | the switches |
+//! | `service` | from switches to running workers |
+//! | `watch` | its events as counters and log lines |
+//! | `stats` | its counters as figures |
+
+mod args;
+mod service;
+mod stats;
+mod watch;
+
+pub(crate) use args::Args;
+
+/// Runs the service.
+///
+/// # Errors
+/// A sentence that says what was expected, what came and where.
+pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
+    all.iter().try_for_each(service::run)
+}

@@ -1,0 +1,27 @@
+//! `ropewalk doctor`: what a service needs of this host. The checks of a service stand in its own folder.
+
+use crate::unwrap;
+
+/// Look for what is missing, and say what to do
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    service: Service,
+}
+
+/// A line for each service that has a doctor.
+#[derive(clap::Subcommand, Debug)]
+enum Service {
+    /// Try whether a server on this host can get its clients' real addresses
+    Unwrap(unwrap::doctor::Args),
+}
+
+/// Looks.
+///
+/// # Errors
+/// What is missing, as a sentence.
+pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
+    all.iter().try_for_each(|args| match &args.service {
+        Service::Unwrap(args) => unwrap::doctor::run(args),
+    })
+}

@@ -1,0 +1,115 @@
+//! The switches that every service has, and the parsers of values that several have.
+
+use super::runtime::Runtime;
+use clap::ArgAction;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What every service has.
+#[derive(clap::Args, Debug, PartialEq, Eq)]
+pub(crate) struct Common {
+    /// Threads that move bytes; UDP is the first one's
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) workers: u16,
+
+    /// The driver that moves bytes
+    #[cfg(feature = "async-std")]
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) runtime: Runtime,
+
+    /// Connections open at once, shared out evenly among the workers; more wait until one ends [default: half of the descriptors there are]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_connections: Option<u32>,
+
+    /// Relay buffers of 128 KiB in use at once, in each worker; beyond that pieces of 4 KiB
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_buffers: u32,
+
+    /// Close a connection on which nothing moves for so many seconds [default: never]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) idle_timeout: Option<Duration>,
+
+    /// Take the switches that are not given here from this command's section of this TOML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for Prometheus, /stats as JSON [default: off]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = stats)]
+    pub(crate) stats: Option<SocketAddr>,
+
+    /// Say more: -v each connection, -vv more of each
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Say less: -q warnings only, -qq errors only
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "verbose")]
+    pub(crate) quiet: u8,
+}
+
+impl Common {
+    /// The driver that was asked for; in a build with one driver, that one.
+    pub(crate) fn runtime(&self) -> Runtime {
+        #[cfg(feature = "async-std")]
+        return self.runtime;
+        #[cfg(not(feature = "async-std"))]
+        Runtime::default()
+    }
+}
+
+/// A proxy that serves this host only is the safe reading of a lone port.
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(port) = text.parse::<u16>() {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    text.parse().map_err(|_| {
+        format!("expected ADDRESS:PORT such as 127.0.0.1:8080 or [::1]:8080, or a port, got '{text}'")
+    })
+}
+
+/// The figures are for this host only.
+pub(crate) fn stats(text: &str) -> Result<SocketAddr, String> {
+    let address = listen(text)?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(format!("expected an address of loopback, such as 127.0.0.1:9090, got '{text}'")),
+    }
+}
+
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected a number of seconds above 0, such as 10 or 0.5, got '{text}'");
+    let number: f64 = text.parse().map_err(|_| wrong())?;
+    match Duration::try_from_secs_f64(number) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lone_port_means_this_host_only() {
+        assert_eq!(listen("5566"), Ok("127.0.0.1:5566".parse().expect("literal")));
+        assert_eq!(listen("[::1]:1"), Ok("[::1]:1".parse().expect("literal")));
+        assert!(listen("localhost:1").is_err_and(|e| e.contains("got 'localhost:1'")));
+    }
+
+    #[test]
+    fn figures_are_told_on_loopback_only() {
+        assert_eq!(stats("9090"), Ok("127.0.0.1:9090".parse().expect("literal")));
+        assert_eq!(stats("[::1]:0"), Ok("[::1]:0".parse().expect("literal")));
+        for bad in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[::ffff:192.0.2.1]:1"] {
+            assert!(stats(bad).is_err_and(|e| e.contains("loopback") && e.contains(bad)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn seconds_may_be_fractions_but_not_nothing() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["0", "-1", "x", "nan", "inf", "1e99"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What every service needs of a process.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `args` | the switches that all services have |
+//! | `config` | a configuration file, turned into arguments |
+//! | `listen` | the sockets that clients come in on |
+//! | `limits` | descriptors, and how many connections they make |
+//! | `runtime` | which driver moves the bytes |
+//! | `serve` | workers in threads, and the signals that end them |
+//! | `watch` | events as counters and log lines |
+//! | `stats` | counters as figures over HTTP |
+//! | `logging` | log lines on stderr |
+//! | `json` | JSON, written piece by piece |
+
+pub(crate) mod args;
+pub(crate) mod config;
+pub(crate) mod json;
+pub(crate) mod limits;
+pub(crate) mod listen;
+pub(crate) mod logging;
+mod runtime;
+pub(crate) mod serve;
+pub(crate) mod stats;
+pub(crate) mod watch;
