@@ -28,6 +28,7 @@ fn number(errno: i32) -> Fault {
     const EMFILE: i32 = 24;
     const ENFILE: i32 = 23;
     const WSAEMFILE: i32 = 10024;
+    const WSAEMSGSIZE: i32 = 10040;
     const WSAENOBUFS: i32 = 10055;
     const WSAEAFNOSUPPORT: i32 = 10047;
     let linux = cfg!(any(target_os = "linux", target_os = "android"));
@@ -39,6 +40,10 @@ fn number(errno: i32) -> Fault {
         105 if linux => Fault::NoMemory,
         55 if cfg!(unix) && !linux => Fault::NoMemory,
         WSAENOBUFS => Fault::NoMemory,
+        // EMSGSIZE
+        90 if linux => Fault::TooLarge,
+        40 if cfg!(unix) && !linux => Fault::TooLarge,
+        WSAEMSGSIZE => Fault::TooLarge,
         // EAFNOSUPPORT, EPROTONOSUPPORT
         97 | 93 if linux => Fault::Unsupported,
         47 | 43 if cfg!(unix) && !linux => Fault::Unsupported,

@@ -24,12 +24,13 @@ impl Socket {
     pub(crate) fn new(
         socket: UdpSocket,
         peer: Option<SocketAddr>,
+        fragments: bool,
         index: u32,
         mailbox: &Arc<Mailbox>,
     ) -> Result<Self> {
         let readable = Mailbox::waker(mailbox, Ready::SocketReadable(index));
         let writable = Mailbox::waker(mailbox, Ready::SocketWritable(index));
-        Ok(Socket { datagrams: Datagrams::new(Async::new(socket)?, peer)?, readable, writable })
+        Ok(Socket { datagrams: Datagrams::new(Async::new(socket)?, peer, fragments)?, readable, writable })
     }
 
     fn arm_read(&self) -> Result<()> {

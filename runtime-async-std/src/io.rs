@@ -178,14 +178,21 @@ impl Io for AsyncIo {
         self.shared.tell(now, event);
     }
 
-    fn receive(&mut self, listener: ListenerId, id: SocketId) {
+    fn receive(&mut self, listener: ListenerId, id: SocketId, fragments: bool) {
         let mailbox = &self.mailbox;
-        self.sockets.receive(listener, id, |socket| Socket::new(socket, None, id.index(), mailbox));
+        self.sockets
+            .receive(listener, id, |socket| Socket::new(socket, None, fragments, id.index(), mailbox));
     }
 
-    fn open_socket(&mut self, id: SocketId, to: SocketAddr, via: &Via) -> Result<SocketAddr, Fault> {
+    fn open_socket(
+        &mut self,
+        id: SocketId,
+        to: SocketAddr,
+        via: &Via,
+        fragments: bool,
+    ) -> Result<SocketAddr, Fault> {
         let mailbox = &self.mailbox;
-        let take = |socket| Socket::new(socket, Some(to), id.index(), mailbox);
+        let take = |socket| Socket::new(socket, Some(to), fragments, id.index(), mailbox);
         self.sockets.open(id, &mut self.binder, to, via, take)
     }
 

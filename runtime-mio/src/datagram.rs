@@ -18,10 +18,11 @@ impl Socket {
     pub(crate) fn new(
         socket: std::net::UdpSocket,
         peer: Option<SocketAddr>,
+        fragments: bool,
         registry: &Registry,
         token: Token,
     ) -> Result<Self> {
-        let mut datagrams = Datagrams::new(UdpSocket::from_std(socket), peer)?;
+        let mut datagrams = Datagrams::new(UdpSocket::from_std(socket), peer, fragments)?;
         registry.register(datagrams.get_mut(), token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Socket { datagrams })
     }

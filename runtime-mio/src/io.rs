@@ -225,14 +225,20 @@ impl Io for MioIo {
         self.shared.tell(now, event);
     }
 
-    fn receive(&mut self, listener: ListenerId, id: SocketId) {
+    fn receive(&mut self, listener: ListenerId, id: SocketId, fragments: bool) {
         let (registry, token) = (&self.registry, socket_token(id));
-        self.sockets.receive(listener, id, |socket| Socket::new(socket, None, registry, token));
+        self.sockets.receive(listener, id, |socket| Socket::new(socket, None, fragments, registry, token));
     }
 
-    fn open_socket(&mut self, id: SocketId, to: SocketAddr, via: &Via) -> Result<SocketAddr, Fault> {
+    fn open_socket(
+        &mut self,
+        id: SocketId,
+        to: SocketAddr,
+        via: &Via,
+        fragments: bool,
+    ) -> Result<SocketAddr, Fault> {
         let (registry, token) = (&self.registry, socket_token(id));
-        let take = |socket| Socket::new(socket, Some(to), registry, token);
+        let take = |socket| Socket::new(socket, Some(to), fragments, registry, token);
         self.sockets.open(id, &mut self.binder, to, via, take)
     }
 

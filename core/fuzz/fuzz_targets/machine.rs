@@ -102,11 +102,11 @@ impl World {
             }
             Output::Shutdown { stream } => assert!(self.open.contains(&stream)),
             Output::Receive { socket, .. } => self.sockets.push(socket),
-            Output::Open { socket, to, .. } if fail => {
+            Output::OpenSocket { socket, to, .. } if fail => {
                 let fault = if to.port() == 3 { Fault::AddressInUse } else { Fault::NoDescriptors };
                 self.machine.handle_input(self.now, Input::OpenFailed { socket, fault });
             }
-            Output::Open { socket, to, via } => {
+            Output::OpenSocket { socket, to, via, .. } => {
                 self.sockets.push(socket);
                 self.opening.push(socket);
                 let local = via.transparent.unwrap_or(to);

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::connection::Conn;
-use crate::machine::{DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine};
+use crate::machine::{DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine, TunMachine};
 use crate::service::{ConfigError, Counters, Service};
 use crate::time::Instant;
 
@@ -55,6 +55,8 @@ impl Machine for Dispatch {
 }
 
 /// It has none yet.
+impl TunMachine for Dispatch {}
+
 impl DatagramMachine for Dispatch {}
 
 impl StreamMachine for Dispatch {

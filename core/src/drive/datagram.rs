@@ -1,7 +1,7 @@
 //! The datagram half of a turn.
 
 use super::io::{Io, Received, TransmitError, TryError};
-use super::turn::Drive;
+use super::turn::{COPIED, Drive};
 use crate::machine::{Application, Input, SocketId};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -104,11 +104,15 @@ impl Drive {
             }
             calls += 1;
             let now = io.now();
-            let received = io.try_receive(socket, &mut |rx| machine.handle_datagrams(now, socket, rx));
+            let mut bytes = 0;
+            let received = io.try_receive(socket, &mut |rx| {
+                bytes += rx.iter().map(|rx| rx.data.len()).sum::<usize>();
+                machine.handle_datagrams(now, socket, rx);
+            });
             match received {
                 Ok(Received { count, more }) => {
                     self.sockets.slots[index as usize].readable = more;
-                    operations += count;
+                    operations += count + bytes / COPIED;
                 }
                 Err(TryError::WouldBlock) => self.sockets.slots[index as usize].readable = false,
                 Err(TryError::Fault(fault)) => {
@@ -136,10 +140,15 @@ impl Drive {
             }
             calls += 1;
             let now = io.now();
-            let sent = io.try_transmit(socket, &mut |buf| machine.poll_transmit(now, socket, buf));
+            let mut bytes = 0;
+            let sent = io.try_transmit(socket, &mut |buf| {
+                let transmit = machine.poll_transmit(now, socket, buf)?;
+                bytes += transmit.len;
+                Some(transmit)
+            });
             match sent {
                 Ok(0) => break,
-                Ok(count) => operations += count,
+                Ok(count) => operations += count + bytes / COPIED,
                 Err(TransmitError::WouldBlock) => {
                     self.sockets.slots[socket.index() as usize].writable = false;
                 }

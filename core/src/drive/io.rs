@@ -2,8 +2,8 @@
 
 use crate::machine::event::Event;
 use crate::machine::{
-    Assign, Assignment, Close, Fault, ListenerId, LocalPath, QueryId, Report, Rx, SocketId, StreamId,
-    Transmit, Via,
+    Assign, Assignment, Close, Fault, ListenerId, LocalPath, Offload, QueryId, Report, Rx, SocketId,
+    StreamId, Transmit, TunConfiguration, TunId, Via,
 };
 use crate::name::Name;
 use crate::time::Instant;
@@ -174,17 +174,23 @@ pub trait Io {
     /// Tells whoever watches.
     fn event(&mut self, now: Instant, event: &Event);
 
-    /// Datagrams of `listener` are those of `socket`.
-    fn receive(&mut self, listener: ListenerId, socket: SocketId) {
-        let _ = (listener, socket);
+    /// Datagrams of `listener` are those of `socket`; without `fragments` none leaves it in pieces.
+    fn receive(&mut self, listener: ListenerId, socket: SocketId, fragments: bool) {
+        let _ = (listener, socket, fragments);
     }
 
-    /// Opens a datagram socket and connects it; gives its own address.
+    /// Opens a datagram socket and connects it; gives its own address. Without `fragments` none of its datagrams leaves in pieces.
     ///
     /// # Errors
     /// The id is then unused. [`Fault::Unsupported`] where the runtime moves no datagrams.
-    fn open_socket(&mut self, socket: SocketId, to: SocketAddr, via: &Via) -> Result<SocketAddr, Fault> {
-        let _ = (socket, to, via);
+    fn open_socket(
+        &mut self,
+        socket: SocketId,
+        to: SocketAddr,
+        via: &Via,
+        fragments: bool,
+    ) -> Result<SocketAddr, Fault> {
+        let _ = (socket, to, via, fragments);
         Err(Fault::Unsupported)
     }
 
@@ -218,5 +224,39 @@ pub trait Io {
     ) -> Result<usize, TransmitError> {
         let _ = (socket, source);
         Ok(0)
+    }
+
+    /// Takes one packet out of a TUN device into `buf`; gives its length and what is left to do with it, which
+    /// [fits](Offload::fits) the packet. A length of 0: one was dropped that does not fit.
+    ///
+    /// # Errors
+    /// As [`TryError`] says. The runtime says [`Drive::tun_ready`](super::Drive::tun_ready) when that has changed.
+    fn try_take(&mut self, tun: TunId, buf: &mut [u8]) -> Result<(usize, Offload), TryError> {
+        let _ = (tun, buf);
+        Err(TryError::WouldBlock)
+    }
+
+    /// Gives one packet to a TUN device.
+    ///
+    /// # Errors
+    /// As [`TryError`] says; after a fault this packet is lost, and the next may be taken.
+    fn try_give(&mut self, tun: TunId, packet: &[u8], offload: Offload) -> Result<(), TryError> {
+        let _ = (tun, packet, offload);
+        Err(TryError::Fault(Fault::Unsupported))
+    }
+
+    /// Sets a TUN device's addresses and MTU.
+    ///
+    /// # Errors
+    /// What the system says; [`Fault::Unsupported`] where the runtime has no TUN devices.
+    fn configure(&mut self, tun: TunId, configuration: &TunConfiguration) -> Result<(), Fault> {
+        let _ = (tun, configuration);
+        Err(Fault::Unsupported)
+    }
+
+    /// Fills `bytes` with what nobody else can know. False: this world has no such thing.
+    fn entropy(&mut self, bytes: &mut [u8; 32]) -> bool {
+        let _ = bytes;
+        false
     }
 }

@@ -8,7 +8,7 @@
 //!  events ──▶ ready() ──▶ queue ──▶ pump: accept / connect / read / splice
 //!                                      │ handle_input
 //!                                      ▼
-//!                         settle: outputs, then writes of dirty streams
+//!                         settle: outputs, then writes of dirty streams, sockets, TUN devices
 //! ```
 //!
 //! Invariants
@@ -18,6 +18,7 @@
 
 mod datagram;
 mod io;
+mod tun;
 mod turn;
 
 pub use io::{Incoming, Io, Moved, Received, SpliceError, SpliceMoved, TransmitError, TryError};

@@ -2,6 +2,7 @@
 
 use super::datagram::Sockets;
 use super::io::{Incoming, Io, Moved, SpliceError, TryError};
+use super::tun::Tuns;
 use crate::machine::{Application, Fault, Input, ListenerId, Output, QueryId, StreamId};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
@@ -67,7 +68,7 @@ struct Listener {
 /// How much one stream or listener may do before the others have theirs, in operations; many bytes count as more.
 const SHARE: usize = 8;
 /// Copying so many bytes takes about as long as one more operation.
-const COPIED: usize = 32 * 1024;
+pub(super) const COPIED: usize = 32 * 1024;
 /// And so many, moved in the kernel.
 const SPLICED: usize = 128 * 1024;
 
@@ -79,6 +80,7 @@ pub struct Drive {
     queue: VecDeque<u32>,
     accepting: VecDeque<ListenerId>,
     pub(super) sockets: Sockets,
+    pub(super) tuns: Tuns,
     finished: bool,
 }
 
@@ -160,6 +162,9 @@ impl Drive {
             if let Some(index) = self.sockets.pop() {
                 left = left.saturating_sub(self.pump_socket(machine, io, index).max(1));
             }
+            if let Some(tun) = self.tuns.pop() {
+                left = left.saturating_sub(self.pump_tun(machine, io, tun).max(1));
+            }
         }
         let mut late = false;
         for _ in 0..SHARE {
@@ -175,7 +180,10 @@ impl Drive {
     }
 
     fn has_work(&self) -> bool {
-        !self.queue.is_empty() || !self.accepting.is_empty() || !self.sockets.is_idle()
+        !self.queue.is_empty()
+            || !self.accepting.is_empty()
+            || !self.sockets.is_idle()
+            || !self.tuns.is_idle()
     }
 
     fn enqueue(&mut self, index: u32) {
@@ -443,6 +451,8 @@ impl Drive {
                 if !self.sockets.is_queued(socket) {
                     self.flush_socket(machine, io, socket);
                 }
+            } else if let Some(tun) = machine.poll_dirty_tun() {
+                self.tun_dirty(machine, io, tun);
             } else {
                 return;
             }
@@ -497,12 +507,12 @@ impl Drive {
                     io.close(stream, how);
                 }
             }
-            Output::Receive { listener, socket } => {
-                io.receive(listener, socket);
+            Output::Receive { listener, socket, fragments } => {
+                io.receive(listener, socket, fragments);
                 self.sockets.open(socket);
             }
-            Output::Open { socket, to, via } => {
-                let input = match io.open_socket(socket, to, &via) {
+            Output::OpenSocket { socket, to, via, fragments } => {
+                let input = match io.open_socket(socket, to, &via, fragments) {
                     Ok(local) => {
                         self.sockets.open(socket);
                         Input::Opened { socket, local }
@@ -514,6 +524,17 @@ impl Drive {
             Output::CloseSocket { socket } => {
                 if self.sockets.close(socket) {
                     io.close_socket(socket);
+                }
+            }
+            Output::Configure { tun, configuration } => {
+                if let Err(fault) = io.configure(tun, &configuration) {
+                    machine.handle_input(io.now(), Input::ConfigureFailed { tun, fault });
+                }
+            }
+            Output::Entropy => {
+                let mut bytes = [0; 32];
+                if io.entropy(&mut bytes) {
+                    machine.handle_input(io.now(), Input::Entropy { bytes: &bytes });
                 }
             }
             Output::Event(event) => {

@@ -32,6 +32,8 @@ pub enum Fault {
     NoDescriptors,
     /// No memory or buffer space is left in the system.
     NoMemory,
+    /// The datagram is larger than the way takes without fragments (`EMSGSIZE`).
+    TooLarge,
     /// The system cannot do this (an address family, an option).
     Unsupported,
     /// The name does not exist, or has no address.
@@ -58,6 +60,7 @@ impl fmt::Display for Fault {
             Fault::PermissionDenied => "permission denied",
             Fault::NoDescriptors => "no descriptors left",
             Fault::NoMemory => "no memory left in the system",
+            Fault::TooLarge => "larger than the way takes in one piece",
             Fault::Unsupported => "not supported by the system",
             Fault::NameNotFound => "name not found",
             Fault::NameUnavailable => "name could not be looked up",

@@ -72,6 +72,16 @@ id!(
     "d"
 );
 
+/// A TUN device, by its place in the configuration: it is opened before privileges are dropped.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TunId(pub u16);
+
+impl fmt::Debug for TunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "t{}", self.0)
+    }
+}
+
 /// A listener, by its place in the configuration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub u16);

@@ -1,6 +1,6 @@
 //! What a driver tells a machine.
 
-use super::{Assignment, ConnId, Fault, QueryId, SocketId, StreamId, UplinkId};
+use super::{Assignment, ConnId, Fault, QueryId, SocketId, StreamId, TunId, UplinkId, Via};
 use core::net::{IpAddr, SocketAddr};
 
 /// What a driver tells a machine.
@@ -105,14 +105,14 @@ pub enum Input<'a> {
         /// Why.
         fault: Fault,
     },
-    /// An [`Output::Open`] succeeded.
+    /// An [`Output::OpenSocket`] succeeded.
     Opened {
         /// The id the machine gave.
         socket: SocketId,
         /// Its own address.
         local: SocketAddr,
     },
-    /// An [`Output::Open`] failed; the id is dead, no [`Output::CloseSocket`] follows.
+    /// An [`Output::OpenSocket`] failed; the id is dead, no [`Output::CloseSocket`] follows.
     OpenFailed {
         /// The id the machine gave.
         socket: SocketId,
@@ -146,6 +146,25 @@ pub enum Input<'a> {
     UplinkGone {
         /// Which.
         uplink: UplinkId,
+    },
+    /// An uplink that was gone can be used again, or its address has changed: a socket that was opened before still has the old one.
+    UplinkBack {
+        /// Which.
+        uplink: UplinkId,
+        /// How to leave by it now.
+        via: Via,
+    },
+    /// An [`Output::Configure`] could not be carried out.
+    ConfigureFailed {
+        /// Which device.
+        tun: TunId,
+        /// Why.
+        fault: Fault,
+    },
+    /// The answer to [`Output::Entropy`]: bytes that nobody else knows. A recording never holds them.
+    Entropy {
+        /// The bytes.
+        bytes: &'a [u8; 32],
     },
     /// Take no new work, finish what is open, then say [`Output::Finished`].
     Drain,

@@ -26,16 +26,18 @@ mod input;
 mod output;
 mod pool;
 mod stream;
+mod tun;
 mod via;
 
 pub use datagram::{DatagramMachine, MAX_SEGMENTS, Rx, Transmit};
 pub use event::Event;
 pub use fault::Fault;
-pub use ids::{ConnId, ListenerId, QueryId, SocketId, StreamId, UplinkId};
+pub use ids::{ConnId, ListenerId, QueryId, SocketId, StreamId, TunId, UplinkId};
 pub use input::Input;
 pub use output::{Close, Output};
 pub use pool::{Assign, Assignment, Report, UplinkSet};
 pub use stream::{Splice, StreamMachine};
+pub use tun::{Offload, TunConfiguration, TunMachine};
 pub use via::{Device, LocalPath, Target, Via};
 
 use crate::time::Instant;
@@ -55,7 +57,7 @@ pub trait Machine {
     fn poll_timeout(&self) -> Option<Instant>;
 }
 
-/// What a driver drives: a machine of streams and datagrams.
-pub trait Application: StreamMachine + DatagramMachine {}
+/// What a driver drives: a machine of streams, datagrams and packets of TUN devices.
+pub trait Application: StreamMachine + DatagramMachine + TunMachine {}
 
-impl<M: StreamMachine + DatagramMachine> Application for M {}
+impl<M: StreamMachine + DatagramMachine + TunMachine> Application for M {}

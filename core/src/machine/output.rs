@@ -1,6 +1,8 @@
 //! What a machine asks of its driver.
 
-use super::{Assign, ListenerId, LocalPath, QueryId, Report, SocketId, StreamId, Via};
+use super::{
+    Assign, ListenerId, LocalPath, QueryId, Report, SocketId, StreamId, TunConfiguration, TunId, Via,
+};
 use crate::name::Name;
 use core::net::SocketAddr;
 
@@ -79,22 +81,37 @@ pub enum Output {
         listener: ListenerId,
         /// The id its socket has from now on.
         socket: SocketId,
+        /// Whether the system may send a datagram in fragments. If not, one that is too large fails with [`Fault::TooLarge`](super::Fault::TooLarge).
+        fragments: bool,
     },
     /// Open a datagram socket that speaks with one other address only; answered by [`Input::Opened`] or
     /// [`Input::OpenFailed`].
-    Open {
+    OpenSocket {
         /// The id it will have.
         socket: SocketId,
         /// The other address.
         to: SocketAddr,
         /// How to leave.
         via: Via,
+        /// As in [`Output::Receive`].
+        fragments: bool,
     },
     /// Close a datagram socket, and forget the id. What waits to be sent on it is lost.
     CloseSocket {
         /// Which.
         socket: SocketId,
     },
+    /// Set a TUN device's addresses and MTU; answered by [`Input::ConfigureFailed`](super::Input::ConfigureFailed) where that cannot be
+    /// done, else by nothing.
+    Configure {
+        /// Which.
+        tun: TunId,
+        /// To what.
+        configuration: TunConfiguration,
+    },
+    /// Give bytes that nobody else can know; answered at once by [`Input::Entropy`](super::Input::Entropy), or by nothing in a
+    /// world that has none.
+    Entropy,
     /// Something a person may want to see. It changes nothing.
     Event(super::Event),
     /// After [`Input::Drain`]: nothing is open any more.

@@ -11,23 +11,36 @@ pub struct Splice {
     pub max: usize,
 }
 
-/// A machine that moves the bytes of streams.
+/// A machine that moves the bytes of streams. One that has none says so: `impl StreamMachine for Mine {}`.
 pub trait StreamMachine: Machine {
     /// A stream whose wishes (read, write, splice) may have changed since it was last told, each once.
-    fn poll_dirty(&mut self) -> Option<StreamId>;
+    fn poll_dirty(&mut self) -> Option<StreamId> {
+        None
+    }
 
     /// Where to read the next bytes of `stream` into; empty: do not read now. What was read is told with
     /// [`Input::Read`] before any other call that takes `&mut self`: the next stream may get the same buffer.
-    fn read_buf(&mut self, stream: StreamId) -> &mut [u8];
+    fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
+        let _ = stream;
+        &mut []
+    }
 
     /// What to write to `stream` next; empty: nothing.
-    fn write_buf(&self, stream: StreamId) -> &[u8];
+    fn write_buf(&self, stream: StreamId) -> &[u8] {
+        let _ = stream;
+        &[]
+    }
 
     /// Leave to move bytes from `from` in the kernel. While it stands, `read_buf` of `from` is empty. A driver
     /// that cannot splice reads instead: see [`StreamMachine::refuse_splice`].
-    fn splice(&self, from: StreamId) -> Option<Splice>;
+    fn splice(&self, from: StreamId) -> Option<Splice> {
+        let _ = from;
+        None
+    }
 
     /// The driver cannot splice (at all, or no pipe is left for `from` now): the machine offers `read_buf`
     /// for it again. Never said while a splice has taken more than it has given.
-    fn refuse_splice(&mut self, from: StreamId);
+    fn refuse_splice(&mut self, from: StreamId) {
+        let _ = from;
+    }
 }

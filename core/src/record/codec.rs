@@ -1,7 +1,10 @@
 //! The bytes of a recording: a tag, then fields. Numbers are LEB128, times are the nanoseconds since the entry before.
 
 use super::datagram::{DATAGRAMS, Group, TRANSMIT};
-use crate::machine::{Assignment, ConnId, Device, Fault, Input, QueryId, SocketId, StreamId, UplinkId, Via};
+use super::tun::{GIVEN, PACKET};
+use crate::machine::{
+    Assignment, ConnId, Device, Fault, Input, Offload, QueryId, SocketId, StreamId, TunId, UplinkId, Via,
+};
 use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,6 +32,9 @@ const OPENED: u8 = 24;
 const OPEN_FAILED: u8 = 25;
 const SOCKET_FAILED: u8 = 26;
 const SEND_FAILED: u8 = 27;
+const UPLINK_BACK: u8 = 28;
+const CONFIGURE_FAILED: u8 = 29;
+const ENTROPY: u8 = 30;
 
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -91,7 +97,7 @@ impl Writer {
         self.number(address.port().into());
     }
 
-    fn fault(&mut self, fault: Fault) {
+    pub(super) fn fault(&mut self, fault: Fault) {
         let code = match fault {
             Fault::Refused => 0,
             Fault::Reset => 1,
@@ -109,6 +115,7 @@ impl Writer {
             Fault::Unsupported => 13,
             Fault::NameNotFound => 14,
             Fault::NameUnavailable => 15,
+            Fault::TooLarge => 17,
             Fault::Other(number) => {
                 self.out.push(16);
                 return self.number(u64::from(number as u32));
@@ -245,6 +252,17 @@ impl Writer {
                 self.tag(UPLINK_GONE, now);
                 self.number(uplink.0.into());
             }
+            Input::UplinkBack { uplink, via } => {
+                self.tag(UPLINK_BACK, now);
+                self.number(uplink.0.into());
+                self.via(via);
+            }
+            Input::ConfigureFailed { tun, fault } => {
+                self.tag(CONFIGURE_FAILED, now);
+                self.number(tun.0.into());
+                self.fault(fault);
+            }
+            Input::Entropy { bytes: _ } => self.tag(ENTROPY, now),
             Input::Drain => self.tag(DRAIN, now),
         }
     }
@@ -252,6 +270,12 @@ impl Writer {
     fn assignment(&mut self, assignment: Assignment) {
         let Assignment { uplink, via, endpoint, patience } = assignment;
         self.option(uplink, |w, uplink| w.number(uplink.0.into()));
+        self.via(via);
+        self.option(endpoint, Writer::address);
+        self.number(patience.as_nanos() as u64);
+    }
+
+    fn via(&mut self, via: Via) {
         self.option(via.device, |w, device| {
             w.number(device.as_str().len() as u64);
             w.raw(device.as_str().as_bytes());
@@ -259,8 +283,6 @@ impl Writer {
         self.option(via.source, Writer::ip);
         self.option(via.transparent, Writer::address);
         self.option(via.mark, |w, mark| w.number(mark.into()));
-        self.option(endpoint, Writer::address);
-        self.number(patience.as_nanos() as u64);
     }
 }
 
@@ -274,6 +296,8 @@ pub(super) enum Entry<'a> {
     RefuseSplice(StreamId),
     Datagrams(Instant, SocketId, Vec<Group<'a>>),
     Transmit(Instant, SocketId, usize, u64),
+    Packet(Instant, TunId, &'a [u8], Offload),
+    Given(Instant, TunId, u64, Result<(), Fault>),
     Input(Instant, Recorded),
 }
 
@@ -335,6 +359,8 @@ impl<'a> Reader<'a> {
             TIMEOUT => return Some(Entry::Timeout(now)),
             DATAGRAMS => return Some(Entry::Datagrams(now, self.socket()?, self.groups()?)),
             TRANSMIT => return Some(Entry::Transmit(now, self.socket()?, self.len()?, self.print()?)),
+            PACKET => return self.packet(now),
+            GIVEN => return self.given(now),
             ACCEPTED => {
                 Input::Accepted { stream: self.stream()?, peer: self.address()?, local: self.address()? }
             }
@@ -372,6 +398,12 @@ impl<'a> Reader<'a> {
                 sent: self.len()?,
                 fault: self.fault()?,
             },
+            UPLINK_BACK => {
+                let uplink = UplinkId(u16::try_from(self.number()?).ok()?);
+                Input::UplinkBack { uplink, via: self.via()? }
+            }
+            CONFIGURE_FAILED => Input::ConfigureFailed { tun: self.tun()?, fault: self.fault()? },
+            ENTROPY => Input::Entropy { bytes: &[0; 32] },
             DRAIN => Input::Drain,
             _ => return None,
         };
@@ -440,7 +472,7 @@ impl<'a> Reader<'a> {
         Some(SocketAddr::new(ip, u16::try_from(self.number()?).ok()?))
     }
 
-    fn fault(&mut self) -> Option<Fault> {
+    pub(super) fn fault(&mut self) -> Option<Fault> {
         Some(match self.byte()? {
             0 => Fault::Refused,
             1 => Fault::Reset,
@@ -458,6 +490,7 @@ impl<'a> Reader<'a> {
             13 => Fault::Unsupported,
             14 => Fault::NameNotFound,
             15 => Fault::NameUnavailable,
+            17 => Fault::TooLarge,
             16 => Fault::Other(u32::try_from(self.number()?).ok()? as i32),
             _ => return None,
         })
@@ -473,6 +506,13 @@ impl<'a> Reader<'a> {
 
     fn assignment(&mut self) -> Option<Assignment> {
         let uplink = self.option(|r| u16::try_from(r.number()?).ok().map(UplinkId))?;
+        let via = self.via()?;
+        let endpoint = self.option(Reader::address)?;
+        let patience = Duration::from_nanos(self.number()?);
+        Some(Assignment { uplink, via, endpoint, patience })
+    }
+
+    fn via(&mut self) -> Option<Via> {
         let device = self.option(|r| {
             let len = r.len()?;
             Device::new(core::str::from_utf8(r.raw(len)?).ok()?)
@@ -480,9 +520,6 @@ impl<'a> Reader<'a> {
         let source = self.option(Reader::ip)?;
         let transparent = self.option(Reader::address)?;
         let mark = self.option(|r| u32::try_from(r.number()?).ok())?;
-        let via = Via { device, source, transparent, mark };
-        let endpoint = self.option(Reader::address)?;
-        let patience = Duration::from_nanos(self.number()?);
-        Some(Assignment { uplink, via, endpoint, patience })
+        Some(Via { device, source, transparent, mark })
     }
 }

@@ -5,7 +5,8 @@
 //! [`replay`] tells a fresh machine of the same configuration the same things and compares: the same inputs give the
 //! same outputs, on every machine, or [`Divergence`] says where not.
 //!
-//! A recording holds what clients sent, passwords too: treat it as they would be treated.
+//! A recording holds what clients sent, passwords too: treat it as they would be treated. It never holds entropy
+//! ([`Input::Entropy`] is replayed as zeros): what was sealed with it replays in length and time only.
 //!
 //! ```
 //! use ropewalk_core::dispatch::{Config, Dispatch};
@@ -25,10 +26,11 @@
 
 mod codec;
 mod datagram;
+mod tun;
 
 use crate::machine::{
-    Application, DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine,
-    Transmit,
+    Application, DatagramMachine, Fault, Input, Machine, Offload, Output, Rx, SocketId, Splice, StreamId,
+    StreamMachine, Transmit, TunId, TunMachine,
 };
 use crate::time::Instant;
 use alloc::format;
@@ -38,7 +40,7 @@ use codec::{Entry, Reader, Writer};
 use core::fmt;
 
 /// What a recording begins with: a name and the version of the format.
-pub const MAGIC: &[u8; 8] = b"RWREC\0\0\x02";
+pub const MAGIC: &[u8; 8] = b"RWREC\0\0\x03";
 
 /// No driver lends a larger buffer to send from: a damaged recording must not take memory.
 const MAX_ROOM: usize = 1 << 20;
@@ -148,6 +150,41 @@ impl<M: Application> DatagramMachine for Recorder<M> {
     }
 }
 
+impl<M: Application> TunMachine for Recorder<M> {
+    fn poll_dirty_tun(&mut self) -> Option<TunId> {
+        self.machine.poll_dirty_tun()
+    }
+
+    fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
+        self.machine.take_buf(tun)
+    }
+
+    fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
+        let packet = self.machine.take_buf(tun);
+        let packet = &packet[..len.min(packet.len())];
+        self.writer.packet(now, tun, packet, offload);
+        self.machine.handle_packet(now, tun, len, offload);
+    }
+
+    fn give_buf(&self, tun: TunId) -> Option<(&[u8], Offload)> {
+        self.machine.give_buf(tun)
+    }
+
+    fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {
+        let print = print_of_packet(self.machine.give_buf(tun));
+        self.writer.given(now, tun, print, result);
+        self.machine.handle_given(now, tun, result);
+    }
+}
+
+/// The fingerprint of what is given to a TUN device.
+fn print_of_packet(given: Option<(&[u8], Offload)>) -> u64 {
+    match given {
+        Some((packet, offload)) => fingerprint(packet) ^ fingerprint(format!("{offload:?}").as_bytes()),
+        None => 0,
+    }
+}
+
 /// The fingerprint of what is sent.
 fn print_of(transmit: &Transmit, buf: &[u8]) -> u64 {
     let bytes = buf.get(..transmit.len).unwrap_or(buf);
@@ -200,6 +237,20 @@ pub enum Divergence {
         /// On which socket.
         socket: SocketId,
     },
+    /// The machine would have given another packet to a TUN device, or none.
+    Given {
+        /// The number of the entry, from 0.
+        entry: usize,
+        /// To which device.
+        tun: TunId,
+    },
+    /// The machine would not have taken that packet out of a TUN device.
+    Taken {
+        /// The number of the entry, from 0.
+        entry: usize,
+        /// Out of which device.
+        tun: TunId,
+    },
     /// The machine would not have read that much.
     Read {
         /// The number of the entry, from 0.
@@ -227,6 +278,12 @@ impl fmt::Display for Divergence {
             }
             Divergence::Sent { entry, socket } => {
                 write!(f, "entry {entry}: another datagram was sent on {socket:?}")
+            }
+            Divergence::Given { entry, tun } => {
+                write!(f, "entry {entry}: another packet was given to {tun:?}")
+            }
+            Divergence::Taken { entry, tun } => {
+                write!(f, "entry {entry}: no packet of that length would be taken out of {tun:?}")
             }
             Divergence::Read { entry, stream } => {
                 write!(f, "entry {entry}: {stream:?} would not be read that far")
@@ -273,6 +330,22 @@ pub fn replay<M: Application>(recording: &[u8], mut machine: M) -> Result<Replay
                     return Err(Divergence::Written { entry, stream });
                 }
                 machine.handle_input(now, Input::Written { stream, len });
+                replayed.inputs += 1;
+                replayed.compared += 1;
+            }
+            Entry::Packet(now, tun, packet, offload) => {
+                let Some(buf) = machine.take_buf(tun).get_mut(..packet.len()) else {
+                    return Err(Divergence::Taken { entry, tun });
+                };
+                buf.copy_from_slice(packet);
+                machine.handle_packet(now, tun, packet.len(), offload);
+                replayed.inputs += 1;
+            }
+            Entry::Given(now, tun, print, result) => {
+                if print_of_packet(machine.give_buf(tun)) != print {
+                    return Err(Divergence::Given { entry, tun });
+                }
+                machine.handle_given(now, tun, result);
                 replayed.inputs += 1;
                 replayed.compared += 1;
             }

@@ -282,8 +282,11 @@ impl<C: Connection> Service<C> {
             Input::WriteFailed { stream, fault } => {
                 self.on_stream(stream, |conn, side, cx| conn.write_failed(side, fault, cx));
             }
-            // Configuration, which the machine has taken; datagrams, of which a service has none.
+            // Configuration, which the machine has taken; datagrams and packets, of which a service has none.
             Input::LocalAddresses { .. }
+            | Input::UplinkBack { .. }
+            | Input::ConfigureFailed { .. }
+            | Input::Entropy { .. }
             | Input::Opened { .. }
             | Input::OpenFailed { .. }
             | Input::SocketFailed { .. }

@@ -5,6 +5,7 @@ use super::connection::Conn;
 use super::flows::{FlowCounters, Flows};
 use crate::machine::{
     DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine, Transmit,
+    TunMachine,
 };
 use crate::service::{ConfigError, Counters, Service};
 use crate::time::Instant;
@@ -101,6 +102,8 @@ impl Machine for Unwrap {
         service.into_iter().chain(flows).min()
     }
 }
+
+impl TunMachine for Unwrap {}
 
 impl DatagramMachine for Unwrap {
     fn poll_dirty_socket(&mut self) -> Option<SocketId> {

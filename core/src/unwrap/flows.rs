@@ -131,7 +131,7 @@ impl Flows {
             let socket = flows.sockets.insert(Socket::Listener { index, outbox: Outbox::default() });
             flows.listeners.push(socket);
             let listener = ListenerId((first + index) as u16);
-            flows.outputs.push_back(Output::Receive { listener, socket });
+            flows.outputs.push_back(Output::Receive { listener, socket, fragments: true });
         }
         flows
     }
@@ -233,7 +233,7 @@ impl Flows {
         if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) {
             self.idle.rearm(socket, &mut flow.armed, Some(deadline));
         }
-        self.outputs.push_back(Output::Open { socket, to, via });
+        self.outputs.push_back(Output::OpenSocket { socket, to, via, fragments: true });
         socket
     }
 

@@ -191,8 +191,8 @@ impl Hand {
                 assert!(self.streams.remove(&stream).is_some(), "Close of a dead stream, {stream:?}");
                 self.closed.push((stream, how));
             }
-            Output::Receive { listener, socket } => self.socket_born(socket, Socket::Listener(listener)),
-            Output::Open { socket, to, via } => {
+            Output::Receive { listener, socket, .. } => self.socket_born(socket, Socket::Listener(listener)),
+            Output::OpenSocket { socket, to, via, .. } => {
                 self.socket_born(socket, Socket::Flow { to, via, open: false });
                 self.opens.push((socket, via));
             }

@@ -3,7 +3,7 @@
 use ropewalk_core::dispatch::{Counters, Dispatch};
 use ropewalk_core::machine::{
     Application, Assign, Assignment, DatagramMachine, Input, ListenerId, Machine, Output, Splice, StreamId,
-    StreamMachine,
+    StreamMachine, TunMachine,
 };
 use ropewalk_core::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -190,6 +190,8 @@ impl Machine for Watched {
         self.inner.poll_timeout()
     }
 }
+
+impl TunMachine for Watched {}
 
 impl DatagramMachine for Watched {}
 

@@ -4,7 +4,9 @@
 use ropewalk_async_std::{Handle, Shared, Watch, Worker, listen};
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::machine::event::Event;
-use ropewalk_core::machine::{DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine};
+use ropewalk_core::machine::{
+    DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine, TunMachine,
+};
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::{Pool, PoolConfig};
 use socket2::SockRef;
@@ -57,6 +59,8 @@ impl Machine for Watched {
         self.machine.poll_timeout()
     }
 }
+
+impl TunMachine for Watched {}
 
 impl DatagramMachine for Watched {}
 

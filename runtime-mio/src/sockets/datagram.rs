@@ -70,13 +70,16 @@ pub struct Datagrams<S> {
 }
 
 impl<S: AsSocket> Datagrams<S> {
-    /// Takes over a socket; `peer` is the one it is connected to.
+    /// Takes over a socket; `peer` is the one it is connected to. Without `fragments` none of its datagrams leaves in pieces.
     ///
     /// # Errors
     /// What the system says to the options it needs.
-    pub fn new(socket: S, peer: Option<SocketAddr>) -> Result<Self> {
+    pub fn new(socket: S, peer: Option<SocketAddr>, fragments: bool) -> Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
-        may_fragment(&socket);
+        // What quinn-udp has set: never fragment, and probe beyond the route's MTU.
+        if fragments {
+            may_fragment(&socket);
+        }
         Ok(Datagrams { socket, state, peer, held: VecDeque::new() })
     }
 

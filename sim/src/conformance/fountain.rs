@@ -4,8 +4,8 @@
 
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
-    DatagramMachine, Input, ListenerId, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine,
-    Transmit, Via,
+    DatagramMachine, Input, ListenerId, Machine, Output, Rx, SocketId, StreamMachine, Transmit, TunMachine,
+    Via,
 };
 use ropewalk_core::time::{Duration, Instant};
 use std::collections::VecDeque;
@@ -41,8 +41,8 @@ impl Fountain {
     /// It sends to `sink`.
     pub fn new(sink: SocketAddr) -> Self {
         let outputs = [
-            Output::Receive { listener: ListenerId(0), socket: LISTENER },
-            Output::Open { socket: SPRING, to: sink, via: Via::default() },
+            Output::Receive { listener: ListenerId(0), socket: LISTENER, fragments: true },
+            Output::OpenSocket { socket: SPRING, to: sink, via: Via::default(), fragments: true },
         ];
         Fountain {
             outputs: outputs.into(),
@@ -128,22 +128,6 @@ impl DatagramMachine for Fountain {
 }
 
 /// It has no streams.
-impl StreamMachine for Fountain {
-    fn poll_dirty(&mut self) -> Option<StreamId> {
-        None
-    }
+impl StreamMachine for Fountain {}
 
-    fn read_buf(&mut self, _: StreamId) -> &mut [u8] {
-        &mut []
-    }
-
-    fn write_buf(&self, _: StreamId) -> &[u8] {
-        &[]
-    }
-
-    fn splice(&self, _: StreamId) -> Option<Splice> {
-        None
-    }
-
-    fn refuse_splice(&mut self, _: StreamId) {}
-}
+impl TunMachine for Fountain {}

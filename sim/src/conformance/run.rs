@@ -9,6 +9,7 @@ use ropewalk_core::machine::{
     Application, DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine,
     Transmit,
 };
+use ropewalk_core::machine::{Fault, Offload, TunId, TunMachine};
 use ropewalk_core::record::{Divergence, Recorder, replay};
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
@@ -62,6 +63,28 @@ impl DatagramMachine for Subject {
 
     fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
         self.0.poll_transmit(now, socket, buf)
+    }
+}
+
+impl TunMachine for Subject {
+    fn poll_dirty_tun(&mut self) -> Option<TunId> {
+        self.0.poll_dirty_tun()
+    }
+
+    fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
+        self.0.take_buf(tun)
+    }
+
+    fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
+        self.0.handle_packet(now, tun, len, offload);
+    }
+
+    fn give_buf(&self, tun: TunId) -> Option<(&[u8], Offload)> {
+        self.0.give_buf(tun)
+    }
+
+    fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {
+        self.0.handle_given(now, tun, result);
     }
 }
 

@@ -13,6 +13,7 @@ use ropewalk_core::machine::{
     Application, DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine,
     Transmit,
 };
+use ropewalk_core::machine::{Fault, Offload, TunId, TunMachine};
 use ropewalk_core::time::Instant;
 use std::cell::{Ref, RefCell};
 use std::fmt::Write;
@@ -175,6 +176,28 @@ impl<M: Application> DatagramMachine for Traced<M> {
         self.trace.note(now, '>', &transmit);
         self.trace.bytes(buf.get(..transmit.len).unwrap_or(buf));
         Some(transmit)
+    }
+}
+
+impl<M: Application> TunMachine for Traced<M> {
+    fn poll_dirty_tun(&mut self) -> Option<TunId> {
+        self.machine.poll_dirty_tun()
+    }
+
+    fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
+        self.machine.take_buf(tun)
+    }
+
+    fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
+        self.machine.handle_packet(now, tun, len, offload);
+    }
+
+    fn give_buf(&self, tun: TunId) -> Option<(&[u8], Offload)> {
+        self.machine.give_buf(tun)
+    }
+
+    fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {
+        self.machine.handle_given(now, tun, result);
     }
 }
 

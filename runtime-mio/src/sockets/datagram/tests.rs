@@ -20,7 +20,7 @@ fn address(socket: &UdpSocket) -> SocketAddr {
 fn connected(peer: SocketAddr) -> Datagrams<UdpSocket> {
     let socket = socket();
     socket.connect(peer).expect("loopback is there");
-    Datagrams::new(socket, Some(peer)).expect("the options are there")
+    Datagrams::new(socket, Some(peer), true).expect("the options are there")
 }
 
 /// What a machine would say: each of these as one transmit, `segment` bytes a datagram.
@@ -112,7 +112,7 @@ fn what_came_from_a_stranger_before_the_connect_is_not_the_peers() {
     stranger.send_to(b"stranger", address(&early)).expect("loopback is there");
     peer.send_to(b"peer", address(&early)).expect("loopback is there");
     early.connect(address(&peer)).expect("loopback is there");
-    let ours = Datagrams::new(early, Some(address(&peer))).expect("the options are there");
+    let ours = Datagrams::new(early, Some(address(&peer)), true).expect("the options are there");
     let mut buffers = Buffers::default();
     let mut came = Vec::new();
     loop {
@@ -137,7 +137,7 @@ fn answers_to_many_arrive_whole_and_in_order_and_each_failure_is_told() {
         let Ok(listener) = UdpSocket::bind((ip, 0)) else { continue };
         let from = from.map(|from| from.parse().expect("literal"));
         let peers = [(); 3].map(|()| UdpSocket::bind((ip, 0)).expect("a port is free"));
-        let mut ours = Datagrams::new(listener, None).expect("the options are there");
+        let mut ours = Datagrams::new(listener, None, true).expect("the options are there");
         let mut buffers = Buffers::default();
         let mut id = 0;
         let mut source = |buf: &mut [u8]| {
@@ -171,7 +171,7 @@ fn answers_to_many_arrive_whole_and_in_order_and_each_failure_is_told() {
 #[test]
 fn what_stands_behind_one_that_would_block_keeps_its_place() {
     let peers = [socket(), socket()];
-    let mut ours = Datagrams::new(socket(), None).expect("the options are there");
+    let mut ours = Datagrams::new(socket(), None, true).expect("the options are there");
     let mut buffers = Buffers::default();
     let mut id = 0;
     let mut source = |buf: &mut [u8]| {

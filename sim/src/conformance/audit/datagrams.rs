@@ -4,6 +4,7 @@ use super::Auditor;
 use ropewalk_core::machine::{
     Application, DatagramMachine, Input, MAX_SEGMENTS, Output, Rx, SocketId, Transmit,
 };
+use ropewalk_core::machine::{Fault, Offload, TunId, TunMachine};
 use ropewalk_core::time::Instant;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -53,7 +54,7 @@ impl<M: Application> Auditor<M> {
     pub(super) fn hear_socket(&mut self, output: &Output) {
         let (socket, state) = match output {
             Output::Receive { socket, .. } => (*socket, Some(State::Open)),
-            Output::Open { socket, .. } => (*socket, Some(State::Asked)),
+            Output::OpenSocket { socket, .. } => (*socket, Some(State::Asked)),
             Output::CloseSocket { socket } => (*socket, None),
             _ => return,
         };
@@ -143,5 +144,27 @@ impl<M: Application> DatagramMachine for Auditor<M> {
         found.sent.0 += count as u64;
         found.sent.1 += u64::from(count > 1);
         Some(transmit)
+    }
+}
+
+impl<M: Application> TunMachine for Auditor<M> {
+    fn poll_dirty_tun(&mut self) -> Option<TunId> {
+        self.machine.poll_dirty_tun()
+    }
+
+    fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
+        self.machine.take_buf(tun)
+    }
+
+    fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
+        self.machine.handle_packet(now, tun, len, offload);
+    }
+
+    fn give_buf(&self, tun: TunId) -> Option<(&[u8], Offload)> {
+        self.machine.give_buf(tun)
+    }
+
+    fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {
+        self.machine.handle_given(now, tun, result);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Faulty, Kind};
 use ropewalk_core::machine::{Application, DatagramMachine, Rx, SocketId, Transmit};
+use ropewalk_core::machine::{Fault, Offload, TunId, TunMachine};
 use ropewalk_core::time::Instant;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -77,5 +78,27 @@ impl<M: Application> DatagramMachine for Faulty<M> {
             _ => {}
         }
         Some(transmit)
+    }
+}
+
+impl<M: Application> TunMachine for Faulty<M> {
+    fn poll_dirty_tun(&mut self) -> Option<TunId> {
+        self.machine.poll_dirty_tun()
+    }
+
+    fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
+        self.machine.take_buf(tun)
+    }
+
+    fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
+        self.machine.handle_packet(now, tun, len, offload);
+    }
+
+    fn give_buf(&self, tun: TunId) -> Option<(&[u8], Offload)> {
+        self.machine.give_buf(tun)
+    }
+
+    fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {
+        self.machine.handle_given(now, tun, result);
     }
 }
