@@ -1,0 +1,42 @@
+//! The packets inside the bond: IPv4 and IPv6 as hosts and the TUN give them.
+//!
+//! ```text
+//!   from the TUN                                        to the TUN
+//!   packet or superpacket                               packet or superpacket
+//!     │ Packet::parse    safe to look at                  ▲ Run        consecutive segments, one superpacket
+//!     │ prepare          its checksum, in a known state   │ offload    what the kernel has still to sum
+//!     │ Flow::of         flow key, ordered or not         │ ecn        what the links marked (RFC 6040)
+//!     │ clamp_mss        SYNs promise what fits           │
+//!     │ TooBig           the others are told              │
+//!     ▼ Segments         segment k, when it leaves ──────▶│
+//! ```
+//!
+//! Nothing here keeps a packet: every function works on bytes that others own.
+//!
+//! Invariants
+//! - Any bytes are safe. A view only exists of a packet whose headers lie within it.
+//! - A header that we change keeps a checksum as right, or as wrong, as it was (RFC 1624).
+//! - A segment is written straight from its superpacket into the packet that leaves: one copy.
+
+mod checksum;
+mod ecn;
+mod flow;
+mod merge;
+mod mss;
+mod packet;
+mod prepare;
+mod segment;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod too_big;
+
+pub(crate) use ecn::{Ecn, decapsulate, mark_ce};
+pub(crate) use flow::{Class, Flow, FlowKey, Ordering};
+pub(crate) use merge::Run;
+pub(crate) use mss::clamp_mss;
+pub(crate) use packet::{Fragment, Malformed, Packet};
+pub(crate) use prepare::{complete, offload, prepare};
+pub(crate) use segment::{Offload, Segments, Sums};
+pub(crate) use too_big::{TooBig, Untold};
