@@ -12,7 +12,8 @@ use super::packet::{
     ACK, CWR, FIN, PSH, Packet, TCP, UDP, UDP_HEADER, V4_HEADER, V6_HEADER, be16, be32, put16,
 };
 use super::prepare::{field, is_partial, offload};
-use super::segment::{Offload, is_right};
+use super::segment::is_right;
+use crate::machine::Offload;
 use alloc::vec::Vec;
 
 /// The most bytes of a superpacket: what the length fields hold, IPv6's own header included.

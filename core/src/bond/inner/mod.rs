@@ -38,5 +38,5 @@ pub(crate) use merge::Run;
 pub(crate) use mss::clamp_mss;
 pub(crate) use packet::{Fragment, Malformed, Packet};
 pub(crate) use prepare::{complete, offload, prepare};
-pub(crate) use segment::{Offload, Segments, Sums};
+pub(crate) use segment::{Segments, Sums};
 pub(crate) use too_big::{TooBig, Untold};

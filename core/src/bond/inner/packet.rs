@@ -3,6 +3,7 @@
 //! IPv6 extension headers are walked to the transport header. A chain that is too long, or that ends in the
 //! middle, is no error: the packet then counts as one of the protocol at which the walk ended.
 
+use crate::machine::Offload;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -91,8 +92,18 @@ pub(crate) struct Packet<'a> {
 impl<'a> Packet<'a> {
     /// Checks `data`. Bytes behind the packet's own length are cut off.
     pub(crate) fn parse(data: &'a [u8]) -> Result<Packet<'a>, Malformed> {
-        let layout = Layout::of(data)?;
+        let layout = Layout::of(data, None)?;
         Ok(Packet { data: &data[..layout.len], layout })
+    }
+
+    /// Checks what a TUN gave. A superpacket is as long as `data`, whatever its header says.
+    pub(crate) fn parse_with(data: &'a [u8], offload: Offload) -> Result<Packet<'a>, Malformed> {
+        match offload {
+            Offload::None | Offload::Checksum { .. } => Packet::parse(data),
+            Offload::Tcp { .. } | Offload::Udp { .. } => {
+                Ok(Packet { data, layout: Layout::of(data, Some(data.len()))? })
+            }
+        }
     }
 
     /// The packet, without what came behind it.
@@ -186,22 +197,23 @@ impl Tcp<'_> {
 }
 
 impl Layout {
-    pub(super) fn of(data: &[u8]) -> Result<Layout, Malformed> {
+    /// Looks for the parts of `data`. `len` is its length, unless its header is to say that.
+    fn of(data: &[u8], len: Option<usize>) -> Result<Layout, Malformed> {
         let first = *data.first().ok_or(Malformed::Truncated { expected: V4_HEADER, came: 0 })?;
         match first >> 4 {
-            4 => Layout::of_v4(data),
-            6 => Layout::of_v6(data),
+            4 => Layout::of_v4(data, len),
+            6 => Layout::of_v6(data, len),
             version => Err(Malformed::Version(version)),
         }
     }
 
-    fn of_v4(data: &[u8]) -> Result<Layout, Malformed> {
+    fn of_v4(data: &[u8], len: Option<usize>) -> Result<Layout, Malformed> {
         let came = data.len();
         if came < V4_HEADER {
             return Err(Malformed::Truncated { expected: V4_HEADER, came });
         }
         let transport = usize::from(data[0] & 0x0f) * 4;
-        let len = usize::from(be16(data, 2));
+        let len = len.unwrap_or_else(|| usize::from(be16(data, 2)));
         if transport < V4_HEADER || transport > len {
             return Err(Malformed::HeaderLength { came: transport, total: len });
         }
@@ -213,12 +225,12 @@ impl Layout {
         Ok(Layout { v6: false, len, transport, protocol: data[9], fragment, routed: false })
     }
 
-    fn of_v6(data: &[u8]) -> Result<Layout, Malformed> {
+    fn of_v6(data: &[u8], len: Option<usize>) -> Result<Layout, Malformed> {
         let came = data.len();
         if came < V6_HEADER {
             return Err(Malformed::Truncated { expected: V6_HEADER, came });
         }
-        let len = V6_HEADER + usize::from(be16(data, 4));
+        let len = len.unwrap_or_else(|| V6_HEADER + usize::from(be16(data, 4)));
         if came < len {
             return Err(Malformed::Truncated { expected: len, came });
         }

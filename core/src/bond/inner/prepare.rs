@@ -9,7 +9,7 @@
 
 use super::checksum::{fold, pseudo_of, sum};
 use super::packet::{Malformed, Packet, TCP, UDP, be16, put16};
-use super::segment::Offload;
+use crate::machine::Offload;
 
 /// Where the checksum lies, from the transport header on, of a whole TCP or UDP packet.
 pub(super) fn field(view: &Packet<'_>) -> Option<usize> {

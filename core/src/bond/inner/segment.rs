@@ -8,19 +8,7 @@ use super::packet::{
     CWR, FIN, Malformed, PSH, Packet, TCP, UDP, UDP_HEADER, V6_HEADER, be16, be32, put16, put32,
 };
 use super::prepare::{complete, field};
-
-/// What a kernel left to the device, or is asked to do itself. Offsets count from the packet's first byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Offload {
-    /// Nothing: one packet, its checksums complete.
-    None,
-    /// The checksum over all bytes from `start` on is to be stored `offset` bytes behind it.
-    Checksum { start: u16, offset: u16 },
-    /// TCP segments of `size` bytes of payload each behind one header of `header` bytes.
-    Tcp { header: u16, size: u16, v6: bool },
-    /// UDP datagrams of `size` bytes of payload each behind one header of `header` bytes.
-    Udp { header: u16, size: u16 },
-}
+use crate::machine::Offload;
 
 /// What becomes of the transport checksums of segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +43,7 @@ pub(crate) struct Segments {
 impl Segments {
     /// Looks at a packet from a TUN. The headers are measured here: the length that the kernel gives is a hint.
     pub(crate) fn of(packet: &[u8], offload: Offload) -> Result<Segments, Malformed> {
-        let view = Packet::parse(packet)?;
+        let view = Packet::parse_with(packet, offload)?;
         let layout = view.layout();
         let (kind, header, size) = match offload {
             Offload::None | Offload::Checksum { .. } => (Kind::Whole, 0, layout.len),
