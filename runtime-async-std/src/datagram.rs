@@ -6,7 +6,7 @@ use async_io::Async;
 use ropewalk_core::drive::{Received, TransmitError, TryError};
 use ropewalk_core::errno::fault;
 use ropewalk_core::machine::{Rx, Transmit};
-use ropewalk_mio::sockets::{Buffers, DatagramSocket, Datagrams, Tried};
+use ropewalk_sockets::{Buffers, DatagramSocket, Datagrams, Tried};
 use std::io::Result;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;

@@ -15,8 +15,8 @@ use ropewalk_core::machine::{
 };
 use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
-use ropewalk_mio::sockets::{self, Binder, DatagramTable, Resolver};
-use ropewalk_mio::{Listeners, Shared};
+use ropewalk_sockets::{self as sockets, Binder, DatagramTable, Resolver};
+use ropewalk_sockets::{Listeners, Shared};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 

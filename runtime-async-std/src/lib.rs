@@ -21,8 +21,7 @@
 //! | `datagram` | UDP sockets in async-io's types |
 //! | `wake` | the mailbox |
 //!
-//! What knows no runtime is taken from `ropewalk-mio` without its mio: [`ropewalk_mio::sockets`], [`Shared`] and
-//! [`Handle`].
+//! What knows no runtime is taken from `ropewalk-sockets`, [`Shared`] and [`Handle`] among it.
 
 #![forbid(unsafe_code)]
 
@@ -32,5 +31,5 @@ mod stream;
 mod wake;
 mod worker;
 
-pub use ropewalk_mio::{Handle, Listeners, Shared, Watch, listen, listen_datagrams};
+pub use ropewalk_sockets::{Handle, Listeners, Shared, Watch, listen, listen_datagrams};
 pub use worker::Worker;

@@ -9,7 +9,7 @@ use async_io::Async;
 use ropewalk_core::drive::{Incoming, Moved, TryError};
 use ropewalk_core::errno::fault;
 use ropewalk_core::machine::{Fault, ListenerId};
-use ropewalk_mio::sockets::{self, Tried};
+use ropewalk_sockets::{self as sockets, Tried};
 use std::io::{Read, Result, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;

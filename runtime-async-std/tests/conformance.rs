@@ -3,10 +3,10 @@
 #![cfg(unix)]
 
 use ropewalk_async_std::{Listeners, Shared, Watch, Worker, listen, listen_datagrams};
+use ropewalk_conformance::{self as conformance, Events, Running, Runtime, Subject};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
-use ropewalk_sim::conformance::{self, Events, Running, Runtime, Subject};
 use std::io::Result;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
@@ -45,5 +45,5 @@ impl Runtime for AsyncStd {
     }
 }
 
-ropewalk_sim::conformance!(AsyncStd);
-ropewalk_sim::conformance_datagrams!(AsyncStd);
+ropewalk_conformance::conformance!(AsyncStd);
+ropewalk_conformance::conformance_datagrams!(AsyncStd);

@@ -1,10 +1,10 @@
 //! Datagram sockets held in mio's types.
 
-use crate::sockets::{Buffers, DatagramSocket, Datagrams, Tried};
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
 use ropewalk_core::drive::{Received, TransmitError};
 use ropewalk_core::machine::{Rx, Transmit};
+use ropewalk_sockets::{Buffers, DatagramSocket, Datagrams, Tried};
 use std::io::Result;
 use std::net::SocketAddr;
 

@@ -1,10 +1,6 @@
 //! What this runtime's sockets can do, for [`Drive`](ropewalk_core::drive::Drive).
 
 use crate::datagram::Socket;
-use crate::shared::Shared;
-#[cfg(unix)]
-use crate::sockets::connect_local;
-use crate::sockets::{Binder, DatagramTable, Listeners, Resolver};
 use crate::stream::{self, Stream};
 use crate::worker::{Meaning, WAKER};
 use mio::event::Event as Readiness;
@@ -22,6 +18,10 @@ use ropewalk_core::machine::{
 };
 use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
+use ropewalk_sockets::Shared;
+#[cfg(unix)]
+use ropewalk_sockets::connect_local;
+use ropewalk_sockets::{Binder, DatagramTable, Listeners, Resolver};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ pub(crate) struct MioIo {
     sockets: DatagramTable<Socket>,
     binder: Binder,
     #[cfg(target_os = "linux")]
-    pipes: crate::sockets::Pipes,
+    pipes: ropewalk_sockets::Pipes,
     pub(crate) resolver: Resolver,
     shared: Arc<Shared>,
 }
@@ -66,7 +66,7 @@ impl MioIo {
             sockets,
             binder: Binder::default(),
             #[cfg(target_os = "linux")]
-            pipes: crate::sockets::Pipes::default(),
+            pipes: ropewalk_sockets::Pipes::default(),
             resolver,
             shared,
         })

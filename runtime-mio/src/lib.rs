@@ -5,31 +5,19 @@
 //!
 //! | file | is |
 //! | --- | --- |
-//! | `shared` | what workers share, and what each is asked from outside |
-//! | [`sockets`] | what every driver does with sockets, without a runtime |
 //! | `worker` | the event loop |
 //! | `io` | the [`Io`](ropewalk_core::drive::Io) of this runtime |
 //! | `stream` | TCP sockets in mio's types |
 //! | `datagram` | UDP sockets in mio's types |
 //!
-//! The last four are the feature `mio`, on by default. Without it this crate is what another runtime builds on, as
-//! `ropewalk-async-std` does.
+//! What needs no mio is `ropewalk-sockets`, in the folder `sockets`: the second driver builds on the same.
 
-#![cfg_attr(not(feature = "mio"), allow(rustdoc::broken_intra_doc_links, reason = "there is no Worker"))]
 #![forbid(unsafe_code)]
 
-#[cfg(feature = "mio")]
 mod datagram;
-#[cfg(feature = "mio")]
 mod io;
-mod shared;
-pub mod sockets;
-#[cfg(feature = "mio")]
 mod stream;
-#[cfg(feature = "mio")]
 mod worker;
 
-pub use shared::{Handle, Inbox, Shared, Wake, Watch};
-pub use sockets::{Listeners, listen, listen_datagrams};
-#[cfg(feature = "mio")]
+pub use ropewalk_sockets::{Handle, Listeners, Shared, Watch, listen, listen_datagrams};
 pub use worker::Worker;

@@ -1,9 +1,9 @@
 //! Sockets held in mio's types, whose events are edges.
 
-use crate::sockets::{self, Tried};
 use mio::net::{TcpListener, TcpStream};
 use ropewalk_core::drive::{Incoming, Moved};
 use ropewalk_core::machine::Close;
+use ropewalk_sockets::{self as sockets, Tried};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 

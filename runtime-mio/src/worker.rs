@@ -1,11 +1,11 @@
 //! One event loop around one machine.
 
 use crate::io::MioIo;
-use crate::shared::{Handle, Inbox, Shared, Wake};
-use crate::sockets::{Listeners, Resolver};
 use mio::{Events, Poll, Token, Waker};
 use ropewalk_core::drive::Drive;
 use ropewalk_core::machine::{Application, ListenerId};
+use ropewalk_sockets::{Handle, Inbox, Shared, Wake};
+use ropewalk_sockets::{Listeners, Resolver};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,11 +2,11 @@
 
 #![cfg(unix)]
 
+use ropewalk_conformance::{self as conformance, Events, Running, Runtime, Subject};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
 use ropewalk_mio::{Listeners, Shared, Watch, Worker, listen, listen_datagrams};
-use ropewalk_sim::conformance::{self, Events, Running, Runtime, Subject};
 use std::io::Result;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 
@@ -45,9 +45,9 @@ impl Runtime for Mio {
     }
 }
 
-ropewalk_sim::conformance!(Mio);
-ropewalk_sim::conformance_datagrams!(Mio);
+ropewalk_conformance::conformance!(Mio);
+ropewalk_conformance::conformance_datagrams!(Mio);
 
 mod faults {
-    ropewalk_sim::conformance_faults!(super::Mio);
+    ropewalk_conformance::conformance_faults!(super::Mio);
 }

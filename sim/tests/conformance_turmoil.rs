@@ -31,7 +31,7 @@ fn finish(mut world: World) -> Summary {
 }
 
 /// A name here is a name of the kit.
-#[cfg(all(unix, feature = "conformance"))]
+#[cfg(unix)]
 #[test]
 fn the_names_are_those_of_the_kit() {
     let source = include_str!("conformance_turmoil.rs");
@@ -39,7 +39,7 @@ fn the_names_are_those_of_the_kit() {
     let tests = source.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split('(').next());
     let mut count = 0;
     for name in tests.filter(|name| !own.contains(name)) {
-        assert!(ropewalk_sim::conformance::cases::find(name).is_some(), "{name} is no case of the kit");
+        assert!(ropewalk_conformance::cases::find(name).is_some(), "{name} is no case of the kit");
         count += 1;
     }
     assert!(count > 8, "{count} tests were found");

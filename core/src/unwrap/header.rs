@@ -87,9 +87,9 @@ pub fn simple(client: SocketAddr, proxy: SocketAddr) -> [u8; 38] {
     emit::simple(client, proxy)
 }
 
-/// What the fuzzer calls: panics where a law of the parser does not hold for these bytes.
-#[cfg(fuzzing)]
+/// Panics where a law of the parser does not hold for these bytes. For the fuzzer and for the test of its corpus.
+#[cfg(feature = "laws")]
 #[doc(hidden)]
-pub fn fuzz(bytes: &[u8]) {
+pub fn assert_laws(bytes: &[u8]) {
     crate::wire::proxy::laws::hold_for_input(bytes);
 }

@@ -38,7 +38,7 @@ mod v2;
 
 pub(crate) use v2::SIGNATURE;
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "laws"))]
 pub(crate) mod laws;
 
 use alloc::format;
@@ -76,7 +76,7 @@ pub(crate) struct Rules {
     pub(crate) mixed_families: bool,
 }
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "laws"))]
 impl Rules {
     /// A cap of [`MAX_LENGTH`], no mixed families.
     pub(crate) fn new(transport: Transport) -> Self {

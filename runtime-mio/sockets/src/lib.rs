@@ -1,4 +1,4 @@
-//! Sockets without a runtime: what every driver does in the same way.
+//! Sockets without a runtime: what every driver does in the same way, and what the workers of a process share.
 //!
 //! Nothing here waits for readiness or knows who does. A runtime holds its sockets in types of its own and lends them;
 //! what would block is told as [`TryError::WouldBlock`](ropewalk_core::drive::TryError), and when to try again is the
@@ -6,6 +6,7 @@
 //!
 //! | file | is |
 //! | --- | --- |
+//! | `shared` | what workers share, and what each is asked from outside |
 //! | `socket` | TCP sockets: listen, accept, read or write, end |
 //! | `datagram` | UDP sockets: open, receive in batches, send in groups |
 //! | `table` | the UDP sockets of a worker |
@@ -15,12 +16,15 @@
 //! | `resolve` | names, looked up off the loop |
 //! | `splice` | bytes moved in the kernel, through pooled pipes (Linux) |
 
+#![forbid(unsafe_code)]
+
 mod bind;
 mod datagram;
 mod listeners;
 mod resolve;
 #[cfg(target_os = "linux")]
 mod route;
+mod shared;
 mod socket;
 #[cfg(target_os = "linux")]
 mod splice;
@@ -32,6 +36,7 @@ pub use bind::connect_local;
 pub use datagram::{Buffers, Datagrams, listen_datagrams};
 pub use listeners::Listeners;
 pub use resolve::{Answer, Resolver};
+pub use shared::{Handle, Inbox, Shared, Wake, Watch};
 pub use socket::{Tried, accept, before_close, finish_connect, listen, shutdown, transfer};
 #[cfg(target_os = "linux")]
 pub use splice::Pipes;

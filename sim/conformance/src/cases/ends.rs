@@ -1,9 +1,9 @@
 //! Ends, resets, and the end of the worker itself.
 
-use crate::conformance::Kit;
-use crate::conformance::client::{all, connect, dial, exactly, pattern, reset, visit};
-use crate::conformance::rig::{Rig, eventually};
-use crate::conformance::target::Target;
+use crate::Kit;
+use crate::client::{all, connect, dial, exactly, pattern, reset, visit};
+use crate::rig::{Rig, eventually};
+use crate::target::Target;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc;

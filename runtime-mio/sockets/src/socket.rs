@@ -1,6 +1,6 @@
 //! TCP sockets: listen, accept, read, write, end.
 
-use super::AsSocket;
+use crate::AsSocket;
 use ropewalk_core::drive::{Incoming, TryError};
 use ropewalk_core::errno::fault;
 use ropewalk_core::machine::Close;

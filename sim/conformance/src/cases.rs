@@ -39,9 +39,9 @@ macro_rules! cases {
             (@each $d runtime:ty) => { $($(
                 #[test]
                 fn $name() {
-                    let kit = ::ropewalk_sim::conformance::Kit::of::<$d runtime>();
+                    let kit = ::ropewalk_conformance::Kit::of::<$d runtime>();
                     let name = stringify!($name);
-                    ::ropewalk_sim::conformance::process::run(kit, name, module_path!(), name);
+                    ::ropewalk_conformance::process::run(kit, name, module_path!(), name);
                 }
             )*)* };
         }

@@ -1,10 +1,10 @@
 //! Who waits, waits: no processor time is spent while nothing happens.
 
-use crate::conformance::Kit;
-use crate::conformance::client::{all, connect, dial, narrow, pattern, visit};
-use crate::conformance::process::processor_time;
-use crate::conformance::rig::Rig;
-use crate::conformance::target::Target;
+use crate::Kit;
+use crate::client::{all, connect, dial, narrow, pattern, visit};
+use crate::process::processor_time;
+use crate::rig::Rig;
+use crate::target::Target;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::thread;

@@ -10,8 +10,8 @@
 //!                       Dispatch, Unwrap, Fountain
 //! ```
 //!
-//! A runtime implements [`Runtime`] in a test file of its own crate and says `ropewalk_sim::conformance!(Mine);`. That
-//! makes one test of each case; `ropewalk_sim::conformance_datagrams!(Mine);` adds those with datagrams. A case runs in a process of its own, under a watchdog: it may change what belongs to
+//! A runtime implements [`Runtime`] in a test file of its own crate and says `ropewalk_conformance::conformance!(Mine);`. That
+//! makes one test of each case; `ropewalk_conformance::conformance_datagrams!(Mine);` adds those with datagrams. A case runs in a process of its own, under a watchdog: it may change what belongs to
 //! the process (the limit of descriptors), measure the processor time of the process, and hang without harm.
 //!
 //! What each case asks for without saying so: the driver keeps the rules of the
@@ -33,6 +33,9 @@
 //! | [`target`] | what clients want to reach |
 //!
 //! To come with the machines they need: a blocked path, TUN.
+
+#![cfg(unix)]
+#![forbid(unsafe_code)]
 
 pub mod audit;
 pub mod cases;

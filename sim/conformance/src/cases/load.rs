@@ -1,9 +1,9 @@
 //! While others are busy.
 
-use crate::conformance::Kit;
-use crate::conformance::client::{connect, dial, exactly};
-use crate::conformance::rig::{Rig, eventually};
-use crate::conformance::target::Target;
+use crate::Kit;
+use crate::client::{connect, dial, exactly};
+use crate::rig::{Rig, eventually};
+use crate::target::Target;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! What becomes of a datagram.
 
-use crate::conformance::Kit;
-use crate::conformance::client::pattern;
-use crate::conformance::flows::{Flows, HERE, HERE_V6, Peer, families};
+use crate::Kit;
+use crate::client::pattern;
+use crate::flows::{Flows, HERE, HERE_V6, Peer, families};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 

@@ -1,10 +1,10 @@
 //! What happens at the limits.
 
-use crate::conformance::Kit;
-use crate::conformance::client::{answer, connect, dial, impatient, is_deadline, request, visit};
-use crate::conformance::process::{limit_descriptors, processor_time};
-use crate::conformance::rig::Rig;
-use crate::conformance::target::Target;
+use crate::Kit;
+use crate::client::{answer, connect, dial, impatient, is_deadline, request, visit};
+use crate::process::{limit_descriptors, processor_time};
+use crate::rig::Rig;
+use crate::target::Target;
 use ropewalk_core::machine::Fault;
 use ropewalk_core::machine::event::Event;
 use rustix::net::{AddressFamily, SocketType, socket};

@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// come up, durations are left out.
 ///
 /// ```
-/// use ropewalk_sim::conformance::normalised;
+/// use ropewalk_conformance::normalised;
 /// let lines = ["< Accepted { stream: s7.3, peer: 127.0.0.1:40112 }", "> Close { stream: s7.3 }", "took: 1.5ms }"];
 /// let expected = ["< Accepted { stream: s#0, peer: 127.0.0.1:#0 }", "> Close { stream: s#0 }", "took: _ }"];
 /// assert_eq!(normalised(lines), expected);

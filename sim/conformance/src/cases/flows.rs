@@ -1,9 +1,9 @@
 //! Datagram sockets that come and go.
 
-use crate::conformance::Kit;
-use crate::conformance::flows::{Flows, HERE, Peer};
-use crate::conformance::process::{limit_descriptors, sockets};
-use crate::conformance::run::eventually;
+use crate::Kit;
+use crate::flows::{Flows, HERE, Peer};
+use crate::process::{limit_descriptors, sockets};
+use crate::run::eventually;
 use ropewalk_core::machine::Fault;
 use ropewalk_core::machine::event::{Event, FlowEnd};
 use std::thread;

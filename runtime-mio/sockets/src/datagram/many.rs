@@ -1,6 +1,6 @@
 //! Several datagrams to several receivers in one call, where the system can.
 
-use crate::sockets::AsSocket;
+use crate::AsSocket;
 use ropewalk_core::machine::Transmit;
 use std::io::Result;
 

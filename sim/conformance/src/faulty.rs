@@ -57,9 +57,9 @@ macro_rules! faults {
             (@each $d runtime:ty) => { $(
                 #[test]
                 fn $name() {
-                    let kit = ::ropewalk_sim::conformance::Kit::of::<$d runtime>();
-                    let fault = ::ropewalk_sim::conformance::faulty::find(stringify!($name));
-                    ::ropewalk_sim::conformance::process::run_fault(kit, fault, module_path!());
+                    let kit = ::ropewalk_conformance::Kit::of::<$d runtime>();
+                    let fault = ::ropewalk_conformance::faulty::find(stringify!($name));
+                    ::ropewalk_conformance::process::run_fault(kit, fault, module_path!());
                 }
             )* };
         }

@@ -6,9 +6,9 @@
 mod many;
 mod send;
 
-use super::AsSocket;
 use super::bind::Binder;
 use super::socket::{Tried, bound, try_error};
+use crate::AsSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use ropewalk_core::drive::Received;
 use ropewalk_core::errno::fault;

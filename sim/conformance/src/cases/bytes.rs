@@ -1,9 +1,9 @@
 //! Every byte arrives, in its order, at its place, once.
 
-use crate::conformance::client::{all, connect, connect_with, dial, exactly, narrow, pattern, visit};
-use crate::conformance::rig::{Rig, eventually};
-use crate::conformance::target::Target;
-use crate::conformance::{Kit, script};
+use crate::client::{all, connect, connect_with, dial, exactly, narrow, pattern, visit};
+use crate::rig::{Rig, eventually};
+use crate::target::Target;
+use crate::{Kit, script};
 use rustix::net::{SendFlags, send};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -173,7 +173,7 @@ pub(super) fn payload_in_the_segment_of_the_request_is_not_lost(kit: &Kit) {
     assert_eq!(all(&mut stream).expect("an orderly end"), b", late bird");
 
     let mut stream = dial(rig.address).expect("it listens");
-    let mut bytes = crate::conformance::client::request(&echo.address.into());
+    let mut bytes = crate::client::request(&echo.address.into());
     bytes.extend_from_slice(b"by bytes");
     for byte in bytes {
         stream.write_all(&[byte]).expect("it is taken");
@@ -195,7 +195,7 @@ pub(super) fn wakes_without_data_break_nothing(kit: &Kit) {
         // tcp(7): the reader is woken for it. It comes in its place among the others (SO_OOBINLINE).
         send(&stream, b"!", SendFlags::OOB).expect("it is taken");
         if round % 4 == 0 {
-            crate::conformance::client::reset(dial(rig.address).expect("it listens"));
+            crate::client::reset(dial(rig.address).expect("it listens"));
         }
         stream.write_all(&[round; 100]).expect("it is taken");
         let echoed = exactly(&mut stream, 101).expect("it comes back");

@@ -2,7 +2,7 @@
 
 use super::many::send_many;
 use super::{Buffers, Datagrams, GROUP};
-use crate::sockets::AsSocket;
+use crate::AsSocket;
 use quinn_udp::{EcnCodepoint, UdpSockRef};
 use ropewalk_core::drive::TransmitError;
 use ropewalk_core::errno::fault;

@@ -5,8 +5,8 @@
 
 use super::client::{all, exactly, request};
 use super::{Kit, client, normalised};
-use crate::conformance::rig::Rig;
-use crate::conformance::target::Target;
+use crate::rig::Rig;
+use crate::target::Target;
 use std::io::Write;
 use std::net::Shutdown;
 use std::thread;

@@ -1,12 +1,12 @@
 //! One worker, many duties: none at the cost of another.
 
-use crate::conformance::client::{all, dial, pattern};
-use crate::conformance::flows::{Flows, HERE, Peer};
-use crate::conformance::fountain::{Fountain, TICK};
-use crate::conformance::process::processor_time;
-use crate::conformance::run::Run;
-use crate::conformance::target::Target;
-use crate::conformance::{Kit, Listeners};
+use crate::client::{all, dial, pattern};
+use crate::flows::{Flows, HERE, Peer};
+use crate::fountain::{Fountain, TICK};
+use crate::process::processor_time;
+use crate::run::Run;
+use crate::target::Target;
+use crate::{Kit, Listeners};
 use ropewalk_core::machine::Target as Server;
 use ropewalk_core::unwrap::{Listener, header};
 use ropewalk_core::uplink::{Pool, PoolConfig};

@@ -1,9 +1,9 @@
 //! Targets, names, and ways out.
 
-use crate::conformance::Kit;
-use crate::conformance::client::{all, connect, dial, exactly, request, reset, visit};
-use crate::conformance::rig::{Plan, Rig};
-use crate::conformance::target::{BlackHole, Target, nobody};
+use crate::Kit;
+use crate::client::{all, connect, dial, exactly, request, reset, visit};
+use crate::rig::{Plan, Rig};
+use crate::target::{BlackHole, Target, nobody};
 use ropewalk_core::machine::event::{Event, Refusal};
 use ropewalk_core::machine::{Device, Fault};
 use ropewalk_core::uplink::UplinkConfig;
