@@ -95,10 +95,6 @@ impl CloseReason {
 
 /// A control frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "frames live on the stack for one match; a box would be an allocation"
-)]
 pub(crate) enum Frame {
     /// What arrived on a path.
     Ack(Ack),
