@@ -134,7 +134,7 @@ impl fmt::Display for Malformed {
 }
 
 /// What the fuzzer calls: panics where a law of the codec does not hold for these bytes.
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "laws"))]
 pub(crate) fn hold_for_input(bytes: &[u8]) {
     if let Ok(header) = Header::parse(bytes) {
         let mut again = [0; HEADER];
