@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `stream` | the stream world (feature `stream`, on by default): turmoil hosts around the machines that move streams |
 //! | `link` | one direction of a link: rate, queue, loss, delay, jitter, changes |
+//! | `packet`, `scenario`, `report` | the packet world (feature `packet`, on by default): links and hosts around the bond, scenarios, figures |
 //!
 //! No protocol decision is taken here. A world gives a machine sockets, a clock and trouble, and writes down
 //! what the machine said. The suite that every runtime must pass works on real sockets in real time: it is a package
@@ -12,5 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod link;
+#[cfg(feature = "packet")]
+pub mod scenario;
 #[cfg(feature = "stream")]
 pub mod stream;

@@ -1,0 +1,100 @@
+//! From text to a scenario.
+
+use super::section::{Overrides, Section, Text};
+use super::{BondSettings, Flow, Scenario, ScenarioError, Tunnel, event, expect, flow, link};
+use std::time::Duration;
+use toml::de::DeTable;
+
+/// Reads a scenario. `file` is how errors call it, `name` how reports do; `overrides` win over the text.
+///
+/// # Errors
+/// The first thing that is wrong, with its place.
+pub fn read(file: &str, name: &str, content: &str, overrides: &Overrides) -> Result<Scenario, ScenarioError> {
+    let text = Text { file, content, overrides };
+    let document = DeTable::parse(content).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        text.error(at, "", error.message())
+    })?;
+    let empty = DeTable::new();
+    let mut top = Section::new(text, document.get_ref(), 0, String::new());
+
+    let title = top.text("title")?.unwrap_or_else(|| name.to_owned());
+    let duration = top.time("duration")?.unwrap_or(DURATION);
+    if !(Duration::from_millis(100)..=LONGEST).contains(&duration) {
+        return Err(top.error("duration", "expected from \"100 ms\" to \"60 min\", got less or more"));
+    }
+    let seed = top.number("seed", 0..=u64::MAX)?.unwrap_or(1);
+    let tunnels = [("bond", Tunnel::Bond), ("toy", Tunnel::Toy), ("none", Tunnel::None)];
+    let tunnel = top.word("tunnel", &tunnels)?.unwrap_or(Tunnel::Bond);
+    let granularity = top.time("granularity")?.unwrap_or_default();
+    let settings = top.table("bond")?;
+    let bond = bond(settings.unwrap_or_else(|| Section::new(text, &empty, 0, "bond".into())))?;
+
+    let mut links = Vec::new();
+    for (index, mut section) in top.tables("link")?.into_iter().enumerate() {
+        let read = link::read(&mut section, index)?;
+        if links.iter().any(|other: &link::LinkSpec| other.name == read.name) {
+            return Err(section
+                .error("name", format!("expected a name that no other link has, got \"{}\"", read.name)));
+        }
+        section.finish()?;
+        links.push(read);
+    }
+    if links.is_empty() || links.len() > MOST_LINKS {
+        let message = format!("expected 1 to {MOST_LINKS} tables [[link]], got {}", links.len());
+        return Err(top.error("link", message));
+    }
+
+    let mut flows = Vec::new();
+    for (index, mut section) in top.tables("flow")?.into_iter().enumerate() {
+        let read = flow::read(&mut section, index)?;
+        if flows.iter().any(|other: &Flow| other.name == read.name) {
+            return Err(section
+                .error("name", format!("expected a name that no other flow has, got \"{}\"", read.name)));
+        }
+        section.finish()?;
+        flows.push(read);
+    }
+    if flows.is_empty() {
+        flows = Flow::defaults();
+    }
+    if flows.len() > MOST_FLOWS {
+        return Err(
+            top.error("flow", format!("expected at most {MOST_FLOWS} tables [[flow]], got {}", flows.len()))
+        );
+    }
+
+    let mut events = Vec::new();
+    for mut section in top.tables("event")? {
+        events.extend(event::read(&mut section, &links, duration)?);
+        section.finish()?;
+    }
+    // A stable sort: of two at one time the first in the file comes first.
+    events.sort_by_key(|event| event.at);
+
+    let mut expects = Vec::new();
+    for mut section in top.tables("expect")? {
+        expects.extend(expect::read(&mut section, &links, &flows, duration)?);
+        section.finish()?;
+    }
+    top.finish()?;
+    overrides.finish()?;
+    let name = name.to_owned();
+    Ok(Scenario { name, title, duration, seed, tunnel, bond, granularity, links, flows, events, expects })
+}
+
+const DURATION: Duration = Duration::from_secs(20);
+const LONGEST: Duration = Duration::from_secs(3600);
+/// As many paths as the bond's path id could tell apart are too many for a table.
+const MOST_LINKS: usize = 16;
+const MOST_FLOWS: usize = 256;
+
+fn bond(mut section: Section<'_, '_>) -> Result<BondSettings, ScenarioError> {
+    let settings = BondSettings {
+        mode: section.text("mode")?,
+        max_skew: section.time("max-skew")?,
+        without: section.texts("without")?.unwrap_or_default(),
+    };
+    section.finish()?;
+    Ok(settings)
+}
