@@ -1,7 +1,8 @@
-//! README, `--help` and man pages agree, or a test says where not.
+//! README, manuals (`cli/docs`), `--help` and man pages agree, or a test says where not.
 
 use crate::Cli;
 use clap::{Command, CommandFactory};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -54,27 +55,132 @@ fn the_man_pages_are_what_the_arguments_say() {
     }
 }
 
-#[test]
-fn the_readme_names_every_switch_and_no_other() {
-    let readme = std::fs::read_to_string(root().join("README.md")).expect("the repository has a README");
-    let mut known =
-        vec!["--help".to_owned(), "--version".to_owned(), "--release".into(), "--workspace".into()];
-    known.extend(["--bench".into(), "--socks5-hostname".into(), "--features".into()]);
-    known.push("--haproxy-protocol".into());
-    // A switch of builds with that feature only.
-    known.push("--runtime".into());
+/// The page that explains a command: that of its service.
+fn manual_of(command: &str) -> String {
+    let mut words = command.split('-').skip(1);
+    let service = match words.next() {
+        Some("list") => Some("dispatch"),
+        Some("doctor") => words.next(),
+        other => other,
+    };
+    // What is no service's is the README's.
+    service.map_or("README.md".into(), |service| format!("cli/docs/{service}.md"))
+}
+
+/// Every page, with the commands that it explains.
+fn manuals() -> BTreeMap<String, Vec<Command>> {
+    let mut all: BTreeMap<String, Vec<Command>> = BTreeMap::new();
     for command in commands() {
-        for argument in command.get_arguments() {
+        let name = command.get_display_name().unwrap_or(command.get_name());
+        all.entry(manual_of(name)).or_default().push(command);
+    }
+    all
+}
+
+fn page(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Switches that come with every command, or that a build without features does not have.
+const EVERYWHERE: [&str; 3] = ["help", "version", "runtime"];
+
+#[test]
+fn each_manual_names_every_switch_of_its_commands() {
+    for (path, commands) in manuals() {
+        let text = page(&path);
+        for argument in commands.iter().flat_map(Command::get_arguments) {
             let Some(long) = argument.get_long() else { continue };
-            known.push(format!("--{long}"));
-            let short = argument.get_short().map(|short| format!("`-{short}`"));
-            let named =
-                readme.contains(&format!("--{long}")) || short.is_some_and(|short| readme.contains(&short));
-            assert!(named || ["help", "version"].contains(&long), "the README does not name --{long}");
+            let named = text.contains(&format!("`--{long}")) || EVERYWHERE.contains(&long);
+            assert!(named, "{path} does not name --{long}");
         }
     }
-    let words = readme.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
-    for word in words.filter(|word| word.starts_with("--") && word.len() > 2 && !word.starts_with("---")) {
-        assert!(known.iter().any(|switch| switch == word), "the README names {word}, which does not exist");
+}
+
+#[test]
+fn a_row_of_a_manual_has_the_value_and_the_default_that_help_tells() {
+    let mut rows = 0;
+    for (path, commands) in manuals() {
+        let text = page(&path);
+        for line in text.lines().filter(|line| line.starts_with("| `-")) {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            // Other tables compare with other programs.
+            let [_, switch, default, _, _] = cells[..] else { continue };
+            let Some((_, long)) = switch.rsplit_once("`--") else { continue };
+            let (long, value) =
+                long.trim_end_matches('`').split_once(' ').unwrap_or((long.trim_end_matches('`'), ""));
+            let arguments = commands.iter().flat_map(Command::get_arguments);
+            let same: Vec<_> = arguments.filter(|argument| argument.get_long() == Some(long)).collect();
+            assert!(!same.is_empty(), "{path} explains --{long}, which its commands do not have");
+            let takes = |argument: &&&clap::Arg| {
+                let names = argument.get_value_names().filter(|_| argument.get_action().takes_values());
+                names.map_or("", |names| names[0].as_str()) == value
+            };
+            assert!(same.iter().any(|argument| takes(&argument)), "{path}: --{long} does not take {value:?}");
+            let told = |argument: &&clap::Arg| {
+                let values: Vec<String> = argument
+                    .get_default_values()
+                    .iter()
+                    .map(|value| format!("`{}`", value.display()))
+                    .collect();
+                // Flags have "false", which is nothing to tell; what has no fixed default is told in words.
+                values.is_empty() || !argument.get_action().takes_values() || values.join(", ") == default
+            };
+            assert!(same.iter().any(told), "{path}: --{long} has another default than {default:?}");
+            rows += 1;
+        }
+    }
+    assert!(rows > 40, "expected the tables of the manuals, got {rows} rows");
+}
+
+#[test]
+fn readme_and_manuals_name_no_switch_that_does_not_exist() {
+    // Switches of cargo and of other programs.
+    let foreign = [
+        "release",
+        "workspace",
+        "path",
+        "features",
+        "locked",
+        "bench",
+        "test",
+        "socks5-hostname",
+        "haproxy-protocol",
+    ];
+    let foreign = foreign.iter().chain(&EVERYWHERE).map(|long| format!("--{long}"));
+    let own = commands();
+    let own = own.iter().flat_map(Command::get_arguments).filter_map(|argument| argument.get_long());
+    let known: Vec<String> = own.map(|long| format!("--{long}")).chain(foreign).collect();
+    for path in manuals().into_keys() {
+        let text = page(&path);
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        for word in words.filter(|word| word.starts_with("--") && word.len() > 2 && !word.starts_with("---"))
+        {
+            assert!(known.iter().any(|switch| switch == word), "{path} names {word}, which does not exist");
+        }
+    }
+}
+
+#[test]
+fn the_readme_is_short_and_links_to_every_manual() {
+    let readme = page("README.md");
+    let lines = readme.lines().count();
+    assert!(lines < 150, "expected a README under 150 lines, got {lines}");
+    for path in manuals().into_keys().filter(|path| path != "README.md") {
+        assert!(readme.contains(&format!("]({path})")), "README.md does not link to {path}");
+    }
+}
+
+#[test]
+fn the_pages_link_to_files_that_there_are() {
+    for path in manuals().into_keys() {
+        let text = page(&path);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or(link);
+            let target = root().join(&path).with_file_name(file);
+            assert!(
+                link.starts_with("https://") || target.exists(),
+                "{path} links to {link}, which is not there"
+            );
+        }
     }
 }

@@ -177,6 +177,24 @@ ppp0       up     ppp       203.0.113.9 to 198.51.100.1/32  no          no      
     }
 
     #[test]
+    fn the_manual_shows_the_list_of_a_machine_with_two_links() {
+        let lan = |name: &str, address: &str, gateway: &str| via(eth(name, &[address]), gateway);
+        let bridge = Link {
+            addresses: eth("", &["172.17.0.1/16"]).addresses,
+            ..of_kind(eth("docker0", &[]), "bridge")
+        };
+        let links = [
+            lo(),
+            lan("wlan0", "192.168.1.7/24", "192.168.1.1"),
+            lan("usb0", "192.168.42.5/24", "192.168.42.129"),
+            bridge,
+        ];
+        let expected = format!("```console\n$ ropewalk list\n{}```\n", printed(&links, false));
+        let manual = include_str!("../../docs/dispatch.md");
+        assert!(manual.contains(&expected), "cli/docs/dispatch.md does not show\n{expected}");
+    }
+
+    #[test]
     fn what_the_system_does_not_tell_is_a_question_mark_or_null() {
         let links = [Link { defaults: None, ..eth("en0", &["10.0.0.2/24"]) }];
         assert!(printed(&links, false).contains(" ?           ?           used"));

@@ -46,11 +46,19 @@ pub(crate) struct Launch {
     service: &'static str,
     args: Vec<String>,
     copy: Option<Scratch>,
+    /// Where `dispatch` is not told where to listen: on its own port, not on a free one.
+    exact: bool,
 }
 
 impl Launch {
     pub(crate) fn new(args: &[&str]) -> Self {
-        Launch { command: Command::new(ROPEWALK), service: "dispatch", args: texts(args), copy: None }
+        let command = Command::new(ROPEWALK);
+        Launch { command, service: "dispatch", args: texts(args), copy: None, exact: false }
+    }
+
+    /// `ropewalk dispatch` with these arguments and no other.
+    pub(crate) fn exactly(args: &[&str]) -> Self {
+        Launch { exact: true, ..Launch::new(args) }
     }
 
     /// `ropewalk unwrap` with all its arguments.
@@ -69,7 +77,7 @@ impl Launch {
         let mut words = by.iter();
         let mut command = Command::new(words.next().expect("at least a program"));
         command.args(words).arg(path);
-        Launch { command, service: "unwrap", args: texts(args), copy: Some(copy) }
+        Launch { command, copy: Some(copy), ..Launch::unwrap(args) }
     }
 
     /// As user and group `id`, without any privilege; out of a copy of the binary.
@@ -94,7 +102,8 @@ impl Launch {
     /// where.
     pub(crate) fn start(mut self) -> Proxy {
         self.command.arg(self.service).args(&self.args);
-        if self.service == "dispatch" && !self.args.iter().any(|arg| arg == "--listen" || arg == "--config") {
+        let told = self.args.iter().any(|arg| arg == "--listen" || arg == "--config");
+        if self.service == "dispatch" && !self.exact && !told {
             self.command.args(["--listen", "127.0.0.1:0"]);
         }
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -204,6 +213,16 @@ impl Proxy {
         }
     }
 
+    /// Waits until it has ended, and gives all it said.
+    #[track_caller]
+    pub(crate) fn all(mut self) -> Vec<String> {
+        let status = self.wait_for_end();
+        self.finish_log();
+        let lines = self.log.lock().all.clone();
+        assert!(status.success(), "expected an orderly end, got {status}:\n{}", lines.join("\n"));
+        lines
+    }
+
     /// SIGTERM twice, then all it said; the last line is the summary of the run.
     #[cfg(unix)]
     pub(crate) fn stop(mut self) -> Vec<String> {
@@ -212,11 +231,7 @@ impl Proxy {
         if self.is_running() {
             self.terminate();
         }
-        let status = self.wait_for_end();
-        self.finish_log();
-        let lines = self.log.lock().all.clone();
-        assert!(status.success(), "expected an orderly end, got {status}:\n{}", lines.join("\n"));
-        lines
+        self.all()
     }
 
     /// The reader ends with the process.
