@@ -3,6 +3,8 @@
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub mod crypto;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
+mod ingress;
+#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod inner;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod session;

@@ -19,6 +19,14 @@ pub(crate) struct FlowKey {
     protocol: u8,
 }
 
+impl FlowKey {
+    /// A number that spreads keys, for tables smaller than the number of flows. Multiplied by the golden ratio, as
+    /// Fibonacci hashing does it; an attacker can aim at it, and then shares a queue with his target at worst.
+    pub(crate) fn mix(&self) -> u32 {
+        (self.selector ^ u32::from(self.protocol)).wrapping_mul(0x9e37_79b9) >> 8
+    }
+}
+
 /// What kind of traffic a flow is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {

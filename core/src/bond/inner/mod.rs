@@ -27,7 +27,7 @@ mod packet;
 mod prepare;
 mod segment;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod too_big;
