@@ -4,14 +4,19 @@
 //! file has an array of tables). Below, a line for each.
 
 #![forbid(unsafe_code)]
+// A build with fewer commands needs less of `host` and `process`. The whole build shows what nobody needs.
+#![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "a part of the commands"))]
 
+#[cfg(feature = "dispatch")]
 mod dispatch;
+#[cfg(feature = "unwrap")]
 mod doctor;
 mod host;
 mod list;
-#[cfg(test)]
+#[cfg(all(test, feature = "default"))]
 mod manual;
 mod process;
+#[cfg(feature = "unwrap")]
 mod unwrap;
 
 use clap::{Parser, Subcommand};
@@ -27,7 +32,10 @@ struct Cli {
 }
 
 macro_rules! commands {
-    ($($(#[$attribute:meta])* $variant:ident in $folder:ident,)+) => {
+    ($($(#[$attribute:meta])* $variant:ident in $folder:ident $(with $tables:path)?,)+) => {
+        /// Each command, and the array of tables that its section of the configuration file may have.
+        const TABLES: &[(&str, &[&str])] = &[$($(#[$attribute])* (stringify!($folder), &[$($tables)?]),)+];
+
         #[derive(Subcommand, Debug)]
         enum Command {
             $($(#[$attribute])* $variant(Box<$folder::Args>),)+
@@ -52,13 +60,13 @@ macro_rules! commands {
 
 commands! {
     List in list,
-    Dispatch in dispatch,
-    Unwrap in unwrap,
-    Doctor in doctor,
+    #[cfg(feature = "dispatch")] Dispatch in dispatch,
+    #[cfg(feature = "unwrap")] Unwrap in unwrap with unwrap::TABLES,
+    #[cfg(feature = "unwrap")] Doctor in doctor,
 }
 
 fn main() -> ExitCode {
-    let parsed = config::parse::<Cli>(&[("unwrap", unwrap::TABLES)]);
+    let parsed = config::parse::<Cli>(TABLES);
     match run(parsed.commands.into_iter().map(|cli| cli.command).collect()) {
         Ok(()) => {
             logging::flush();

@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | [`machine`] | the contract between machines and drivers, and the events a person may want to see |
 //! | [`drive`] | one bounded turn of a driver; the trait a runtime implements |
-//! | [`dispatch`] | the proxy: handshake, opening, relay |
+#![cfg_attr(feature = "dispatch", doc = "| [`dispatch`] | the proxy: handshake, opening, relay |")]
 //! | [`uplink`] | the pool: weights, health, accounting |
 #![cfg_attr(feature = "bond", doc = "| [`bond`] | one connection over many links, at packet level |")]
 #![cfg_attr(feature = "unwrap", doc = "| [`unwrap`] | clients' addresses, given back to their server |")]
@@ -28,6 +28,8 @@
 //! [`machine::Fault`], with `unwrap` (on by default, needs `std`) the PROXY protocol; without them the crate builds
 //! for bare metal.
 
+// A build of some machines needs some of what they share. The whole build shows what nobody needs.
+#![cfg_attr(not(feature = "default"), allow(dead_code, reason = "a part of the machines"))]
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -38,6 +40,7 @@ extern crate std;
 #[cfg(feature = "bond")]
 pub mod bond;
 mod buffer;
+#[cfg(feature = "dispatch")]
 pub mod dispatch;
 pub mod docs;
 pub mod drive;
@@ -46,6 +49,7 @@ pub mod errno;
 pub mod machine;
 pub mod name;
 pub mod record;
+#[cfg(any(feature = "dispatch", feature = "unwrap"))]
 mod service;
 mod slab;
 pub mod time;

@@ -1,5 +1,6 @@
 //! `ropewalk doctor`: what a service needs of this host. The checks of a service stand in its own folder.
 
+#[cfg(feature = "unwrap")]
 use crate::unwrap;
 
 /// Look for what is missing, and say what to do
@@ -12,6 +13,7 @@ pub(crate) struct Args {
 /// A line for each service that has a doctor.
 #[derive(clap::Subcommand, Debug)]
 enum Service {
+    #[cfg(feature = "unwrap")]
     /// Try whether a server on this host can get its clients' real addresses
     Unwrap(unwrap::doctor::Args),
 }
@@ -22,6 +24,7 @@ enum Service {
 /// What is missing, as a sentence.
 pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
     all.iter().try_for_each(|args| match &args.service {
+        #[cfg(feature = "unwrap")]
         Service::Unwrap(args) => unwrap::doctor::run(args),
     })
 }

@@ -3,10 +3,13 @@
 //! A parser looks at the bytes seen so far and gives a value and how many bytes it used, or says that more
 //! bytes are needed, or that no further byte can mend it. Nothing here allocates for input that is malformed.
 
+#[cfg(feature = "dispatch")]
 pub(crate) mod http;
 #[cfg(feature = "unwrap")]
 pub(crate) mod proxy;
+#[cfg(feature = "dispatch")]
 pub(crate) mod socks4;
+#[cfg(feature = "dispatch")]
 pub(crate) mod socks5;
 
 use core::fmt;

@@ -47,15 +47,16 @@ pub(crate) struct Parsed<P> {
 /// Reads the command line and the file that it names. Ends the process as [`Parser::parse`] does: with the help, the
 /// version or an error.
 ///
-/// `tables`: a command's name and the name of the array of tables that its section may have.
-pub(crate) fn parse<P: Parser>(tables: &[(&str, &str)]) -> Parsed<P> {
+/// `tables`: a command's name and the names of the arrays of tables that its section may have: one at most.
+pub(crate) fn parse<P: Parser>(tables: &[(&str, &[&str])]) -> Parsed<P> {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let command = P::command();
     let section = configured(&argv, &command).map(|(section, _)| section);
     let all = match &section {
         None => vec![Arguments { argv, origin: None }],
         Some(section) => {
-            let table = tables.iter().find(|(command, _)| command == section).map(|(_, table)| *table);
+            let own = tables.iter().find(|(command, _)| command == section);
+            let table = own.and_then(|(_, tables)| tables.first().copied());
             arguments(&argv, &command, section, table).unwrap_or_else(|error| {
                 eprintln!("ropewalk: {error}");
                 std::process::exit(2)
