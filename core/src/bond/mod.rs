@@ -7,6 +7,10 @@ mod ingress;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod inner;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
+pub(crate) mod path;
+#[allow(dead_code, reason = "the association that calls it is written next")]
+pub(crate) mod rate;
+#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod session;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod wire;

@@ -1,0 +1,40 @@
+//! The in-flight cap: what the path holds by itself, and what delay and acknowledgements need on top.
+//!
+//!     cap = rate x unloaded RTT + max(5 ms, 2 x jitter at the rate; aggregation) + one packet
+//!
+//! It is what bounds the queue where the rate is over-estimated, and the flight that is lost with a path.
+
+use super::super::rate::Rate;
+use crate::time::Duration;
+
+/// | constant | reason |
+/// | --- | --- |
+/// | `LEAST` 5 ms | bond.md: timers of a millisecond and runs of 16 packets fit in; a ping inside feels no more |
+/// | `JITTERS` 2 | bond.md: packets that are late are still in flight |
+/// | `PACKET` 1,500 B | the one that a link is sending now |
+const LEAST: Duration = Duration::from_millis(5);
+const JITTERS: u32 = 2;
+const PACKET: u64 = 1500;
+
+/// Bytes that may be in flight.
+pub(crate) fn ask(rate: Rate, unloaded: Duration, jitter: Duration, aggregation: u64) -> u64 {
+    let slack = rate.bytes_in(LEAST.max(jitter * JITTERS)).max(aggregation);
+    rate.bytes_in(unloaded) + slack + PACKET
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slack_is_the_largest_of_three() {
+        let rate = Rate::from_bytes_per_second(1_000_000);
+        let ms = Duration::from_millis;
+        // jitter (ms), aggregation (bytes), then the cap over 20 ms
+        for (jitter, aggregation, cap) in
+            [(0, 0, 26_500), (2, 4_000, 26_500), (4, 0, 29_500), (4, 10_000, 31_500)]
+        {
+            assert_eq!(ask(rate, ms(20), ms(jitter), aggregation), cap);
+        }
+    }
+}

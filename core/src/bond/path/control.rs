@@ -1,0 +1,332 @@
+//! The rate of a path: what it is believed to be, how fast to send, how much may be in flight.
+//!
+//!               found                    queue gone
+//!     Startup ---------> Drain ------------------------> Cruise <-----------+
+//!        ^                                              |      ^            | queue gone, or its time over
+//!        | resume (after death, after a long idle)      | cycle|            |
+//!                                                       v      | delivered: |
+//!                            any but Startup           Up -----+--------> Ease
+//!                               | fall                         again
+//!                               v
+//!                             Fall -- in flight fits, and then: no queue -> Cruise
+//!                                                               still delay -> the way is longer: new base, old rate
+//!
+//! Invariants: the cap is never under two packets; no phase lasts without a bound once acknowledgements come.
+
+use super::super::rate::Rate;
+use super::delivery::Sample;
+use super::fall;
+use super::probe_up::ProbeUp;
+use super::startup::{Progress, Startup};
+use super::window::Highest;
+use crate::time::{Duration, Instant};
+
+/// | constant | reason |
+/// | --- | --- |
+/// | `CRUISE` 98/100 | bond.md: under the rate, so that a queue shrinks by itself |
+/// | `CALM` 95/100, `STANDING` 2 ms | a queue that stands a round long is over-estimation: fed back at once |
+/// | `EASE` 3/4 | bond.md, and BBR: undoes a pulse of 1.25 in its own time |
+/// | `DRAIN` 1/2 | undoes start-up's 2 in as long as it lasted |
+/// | `DRAIN_ROUNDS` 4 | 2 x BDP are gone in two; twice that, then the delay is no queue of ours |
+/// | `WINDOW` 250 ms, `ROUNDS` 8 | bond.md: the largest sample of max(8 RTT, 250 ms) |
+/// | `LOSS_CAP` 1/8 | what is lost was carried: paced on top of the delivered rate, but no policer is run over |
+/// | `PACKET` 1,500 B | one packet is always in the hands of a link |
+const CRUISE: (u64, u64) = (98, 100);
+const CALM: (u64, u64) = (95, 100);
+const STANDING: Duration = Duration::from_millis(2);
+const EASE: (u64, u64) = (3, 4);
+const DRAIN: (u64, u64) = (1, 2);
+const DRAIN_ROUNDS: u32 = 4;
+const WINDOW: Duration = Duration::from_millis(250);
+const ROUNDS: u32 = 8;
+const LOSS_CAP: u64 = super::loss::WHOLE / 8;
+const PACKET: u64 = 1500;
+
+/// What is known after an acknowledgement.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Signal {
+    pub(crate) sample: Option<Sample>,
+    /// Bytes newly delivered, and newly lost.
+    pub(crate) delivered: u64,
+    pub(crate) lost: u64,
+    pub(crate) was_in_flight: u64,
+    pub(crate) in_flight: u64,
+    /// The largest number acknowledged, and the next one to be sent.
+    pub(crate) largest: u64,
+    pub(crate) next: u64,
+    /// The source left the path without work since the last signal.
+    pub(crate) limited: bool,
+    pub(crate) view: View,
+}
+
+/// What the estimators say.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct View {
+    /// The RTT without what the forward queue adds.
+    pub(crate) unloaded: Duration,
+    /// Excess delay: the smallest of the last milliseconds, and of the last round.
+    pub(crate) recent: Duration,
+    pub(crate) standing: Duration,
+    pub(crate) jitter: Duration,
+    /// Bytes that come acknowledged at once.
+    pub(crate) aggregation: u64,
+    /// Share of packets lost, of `loss::WHOLE`.
+    pub(crate) loss: u64,
+    /// Over how much time a sample reaches.
+    pub(crate) span: Duration,
+}
+
+/// What happened to the rate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Change {
+    /// Start-up is over.
+    Found,
+    /// The path gives less: samples must not reach back before now.
+    Fell,
+    /// The delay is no queue: its base must be forgotten.
+    Longer,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Startup(Startup),
+    Drain {
+        until: Instant,
+    },
+    Cruise {
+        until: Instant,
+    },
+    Up {
+        until: Instant,
+        before: Rate,
+    },
+    /// `answered`: the first number sent after the pulse, until it is acknowledged; `before`: the rate before.
+    Ease {
+        until: Instant,
+        answered: Option<u64>,
+        before: Rate,
+    },
+    /// `resumed`: the first number sent since in flight fits again.
+    Fall {
+        before: Rate,
+        resumed: Option<u64>,
+    },
+}
+
+/// The rate of one path.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Control {
+    phase: Phase,
+    highest: Highest,
+    probe: ProbeUp,
+    /// A round ends when this number is acknowledged.
+    round_end: u64,
+    round: (u64, u64, bool),
+    /// The source was the limit in the round before.
+    limited: bool,
+}
+
+impl Control {
+    pub(crate) fn new() -> Self {
+        Control {
+            phase: Phase::Startup(Startup::new(0)),
+            highest: Highest::default(),
+            probe: ProbeUp::default(),
+            round_end: 0,
+            round: (0, 0, false),
+            limited: true,
+        }
+    }
+
+    /// Starts again from half of what is remembered, and finds what is there now.
+    pub(crate) fn resume(&mut self, now: Instant, unloaded: Duration) {
+        let half = self.rate().scaled(1, 2);
+        *self = Control { round_end: self.round_end, ..Control::new() };
+        self.set(now, half);
+        self.phase = Phase::Startup(Startup::new(half.bytes_in(unloaded)));
+    }
+
+    pub(crate) fn feed(&mut self, now: Instant, signal: &Signal) -> Option<Change> {
+        let view = &signal.view;
+        if let Some(sample) = signal.sample {
+            self.feed_sample(now, sample, view);
+        }
+        self.round.0 += signal.delivered;
+        self.round.1 += signal.lost;
+        self.round.2 |= signal.limited || signal.sample.is_some_and(|sample| sample.limited);
+        let round = (signal.largest >= self.round_end).then(|| core::mem::take(&mut self.round));
+        if let Some((_, _, limited)) = round {
+            self.round_end = signal.next;
+            self.limited = limited;
+        }
+        let rate = self.rate();
+        let limit = fall::limit(view.jitter, rate);
+        if !matches!(self.phase, Phase::Startup(_))
+            && let Some(change) = self.falls(now, signal, limit)
+        {
+            return Some(change);
+        }
+        match &mut self.phase {
+            Phase::Startup(startup) => {
+                let known = signal.sample.is_some();
+                let progress = Progress {
+                    delivered: signal.delivered,
+                    was_in_flight: signal.was_in_flight,
+                    delayed: known && view.recent > limit,
+                    round: round
+                        .filter(|(_, _, limited)| known && !limited)
+                        .map(|(got, lost, _)| (rate, got, lost)),
+                };
+                if startup.feed(&progress) {
+                    self.phase = Phase::Drain { until: now + view.unloaded * DRAIN_ROUNDS };
+                    return Some(Change::Found);
+                }
+            }
+            Phase::Drain { until } => {
+                let gone = signal.in_flight <= rate.bytes_in(view.unloaded) + PACKET && view.recent <= limit;
+                let over = *until <= now;
+                if gone || over {
+                    self.cruise(now, view);
+                    return (over && view.recent > limit).then_some(Change::Longer);
+                }
+            }
+            Phase::Cruise { until } => {
+                if *until <= now && !self.limited && view.standing <= STANDING.max(view.jitter) {
+                    self.pulse(now, view);
+                }
+            }
+            Phase::Up { .. } => self.tick(now, signal.next, view),
+            Phase::Ease { until, answered, before } => {
+                let over = *until <= now;
+                if answered.is_some_and(|answered| signal.largest >= answered) {
+                    *answered = None;
+                    let before = *before;
+                    if self.probe.feed(before, rate) && view.recent <= limit && !self.limited {
+                        self.pulse(now, view);
+                    }
+                } else if answered.is_none() && over && view.recent <= limit {
+                    self.cruise(now, view);
+                } else if answered.is_none() && *until + view.unloaded * DRAIN_ROUNDS <= now {
+                    self.cruise(now, view);
+                    return Some(Change::Longer);
+                }
+            }
+            Phase::Fall { before, resumed } => match *resumed {
+                None if signal.in_flight <= rate.bytes_in(view.unloaded) + PACKET => {
+                    *resumed = Some(signal.next)
+                }
+                Some(resumed) if signal.largest >= resumed => {
+                    let before = *before;
+                    self.cruise(now, view);
+                    if view.recent > limit {
+                        self.set(now, before);
+                        return Some(Change::Longer);
+                    }
+                }
+                None | Some(_) => {}
+            },
+        }
+        None
+    }
+
+    /// Ends a pulse on time also where no acknowledgement comes.
+    pub(crate) fn tick(&mut self, now: Instant, next: u64, view: &View) {
+        if let Phase::Up { until, before } = self.phase
+            && until <= now
+        {
+            let until = now + ProbeUp::pulse(view.span);
+            self.phase = Phase::Ease { until, answered: Some(next), before };
+        }
+    }
+
+    /// The rate the path is believed to have. Before the first sample: none.
+    pub(crate) fn rate(&self) -> Rate {
+        Rate::from_bytes_per_second(self.highest.ask().map_or(0, i64::unsigned_abs))
+    }
+
+    /// False during start-up: the rate is a lower bound.
+    pub(crate) fn found(&self) -> bool {
+        !matches!(self.phase, Phase::Startup(_))
+    }
+
+    /// How fast to send.
+    pub(crate) fn pace(&self, view: &View) -> Rate {
+        let rate = self.rate();
+        let carried = if view.standing > STANDING { rate } else { self.carried(view) };
+        match &self.phase {
+            Phase::Startup(startup) => startup.pace(view.unloaded),
+            Phase::Drain { .. } => rate.scaled(DRAIN.0, DRAIN.1),
+            Phase::Cruise { .. } => {
+                let calm = view.standing > STANDING.max(rate.time_for(PACKET));
+                let gain = if calm { CALM } else { CRUISE };
+                carried.scaled(gain.0, gain.1)
+            }
+            Phase::Up { .. } => {
+                let gain = self.probe.gain();
+                carried.scaled(gain.0, gain.1)
+            }
+            Phase::Ease { .. } => carried.scaled(EASE.0, EASE.1),
+            Phase::Fall { .. } => rate,
+        }
+    }
+
+    /// What may be in flight: one BDP + max(5 ms, 2 x jitter, aggregation), in a pulse its gain more.
+    pub(crate) fn cap(&self, view: &View) -> u64 {
+        let rate = self.carried(view);
+        let cap = match &self.phase {
+            Phase::Startup(startup) => return startup.window(),
+            Phase::Up { .. } => {
+                let gain = self.probe.gain();
+                super::cap::ask(rate.scaled(gain.0, gain.1), view.unloaded, view.jitter, view.aggregation)
+            }
+            Phase::Fall { resumed: None, .. } => rate.bytes_in(view.unloaded),
+            Phase::Drain { .. } | Phase::Cruise { .. } | Phase::Ease { .. } | Phase::Fall { .. } => {
+                super::cap::ask(rate, view.unloaded, view.jitter, view.aggregation)
+            }
+        };
+        cap.max(2 * PACKET)
+    }
+
+    /// The rate before random loss: it was carried, and lost then.
+    fn carried(&self, view: &View) -> Rate {
+        let loss = view.loss.min(LOSS_CAP);
+        self.rate().scaled(super::loss::WHOLE, super::loss::WHOLE - loss)
+    }
+
+    fn falls(&mut self, now: Instant, signal: &Signal, limit: Duration) -> Option<Change> {
+        let (rate, sample) = (self.rate(), signal.sample?);
+        let view = &signal.view;
+        // In a fall already, a queue is known to stand; otherwise for a round.
+        let (stands, before) = match self.phase {
+            Phase::Fall { before, resumed: None } => (view.recent, before),
+            Phase::Up { before, .. } | Phase::Ease { before, .. } => (view.standing, before),
+            _ => (view.standing, rate),
+        };
+        let fallen = fall::ask(rate, sample.rate, stands, limit)?;
+        self.set(now, fallen);
+        self.probe = ProbeUp::default();
+        self.phase = Phase::Fall { before, resumed: None };
+        Some(Change::Fell)
+    }
+
+    fn feed_sample(&mut self, now: Instant, sample: Sample, view: &View) {
+        let value = i64::try_from(sample.rate.bytes_per_second()).unwrap_or(i64::MAX);
+        // What the source limited is a lower bound: it raises the rate, it never ends what was known.
+        if !sample.limited || self.highest.ask().is_none_or(|highest| value > highest) {
+            self.highest.feed(now, WINDOW.max(view.unloaded * ROUNDS), value);
+        }
+    }
+
+    fn set(&mut self, now: Instant, rate: Rate) {
+        self.highest.clear();
+        self.highest.feed(now, WINDOW, i64::try_from(rate.bytes_per_second()).unwrap_or(i64::MAX));
+    }
+
+    fn cruise(&mut self, now: Instant, view: &View) {
+        self.phase = Phase::Cruise { until: now + ProbeUp::cycle(view.unloaded.max(view.span)) };
+    }
+
+    fn pulse(&mut self, now: Instant, view: &View) {
+        self.phase = Phase::Up { until: now + ProbeUp::pulse(view.span), before: self.rate() };
+    }
+}

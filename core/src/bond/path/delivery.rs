@@ -1,0 +1,175 @@
+//! Samples of the delivery rate, on the receiver's clock.
+//!
+//! Each acknowledgement tells how many bytes had arrived in all, and when its largest packet arrived (the packet's
+//! timestamp plus its raw one-way delay). So the rate is measured where it shows, at the receiver: delayed, thinned and
+//! aggregated acknowledgements do not disturb it.
+//!
+//!     arrived (bytes)              _____x  now            rate = (now - then) bytes
+//!                          ___x___/                              / max(arrival, sending) time between
+//!              ____x______/   then: the last record
+//!         ____/                     at least `span` older
+//!                                                time ->
+//!
+//! Arrivals close together (a batch, a radio's grant) are one record that ends with the last of them; a sample from
+//! the end of one burst to the end of another counts whole bursts only. A sample is `limited` if the source left
+//! the path without work within it: then it is a lower bound only.
+
+use super::super::rate::Rate;
+use crate::time::Duration;
+use alloc::collections::VecDeque;
+
+/// | constant | reason |
+/// | --- | --- |
+/// | `MERGE` 1/16 of the span | bursts of a millisecond become one record; a span is 16 records at most |
+/// | `MAX_RECORDS` 64 | the span may grow by 4 between samples without losing its start |
+const MERGE: i64 = 16;
+const MAX_RECORDS: usize = 64;
+
+/// What an acknowledgement tells of its largest packet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// When it arrived, on the receiver's clock, microseconds.
+    pub(crate) at: i64,
+    /// When it was sent, on ours, microseconds.
+    pub(crate) sent_at: i64,
+    /// Bytes that had arrived in all.
+    pub(crate) delivered: u64,
+    /// The packet's count of gaps.
+    pub(crate) gaps: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    first: i64,
+    last: Arrival,
+}
+
+/// A measured rate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sample {
+    pub(crate) rate: Rate,
+    /// The source left the path without work meanwhile.
+    pub(crate) limited: bool,
+}
+
+/// The rate over a sliding span of arrivals.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Delivery {
+    records: VecDeque<Record>,
+}
+
+impl Delivery {
+    /// A sample over at least `span`, if that much is known.
+    pub(crate) fn feed(&mut self, arrival: Arrival, span: Duration) -> Option<Sample> {
+        let span = i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        match self.records.back_mut() {
+            // Reordered, or a clock that was set: time does not go back.
+            Some(last) if arrival.at < last.last.at || arrival.delivered < last.last.delivered => {
+                return None;
+            }
+            Some(last) if arrival.at - last.first < span / MERGE => last.last = arrival,
+            _ => {
+                if self.records.len() == MAX_RECORDS {
+                    self.records.pop_front();
+                }
+                self.records.push_back(Record { first: arrival.at, last: arrival });
+            }
+        }
+        let start = arrival.at.saturating_sub(span);
+        while self.records.get(1).is_some_and(|next| next.last.at <= start) {
+            self.records.pop_front();
+        }
+        let then = self.records.front().map(|record| record.last).filter(|then| then.at <= start)?;
+        // As BBR's draft says (delivery rate estimation, 3.2): whichever took longer, lest a pause before
+        // sending is taken for speed.
+        let elapsed = (arrival.at - then.at).max(arrival.sent_at - then.sent_at).max(1);
+        let rate =
+            Rate::measured(arrival.delivered - then.delivered, Duration::from_micros(elapsed.unsigned_abs()));
+        Some(Sample { rate, limited: arrival.gaps != then.gaps })
+    }
+
+    /// No sample reaches back before now.
+    pub(crate) fn restart(&mut self) {
+        if let Some(last) = self.records.pop_back() {
+            self.records.clear();
+            self.records.push_back(last);
+        }
+    }
+
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.records.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    /// (arrival ms, bytes in all, gaps) in; kilobytes per second out, with * where limited.
+    fn run(series: &[(i64, u64, u32)], span_ms: u64) -> Vec<Option<(u64, bool)>> {
+        let mut delivery = Delivery::default();
+        let feed = |(at, delivered, gaps): &(i64, u64, u32)| {
+            let arrival =
+                Arrival { at: at * 1000, sent_at: at * 1000 - 7, delivered: *delivered, gaps: *gaps };
+            let sample = delivery.feed(arrival, Duration::from_millis(span_ms))?;
+            Some((sample.rate.bytes_per_second() / 1000, sample.limited))
+        };
+        series.iter().map(feed).collect()
+    }
+
+    #[test]
+    fn a_steady_stream_has_its_rate_and_a_pause_of_the_source_marks_it() {
+        let series = [
+            (0, 0, 0),
+            (5, 5_000, 0),
+            (10, 10_000, 0),
+            (15, 15_000, 0),
+            (30, 20_000, 1),
+            (40, 30_000, 1),
+            (50, 40_000, 1),
+        ];
+        let expected = [
+            None,
+            None,
+            Some((1000, false)),
+            Some((1000, false)),
+            Some((333, true)),
+            Some((1000, false)),
+            Some((1000, false)),
+        ];
+        assert_eq!(run(&series, 10), expected);
+    }
+
+    #[test]
+    fn bursts_every_ten_milliseconds_count_whole() {
+        // Each burst comes in two batches, a tenth of a millisecond apart (here: at the same one).
+        let series = [
+            (0, 5_000, 0),
+            (0, 10_000, 0),
+            (10, 15_000, 0),
+            (10, 20_000, 0),
+            (20, 25_000, 0),
+            (20, 30_000, 0),
+        ];
+        let expected = [None, None, None, None, Some((750, false)), Some((1000, false))];
+        assert_eq!(run(&series, 20), expected);
+    }
+
+    #[test]
+    fn time_that_goes_back_gives_nothing() {
+        let series = [(0, 0, 0), (20, 20_000, 0), (10, 30_000, 0), (30, 10_000, 0), (40, 40_000, 0)];
+        let expected = [None, Some((1000, false)), None, None, Some((1000, false))];
+        assert_eq!(run(&series, 20), expected);
+    }
+
+    #[test]
+    fn what_was_sent_slowly_did_not_arrive_fast() {
+        let mut delivery = Delivery::default();
+        let arrival = |at, sent_at, delivered| Arrival { at, sent_at, delivered, gaps: 0 };
+        delivery.feed(arrival(0, 0, 0), Duration::from_millis(10));
+        let sample = delivery.feed(arrival(10_000, 100_000, 10_000), Duration::from_millis(10));
+        assert_eq!(sample.map(|sample| sample.rate.bytes_per_second()), Some(100_000));
+    }
+}

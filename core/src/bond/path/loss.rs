@@ -1,0 +1,142 @@
+//! Which packets are lost, and what share of them (RFC 9002 section 6.1).
+//!
+//! A packet is lost when so many later ones are acknowledged, or when it is so much older than one that is. Both limits
+//! widen on a path that has shown reordering, by as much as it showed, and narrow again when it has not for a while.
+//! Loss here only starts repair: it is no reason to slow down.
+
+use crate::time::{Duration, Instant};
+
+/// | constant | reason |
+/// | --- | --- |
+/// | `PACKETS` 3 | RFC 9002 section 6.1.1 |
+/// | `PACKETS_CAP` 1,000 | 20 ms of reordering at 500 Mbit/s; more is left to the time limit |
+/// | `TIME` 9/8 | RFC 9002 section 6.1.2 |
+/// | `MEMORY` 10 s | as the base delay: what a route did that long ago says little |
+/// | `BLOCK` 128 packets | the share of loss is judged in blocks: 1% is one packet of it |
+/// | `BLOCK_GAIN` 1/4 | a turn to 50% loss shows as 12% after one block, 34% after four |
+const PACKETS: u64 = 3;
+const PACKETS_CAP: u64 = 1000;
+const MEMORY: Duration = Duration::from_secs(10);
+const BLOCK: u64 = 128;
+const BLOCK_GAIN: u64 = 4;
+
+/// One whole of a share of loss.
+pub(crate) const WHOLE: u64 = 1024;
+
+/// When to call a packet lost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reordering {
+    packets: u64,
+    late: Duration,
+    seen: Instant,
+}
+
+impl Reordering {
+    /// A packet was acknowledged after one `distance` numbers above it, and `late` over the smoothed RTT.
+    pub(crate) fn feed(&mut self, now: Instant, distance: u64, late: Duration) {
+        self.forget(now);
+        self.packets = self.packets.max(distance.min(PACKETS_CAP));
+        self.late = self.late.max(late);
+        self.seen = now;
+    }
+
+    /// So many later packets acknowledged: lost.
+    pub(crate) fn packets(&self) -> u64 {
+        (self.packets + 1).max(PACKETS)
+    }
+
+    /// So long since its sending, with a later one acknowledged: lost.
+    pub(crate) fn time(&self, smoothed: Duration, latest: Duration) -> Duration {
+        let longer = smoothed.max(latest);
+        longer + longer / 8 + self.late.min(smoothed)
+    }
+
+    /// Halves what was seen after each quiet while.
+    pub(crate) fn forget(&mut self, now: Instant) {
+        if self.packets > 0 && now - self.seen > MEMORY {
+            self.packets /= 2;
+            self.late = if self.packets == 0 { Duration::ZERO } else { self.late / 2 };
+            self.seen = now;
+        }
+    }
+}
+
+/// The share of packets lost, smoothed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LossShare {
+    acknowledged: u64,
+    lost: u64,
+    /// Of `WHOLE` times `BLOCK_GAIN`.
+    share: u64,
+}
+
+impl LossShare {
+    pub(crate) fn feed(&mut self, acknowledged: u64, lost: u64) {
+        self.acknowledged += acknowledged;
+        self.lost += lost;
+        let total = self.acknowledged + self.lost;
+        if total >= BLOCK {
+            self.share = self.share - self.share / BLOCK_GAIN + self.lost * WHOLE / total;
+            (self.acknowledged, self.lost) = (0, 0);
+        }
+    }
+
+    /// A packet called lost came after all.
+    pub(crate) fn feed_late(&mut self) {
+        self.lost = self.lost.saturating_sub(1);
+        self.acknowledged += 1;
+    }
+
+    /// Of [`WHOLE`].
+    pub(crate) fn ask(&self) -> u64 {
+        self.share / BLOCK_GAIN
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = LossShare::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn limits_widen_by_what_was_seen_and_narrow_when_it_is_over() {
+        let ms = Duration::from_millis;
+        let at = |secs: u64| Instant::from_nanos(secs * 1_000_000_000);
+        let mut reordering = Reordering::default();
+        assert_eq!((reordering.packets(), reordering.time(ms(16), ms(8))), (3, ms(18)));
+        let seen = [(0, 1, ms(0)), (1, 30, ms(5)), (2, 10, ms(90)), (3, 1 << 40, ms(0))];
+        let expected = [(3, ms(18)), (31, ms(23)), (31, ms(34)), (1001, ms(34))];
+        let got: Vec<_> = seen
+            .iter()
+            .map(|(secs, distance, late)| {
+                reordering.feed(at(*secs), *distance, *late);
+                (reordering.packets(), reordering.time(ms(16), ms(16)))
+            })
+            .collect();
+        assert_eq!(got, expected);
+        for secs in (20..200).step_by(11) {
+            reordering.forget(at(secs));
+        }
+        assert_eq!((reordering.packets(), reordering.time(ms(16), ms(16))), (3, ms(18)));
+    }
+
+    #[test]
+    fn the_share_follows_a_turn_and_its_end() {
+        let mut share = LossShare::default();
+        let mut after = |blocks: usize, lost: u64| {
+            for _ in 0..blocks {
+                share.feed(BLOCK - lost, lost);
+            }
+            share.ask() * 100 / WHOLE
+        };
+        // blocks, lost of 128 each, then per cent
+        let series = [(8, 0, 0), (1, 64, 12), (3, 64, 34), (20, 64, 50), (4, 0, 15), (12, 0, 0), (30, 6, 4)];
+        for (blocks, lost, expected) in series {
+            assert_eq!(after(blocks, lost), expected, "{blocks} blocks with {lost} lost of each {BLOCK}");
+        }
+    }
+}

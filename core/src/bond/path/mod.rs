@@ -1,0 +1,462 @@
+//! One path: everything that is measured of it, and what follows from that. No socket, no clock, no packet bytes.
+//!
+//!      owner          handle_sent                                     handle_received       owner
+//!      sends    ----> SentMap, Pacer                                  Received   <----   receives
+//!                        |                                               |
+//!      may_send <---- Control (rate, pace, cap)                          +--> poll_ack: an Ack to send, on any path
+//!                        ^
+//!      handle_ack ---> Rtt, OneWay, Jitter, Delivery, Aggregation, Unloaded, Reordering, LossShare, Liveness, Mtu
+//!      handle_timeout       |
+//!                           +--> events: Acked, Lost, Suspect, Down, Live, Probe, Ping, Fell, ...
+//!
+//! How to use it: ask [`Path::may_send`]; send; tell [`Path::handle_sent`]. After each batch of arrivals (each told to
+//! [`Path::handle_received`]) ask [`Path::poll_ack`]. At [`Path::poll_timeout`] call [`Path::handle_timeout`].
+//! Acknowledgements, probes and pings need no permission: they are few and count against the pacer afterwards.
+//!
+//! Where it differs from the page it started from:
+//! - Bytes are those of the IP packet, headers included, at both ends alike: rates are the link's own.
+//! - The delivery rate is measured on the receiver's clock (arrival = timestamp + raw delay), so a packet need not remember
+//!   what was delivered when it was sent.
+//! - Whether the source limits the path is seen by the pacer (credit that nobody used); nobody has to tell.
+//! - Packets that ask for no acknowledgement get a number and no place in the map.
+//!
+//! Invariants: what is in flight is under the cap when a packet is permitted; an acknowledgement settles only what was
+//! sent and is not settled; every number a peer sends is bounded before it counts.
+
+mod ack;
+mod acking;
+mod aggregation;
+mod cap;
+mod control;
+mod delay;
+mod delivery;
+mod event;
+mod fall;
+mod jitter;
+mod liveness;
+mod loss;
+mod mtu;
+mod pacer;
+mod probe_up;
+mod received;
+mod rtt;
+mod sent;
+mod startup;
+#[cfg(test)]
+mod tests;
+mod unloaded;
+mod window;
+
+pub(crate) use ack::Ack;
+pub(crate) use delay::{RawDelay, timestamp};
+pub(crate) use event::{Blocked, Event};
+pub(crate) use liveness::State;
+pub(crate) use received::Arrived;
+pub(crate) use sent::Packet;
+
+use super::rate::Rate;
+use crate::time::{Duration, Instant};
+use aggregation::Aggregation;
+use control::{Control, Signal, View};
+use delay::OneWay;
+use delivery::Delivery;
+use jitter::Jitter;
+use liveness::Liveness;
+use loss::{LossShare, Reordering};
+use mtu::Mtu;
+use pacer::Pacer;
+use received::Received;
+use rtt::Rtt;
+use sent::SentMap;
+use unloaded::Unloaded;
+
+/// After so long without load the rate is remembered, not known (as the base delay is forgotten).
+const STALE: Duration = Duration::from_secs(10);
+/// A packet called lost is remembered so many round trips: what comes later is no reordering.
+const LATE: u32 = 4;
+
+/// What a path is told at its beginning.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PathConfig {
+    /// The MTU of the device that the path leaves by, bytes of the IP packet.
+    pub(crate) largest: u16,
+    /// Silence in both directions after which a ping goes out. Default 20 s; the two ends should differ, so that one
+    /// ping and its acknowledgement keep both quiet.
+    pub(crate) idle: Duration,
+}
+
+impl Default for PathConfig {
+    fn default() -> Self {
+        PathConfig { largest: 1500, idle: Duration::from_secs(20) }
+    }
+}
+
+/// What the owner says of a packet it sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SentInfo {
+    /// The DATA frame's sequence.
+    pub(crate) sequence: Option<u32>,
+    /// The peer is to acknowledge it: DATA, PING, PATH_CHALLENGE, MTU_PROBE, NACK, ...; not ACK alone.
+    pub(crate) eliciting: bool,
+    /// It was sent because of [`Path::poll_mtu_probe`].
+    pub(crate) mtu_probe: bool,
+}
+
+/// What happened on a path since it began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Counters {
+    /// All packets and bytes sent.
+    pub(crate) sent_packets: u64,
+    pub(crate) sent_bytes: u64,
+    /// Eliciting packets acknowledged, called lost, and called lost but acknowledged later.
+    pub(crate) acked_packets: u64,
+    pub(crate) lost_packets: u64,
+    pub(crate) late_packets: u64,
+    /// Marks "congestion experienced" that the peer counted.
+    pub(crate) ce: u64,
+    /// Acknowledgements that made no sense.
+    pub(crate) bad_acks: u64,
+    /// Probe time-outs, and deaths.
+    pub(crate) timeouts: u64,
+    pub(crate) deaths: u64,
+    /// Times the rate fell, and the base delay was given up.
+    pub(crate) falls: u64,
+    pub(crate) rebases: u64,
+}
+
+/// One path, both directions.
+#[derive(Clone, Debug)]
+pub(crate) struct Path {
+    config: PathConfig,
+    sent: SentMap,
+    largest_acked: Option<u64>,
+    rtt: Rtt,
+    unloaded: Unloaded,
+    one_way: OneWay,
+    jitter: Jitter,
+    delivery: Delivery,
+    delivered: u64,
+    aggregation: Aggregation,
+    reordering: Reordering,
+    loss: LossShare,
+    ce: u16,
+    control: Control,
+    pacer: Pacer,
+    liveness: Liveness,
+    mtu: Mtu,
+    received: Received,
+    /// The last packet sent, the last eliciting one, and the last ping asked for.
+    sent_at: Option<Instant>,
+    loaded_at: Option<Instant>,
+    pinged_at: Instant,
+    /// In flight was at its cap when the owner last asked.
+    capped: bool,
+    /// Credit that nobody used in this round, when the round began, and how often that was too much.
+    wasted: (u64, Instant),
+    gaps: u32,
+    acked_gaps: u32,
+    limited: bool,
+    began: Instant,
+    counters: Counters,
+}
+
+impl Path {
+    /// A path of which nothing is known.
+    pub(crate) fn new(now: Instant, config: PathConfig) -> Self {
+        let control = Control::new();
+        let pace = control.pace(&View { unloaded: Rtt::default().smoothed(), ..View::default() });
+        Path {
+            config,
+            sent: SentMap::new(),
+            largest_acked: None,
+            rtt: Rtt::default(),
+            unloaded: Unloaded::default(),
+            one_way: OneWay::default(),
+            jitter: Jitter::default(),
+            delivery: Delivery::default(),
+            delivered: 0,
+            aggregation: Aggregation::default(),
+            reordering: Reordering::default(),
+            loss: LossShare::default(),
+            ce: 0,
+            control,
+            pacer: Pacer::new(now, pace, startup::INITIAL),
+            liveness: Liveness::default(),
+            mtu: Mtu::new(config.largest),
+            received: Received::default(),
+            sent_at: None,
+            loaded_at: None,
+            pinged_at: now,
+            capped: false,
+            wasted: (0, now),
+            gaps: 0,
+            acked_gaps: 0,
+            limited: false,
+            began: now,
+            counters: Counters::default(),
+        }
+    }
+
+    /// A round trip measured outside (the handshake): start-up is paced by it.
+    pub(crate) fn handle_rtt(&mut self, now: Instant, sample: Duration) {
+        self.rtt.feed(now, sample, Duration::ZERO);
+        self.unloaded.feed(sample, Duration::ZERO);
+        self.pace(now);
+    }
+
+    // Sending
+
+    /// May `bytes` (a packet, or a run of them) of data leave now?
+    pub(crate) fn may_send(&mut self, now: Instant, bytes: u64) -> Result<(), Blocked> {
+        if self.liveness.state() != State::Live {
+            return Err(Blocked::State);
+        }
+        self.tick(now);
+        let in_flight = self.sent.in_flight();
+        // A packet alone always may: a cap under its size would be for ever.
+        if in_flight > 0 && in_flight + bytes > self.cap() {
+            self.capped = true;
+            return Err(Blocked::InFlight);
+        }
+        if self.sent.is_full() {
+            self.capped = true;
+            return Err(Blocked::Packets);
+        }
+        self.pacer.ask(now, bytes).map_err(Blocked::Paced)
+    }
+
+    /// A packet left. Numbers rise; a number may be skipped.
+    pub(crate) fn handle_sent(&mut self, now: Instant, number: u64, bytes: u32, info: SentInfo) {
+        self.counters.sent_packets += 1;
+        self.counters.sent_bytes += u64::from(bytes);
+        self.sent_at = Some(now);
+        self.account_waste(now);
+        self.pacer.feed(now, u64::from(bytes));
+        if !info.eliciting {
+            self.sent.skip(number);
+            return;
+        }
+        let stale = self.loaded_at.is_some_and(|loaded| now - loaded > STALE);
+        if stale && self.sent.in_flight() == 0 && self.control.found() {
+            self.resume(now);
+        }
+        self.loaded_at = Some(now);
+        if info.mtu_probe {
+            self.mtu.handle_sent(now, bytes, self.probe_timeout());
+        }
+        let packet = Packet {
+            number,
+            sent_at: now,
+            bytes,
+            sequence: info.sequence,
+            eliciting: true,
+            mtu_probe: info.mtu_probe,
+            gaps: self.gaps,
+        };
+        if !self.sent.push(packet) {
+            self.sent.skip(number);
+        }
+    }
+
+    /// An acknowledgement for this path arrived, on whichever path.
+    pub(crate) fn handle_ack(&mut self, now: Instant, ack: &Ack, sink: &mut impl FnMut(Event)) {
+        let Some(largest) = self.sent.expand(ack.largest) else {
+            self.counters.bad_acks += 1;
+            return;
+        };
+        let before = self.largest_acked;
+        let fresh = before.is_none_or(|before| largest > before);
+        let was_in_flight = self.sent.in_flight();
+        let taken = self.take(now, ack, largest, sink);
+        self.largest_acked = before.max(Some(largest));
+        let delivered = self.account_delivered(ack.received);
+        let sample = if fresh { self.measure(now, ack, taken.gaps) } else { None };
+        let lost = self.detect_loss(now, sink);
+        self.loss.feed(taken.packets, 0);
+        let was = self.liveness.state();
+        if taken.newest.is_some_and(|newest| self.liveness.feed_progress(now, newest)) {
+            self.come_back(now, was, sink);
+        }
+        if fresh {
+            let marks = ack.ce.wrapping_sub(self.ce);
+            (self.ce, self.counters.ce) = (ack.ce, self.counters.ce + u64::from(marks));
+            let view = self.view();
+            self.aggregation.feed(now, delivered, self.control.rate(), view.unloaded);
+            let signal = Signal {
+                sample,
+                delivered,
+                lost,
+                was_in_flight,
+                in_flight: self.sent.in_flight(),
+                largest,
+                next: self.sent.next(),
+                limited: core::mem::take(&mut self.limited),
+                view,
+            };
+            if let Some(change) = self.control.feed(now, &signal) {
+                self.change(now, change, sink);
+            }
+        }
+        self.sent.forget_lost(now, self.rtt.smoothed() * LATE);
+        self.uncap(now);
+        self.pace(now);
+    }
+
+    // Receiving
+
+    /// A packet arrived on this path and was authentic.
+    pub(crate) fn handle_received(&mut self, now: Instant, packet: &Arrived) {
+        self.received.handle(now, packet);
+    }
+
+    /// The acknowledgement that is due, its path id left zero. Ask after each batch of arrivals, and at
+    /// [`Path::ack_due`].
+    pub(crate) fn poll_ack(&mut self, now: Instant) -> Option<Ack> {
+        let rtt = self.interval();
+        self.received.poll(now, rtt)
+    }
+
+    /// An acknowledgement whether due or not, for a control packet that leaves anyway.
+    pub(crate) fn take_ack(&mut self, now: Instant) -> Option<Ack> {
+        self.received.take(now)
+    }
+
+    /// When an acknowledgement is due.
+    pub(crate) fn ack_due(&self) -> Option<Instant> {
+        self.received.due(self.interval())
+    }
+
+    // Time
+
+    /// When [`Path::handle_timeout`] has something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let times = [self.probe_at(), self.loss_at(), self.mtu.poll_timeout(), Some(self.ping_at())];
+        times.into_iter().flatten().min()
+    }
+
+    /// Time has passed.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, sink: &mut impl FnMut(Event)) {
+        self.detect_loss(now, sink);
+        if self.probe_at().is_some_and(|at| at <= now) {
+            self.time_out(now, sink);
+        }
+        self.mtu.handle_timeout(now);
+        if self.ping_at() <= now {
+            self.pinged_at = now;
+            sink(Event::Ping);
+        }
+        self.reordering.forget(now);
+        if self.sent.in_flight() == 0 && self.loaded_at.is_some_and(|loaded| now - loaded > STALE) {
+            self.sent.shrink();
+        }
+        self.tick(now);
+        self.uncap(now);
+    }
+
+    /// The operating system says that the link is gone, or that it is back.
+    pub(crate) fn handle_link(&mut self, now: Instant, up: bool, sink: &mut impl FnMut(Event)) {
+        if up {
+            self.liveness.ask_now(now);
+        } else if self.liveness.state() != State::Down {
+            self.liveness.kill(now);
+            self.go_down(sink);
+        }
+    }
+
+    /// The operating system refused a packet of that size.
+    pub(crate) fn handle_too_large(&mut self, now: Instant, bytes: u32, sink: &mut impl FnMut(Event)) {
+        if self.mtu.handle_too_large(now, bytes) {
+            sink(Event::Mtu(self.mtu.size()));
+        }
+    }
+
+    /// The size of an MTU probe that should leave now, bytes of the IP packet.
+    pub(crate) fn poll_mtu_probe(&self, now: Instant) -> Option<u16> {
+        let live = self.liveness.state() == State::Live && self.rtt.known();
+        if live { self.mtu.poll_probe(now) } else { None }
+    }
+
+    // Answers
+
+    /// The rate the path is believed to have; in start-up a lower bound, zero before anything was delivered.
+    pub(crate) fn rate(&self) -> Rate {
+        self.control.rate()
+    }
+
+    /// False during start-up.
+    pub(crate) fn rate_found(&self) -> bool {
+        self.control.found()
+    }
+
+    /// How fast it sends now.
+    pub(crate) fn pacing_rate(&self) -> Rate {
+        self.pacer.rate()
+    }
+
+    /// When the pacer lets `bytes` leave: now, or later.
+    pub(crate) fn free_at(&self, now: Instant, bytes: u64) -> Instant {
+        self.pacer.free_at(now, bytes)
+    }
+
+    /// The most bytes that may be in flight.
+    pub(crate) fn cap(&self) -> u64 {
+        self.control.cap(&self.view())
+    }
+
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.sent.in_flight()
+    }
+
+    /// The number for the next packet.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.sent.next()
+    }
+
+    /// Eliciting packets that are neither acknowledged nor lost, oldest first.
+    pub(crate) fn outstanding(&self) -> impl Iterator<Item = &Packet> {
+        self.sent.iter()
+    }
+
+    pub(crate) fn rtt(&self) -> &Rtt {
+        &self.rtt
+    }
+
+    /// The one-way delay of what we send, as the peer reports it.
+    pub(crate) fn one_way(&self) -> &OneWay {
+        &self.one_way
+    }
+
+    /// The jitter of what we send.
+    pub(crate) fn jitter(&self) -> Duration {
+        self.jitter.ask()
+    }
+
+    /// The receiving side: one-way delay and jitter of what arrives, when anything was heard last.
+    pub(crate) fn received(&self) -> &Received {
+        &self.received
+    }
+
+    /// The share of packets lost lately, of 1024.
+    pub(crate) fn loss_share(&self) -> u64 {
+        self.loss.ask()
+    }
+
+    /// Smoothed RTT + max(4 x variance, 5 ms) + acknowledgement delay.
+    pub(crate) fn probe_timeout(&self) -> Duration {
+        liveness::probe_timeout(self.rtt.smoothed(), self.rtt.variance(), received::LATEST)
+    }
+
+    /// What is thought of the sending direction.
+    pub(crate) fn state(&self) -> State {
+        self.liveness.state()
+    }
+
+    /// What may be sent, bytes of the IP packet.
+    pub(crate) fn mtu(&self) -> u16 {
+        self.mtu.size()
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
