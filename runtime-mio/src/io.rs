@@ -16,6 +16,8 @@ use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
     Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, Rx, SocketId, StreamId, Transmit, Via,
 };
+#[cfg(all(unix, feature = "tun"))]
+use ropewalk_core::machine::{Offload, TunConfiguration, TunId};
 use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
 use ropewalk_sockets::Shared;
@@ -31,6 +33,8 @@ pub(crate) struct MioIo {
     streams: Vec<Option<Stream>>,
     sockets: DatagramTable<Socket>,
     binder: Binder,
+    #[cfg(all(unix, feature = "tun"))]
+    tuns: crate::tun::Tuns,
     #[cfg(target_os = "linux")]
     pipes: ropewalk_sockets::Pipes,
     pub(crate) resolver: Resolver,
@@ -59,12 +63,16 @@ impl MioIo {
             registry.register(&mut listener, Token(index), Interest::READABLE)?;
             registered.push(Some((listener, bound)));
         }
+        #[cfg(all(unix, feature = "tun"))]
+        let tuns = crate::tun::Tuns::new(listeners.tuns, &registry, tun_token)?;
         Ok(MioIo {
             registry,
             listeners: registered,
             streams: Vec::new(),
             sockets,
             binder: Binder::default(),
+            #[cfg(all(unix, feature = "tun"))]
+            tuns,
             #[cfg(target_os = "linux")]
             pipes: ropewalk_sockets::Pipes::default(),
             resolver,
@@ -80,6 +88,19 @@ impl MioIo {
     pub(crate) fn meaning(&mut self, event: &Readiness) -> Meaning {
         if event.token() == WAKER {
             return Meaning::Waker;
+        }
+        #[cfg(target_os = "linux")]
+        if event.token() == crate::worker::ALARM {
+            return Meaning::Alarm;
+        }
+        #[cfg(all(unix, feature = "tun"))]
+        if event.token().0 >= TUNS {
+            let (tun, failed) = (TunId((event.token().0 - TUNS) as u16), event.is_error());
+            return Meaning::Tun {
+                tun,
+                readable: event.is_readable() || failed,
+                writable: event.is_writable() || failed,
+            };
         }
         let Token(at) = event.token();
         if at < self.listeners.len() {
@@ -135,6 +156,15 @@ const SOCKETS: usize = 1 << (usize::BITS - 2);
 
 fn socket_token(id: SocketId) -> Token {
     Token(SOCKETS + id.index() as usize)
+}
+
+/// And those of TUN devices here.
+#[cfg(all(unix, feature = "tun"))]
+const TUNS: usize = 1 << (usize::BITS - 1);
+
+#[cfg(all(unix, feature = "tun"))]
+fn tun_token(tun: TunId) -> Token {
+    Token(TUNS + usize::from(tun.0))
 }
 
 impl Io for MioIo {
@@ -260,5 +290,25 @@ impl Io for MioIo {
         source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,
     ) -> Result<usize, TransmitError> {
         self.sockets.try_transmit(id, source)
+    }
+
+    #[cfg(all(unix, feature = "tun"))]
+    fn try_take(&mut self, tun: TunId, buf: &mut [u8]) -> Result<(usize, Offload), TryError> {
+        self.tuns.try_take(tun, buf)
+    }
+
+    #[cfg(all(unix, feature = "tun"))]
+    fn try_give(&mut self, tun: TunId, packet: &[u8], offload: Offload) -> Result<(), TryError> {
+        self.tuns.try_give(tun, packet, offload)
+    }
+
+    #[cfg(all(unix, feature = "tun"))]
+    fn configure(&mut self, tun: TunId, configuration: &TunConfiguration) -> Result<(), Fault> {
+        self.tuns.configure(tun, configuration)
+    }
+
+    #[cfg(all(unix, feature = "tun"))]
+    fn entropy(&mut self, bytes: &mut [u8; 32]) -> bool {
+        ropewalk_sockets::entropy(bytes)
     }
 }

@@ -9,15 +9,23 @@
 //! | `io` | the [`Io`](ropewalk_core::drive::Io) of this runtime |
 //! | `stream` | TCP sockets in mio's types |
 //! | `datagram` | UDP sockets in mio's types |
+//! | `tun` | TUN devices in mio's hands (Unix, feature `tun`) |
+//! | `alarm` | waits shorter than mio's milliseconds (Linux) |
 //!
 //! What needs no mio is `ropewalk-sockets`, in the folder `sockets`: the second driver builds on the same.
 
 #![forbid(unsafe_code)]
 
+#[cfg(target_os = "linux")]
+mod alarm;
 mod datagram;
 mod io;
 mod stream;
+#[cfg(all(unix, feature = "tun"))]
+mod tun;
 mod worker;
 
+#[cfg(all(unix, feature = "tun"))]
+pub use ropewalk_sockets::{Configure, Tun};
 pub use ropewalk_sockets::{Handle, Listeners, Shared, Watch, listen, listen_datagrams};
 pub use worker::Worker;

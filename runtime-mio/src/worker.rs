@@ -4,6 +4,7 @@ use crate::io::MioIo;
 use mio::{Events, Poll, Token, Waker};
 use ropewalk_core::drive::Drive;
 use ropewalk_core::machine::{Application, ListenerId};
+use ropewalk_core::time::Instant;
 use ropewalk_sockets::{Handle, Inbox, Shared, Wake};
 use ropewalk_sockets::{Listeners, Resolver};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub struct Worker<M> {
     io: MioIo,
     poll: Poll,
     inbox: Arc<Inbox>,
+    #[cfg(target_os = "linux")]
+    alarm: crate::alarm::Alarm,
 }
 
 /// Operations between two looks at the events.
@@ -23,6 +26,8 @@ const FUEL: usize = 64;
 /// Events taken at a time.
 const EVENTS: usize = 256;
 pub(crate) const WAKER: Token = Token(usize::MAX - 1);
+#[cfg(target_os = "linux")]
+pub(crate) const ALARM: Token = Token(usize::MAX - 2);
 
 impl<M: Application> Worker<M> {
     /// A worker whose listeners have the ids 0, 1, 2 and so on: those of streams, then those of datagrams.
@@ -42,8 +47,18 @@ impl<M: Application> Worker<M> {
             }
         });
         let inbox = Inbox::new(Arc::clone(&wake));
+        #[cfg(target_os = "linux")]
+        let alarm = crate::alarm::Alarm::new(poll.registry(), ALARM);
         let io = MioIo::new(poll.registry().try_clone()?, listeners.into(), Resolver::new(wake), shared)?;
-        let worker = Worker { machine, drive: Drive::new(), io, poll, inbox: Arc::clone(&inbox) };
+        let worker = Worker {
+            machine,
+            drive: Drive::new(),
+            io,
+            poll,
+            inbox: Arc::clone(&inbox),
+            #[cfg(target_os = "linux")]
+            alarm,
+        };
         Ok((worker, Handle::new(inbox)))
     }
 
@@ -61,7 +76,7 @@ impl<M: Application> Worker<M> {
             }
             let wait = match turn.timeout {
                 _ if turn.more => Some(Duration::ZERO),
-                Some(at) => Some(at - ropewalk_core::drive::Io::now(&mut self.io)),
+                Some(at) => self.until(at),
                 None => None,
             };
             match self.poll.poll(&mut events, wait) {
@@ -73,6 +88,11 @@ impl<M: Application> Worker<M> {
                 match self.io.meaning(event) {
                     Meaning::Waker if self.mail() => return Ok(self.machine),
                     Meaning::Waker => {}
+                    // The turn that comes looks at the machine's timers.
+                    #[cfg(target_os = "linux")]
+                    Meaning::Alarm => {}
+                    #[cfg(all(unix, feature = "tun"))]
+                    Meaning::Tun { tun, readable, writable } => self.drive.tun_ready(tun, readable, writable),
                     Meaning::Listener(listener) => self.drive.listener_ready(listener),
                     Meaning::Stream { index, failed: true, .. } => self.drive.failed(index),
                     Meaning::Stream { index, readable, writable, .. } => {
@@ -84,6 +104,15 @@ impl<M: Application> Worker<M> {
                 }
             }
         }
+    }
+
+    /// How long mio may wait for `at`. Where the alarm is set, it wakes us.
+    fn until(&mut self, at: Instant) -> Option<Duration> {
+        let wait = at - ropewalk_core::drive::Io::now(&mut self.io);
+        #[cfg(target_os = "linux")]
+        return self.alarm.set(wait);
+        #[cfg(not(target_os = "linux"))]
+        Some(wait)
     }
 
     /// Takes what has come from other threads. True when the run is to end.
@@ -99,7 +128,24 @@ impl<M: Application> Worker<M> {
 /// What an event of the queue is about.
 pub(crate) enum Meaning {
     Waker,
+    #[cfg(target_os = "linux")]
+    Alarm,
+    #[cfg(all(unix, feature = "tun"))]
+    Tun {
+        tun: ropewalk_core::machine::TunId,
+        readable: bool,
+        writable: bool,
+    },
     Listener(ListenerId),
-    Stream { index: u32, readable: bool, writable: bool, failed: bool },
-    Socket { index: u32, readable: bool, writable: bool },
+    Stream {
+        index: u32,
+        readable: bool,
+        writable: bool,
+        failed: bool,
+    },
+    Socket {
+        index: u32,
+        readable: bool,
+        writable: bool,
+    },
 }

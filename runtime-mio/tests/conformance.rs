@@ -39,7 +39,7 @@ impl Runtime for Mio {
     ) -> Result<Running> {
         let conformance::Listeners { streams, datagrams } = listeners;
         let shared = Shared::new(pool, Box::new(Told(events)));
-        let (worker, handle) = Worker::new(machine, Listeners { streams, datagrams }, shared)?;
+        let (worker, handle) = Worker::new(machine, Listeners::new(streams, datagrams), shared)?;
         let stopper = handle.clone();
         Running::spawn(move || worker.run(), move || handle.drain(), move || stopper.stop())
     }

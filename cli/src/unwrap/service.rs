@@ -85,7 +85,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
         }
         let machine = Unwrap::new(Config { datagram_listeners, ..config.clone() });
         let machine = machine.map_err(|error| error.to_string())?;
-        let listeners = Listeners { streams, datagrams: datagrams.unwrap_or_default() };
+        let listeners = Listeners::new(streams, datagrams.unwrap_or_default());
         let worker = process.common.runtime().worker(machine, listeners, Arc::clone(&shared));
         workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }

@@ -14,6 +14,7 @@
 //! | `bind` | sockets bound to a device and a source address |
 //! | `route` | whether a device has a route (Linux) |
 //! | `resolve` | names, looked up off the loop |
+//! | `tun` | TUN devices with offload (Unix, feature `tun`) |
 //! | `splice` | bytes moved in the kernel, through pooled pipes (Linux) |
 
 #![forbid(unsafe_code)]
@@ -29,6 +30,8 @@ mod socket;
 #[cfg(target_os = "linux")]
 mod splice;
 mod table;
+#[cfg(all(unix, feature = "tun"))]
+mod tun;
 
 pub use bind::Binder;
 #[cfg(unix)]
@@ -41,6 +44,8 @@ pub use socket::{Tried, accept, before_close, finish_connect, listen, shutdown, 
 #[cfg(target_os = "linux")]
 pub use splice::Pipes;
 pub use table::{DatagramSocket, DatagramTable};
+#[cfg(all(unix, feature = "tun"))]
+pub use tun::{Configure, Tun, entropy};
 
 /// A socket of any make, lent.
 #[cfg(unix)]

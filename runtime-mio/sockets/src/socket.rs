@@ -90,7 +90,7 @@ pub(super) fn try_error(error: Error) -> TryError {
 }
 
 /// Makes the call again while its error `passes`.
-fn again<T>(passes: fn(ErrorKind) -> bool, mut call: impl FnMut() -> Result<T>) -> Tried<T> {
+pub(super) fn again<T>(passes: fn(ErrorKind) -> bool, mut call: impl FnMut() -> Result<T>) -> Tried<T> {
     loop {
         match call() {
             Err(error) if passes(error.kind()) => {}
