@@ -123,9 +123,14 @@ impl Buffers {
 
     /// A buffer that holds a copy of `bytes`, no larger than needed.
     pub(crate) fn copy(&mut self, bytes: &[u8]) -> Filled {
+        self.own(bytes.into())
+    }
+
+    /// A buffer made of these bytes.
+    pub(crate) fn own(&mut self, data: Box<[u8]>) -> Filled {
         self.taken += 1;
-        self.large += usize::from(bytes.len() == self.size);
-        Filled { data: bytes.into(), start: 0, end: bytes.len() }
+        self.large += usize::from(data.len() == self.size);
+        Filled { start: 0, end: data.len(), data }
     }
 
     /// Gives a buffer back.

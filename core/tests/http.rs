@@ -252,30 +252,31 @@ fn bodies_of_a_length_pass_both_ways() {
 }
 
 #[test]
-fn chunked_bodies_pass_both_ways_as_they_are() {
-    let chunks = "5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\nTrailer: x\r\n\r\n";
+fn chunked_bodies_pass_both_ways_but_for_their_extensions() {
+    let chunks = "5\r\nhello\r\n6;ext=1\r\n world\r\n0\r\nDigest: x\r\n\r\n";
+    let passed = chunks.replace(";ext=1", "");
     for segment in [1, 3, usize::MAX] {
         let mut lab = lab();
         let answer = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
-        let serve = || [head_end(), until("Trailer: x\r\n\r\n"), send(&answer)];
+        let serve = || [head_end(), until("Digest: x\r\n\r\n"), send(&answer)];
         let script: Vec<Act> = serve().into_iter().chain(serve()).chain([Act::AwaitEnd]).collect();
         lab.target(ONE, Target::new(Person::new(script).segments(segment, Duration::ZERO)));
         let request =
             format!("POST http://192.0.2.1/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
         let script = [
             send(&request),
-            until("Trailer: x\r\n\r\n"),
+            until("Digest: x\r\n\r\n"),
             send(&request),
-            until("Trailer: x\r\n\r\n"),
+            until("Digest: x\r\n\r\n"),
             Act::Fin,
             Act::AwaitEnd,
         ];
         let who = lab.person(Person::new(script).segments(segment, Duration::ZERO));
         lab.finish();
         let wanted =
-            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nVia: 1.1 ropewalk\r\n\r\n{chunks}");
+            format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nVia: 1.1 ropewalk\r\n\r\n{passed}");
         assert_eq!(text(lab.got(who)), wanted.repeat(2), "segments of {segment}");
-        assert_eq!(text(lab.got(lab.served(0))).matches(chunks).count(), 2);
+        assert_eq!(text(lab.got(lab.served(0))).matches(&passed).count(), 2);
         assert_eq!(connections(&lab, ONE), 1);
     }
 }

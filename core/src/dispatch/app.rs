@@ -19,6 +19,12 @@ impl Dispatch {
     /// [`ConfigError`] says which value is wrong.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let limits = config.limits();
+        if config.max_head < 1024 {
+            return Err(ConfigError::HeadSize(config.max_head));
+        }
+        if config.max_fields == 0 {
+            return Err(ConfigError::Zero("max_fields"));
+        }
         Ok(Dispatch { service: Service::new(config, limits)? })
     }
 

@@ -3,6 +3,7 @@
 use super::auth::Credentials;
 use crate::service::Limits;
 use crate::time::Duration;
+use crate::wire::http::HeadLimits;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
@@ -37,6 +38,11 @@ pub struct Config {
     pub buffer_limit: usize,
     /// After so many reads in a row that filled the buffer, bytes move in the kernel; 0: never. Default 2.
     pub splice_after: u8,
+    /// Bytes of one HTTP head, of requests and of responses. Default 256 KiB: what browsers take, so that no page that
+    /// works without the proxy fails with it.
+    pub max_head: usize,
+    /// Header fields in one HTTP head. Default 2,000, above what any server in use sends.
+    pub max_fields: usize,
     /// Say [`Event::Requested`](crate::machine::event::Event::Requested) too, which copies names. Default false.
     pub narrate: bool,
 }
@@ -58,12 +64,19 @@ impl Default for Config {
             buffer_size: 128 * 1024,
             buffer_limit: 512,
             splice_after: 2,
+            max_head: 256 * 1024,
+            max_fields: 2000,
             narrate: false,
         }
     }
 }
 
 impl Config {
+    /// How large an HTTP head may be.
+    pub(super) fn heads(&self) -> HeadLimits {
+        HeadLimits { bytes: self.max_head, fields: self.max_fields }
+    }
+
     pub(super) fn limits(&self) -> Limits {
         Limits {
             listeners: self.listeners.len(),

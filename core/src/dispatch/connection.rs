@@ -3,7 +3,7 @@
 use super::Cx;
 use super::closing::Closing;
 use super::config::Config;
-use super::forward::{Forward, Next};
+use super::forward::{Forward, Next, Tunnel};
 use super::handshake::{Handshake, Step};
 use super::opening::{Opening, Progress};
 use super::reply::Plea;
@@ -362,6 +362,7 @@ impl Conn {
     fn step(&mut self, step: Step, cx: &mut Cx) {
         match step {
             Step::More => cx.mark(self.client),
+            Step::Answer { reply } => self.close_with(reply, cx),
             Step::Refuse { reply, why } => {
                 self.refused(why, cx);
                 self.close_with(reply, cx);
@@ -419,7 +420,24 @@ impl Conn {
                 self.leave_forward(None, cx);
                 self.close_with(reply, cx);
             }
+            Next::Tunnel(tunnel) => self.tunnel(tunnel, cx),
             Next::Break(fault) => self.finish(Close::Reset, Some(fault), cx),
+            Next::Spoiled(why) => {
+                self.refused(why, cx);
+                self.finish(Close::Reset, Some(Fault::Malformed), cx);
+            }
+        }
+    }
+
+    /// The protocol of a forwarded connection has changed.
+    fn tunnel(&mut self, tunnel: Tunnel, cx: &mut Cx) {
+        let State::Forward(forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
+        let Tunnel { target, reply, early, totals, client_ended } = tunnel;
+        let relay = Relay::new(self.client, target, forward.uplink, &reply, &early, cx).with_totals(totals);
+        forward.release(cx);
+        self.state = State::Relay(relay);
+        if client_ended {
+            self.read_closed(Side::Client, cx);
         }
     }
 

@@ -12,15 +12,12 @@ use super::config::Config;
 use super::reply::Plea;
 use crate::machine::event::Refusal;
 use crate::name::{Destination, Host};
-use crate::wire::http::{self, HttpError, RequestKind};
+use crate::wire::http::{self, HeadEnd, HttpError, RequestKind};
 use crate::wire::{Malformed, Unparsed, socks4, socks5};
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::net::IpAddr;
-
-/// Heads shorter than this are parsed with each byte, so that what is wrong is told at once.
-const LONG_HEAD: usize = 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -33,6 +30,7 @@ enum Stage {
 pub(super) struct Handshake {
     stage: Stage,
     seen: Vec<u8>,
+    head_end: HeadEnd,
     reply: Vec<u8>,
     sent: usize,
 }
@@ -53,6 +51,11 @@ pub(super) enum Step {
         /// What it is owed before the answer.
         unsent: Vec<u8>,
     },
+    /// The answer to a request that goes no further: write it, then close.
+    Answer {
+        /// All of it.
+        reply: Vec<u8>,
+    },
     /// Write this, then close.
     Refuse {
         /// The last words.
@@ -64,7 +67,13 @@ pub(super) enum Step {
 
 impl Handshake {
     pub(super) fn new() -> Self {
-        Handshake { stage: Stage::First, seen: Vec::new(), reply: Vec::new(), sent: 0 }
+        Handshake {
+            stage: Stage::First,
+            seen: Vec::new(),
+            head_end: HeadEnd::default(),
+            reply: Vec::new(),
+            sent: 0,
+        }
     }
 
     pub(super) fn write_buf(&self) -> &[u8] {
@@ -87,13 +96,12 @@ impl Handshake {
     /// Takes in what the client sent.
     pub(super) fn read(&mut self, config: &Config, bytes: &[u8]) -> Step {
         self.seen.extend_from_slice(bytes);
+        // RFC 9112 section 2.2: empty lines in front of a request are ignored. They may come in front of the first one, too.
+        let first = self.seen.get(http::empty_lines(&self.seen)).copied();
+        let is_http = self.stage == Stage::First
+            && first.is_none_or(|first| http::looks_like_http(first) || first == b'\r');
         // A long head that dribbles is looked at again only where it may have come to its end.
-        let dribble =
-            self.seen.len() > LONG_HEAD && self.seen.len() <= http::MAX_HEAD && !bytes.contains(&b'\n');
-        if dribble
-            && self.stage == Stage::First
-            && self.seen.first().is_some_and(|first| http::looks_like_http(*first))
-        {
+        if is_http && !self.head_end.is_worth_parsing(&self.seen, config.max_head) {
             return Step::More;
         }
         loop {
@@ -101,10 +109,11 @@ impl Handshake {
                 (_, None) => return Step::More,
                 (Stage::First, Some(&socks5::VERSION)) => self.greeting(config),
                 (Stage::First, Some(&socks4::VERSION)) => self.socks4(config),
-                (Stage::First, Some(&first)) if http::looks_like_http(first) => self.http(config),
-                (Stage::First, Some(&first)) => {
+                (Stage::First, Some(_)) if is_http => self.http(config),
+                (Stage::First, Some(_)) => {
                     let expected = "SOCKS version 4 or 5, or an HTTP method";
-                    self.refuse(Refusal::Malformed(Malformed { expected, found: Some(first.into()), at: 0 }))
+                    let at = http::empty_lines(&self.seen);
+                    self.refuse(Refusal::Malformed(Malformed { expected, found: first.map(u32::from), at }))
                 }
                 (Stage::Socks5Auth, Some(_)) => self.user_password(config),
                 (Stage::Socks5Request, Some(_)) => self.socks5(),
@@ -224,6 +233,7 @@ impl Handshake {
                 self.seen.drain(..used);
                 Err(self.open(plea, destination))
             }
+            HttpStep::Answer { reply } => Err(Step::Answer { reply }),
             HttpStep::Refuse { reply, why } => Err(Step::Refuse { reply, why }),
         }
     }
@@ -261,6 +271,8 @@ pub(super) enum HttpStep {
     More,
     /// The client wants to go there; the head took `used` bytes.
     Open { plea: Plea, destination: Destination, used: usize },
+    /// The answer to a request that goes no further: write it, then close.
+    Answer { reply: Vec<u8> },
     /// Write this, then close.
     Refuse { reply: Vec<u8>, why: Refusal },
 }
@@ -272,10 +284,11 @@ pub(super) fn http_request(config: &Config, bytes: &[u8]) -> HttpStep {
         http::emit_error(status, &why.to_string(), &mut reply);
         HttpStep::Refuse { reply, why }
     };
-    let (head, used) = match http::parse_request(bytes) {
+    let (head, used) = match http::parse_request(bytes, config.heads()) {
         Ok(parsed) => parsed,
         Err(HttpError::Incomplete) => return HttpStep::More,
         Err(HttpError::Refused { status, why }) => return refuse(status, Refusal::Malformed(why)),
+        Err(HttpError::TooLarge(excess)) => return refuse(431, Refusal::RequestTooLarge(excess)),
     };
     if let Some(known) = &config.credentials {
         let allowed = head.credentials.as_ref().is_some_and(|(user, password)| known.check(user, password));
@@ -286,6 +299,7 @@ pub(super) fn http_request(config: &Config, bytes: &[u8]) -> HttpStep {
     }
     match head.kind {
         RequestKind::Connect(destination) => HttpStep::Open { plea: Plea::Connect, destination, used },
+        RequestKind::Answered(reply) => HttpStep::Answer { reply },
         RequestKind::Forward(forward) => {
             let destination = forward.destination.clone();
             HttpStep::Open { plea: Plea::Forward(Box::new(forward)), destination, used }

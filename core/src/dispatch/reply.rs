@@ -77,6 +77,7 @@ fn http_status(why: &Refusal) -> u16 {
         Refusal::NotAllowed(_) | Refusal::Itself(_) => 403,
         Refusal::BadCredentials => 407,
         Refusal::BadHost(_) | Refusal::Malformed(_) => 400,
+        Refusal::RequestTooLarge(_) => 431,
         Refusal::Unreachable(Fault::TimedOut) => 504,
         Refusal::Unreachable(Fault::NoDescriptors | Fault::NoMemory) => 503,
         _ => 502,

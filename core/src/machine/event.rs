@@ -11,6 +11,7 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 pub use crate::wire::Malformed as WireFault;
+pub use crate::wire::http::Excess;
 
 /// Something worth a log line or a counter.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -211,6 +212,14 @@ pub enum Event {
 pub enum Refusal {
     /// What the client sent is not of its protocol.
     Malformed(Malformed),
+    /// What an origin sent is no HTTP.
+    BadResponse(Malformed),
+    /// A request is larger than allowed.
+    RequestTooLarge(Excess),
+    /// A response is larger than allowed.
+    ResponseTooLarge(Excess),
+    /// An origin closed its kept connection just as the next request went out, which cannot be sent once more.
+    Stale,
     /// The host it named is none.
     BadHost(BadHost),
     /// It offered no way to authenticate that is allowed here.
@@ -258,6 +267,10 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Malformed(why) => write!(f, "malformed request: {why}"),
+            Refusal::BadResponse(why) => write!(f, "malformed response: {why}"),
+            Refusal::RequestTooLarge(why) => write!(f, "request too large: {why}"),
+            Refusal::ResponseTooLarge(why) => write!(f, "response too large: {why}"),
+            Refusal::Stale => f.write_str("origin closed a kept connection before it answered; ask again"),
             Refusal::BadHost(why) => write!(f, "bad host: {why}"),
             Refusal::NoAuthMethod => f.write_str("no acceptable authentication method offered"),
             Refusal::BadCredentials => f.write_str("user or password wrong or missing"),

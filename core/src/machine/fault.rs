@@ -40,6 +40,8 @@ pub enum Fault {
     NameNotFound,
     /// The name could not be looked up now.
     NameUnavailable,
+    /// What came is not of its protocol.
+    Malformed,
     /// Any other error, with the system's number (0 where there is none).
     Other(i32),
 }
@@ -64,6 +66,7 @@ impl fmt::Display for Fault {
             Fault::Unsupported => "not supported by the system",
             Fault::NameNotFound => "name not found",
             Fault::NameUnavailable => "name could not be looked up",
+            Fault::Malformed => "malformed message",
             Fault::Other(number) => return write!(f, "system error {number}"),
         };
         f.write_str(text)

@@ -116,6 +116,7 @@ impl Writer {
             Fault::NameNotFound => 14,
             Fault::NameUnavailable => 15,
             Fault::TooLarge => 17,
+            Fault::Malformed => 18,
             Fault::Other(number) => {
                 self.out.push(16);
                 return self.number(u64::from(number as u32));
@@ -491,6 +492,7 @@ impl<'a> Reader<'a> {
             14 => Fault::NameNotFound,
             15 => Fault::NameUnavailable,
             17 => Fault::TooLarge,
+            18 => Fault::Malformed,
             16 => Fault::Other(u32::try_from(self.number()?).ok()? as i32),
             _ => return None,
         })

@@ -27,6 +27,8 @@ pub enum ConfigError {
     Listeners(usize),
     /// Relay buffers of less than 1 KiB.
     BufferSize(usize),
+    /// HTTP heads of less than 1 KiB.
+    HeadSize(usize),
     /// A limit of 0, by name.
     Zero(&'static str),
 }
@@ -36,6 +38,7 @@ impl fmt::Display for ConfigError {
         match self {
             ConfigError::Listeners(n) => write!(f, "expected 1 to 65535 listeners, got {n}"),
             ConfigError::BufferSize(n) => write!(f, "expected buffers of at least 1024 bytes, got {n}"),
+            ConfigError::HeadSize(n) => write!(f, "expected heads of at least 1024 bytes, got {n}"),
             ConfigError::Zero(what) => write!(f, "expected {what} of 1 or more, got 0"),
         }
     }

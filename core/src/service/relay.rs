@@ -104,6 +104,12 @@ impl Relay {
         relay
     }
 
+    /// The same, with bytes that had moved before, to the target and from it.
+    pub(crate) fn with_totals(mut self, (sent, received): (u64, u64)) -> Self {
+        (self.up.total, self.down.total) = (sent, received);
+        self
+    }
+
     fn stream(&self, side: Side) -> StreamId {
         match side {
             Side::Client => self.client,

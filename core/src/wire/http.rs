@@ -7,34 +7,48 @@
 //!     |                                   |                                  |
 //!     | GET http://host/path HTTP/1.1 --> |  parse_request                   |
 //!     |                                   |  Forward::head               --> |  GET /path HTTP/1.1
-//!     | body                          --> |  Body::advance: the same bytes   |
+//!     | body                          --> |  Body::pass                 -->  |  body
 //!     |                                   |  parse_response             <--  |  HTTP/1.1 200 OK
 //!     |    <--        ResponseHead::emit  |                                  |
-//!     |    <-- the same bytes             |  Body::advance              <--  |  body
+//!     |    <-- body                       |  Body::pass                 <--  |  body
 //! ```
 //!
+//! Requests are read strictly: a client that is misread smuggles. Responses are read as browsers read them, for that
+//! is what origins are tested with. Both leave as a strict reader wants them.
+//!
 //! # What holds
-//! - A head is never passed on as it came: it is written anew from what was understood, so that the next
-//!   reader cannot understand it differently. Line ends that httparse tolerates (a bare LF) leave as CRLF.
+//! - A message is never passed on as it came: its head, its chunk sizes and its trailers are written anew from what was
+//!   understood, so that the next reader cannot understand them differently. A line that ends with a bare LF leaves with
+//!   CRLF.
 //! - Where a message ends has one reading or the message is refused (RFC 9112 section 6.3).
 //! - Hop-by-hop fields and the proxy's credentials go no further (RFC 9110 sections 7.6.1 and 11.7.2).
 //! - Nothing is allocated before a head is complete, so that one that dribbles costs time only.
 //!
 //! # A client that speaks HTTP/1.0
-//! It is told by [`Forward::version_10`]; the request leaves as HTTP/1.1 nevertheless (RFC 9112 section 2.3).
-//! The forwarder owes such a client two things that are not done here: interim responses are kept from it
-//! (RFC 9110 section 15.2), and a response that comes as [`Framing::Chunked`] cannot be passed on as it is
-//! (RFC 9112 section 6.1): the forwarder answers 502 or takes the chunks apart.
+//! It is told by [`Forward::version_10`]. The forwarder keeps interim responses from it (RFC 9110 section 15.2). Chunks
+//! are taken apart for it (RFC 9112 section 6.1): what was in them goes on until the connection closes.
 //!
 //! Sources: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 7617 (Basic).
 
 mod base64;
 mod body;
+mod chunks;
+mod clean;
+#[cfg(test)]
+mod differential;
 mod fields;
+mod head_end;
 mod request;
+mod request_line;
 #[cfg(test)]
 mod request_tests;
 mod response;
+#[cfg(test)]
+mod response_tests;
+mod status_line;
+mod target;
+mod trailers;
+mod upgrade;
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -44,15 +58,38 @@ use crate::name::Destination;
 
 #[cfg(test)]
 pub(crate) use base64::encode as base64_encode;
-pub(crate) use body::{Body, Framing};
+pub(crate) use body::{Body, Framing, Out};
+pub(crate) use head_end::HeadEnd;
 pub(crate) use request::parse_request;
-pub(crate) use response::parse_response;
+pub(crate) use request_line::empty_lines;
+pub(crate) use response::{Asked, parse_response};
 
-/// The longest head, in bytes, with the empty lines before it and the one that ends it.
-pub(crate) const MAX_HEAD: usize = 16 * 1024;
+/// How large a head may be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct HeadLimits {
+    /// Bytes, with the empty lines before it and the one that ends it.
+    pub(crate) bytes: usize,
+    /// Lines of header fields.
+    pub(crate) fields: usize,
+}
 
-/// The most header fields in a head.
-pub(crate) const MAX_FIELDS: usize = 64;
+/// How a head is larger than allowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Excess {
+    /// It has more bytes than this.
+    Bytes(usize),
+    /// It has more header fields than this.
+    Fields(usize),
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Excess::Bytes(limit) => write!(f, "its head has more than {limit} bytes"),
+            Excess::Fields(limit) => write!(f, "its head has more than {limit} header fields"),
+        }
+    }
+}
 
 /// What `Via` and the authentication realm call this proxy.
 const PSEUDONYM: &str = "ropewalk";
@@ -70,6 +107,8 @@ pub(crate) enum HttpError {
         /// What is wrong.
         why: Malformed,
     },
+    /// It is larger than allowed: answer a client with 431, an origin with 502.
+    TooLarge(Excess),
 }
 
 impl HttpError {
@@ -102,6 +141,8 @@ pub(crate) enum RequestKind {
     Connect(Destination),
     /// Any other method: a message to pass on.
     Forward(Forward),
+    /// A message that says it goes no further than here (RFC 9110 section 7.6.2): the whole answer to it.
+    Answered(Vec<u8>),
 }
 
 /// A request to pass on.
@@ -119,15 +160,25 @@ pub(crate) struct Forward {
     pub(crate) head_request: bool,
     /// The client speaks HTTP/1.0: it knows neither chunks nor interim responses.
     pub(crate) version_10: bool,
+    /// To ask twice does no more than to ask once (RFC 9110 section 9.2.2), and there is no body.
+    pub(crate) repeatable: bool,
+    /// The protocols that the origin may change to, as `Upgrade` lists them; empty: none.
+    pub(crate) upgrade: Vec<u8>,
+    /// What `Connection` named: trailers with these names go no further.
+    pub(crate) named: Vec<u8>,
 }
 
 /// An origin's response, all but its body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct ResponseHead {
-    /// The status, 100 to 999 and not 101.
+    /// The status, 100 to 999.
     pub(crate) status: u16,
     /// 1xx: another response to the same request follows.
     pub(crate) interim: bool,
+    /// 101: what follows is of the protocol it names, in both directions.
+    pub(crate) switched: Vec<u8>,
+    /// What `Connection` named: trailers with these names go no further.
+    pub(crate) named: Vec<u8>,
     /// The head for the client up to where `Connection` and the blank line go: see [`ResponseHead::emit`].
     head: Vec<u8>,
     /// How the body after it is framed.
@@ -202,7 +253,8 @@ mod tests {
     fn an_error_is_a_response_a_client_can_read_to_its_end() {
         let mut out = Vec::new();
         emit_error(502, "no uplink is left\n", &mut out);
-        let (head, used) = parse_response(&out, false).expect("our own response");
+        let limits = HeadLimits { bytes: 4096, fields: 64 };
+        let (head, used) = parse_response(&out, &Asked::default(), limits).expect("our own response");
         assert_eq!((head.status, head.body, head.keep_alive), (502, Framing::Length(18), false));
         assert_eq!(&out[used..], b"no uplink is left\n");
         assert!(out.starts_with(b"HTTP/1.1 502 Bad Gateway\r\n"));

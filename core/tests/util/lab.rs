@@ -179,6 +179,12 @@ impl Lab {
         self.world.events.iter().filter_map(refusal).collect()
     }
 
+    /// Bytes that the uplinks were told of in all: to targets and from them.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        let accounts = self.world.pool.accounts(self.world.now);
+        accounts.fold((0, 0), |(up, down), (_, a, _)| (up + a.sent, down + a.received))
+    }
+
     pub(crate) fn now(&self) -> Instant {
         self.world.now
     }

@@ -1,21 +1,19 @@
-//! Header fields, of requests and responses alike: reading a head with httparse, where a message ends, and
-//! which fields go no further than the next hop.
+//! Header fields, of requests and responses alike: where a message ends, and which fields go no further than the next
+//! hop.
 //!
 //! ```text
-//!   a head --> complete --> framing: None | Length | Chunked | refused
-//!                       \-> emit_end_to_end: the fields that go on, Content-Length in one line
+//!   fields --> request_framing, response_framing: None | Length | Chunked | refused
+//!          \-> emit_end_to_end: the fields that go on, those that frame as they were understood
 //! ```
 //!
 //! Sources: RFC 9110 sections 7.6.1 and 8.6, RFC 9112 sections 5 and 6.
 
+use alloc::vec;
 use alloc::vec::Vec;
 
-use httparse::Header;
+use httparse::{EMPTY_HEADER, Header};
 
-use super::{Framing, MAX_FIELDS, MAX_HEAD, Malformed, PSEUDONYM};
-
-/// Room for the fields of a head.
-pub(super) type Room<'b> = [Header<'b>; MAX_FIELDS];
+use super::{Excess, Framing, HeadLimits, HttpError, Malformed, PSEUDONYM};
 
 /// Fields for the next hop only, beside those that `Connection` names (RFC 9110 section 7.6.1).
 const HOP_BY_HOP: [&str; 8] = [
@@ -34,67 +32,57 @@ const HOP_BY_HOP: [&str; 8] = [
 /// do.
 const KEPT: [&str; 3] = ["Host", "Content-Length", "Transfer-Encoding"];
 
-/// Why a head is not one.
-pub(super) enum BadHead {
-    /// Too many bytes or too many fields.
-    TooLarge(Malformed),
-    /// A version of HTTP that is not spoken here.
-    Version(Malformed),
-    /// Anything else.
-    Syntax(Malformed),
-}
-
 /// The bytes that may be a head. Looking at no more than this makes the answer the same however the bytes
 /// come in.
-pub(super) fn window(bytes: &[u8]) -> &[u8] {
-    &bytes[..bytes.len().min(MAX_HEAD)]
+pub(super) fn window(bytes: &[u8], limits: HeadLimits) -> &[u8] {
+    &bytes[..bytes.len().min(limits.bytes)]
 }
 
-/// How long the head is that httparse made of `window`, `None` if more bytes are needed. `parse` is httparse
-/// again, asked only to find the byte that is wrong.
-pub(super) fn complete(
-    window: &[u8],
-    parsed: httparse::Result<usize>,
-    parse: impl Fn(&[u8]) -> httparse::Result<usize>,
-) -> Result<Option<usize>, BadHead> {
-    let error = match parsed {
-        Ok(httparse::Status::Complete(used)) => return Ok(Some(used)),
-        Ok(httparse::Status::Partial) if window.len() < MAX_HEAD => return Ok(None),
-        Ok(httparse::Status::Partial) => {
-            let expected = "a head of at most 16384 bytes";
-            return Err(BadHead::TooLarge(Malformed { expected, found: None, at: MAX_HEAD }));
-        }
+/// Room for the fields in `bytes`: one for each line and for the one that goes on, no more than allowed.
+pub(super) fn room(bytes: &[u8], limits: HeadLimits) -> Vec<Header<'_>> {
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    vec![EMPTY_HEADER; (lines + 1).min(limits.fields)]
+}
+
+/// What a head that is not complete is.
+pub(super) fn unfinished(window: &[u8], limits: HeadLimits) -> HttpError {
+    match window.len() < limits.bytes {
+        true => HttpError::Incomplete,
+        false => HttpError::TooLarge(Excess::Bytes(limits.bytes)),
+    }
+}
+
+/// Reads the fields strictly into `room`: how many bytes they took, the empty line included, and how many there are.
+/// `bytes` begin `before` bytes into the head, which is where faults are counted from.
+pub(super) fn parse<'b>(
+    bytes: &'b [u8],
+    before: usize,
+    room: &mut [Header<'b>],
+    limits: HeadLimits,
+) -> Result<Option<(usize, usize)>, HttpError> {
+    let error = match httparse::parse_headers(bytes, room) {
+        Ok(httparse::Status::Complete((used, fields))) => return Ok(Some((used, fields.len()))),
+        Ok(httparse::Status::Partial) => return Ok(None),
         Err(error) => error,
     };
+    let expected = match error {
+        httparse::Error::TooManyHeaders => return Err(HttpError::TooLarge(Excess::Fields(limits.fields))),
+        httparse::Error::HeaderValue => "a header field value without controls",
+        httparse::Error::NewLine => "a line feed after a carriage return",
+        _ => "a header field name and a colon",
+    };
     // httparse does not say where. A prefix without the wrong byte is merely unfinished, so halving finds it.
-    let (mut unfinished, mut wrong) = (0, window.len());
+    let (mut unfinished, mut wrong) = (0, bytes.len());
     while wrong - unfinished > 1 {
         let middle = usize::midpoint(unfinished, wrong);
-        match parse(&window[..middle]) {
+        match httparse::parse_headers(&bytes[..middle], &mut vec![EMPTY_HEADER; room.len()]) {
             Err(_) => wrong = middle,
             Ok(_) => unfinished = middle,
         }
     }
     let at = wrong.saturating_sub(1);
-    let malformed = |expected| Malformed { expected, found: window.get(at).copied().map(u32::from), at };
-    Err(match error {
-        httparse::Error::TooManyHeaders => BadHead::TooLarge(malformed("at most 64 header fields")),
-        httparse::Error::HeaderName => BadHead::Syntax(malformed("a header field name and a colon")),
-        httparse::Error::HeaderValue => BadHead::Syntax(malformed("a header field value without controls")),
-        httparse::Error::NewLine => BadHead::Syntax(malformed("a line feed after a carriage return")),
-        httparse::Error::Status => BadHead::Syntax(malformed("a status of three digits and a reason")),
-        httparse::Error::Token => {
-            BadHead::Syntax(malformed("a method, a target and HTTP/1.1, one space apart"))
-        }
-        httparse::Error::Version => {
-            let word = window[..at].iter().rposition(|b| b" \r\n".contains(b)).map_or(0, |space| space + 1);
-            match window[word..].starts_with(b"HTTP/") {
-                true => BadHead::Version(malformed("HTTP/1.1 or HTTP/1.0")),
-                // A space in the target, most often.
-                false => BadHead::Syntax(malformed("a method, a target and HTTP/1.1, one space apart")),
-            }
-        }
-    })
+    let found = bytes.get(at).copied().map(u32::from);
+    Err(HttpError::refused(400, Malformed { expected, found, at: before + at }))
 }
 
 /// Where `part` of `whole` starts.
@@ -109,9 +97,17 @@ pub(super) fn values<'f, 'b>(fields: &'f [Header<'b>], name: &'f str) -> impl It
     fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
 }
 
-/// The elements of all comma-separated fields called `name` (RFC 9110 section 5.6.1).
-fn elements<'f, 'b: 'f>(fields: &'f [Header<'b>], name: &'f str) -> impl Iterator<Item = &'b [u8]> + 'f {
-    values(fields, name).flat_map(|value| value.split(|b| *b == b',')).map(<[u8]>::trim_ascii)
+/// The elements of a comma-separated list (RFC 9110 section 5.6.1).
+pub(super) fn split(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|b| *b == b',').map(<[u8]>::trim_ascii)
+}
+
+/// The elements of all comma-separated fields called `name`.
+pub(super) fn elements<'f, 'b: 'f>(
+    fields: &'f [Header<'b>],
+    name: &'f str,
+) -> impl Iterator<Item = &'b [u8]> + 'f {
+    values(fields, name).flat_map(split)
 }
 
 /// Whether the list called `name` has this element.
@@ -119,57 +115,99 @@ pub(super) fn has_element(fields: &[Header<'_>], name: &str, wanted: &str) -> bo
     elements(fields, name).any(|element| element.eq_ignore_ascii_case(wanted.as_bytes()))
 }
 
-/// Why a message has no one end.
-pub(super) enum BadFraming {
-    /// It has two readings or none.
-    Ambiguous(Malformed),
-    /// A transfer coding that is not spoken here.
-    Coding(Malformed),
+/// What `Connection` names, as one list.
+pub(super) fn named(fields: &[Header<'_>]) -> Vec<u8> {
+    let all: Vec<&[u8]> = values(fields, "Connection").collect();
+    all.join(&b","[..])
 }
 
-/// Where the fields say that a message ends; `Framing::None` where they say nothing.
-pub(super) fn framing(whole: &[u8], fields: &[Header<'_>], version_10: bool) -> Result<Framing, BadFraming> {
-    let malformed = |expected, part| Malformed { expected, found: None, at: offset(whole, part) };
+/// Whether a field goes no further than the next hop.
+pub(super) fn is_hop_by_hop(name: &str) -> bool {
+    HOP_BY_HOP.iter().any(|hop| hop.eq_ignore_ascii_case(name))
+}
+
+/// The one length that all of `Content-Length` agree on.
+fn length(whole: &[u8], fields: &[Header<'_>]) -> Result<Option<u64>, Malformed> {
     let mut length: Option<u64> = None;
     for element in elements(fields, "Content-Length") {
         // RFC 9112 section 6.3: a list is let through only if all of its elements are valid and the same.
-        let expected = "a Content-Length of digits only, below 2^64";
-        let odd = element.iter().find(|b| !b.is_ascii_digit()).copied().map(u32::from);
+        let at = offset(whole, element);
+        let odd = element.iter().position(|b| !b.is_ascii_digit());
         let value = match odd {
             // `parse` alone would take a plus sign.
             None => core::str::from_utf8(element).ok().and_then(|digits| digits.parse::<u64>().ok()),
             Some(_) => None,
         };
         let Some(value) = value else {
-            return Err(BadFraming::Ambiguous(Malformed { found: odd, ..malformed(expected, element) }));
+            let expected = "a Content-Length of digits only, below 2^64";
+            let found = odd.map(|odd| element[odd].into());
+            return Err(Malformed { expected, found, at: at + odd.unwrap_or(0) });
         };
         if length.is_some_and(|other| other != value) {
-            return Err(BadFraming::Ambiguous(malformed("one Content-Length", element)));
+            return Err(Malformed { expected: "one Content-Length", found: None, at });
         }
         length = Some(value);
     }
+    Ok(length)
+}
+
+/// Where a request ends, strictly; `Framing::None` where its fields say nothing.
+pub(super) fn request_framing(
+    whole: &[u8],
+    fields: &[Header<'_>],
+    version_10: bool,
+) -> Result<Framing, HttpError> {
+    let length = length(whole, fields).map_err(|why| HttpError::refused(400, why))?;
     let mut codings = values(fields, "Transfer-Encoding");
     let Some(coding) = codings.next() else {
         return Ok(length.map_or(Framing::None, Framing::Length));
     };
+    let refused = |status, expected, part| {
+        HttpError::refused(status, Malformed { expected, found: None, at: offset(whole, part) })
+    };
     // RFC 9112 section 6.3: both together ought to be handled as an error, for they smuggle requests.
     if length.is_some() {
-        return Err(BadFraming::Ambiguous(malformed(
-            "Content-Length or Transfer-Encoding, not both",
-            coding,
-        )));
+        return Err(refused(400, "Content-Length or Transfer-Encoding, not both", coding));
     }
     // RFC 9112 section 6.1: in HTTP/1.0 the framing is then to be taken as faulty.
     if version_10 {
-        return Err(BadFraming::Ambiguous(malformed("no Transfer-Encoding in HTTP/1.0", coding)));
+        return Err(refused(400, "no Transfer-Encoding in HTTP/1.0", coding));
     }
     // RFC 9112 section 6.1: 501 for a coding that is not understood. "chunked" twice is none, either.
     let another = codings.next();
     if !coding.eq_ignore_ascii_case(b"chunked") || another.is_some() {
         let part = another.unwrap_or(coding);
-        return Err(BadFraming::Coding(malformed("the transfer coding chunked and no other", part)));
+        return Err(refused(501, "the transfer coding chunked and no other", part));
     }
     Ok(Framing::Chunked)
+}
+
+/// Where a response ends, as browsers read it, and whether that leaves a doubt, so that the connection is not to be used
+/// again. `Framing::None` where its fields say nothing.
+pub(super) fn response_framing(
+    whole: &[u8],
+    fields: &[Header<'_>],
+    version_10: bool,
+) -> Result<(Framing, bool), Malformed> {
+    let is = |element: &[u8], word: &str| element.eq_ignore_ascii_case(word.as_bytes());
+    let mut codings = elements(fields, "Transfer-Encoding")
+        // RFC 7230 had "identity" in its registry; it changes nothing.
+        .filter(|element| !element.is_empty() && !is(element, "identity"));
+    let Some(coding) = codings.next() else {
+        return Ok((length(whole, fields)?.map_or(Framing::None, Framing::Length), false));
+    };
+    // Said twice it is still done once.
+    let another = codings.next();
+    let other =
+        core::iter::once(coding).chain(another).chain(codings).find(|element| !is(element, "chunked"));
+    if let Some(other) = other {
+        let expected = "the transfer coding chunked and no other";
+        return Err(Malformed { expected, found: None, at: offset(whole, other) });
+    }
+    // RFC 9112 section 6.3: Transfer-Encoding overrides Content-Length, which is removed; section 6.1: after both, or
+    // chunks in HTTP/1.0, the connection is closed.
+    let has_length = values(fields, "Content-Length").next().is_some();
+    Ok((Framing::Chunked, has_length || version_10 || another.is_some()))
 }
 
 /// Appends one field.
@@ -180,31 +218,40 @@ pub(super) fn emit_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the fields that go on to the next hop and `wanted` lets through, and `Via` after them.
+/// Appends the fields that go on to the next hop and `wanted` lets through, and `Via` after them. Of the fields that
+/// frame, what was understood of them goes on: `framing`.
 pub(super) fn emit_end_to_end(
     fields: &[Header<'_>],
     version_10: bool,
+    framing: Framing,
     wanted: impl Fn(&str) -> bool,
     out: &mut Vec<u8>,
 ) {
-    let mut length_seen = false;
+    let mut framed = false;
     for field in fields {
         let is = |name: &&str| field.name.eq_ignore_ascii_case(name);
         // RFC 9110 section 7.6.1: remove what Connection names, and Connection itself.
         let kept = KEPT.iter().any(is);
-        let hop = HOP_BY_HOP.iter().any(is) || (!kept && has_element(fields, "Connection", field.name));
+        let hop = is_hop_by_hop(field.name) || (!kept && has_element(fields, "Connection", field.name));
         if hop || !wanted(field.name) {
             continue;
         }
-        if is(&"Content-Length") {
-            // RFC 9112 section 6.3: several that agree leave as one.
-            if core::mem::replace(&mut length_seen, true) {
-                continue;
-            }
-            let first = field.value.split(|b| *b == b',').next().unwrap_or_default();
-            emit_field(field.name, first.trim_ascii(), out);
-        } else {
+        let (length, coding) = (is(&"Content-Length"), is(&"Transfer-Encoding"));
+        if !length && !coding {
             emit_field(field.name, field.value, out);
+            continue;
+        }
+        // RFC 9112 section 6.3: several that agree leave as one.
+        match framing {
+            Framing::Length(bytes) if length && !framed => {
+                emit_field(field.name, alloc::format!("{bytes}").as_bytes(), out);
+                framed = true;
+            }
+            Framing::Chunked if coding && !framed => {
+                emit_field(field.name, b"chunked", out);
+                framed = true;
+            }
+            Framing::None | Framing::UntilClose | Framing::Length(_) | Framing::Chunked => {}
         }
     }
     // RFC 9110 section 7.6.3: each proxy adds the version it received and its name, after those before it.

@@ -10,8 +10,14 @@ use proptest::prelude::*;
 use super::*;
 use crate::name::Host;
 
+const LIMITS: HeadLimits = HeadLimits { bytes: 16 * 1024, fields: 64 };
+
+fn parse(bytes: &[u8]) -> Result<(RequestHead, usize), HttpError> {
+    parse_request(bytes, LIMITS)
+}
+
 fn read(text: &str) -> RequestHead {
-    let (head, used) = parse_request(text.as_bytes()).expect("a good request");
+    let (head, used) = parse(text.as_bytes()).expect("a good request");
     assert_eq!(used, text.len());
     head
 }
@@ -19,7 +25,7 @@ fn read(text: &str) -> RequestHead {
 fn forward(text: &str) -> Forward {
     match read(text).kind {
         RequestKind::Forward(forward) => forward,
-        RequestKind::Connect(_) => panic!("{text:?} is no CONNECT"),
+        other => panic!("{text:?} is {other:?}"),
     }
 }
 
@@ -29,8 +35,9 @@ fn rewritten(text: &str) -> String {
 
 /// The status and the offset of the refusal.
 fn refused(text: &str) -> (u16, usize) {
-    match parse_request(text.as_bytes()) {
+    match parse(text.as_bytes()) {
         Err(HttpError::Refused { status, why }) => (status, why.at),
+        Err(HttpError::TooLarge(Excess::Bytes(limit) | Excess::Fields(limit))) => (431, limit),
         other => panic!("{text:?} gave {other:?}"),
     }
 }
@@ -46,6 +53,9 @@ fn connect_names_a_host_and_a_port() {
     assert_eq!(connect("[2001:db8::1]:8443"), RequestKind::Connect(to("2001:db8::1", 8443)));
     assert_eq!(connect("10.0.0.1:0"), RequestKind::Connect(to("10.0.0.1", 0)));
     assert_eq!(read("CONNECT a:1 HTTP/1.0\r\n\r\n").kind, RequestKind::Connect(to("a", 1)));
+    assert_eq!(connect("::1:443"), RequestKind::Connect(to("::1", 443)));
+    assert_eq!(connect("2001:db8::1:8443"), RequestKind::Connect(to("2001:db8::1", 8443)));
+    assert_eq!(connect("1:2:3:4:5:6:7:8:443"), RequestKind::Connect(to("1:2:3:4:5:6:7:8", 443)));
 }
 
 #[test]
@@ -55,7 +65,10 @@ fn connect_without_host_or_port_is_refused() {
         "example.org:",
         ":443",
         "[::1]",
-        "::1:443",
+        "::1:",
+        "::1:99999",
+        "::1:+1",
+        "1:2:3:4:5:6:7:443",
         "a:65536",
         "a:+1",
         "a:1:2",
@@ -211,12 +224,11 @@ fn the_body_ends_at_one_place_or_the_request_is_refused() {
 
 #[test]
 fn the_refusal_says_what_came_and_where() {
-    let Err(HttpError::Refused { why, .. }) =
-        parse_request(b"GET http://a HTTP/1.1\r\nContent-Length: 1x\r\n\r\n")
+    let Err(HttpError::Refused { why, .. }) = parse(b"GET http://a HTTP/1.1\r\nContent-Length: 1x\r\n\r\n")
     else {
         panic!("a length with a letter passed")
     };
-    assert_eq!((why.found, why.at), (Some(u32::from(b'x')), 39));
+    assert_eq!((why.found, why.at), (Some(u32::from(b'x')), 40));
 }
 
 #[test]
@@ -253,6 +265,103 @@ fn an_old_client_is_told_and_expects_nothing() {
 fn a_head_request_is_told() {
     assert!(forward("HEAD http://a/ HTTP/1.1\r\n\r\n").head_request);
     assert!(!forward("head http://a/ HTTP/1.1\r\n\r\n").head_request);
+}
+
+#[test]
+fn bytes_that_are_no_uri_go_on_as_they_are() {
+    let text = b"GET http://a/\xe4\xff?\x80|{}\" HTTP/1.1\r\n\r\n".as_slice();
+    let Ok((RequestHead { kind: RequestKind::Forward(forward), .. }, _)) = parse(text) else {
+        panic!("it is passed on")
+    };
+    assert!(forward.head.starts_with(b"GET /\xe4\xff?\x80|{}\" HTTP/1.1\r\nHost: a\r\n"));
+    for (text, at) in
+        [(&b"GET http://a/\x01 HTTP/1.1\r\n\r\n"[..], 13), (b"GET http://a\xff/ HTTP/1.1\r\n\r\n", 12)]
+    {
+        assert!(matches!(parse(text), Err(HttpError::Refused { status: 400, why }) if why.at == at));
+    }
+}
+
+#[test]
+fn an_offer_of_another_protocol_goes_on_without_h2c() {
+    let text = |fields: &str| format!("GET http://a/ HTTP/1.1\r\n{fields}\r\n\r\n");
+    let asks = |fields: &str| {
+        let forward = forward(&text(fields));
+        let head = String::from_utf8(forward.head).expect("text");
+        let emitted = head.split_once("Via: 1.1 ropewalk\r\n").expect("there").1.replace("\r\n", "|");
+        (String::from_utf8(forward.upgrade).expect("text"), emitted)
+    };
+    let socket = (String::from("websocket"), String::from("Connection: upgrade|Upgrade: websocket||"));
+    for fields in [
+        "Connection: Upgrade\r\nUpgrade: websocket",
+        "Connection: keep-alive, upgrade\r\nUpgrade: websocket\r\nProxy-Connection: close",
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c, websocket\r\nHTTP2-Settings: x",
+    ] {
+        assert_eq!(asks(fields), socket, "{fields}");
+    }
+    for fields in [
+        "Upgrade: websocket",
+        "Connection: Upgrade\r\nUpgrade: h2c",
+        "Connection: Upgrade\r\nUpgrade: H2C/1",
+        "Connection: Upgrade\r\nUpgrade: HTTP/2.0",
+        "Connection: Upgrade\r\nUpgrade: a b",
+        "Connection: Upgrade\r\nUpgrade: a/b/c",
+        "Connection: Upgrade",
+    ] {
+        let (upgrade, emitted) = asks(fields);
+        assert_eq!((upgrade.as_str(), emitted.as_str()), ("", "|"), "{fields}");
+    }
+    let socket = "Connection: upgrade\r\nUpgrade: websocket";
+    assert!(forward(&text(socket).replace("1.1", "1.0")).upgrade.is_empty());
+    let with_body = format!("{socket}\r\nContent-Length: 1");
+    assert!(forward(&text(&with_body)).upgrade.is_empty());
+    assert!(!rewritten(&text(&with_body)).contains("Upgrade"));
+}
+
+#[test]
+fn max_forwards_is_counted_down_and_ends_here() {
+    for (method, value, wanted) in [
+        ("OPTIONS", "7", "6"),
+        ("TRACE", "1", "0"),
+        ("OPTIONS", "99999999999999999999", "18446744073709551614"),
+    ] {
+        let text = format!("{method} http://a/ HTTP/1.1\r\nMax-Forwards: {value}\r\n\r\n");
+        let head = rewritten(&text);
+        assert!(head.contains(&format!("\r\nMax-Forwards: {wanted}\r\n")), "{head}");
+        assert_eq!(head.matches("Max-Forwards").count(), 1);
+    }
+    assert!(rewritten("GET http://a/ HTTP/1.1\r\nMax-Forwards: 0\r\n\r\n").contains("Max-Forwards: 0\r\n"));
+    for value in ["x", "", "-1", "1\r\nMax-Forwards: 1"] {
+        assert_eq!(refused(&format!("TRACE http://a/ HTTP/1.1\r\nMax-Forwards: {value}\r\n\r\n")).0, 400);
+    }
+    let trace = "TRACE http://a/b HTTP/1.1\r\nMax-Forwards: 0\r\nCookie: x\r\nAuthorization: y\r\n\
+                 Proxy-Authorization: z\r\nX: 1\r\n\r\n";
+    let RequestKind::Answered(answer) = read(trace).kind else { panic!("it goes no further") };
+    let echo = "TRACE http://a/b HTTP/1.1\r\nMax-Forwards: 0\r\nX: 1\r\n\r\n";
+    let len = echo.len();
+    assert_eq!(
+        String::from_utf8(answer).expect("text"),
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{echo}"
+        )
+    );
+    let options = read("OPTIONS http://a/ HTTP/1.1\r\nMax-Forwards: 00\r\n\r\n").kind;
+    let wanted = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    assert_eq!(options, RequestKind::Answered(wanted.to_vec()));
+}
+
+#[test]
+fn what_may_be_sent_again_is_told() {
+    for (method, field, again) in [
+        ("GET", "", true),
+        ("DELETE", "Content-Length: 0\r\n", true),
+        ("POST", "", false),
+        ("PATCH", "", false),
+        ("PUT", "Content-Length: 1\r\n", false),
+        ("PUT", "Transfer-Encoding: chunked\r\n", false),
+    ] {
+        let text = format!("{method} http://a/ HTTP/1.1\r\n{field}\r\n");
+        assert_eq!(forward(&text).repeatable, again, "{text}");
+    }
 }
 
 #[test]
@@ -333,17 +442,17 @@ fn other_versions_are_told_from_other_mistakes() {
 #[test]
 fn too_large_a_head_is_refused_at_its_bound() {
     let fields = |n: usize| format!("GET http://a/ HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(n));
-    assert!(forward(&fields(MAX_FIELDS)).keep_alive);
-    assert_eq!(refused(&fields(MAX_FIELDS + 1)).0, 431);
+    assert!(forward(&fields(LIMITS.fields)).keep_alive);
+    assert_eq!(refused(&fields(LIMITS.fields + 1)).0, 431);
 
     let start = "GET http://a/ HTTP/1.1\r\nA: ";
-    let fits = format!("{start}{}\r\n\r\n", "a".repeat(MAX_HEAD - start.len() - 4));
-    assert_eq!(parse_request(fits.as_bytes()).map(|(_, used)| used), Ok(MAX_HEAD));
-    assert_eq!(parse_request(&fits.as_bytes()[..MAX_HEAD - 1]), Err(HttpError::Incomplete));
+    let fits = format!("{start}{}\r\n\r\n", "a".repeat(LIMITS.bytes - start.len() - 4));
+    assert_eq!(parse(fits.as_bytes()).map(|(_, used)| used), Ok(LIMITS.bytes));
+    assert_eq!(parse(&fits.as_bytes()[..LIMITS.bytes - 1]), Err(HttpError::Incomplete));
     let too_long = fits.replace("\r\n\r\n", "a\r\n\r\n");
-    assert_eq!(refused(&too_long), (431, MAX_HEAD));
-    assert_eq!(refused(&too_long[..MAX_HEAD]), (431, MAX_HEAD));
-    assert_eq!(refused(&"\r\n".repeat(MAX_HEAD)), (431, MAX_HEAD));
+    assert_eq!(refused(&too_long), (431, LIMITS.bytes));
+    assert_eq!(refused(&too_long[..LIMITS.bytes]), (431, LIMITS.bytes));
+    assert_eq!(refused(&"\r\n".repeat(LIMITS.bytes)), (431, LIMITS.bytes));
 }
 
 fn request() -> impl Strategy<Value = String> {
@@ -382,18 +491,18 @@ proptest! {
         let mut bytes = text.into_bytes();
         let len = bytes.len();
         for end in 0..len {
-            prop_assert_eq!(parse_request(&bytes[..end]), Err(HttpError::Incomplete));
+            prop_assert_eq!(parse(&bytes[..end]), Err(HttpError::Incomplete));
         }
-        let whole = parse_request(&bytes);
+        let whole = parse(&bytes);
         prop_assert_eq!(whole.as_ref().map(|(_, used)| *used), Ok(len));
         bytes.extend_from_slice(&junk);
-        prop_assert_eq!(parse_request(&bytes), whole);
+        prop_assert_eq!(parse(&bytes), whole);
     }
 
     #[test]
     fn what_is_emitted_asks_the_same_of_the_next_proxy(text in request()) {
         let (RequestHead { kind: RequestKind::Forward(first), .. }, _) =
-            parse_request(text.as_bytes()).expect("well formed")
+            parse(text.as_bytes()).expect("well formed")
         else {
             return Ok(());
         };
@@ -407,9 +516,9 @@ proptest! {
         let (method, rest) = head.split_once(' ').expect("a request line");
         let path = rest.strip_prefix('*').unwrap_or(rest);
         let again = format!("{method} http://{}{path}", first.destination);
-        let (again, used) = parse_request(again.as_bytes()).expect("our own head");
+        let (again, used) = parse(again.as_bytes()).expect("our own head");
         prop_assert!(used > 0 && again.credentials.is_none());
-        let RequestKind::Forward(second) = again.kind else { panic!("it was no CONNECT") };
+        let RequestKind::Forward(second) = again.kind else { panic!("it is passed on") };
         prop_assert_eq!(
             (second.destination, second.body, second.keep_alive, second.head_request),
             (first.destination, first.body, first.keep_alive, first.head_request)
@@ -426,9 +535,9 @@ proptest! {
             let place = place.index(bytes.len());
             bytes[place] = byte;
         }
-        let whole = parse_request(&bytes);
+        let whole = parse(&bytes);
         for end in 0..bytes.len() {
-            match parse_request(&bytes[..end]) {
+            match parse(&bytes[..end]) {
                 Err(HttpError::Incomplete) => {}
                 early => prop_assert_eq!(&early, &whole),
             }
@@ -437,6 +546,6 @@ proptest! {
 
     #[test]
     fn garbage_does_not_panic(bytes: Vec<u8>) {
-        prop_assert!(parse_request(&bytes).is_err());
+        prop_assert!(parse(&bytes).is_err());
     }
 }

@@ -1,0 +1,196 @@
+//! What comes from the origin: responses and their bodies, or a change of protocol.
+
+use super::super::Cx;
+use super::super::reply::Plea;
+use super::{Forward, Next, Response, Tunnel, passed_on, take_bytes};
+use crate::machine::event::Refusal;
+use crate::machine::{Close, Fault};
+use crate::wire::Malformed;
+use crate::wire::http::{self, Asked, Body, Framing, HeadEnd, HttpError};
+use alloc::vec::Vec;
+
+impl Forward {
+    /// `len` bytes were read from the origin into the scratch buffer.
+    pub(in super::super) fn target_read(&mut self, len: usize, cx: &mut Cx) -> Next {
+        self.active = cx.now;
+        self.received += len as u64;
+        self.heard = true;
+        self.again = None;
+        match &mut self.response {
+            // An origin that speaks unasked cannot be trusted with another request.
+            Response::None => {
+                self.drop_origin(Close::Reset, cx);
+                Next::Open
+            }
+            Response::Head { seen, .. } => {
+                seen.extend_from_slice(cx.buffers.peek(len));
+                self.response_head(cx)
+            }
+            Response::Body(body) => match body.pass(cx.buffers.peek(len)) {
+                Ok((used, out)) => {
+                    self.origin_stays &= used == len;
+                    self.to_client = passed_on(out, len, cx);
+                    self.mark(cx);
+                    self.finish_if_done(cx)
+                }
+                Err(why) => Next::Spoiled(Refusal::BadResponse(why)),
+            },
+        }
+    }
+
+    fn response_head(&mut self, cx: &mut Cx) -> Next {
+        let mut out = Vec::new();
+        let mut used = 0;
+        let Response::Head { seen, end } = &mut self.response else { return Next::Open };
+        if !end.is_worth_parsing(seen, self.limits.bytes) {
+            self.mark(cx);
+            return Next::Open;
+        }
+        let seen = core::mem::take(seen);
+        let upgrade = core::mem::take(&mut self.upgrade);
+        let asked = Asked { head: self.head_request, version_10: self.version_10, upgrade: &upgrade };
+        loop {
+            match http::parse_response(&seen[used..], &asked, self.limits) {
+                Ok((head, took)) => {
+                    used += took;
+                    if head.interim {
+                        // RFC 9110 section 15.2: a 1.0 client must not be sent a 1xx response.
+                        if !self.version_10 {
+                            out.extend(head.emit(false));
+                        }
+                        continue;
+                    }
+                    if !head.switched.is_empty() {
+                        out.extend(head.emit(false));
+                        out.extend_from_slice(&seen[used..]);
+                        return self.tunnel(out, cx);
+                    }
+                    self.origin_stays = head.keep_alive;
+                    let request_whole = self.request.is_done();
+                    self.client_stays &= head.body != Framing::UntilClose && request_whole;
+                    let interim = out.clone();
+                    out.extend(head.emit(!self.client_stays));
+                    let mut body = Body::of_response(head.body, &head.named, self.version_10);
+                    match body.pass(&seen[used..]) {
+                        Ok((length, passed)) => {
+                            out.extend_from_slice(passed.bytes(&seen[used..]));
+                            self.origin_stays &= used + length == seen.len();
+                        }
+                        Err(why) => return self.bad_gateway(Refusal::BadResponse(why), interim, cx),
+                    }
+                    self.response = Response::Body(body);
+                    break;
+                }
+                Err(HttpError::Incomplete) => {
+                    // What was looked at of it counts from its own start.
+                    let mut end = HeadEnd::default();
+                    let seen = seen[used..].to_vec();
+                    end.is_worth_parsing(&seen, self.limits.bytes);
+                    self.response = Response::Head { seen, end };
+                    self.upgrade = upgrade;
+                    break;
+                }
+                Err(HttpError::Refused { why, .. }) => {
+                    return self.bad_gateway(Refusal::BadResponse(why), out, cx);
+                }
+                Err(HttpError::TooLarge(excess)) => {
+                    return self.bad_gateway(Refusal::ResponseTooLarge(excess), out, cx);
+                }
+            }
+        }
+        if !out.is_empty() {
+            let unsent = self.take_unsent(cx);
+            self.to_client = Some(cx.buffers.own([unsent, out].concat().into_boxed_slice()));
+        }
+        self.mark(cx);
+        self.finish_if_done(cx)
+    }
+
+    /// The origin has taken up another protocol; the client is owed `reply` about it.
+    fn tunnel(&mut self, reply: Vec<u8>, cx: &mut Cx) -> Next {
+        let Some(target) = self.target.take() else { return Next::Break(Fault::Reset) };
+        let mut owed = self.take_unsent(cx);
+        owed.extend(reply);
+        let mut early = take_bytes(&mut self.to_target, cx);
+        self.sent += self.waiting.len() as u64;
+        early.append(&mut self.waiting);
+        let totals = self.totals();
+        Next::Tunnel(Tunnel { target, reply: owed, early, totals, client_ended: self.client_ended })
+    }
+
+    /// The origin sends no more.
+    pub(in super::super) fn target_ended(&mut self, cx: &mut Cx) -> Next {
+        self.origin_stays = false;
+        match &mut self.response {
+            Response::None => {
+                self.drop_origin(Close::Graceful, cx);
+                Next::Open
+            }
+            Response::Head { seen, .. } => {
+                let expected = match seen.is_empty() {
+                    true => "a response, not the end of the connection",
+                    false => "the rest of a head, not the end of the connection",
+                };
+                let why = Malformed { expected, found: None, at: seen.len() };
+                match self.stale(cx) {
+                    Some(next) => next,
+                    None => self.bad_gateway(Refusal::BadResponse(why), Vec::new(), cx),
+                }
+            }
+            Response::Body(body) => {
+                let Some(rest) = body.end() else { return Next::Break(Fault::Reset) };
+                if !rest.is_empty() {
+                    let mut owed = self.take_unsent(cx);
+                    owed.extend_from_slice(rest);
+                    self.to_client = Some(cx.buffers.own(owed.into_boxed_slice()));
+                }
+                self.drop_origin(Close::Graceful, cx);
+                self.mark(cx);
+                self.finish_if_done(cx)
+            }
+        }
+    }
+
+    /// The connection to the origin failed.
+    pub(in super::super) fn target_failed(&mut self, fault: Fault, cx: &mut Cx) -> Next {
+        self.drop_origin(Close::Reset, cx);
+        match &self.response {
+            Response::None => Next::Open,
+            Response::Head { .. } => {
+                if let Some(next) = self.stale(cx) {
+                    return next;
+                }
+                let why = Refusal::Unreachable(fault);
+                let mut reply = self.take_unsent(cx);
+                Plea::Connect.refused(&why, &mut reply);
+                Next::Refuse { reply, why: Some(why) }
+            }
+            // The response came whole: its end does not matter to the client.
+            Response::Body(body) if body.is_done() => {
+                self.origin_stays = false;
+                self.finish_if_done(cx)
+            }
+            Response::Body(_) => Next::Break(fault),
+        }
+    }
+
+    /// Nothing can be written to the origin any more; its answer may still be there. The request is cut short, so it is
+    /// the last.
+    pub(in super::super) fn target_write_failed(&mut self, cx: &mut Cx) {
+        self.client_stays = false;
+        self.origin_stays = false;
+        if let Some(filled) = self.to_target.take() {
+            cx.give(filled);
+        }
+        self.deaf = true;
+        self.mark(cx);
+    }
+
+    /// `out` is owed to the client before that.
+    fn bad_gateway(&mut self, why: Refusal, out: Vec<u8>, cx: &mut Cx) -> Next {
+        let mut reply = self.take_unsent(cx);
+        reply.extend(out);
+        http::emit_error(502, &alloc::format!("from the origin: {why}"), &mut reply);
+        Next::Refuse { reply, why: Some(why) }
+    }
+}

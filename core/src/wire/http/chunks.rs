@@ -1,0 +1,631 @@
+//! Chunks in passing: read, and written anew.
+//!
+//! ```text
+//!   chunked-body = *chunk last-chunk trailers CRLF
+//!
+//!   5 ; ext=1 CRLF  h e l l o CRLF      0 CRLF         Digest: x CRLF     CRLF
+//!   \_____ size line ____/  data        last chunk     trailers           the end
+//! ```
+//!
+//! A size line leaves as digits and CRLF: extensions are for the next hop only (RFC 9112 section 7.1.1). Data is not
+//! copied where the bytes that came are those that leave.
+//!
+//! - From clients chunks are read strictly: line ends are CRLF, sizes have 1 to 16 digits.
+//! - From origins they are read as browsers and curl read them: a bare LF ends a line, blanks may stand around a size,
+//!   zeros in front of it, and the connection may end after the last chunk.
+//!
+//! Source: RFC 9112 section 7.1.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use super::body::{Out, is_text, is_token, take};
+use super::{Malformed, clean, trailers};
+
+/// The most bytes between a chunk's size and its line's end. For each chunk, not in sum: the bytes are not
+/// kept, so a stream that lives for long with a small extension on each chunk harms nobody.
+const MAX_EXTENSION: u32 = 4 * 1024;
+
+/// The most bytes of trailers, in sum.
+const MAX_TRAILERS: usize = 16 * 1024;
+
+/// How chunks are read and written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Manner {
+    /// A client's: strictly.
+    Strict,
+    /// An origin's: as browsers do.
+    Loose,
+    /// An origin's, for a client that knows no chunks: what is in them goes on.
+    Apart,
+}
+
+/// Chunks of which some have passed.
+#[derive(Clone, Debug)]
+pub(super) struct Chunks {
+    manner: Manner,
+    state: State,
+    /// Bytes so far.
+    seen: usize,
+    /// What `Connection` named.
+    named: Box<[u8]>,
+    /// The trailer line so far.
+    line: Vec<u8>,
+    /// Bytes of trailers before it.
+    trailers: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// In a chunk's size after so many digits, with so many bytes beside them.
+    Size {
+        size: u64,
+        digits: u8,
+        beside: u32,
+    },
+    /// After white space that can only lead to an extension, or, read loosely, to the line's end.
+    BeforeExtension {
+        size: u64,
+        taken: u32,
+    },
+    /// In the extensions.
+    Extension {
+        size: u64,
+        taken: u32,
+    },
+    /// After the CR of a size's line.
+    SizeLf {
+        size: u64,
+    },
+    /// So many bytes of the chunk are left.
+    Data(u64),
+    /// After a chunk's data.
+    DataCr,
+    /// After the CR that follows a chunk's data.
+    DataLf,
+    /// At the start of a line after the last chunk.
+    Trailer,
+    /// In the name of a trailer field.
+    TrailerName,
+    /// In the value of a trailer field.
+    TrailerValue,
+    /// After the CR of a trailer's line.
+    TrailerLf,
+    /// After the CR of the last line.
+    LastLf,
+    Done,
+}
+
+/// What a line's end has ended.
+enum Ended {
+    Nothing,
+    /// A size line.
+    Size(u64),
+    /// A chunk's data.
+    Data,
+    /// A trailer.
+    Trailer,
+    /// The body.
+    All,
+}
+
+/// The bytes that go on: those that came for as long as they are the same.
+struct Writer<'b> {
+    came: &'b [u8],
+    out: Out,
+}
+
+impl Writer<'_> {
+    /// `bytes` go on in place of what came, up to `upto`, since the last call.
+    fn put(&mut self, bytes: &[u8], upto: usize) {
+        match &mut self.out {
+            Out::Same(len) => {
+                if self.came.get(*len..upto).is_some_and(|came| came.eq_ignore_ascii_case(bytes)) {
+                    *len = upto;
+                } else {
+                    let mut rewritten = Vec::with_capacity(self.came.len() + 32);
+                    rewritten.extend_from_slice(&self.came[..*len]);
+                    rewritten.extend_from_slice(bytes);
+                    self.out = Out::Rewritten(rewritten);
+                }
+            }
+            Out::Rewritten(out) => out.extend_from_slice(bytes),
+        }
+    }
+
+    /// The bytes from `from` to `upto` go on as they are.
+    fn keep(&mut self, from: usize, upto: usize) {
+        match &mut self.out {
+            Out::Same(len) if *len == from => *len = upto,
+            _ => self.put(&self.came[from..upto], upto),
+        }
+    }
+}
+
+impl Chunks {
+    pub(super) fn new(manner: Manner, named: &[u8]) -> Chunks {
+        let state = State::Size { size: 0, digits: 0, beside: 0 };
+        Chunks { manner, state, seen: 0, named: named.into(), line: Vec::new(), trailers: 0 }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// The connection has ended: what is left to say, or `None` where a part of the body is lost.
+    pub(super) fn end(&self) -> Option<&'static [u8]> {
+        let last_chunk = matches!(
+            self.state,
+            State::Trailer | State::TrailerName | State::TrailerValue | State::TrailerLf | State::LastLf
+        );
+        match self.manner {
+            _ if self.is_done() => Some(b""),
+            Manner::Loose if last_chunk => Some(b"\r\n"),
+            Manner::Apart if last_chunk => Some(b""),
+            Manner::Strict | Manner::Loose | Manner::Apart => None,
+        }
+    }
+
+    /// See [`Body::pass`](super::Body::pass).
+    pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<(usize, Out), Malformed> {
+        let mut writer = Writer { came: bytes, out: Out::Same(0) };
+        let mut used = 0;
+        while let Some(&byte) = bytes.get(used) {
+            if let State::Data(left) = &mut self.state {
+                let taken = take(left, &bytes[used..]);
+                if *left == 0 {
+                    self.state = State::DataCr;
+                }
+                writer.keep(used, used + taken);
+                used += taken;
+                self.seen = self.seen.saturating_add(taken);
+                continue;
+            }
+            if self.is_done() {
+                break;
+            }
+            let ended = self.next(byte).map_err(|expected| Malformed {
+                expected,
+                found: Some(byte.into()),
+                at: self.seen,
+            })?;
+            used += 1;
+            self.seen = self.seen.saturating_add(1);
+            self.write(&ended, used, &mut writer);
+        }
+        Ok((used, writer.out))
+    }
+
+    /// Writes what `ended` with the byte before `upto`.
+    fn write(&mut self, ended: &Ended, upto: usize, writer: &mut Writer<'_>) {
+        let apart = self.manner == Manner::Apart;
+        match ended {
+            Ended::Nothing => {}
+            Ended::Size(size) if !apart => writer.put(alloc::format!("{size:x}\r\n").as_bytes(), upto),
+            Ended::Data | Ended::All if !apart => writer.put(b"\r\n", upto),
+            Ended::Trailer => {
+                self.trailers += self.line.len();
+                let line = core::mem::take(&mut self.line);
+                // One that is no field is dropped, as in a head; read strictly, all of them are.
+                if !apart
+                    && let Some(line) = clean::line(&line)
+                    && let Some(colon) = line.iter().position(|byte| *byte == b':')
+                    && trailers::may_pass(&line[..colon], &self.named)
+                {
+                    writer.put(&line, upto);
+                }
+            }
+            Ended::Size(_) | Ended::Data | Ended::All => {}
+        }
+    }
+
+    fn next(&mut self, byte: u8) -> Result<Ended, &'static str> {
+        match self.state {
+            State::Trailer | State::TrailerName | State::TrailerValue | State::TrailerLf | State::LastLf => {
+                self.trailer(byte)
+            }
+            _ => self.chunk(byte),
+        }
+    }
+
+    /// The transitions on single bytes in front of the trailers, or what was expected instead.
+    fn chunk(&mut self, byte: u8) -> Result<Ended, &'static str> {
+        let loose = self.manner != Manner::Strict;
+        let mut ended = Ended::Nothing;
+        self.state = match (self.state, byte) {
+            // RFC 9112 section 7.1: chunk = chunk-size [ chunk-ext ] CRLF chunk-data CRLF, and a recipient
+            // takes care that the size does not overflow.
+            (State::Size { size, digits, beside }, _) if byte.is_ascii_hexdigit() => {
+                // Zeros in front count for nothing, but somebody might send them for ever.
+                let zero = loose && size == 0 && digits > 0;
+                if digits == 16 && !zero {
+                    return Err("a chunk size of at most 16 digits");
+                }
+                let digit = match byte {
+                    b'0'..=b'9' => byte - b'0',
+                    _ => (byte | 0x20) - b'a' + 10,
+                };
+                let beside = counted(beside, u32::from(zero))?;
+                let digits = if zero { digits } else { digits + 1 };
+                if size >> 60 != 0 {
+                    return Err("a chunk size of at most 16 digits");
+                }
+                State::Size { size: size << 4 | u64::from(digit), digits, beside }
+            }
+            (State::Size { size, digits: 0, beside }, b' ' | b'\t') if loose => {
+                State::Size { size, digits: 0, beside: counted(beside, 1)? }
+            }
+            (State::Size { digits: 0, .. }, _) => return Err("a chunk size in hexadecimal digits"),
+            (State::Size { size, .. } | State::Extension { size, .. }, b'\r') => State::SizeLf { size },
+            (State::BeforeExtension { size, .. }, b'\r') if loose => State::SizeLf { size },
+            (State::Size { size, .. }, b';') => State::Extension { size, taken: 1 },
+            // RFC 9112 section 7.1.1: white space before the semicolon is bad, but to be read.
+            (State::Size { size, .. }, b' ' | b'\t') => State::BeforeExtension { size, taken: 1 },
+            (State::SizeLf { size }, b'\n') => self.size_line(size, &mut ended),
+            // RFC 9112 section 2.2 lets a recipient take a bare LF for a line's end in a head; not so in
+            // chunks. Browsers do it.
+            (
+                State::Size { size, .. }
+                | State::BeforeExtension { size, .. }
+                | State::Extension { size, .. },
+                b'\n',
+            ) if loose => self.size_line(size, &mut ended),
+            (State::Size { .. }, _) => return Err("a digit, an extension or CRLF in a chunk size"),
+            (State::BeforeExtension { size, taken }, b' ' | b'\t') => {
+                State::BeforeExtension { size, taken: counted(taken, 1)? }
+            }
+            (State::BeforeExtension { size, taken }, b';') => {
+                State::Extension { size, taken: counted(taken, 1)? }
+            }
+            (State::BeforeExtension { .. }, _) => return Err("a chunk extension after white space"),
+            (State::Extension { size, taken }, _) if loose || is_text(byte) => {
+                State::Extension { size, taken: counted(taken, 1)? }
+            }
+            (State::Extension { .. }, _) => return Err("a chunk extension without controls"),
+            (State::DataCr, b'\r') => State::DataLf,
+            (State::DataLf, b'\n') => {
+                ended = Ended::Data;
+                State::Size { size: 0, digits: 0, beside: 0 }
+            }
+            (State::DataCr, b'\n') if loose => {
+                ended = Ended::Data;
+                State::Size { size: 0, digits: 0, beside: 0 }
+            }
+            (State::DataCr, _) => return Err("CRLF after a chunk"),
+            (State::SizeLf { .. } | State::DataLf, _) => return Err("a line feed after a carriage return"),
+            (
+                State::Data(_)
+                | State::Trailer
+                | State::TrailerName
+                | State::TrailerValue
+                | State::TrailerLf
+                | State::LastLf
+                | State::Done,
+                _,
+            ) => unreachable!("pass and trailer keep these to themselves"),
+        };
+        Ok(ended)
+    }
+
+    fn size_line(&self, size: u64, ended: &mut Ended) -> State {
+        *ended = Ended::Size(size);
+        match size {
+            0 => State::Trailer,
+            _ => State::Data(size),
+        }
+    }
+
+    /// RFC 9112 section 7.1.2: trailers are field lines, the last line is empty.
+    fn trailer(&mut self, byte: u8) -> Result<Ended, &'static str> {
+        let loose = self.manner != Manner::Strict;
+        let (state, ended) = match (self.state, byte) {
+            (State::Trailer, b'\r') => (State::LastLf, Ended::Nothing),
+            (State::LastLf, b'\n') => (State::Done, Ended::All),
+            (State::Trailer, b'\n') if loose => (State::Done, Ended::All),
+            (State::TrailerValue, b'\r') => (State::TrailerLf, Ended::Nothing),
+            (State::TrailerLf, b'\n') => (State::Trailer, Ended::Trailer),
+            (State::TrailerName | State::TrailerValue, b'\n') if loose => (State::Trailer, Ended::Trailer),
+            (State::TrailerLf, _) if loose => (State::TrailerValue, Ended::Nothing),
+            (State::TrailerLf | State::LastLf, _) => return Err("a line feed after a carriage return"),
+            (State::Trailer | State::TrailerName, b':') if loose || self.state == State::TrailerName => {
+                (State::TrailerValue, Ended::Nothing)
+            }
+            (State::Trailer | State::TrailerName, _) if loose || is_token(byte) => {
+                (State::TrailerName, Ended::Nothing)
+            }
+            (State::Trailer | State::TrailerName, _) => {
+                return Err("a trailer field's name and a colon, or CRLF");
+            }
+            (State::TrailerValue, _) if loose || is_text(byte) => (State::TrailerValue, Ended::Nothing),
+            (State::TrailerValue, _) => return Err("a trailer field's value without controls"),
+            _ => unreachable!("chunk keeps these to itself"),
+        };
+        if !matches!(ended, Ended::All) && state != State::LastLf {
+            if self.trailers + self.line.len() >= MAX_TRAILERS {
+                return Err("trailers of at most 16384 bytes");
+            }
+            self.line.push(byte);
+        }
+        self.state = state;
+        Ok(ended)
+    }
+}
+
+/// `taken` and `more`, while that is no more than allowed.
+fn counted(taken: u32, more: u32) -> Result<u32, &'static str> {
+    match taken + more {
+        sum if sum > MAX_EXTENSION => Err("chunk extensions of at most 4096 bytes"),
+        sum => Ok(sum),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::string::String;
+    use alloc::{format, vec};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn strict() -> Chunks {
+        Chunks::new(Manner::Strict, b"x-named")
+    }
+
+    fn put(chunks: &mut Chunks, bytes: &[u8]) -> Result<usize, Malformed> {
+        chunks.pass(bytes).map(|(used, _)| used)
+    }
+
+    /// All of `bytes` at once: how many belong to the body and whether it is done.
+    fn whole(bytes: &[u8]) -> Result<(usize, bool), Malformed> {
+        let mut body = strict();
+        put(&mut body, bytes).map(|used| (used, body.is_done()))
+    }
+
+    /// The same in pieces of the given lengths, then the rest. What a body leaves it must go on leaving.
+    fn in_pieces(mut bytes: &[u8], cuts: &[usize]) -> Result<(usize, bool), Malformed> {
+        let mut body = strict();
+        let mut total = 0;
+        for cut in cuts.iter().copied().chain([usize::MAX]) {
+            let (piece, rest) = bytes.split_at(cut.min(bytes.len()));
+            let used = put(&mut body, piece)?;
+            assert!(used == piece.len() || body.is_done(), "an unfinished body left bytes");
+            total += used;
+            bytes = rest;
+        }
+        Ok((total, body.is_done()))
+    }
+
+    fn refused_at(bytes: &[u8]) -> usize {
+        match whole(bytes) {
+            Err(malformed) => malformed.at,
+            Ok(passed) => panic!("{} passed: {passed:?}", bytes.escape_ascii()),
+        }
+    }
+
+    #[test]
+    fn chunks_end_after_the_last_crlf() {
+        for text in [
+            "0\r\n\r\n",
+            "5\r\nhello\r\n0\r\n\r\n",
+            "1a\r\nabcdefghijklmnopqrstuvwxyz\r\n00\r\n\r\n",
+            "A;a=\"b c\";d\r\n0123456789\r\n0;z\r\n\r\n",
+            "1 \t;a\r\n\r\r\n0\r\n\r\n",
+            "0000000000000001\r\nx\r\n0000000000000000\r\n\r\n",
+            "0\r\nX-Sum: 1\r\nEmpty:\r\n\r\n",
+        ] {
+            let with_next = [text.as_bytes(), b"GET / HTTP/1.1\r\n"].concat();
+            assert_eq!(whole(&with_next), Ok((text.len(), true)), "{text:?}");
+            let mut body = strict();
+            for byte in text.as_bytes() {
+                assert!(!body.is_done() && body.end().is_none());
+                assert_eq!(put(&mut body, &[*byte]), Ok(1));
+            }
+            assert!(body.is_done() && body.end() == Some(b""));
+        }
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_refused_at_its_byte() {
+        for (text, at) in [
+            ("\r\n", 0),
+            ("g\r\n", 0),
+            ("-1\r\n", 0),
+            ("+1\r\n", 0),
+            ("0x1\r\n", 1),
+            (" 1\r\n", 0),
+            ("1\nx", 1),
+            ("1\rx", 2),
+            ("1 \r\n", 2),
+            ("1 2\r\n", 2),
+            ("1;a\nx", 3),
+            ("1;a\0", 3),
+            ("1;a\rb", 4),
+            ("1\r\nxy\r\n", 4),
+            ("1\r\nx\n", 4),
+            ("1\r\nx\r\r", 5),
+            ("0\r\n\n", 3),
+            ("0\r\n\rx", 4),
+            ("0\r\n A: b\r\n", 3),
+            ("0\r\n: b\r\n", 3),
+            ("0\r\nA b\r\n", 4),
+            ("0\r\nA\r\n", 4),
+            ("0\r\nA: b\n", 7),
+            ("0\r\nA: b\r\r", 8),
+            ("0\r\nA: b\0", 7),
+            ("0\r\nA: b\r\n c\r\n", 9),
+            ("00000000000000000\r\n", 16),
+        ] {
+            assert_eq!(refused_at(text.as_bytes()), at, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_largest_size_does_not_overflow() {
+        let mut body = strict();
+        assert_eq!(put(&mut body, b"fFfFfFfFfFfFfFfF\r\n12345"), Ok(23));
+        assert_eq!(body.state, State::Data(u64::MAX - 5));
+    }
+
+    #[test]
+    fn extensions_and_trailers_are_bounded() {
+        let extension = |len: usize| [b"1;".as_slice(), &vec![b'a'; len - 1], b"\r\nx\r\n"].concat();
+        let most = MAX_EXTENSION as usize;
+        let twice = [extension(most), extension(most), b"0\r\n\r\n".to_vec()].concat();
+        assert_eq!(whole(&twice), Ok((twice.len(), true)));
+        assert_eq!(refused_at(&extension(most + 1)), 1 + most);
+        assert_eq!(refused_at(&[b"1".as_slice(), &vec![b' '; most + 1]].concat()), 1 + most);
+
+        let line = [b"A:".as_slice(), &[b'b'; 60], b"\r\n"].concat();
+        let trailers = |lines: usize| [b"0\r\n".as_slice(), &line.repeat(lines)].concat();
+        let most = MAX_TRAILERS as usize / line.len();
+        let full = [&trailers(most)[..], b"\r\n"].concat();
+        assert_eq!(whole(&full), Ok((full.len(), true)));
+        assert_eq!(refused_at(&trailers(most + 1)), 3 + MAX_TRAILERS as usize);
+    }
+
+    /// What goes on of `bytes`, read at once and in all pieces of one length, which must give the same.
+    fn gone_on(manner: Manner, bytes: &[u8]) -> Result<(Vec<u8>, bool), Malformed> {
+        let by = |step: usize| {
+            let mut chunks = Chunks::new(manner, b"close, x-named");
+            let mut out = Vec::new();
+            for piece in bytes.chunks(step) {
+                let (_, passed) = chunks.pass(piece)?;
+                out.extend_from_slice(passed.bytes(piece));
+            }
+            let whole = chunks.end();
+            out.extend_from_slice(whole.unwrap_or_default());
+            Ok((out, whole.is_some()))
+        };
+        let whole = by(bytes.len().max(1));
+        for step in 1..bytes.len() {
+            assert_eq!(by(step), whole, "pieces of {step}");
+        }
+        whole
+    }
+
+    fn text(result: Result<(Vec<u8>, bool), Malformed>) -> String {
+        let (bytes, whole) = result.expect("it can be read");
+        assert!(whole, "it is whole");
+        String::from_utf8(bytes).expect("text")
+    }
+
+    #[test]
+    fn clean_chunks_are_not_copied() {
+        let bytes = b"5\r\nhello\r\n1F\r\nabcdefghijklmnopqrstuvwxyz01234\r\n0\r\nDigest: x\r\n\r\n";
+        for manner in [Manner::Strict, Manner::Loose] {
+            let (used, out) = Chunks::new(manner, b"").pass(bytes).expect("clean");
+            assert_eq!((used, out), (bytes.len(), Out::Same(bytes.len())));
+        }
+    }
+
+    #[test]
+    fn what_origins_write_loosely_leaves_clean() {
+        for (came, goes) in [
+            ("5\nhello\n0\n\n", "5\r\nhello\r\n0\r\n\r\n"),
+            ("5  \r\nhello\r\n0 \r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+            (" 5\r\nhello\r\n\t0\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+            ("00000000000000000000005\r\nhello\r\n000000000000000000\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+            ("5;a=\u{1}b\r\nhello\r\n0;x\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+            ("1\r\na\r\n2\nbc\n3 \r\ndef\r\n0\r\n\r\n", "1\r\na\r\n2\r\nbc\r\n3\r\ndef\r\n0\r\n\r\n"),
+            // The connection ends after the last chunk.
+            ("1\r\na\r\n0\r\n", "1\r\na\r\n0\r\n\r\n"),
+            ("1\r\na\r\n0\n", "1\r\na\r\n0\r\n\r\n"),
+            ("1\r\na\r\n0\r\nA: b", "1\r\na\r\n0\r\n\r\n"),
+            ("0\r\nno colon\r\nA : b\nC: d\0\r\n\r\n", "0\r\nA: b\r\nC: d\r\n\r\n"),
+        ] {
+            assert_eq!(text(gone_on(Manner::Loose, came.as_bytes())), goes, "{came:?}");
+            let data: String = goes.split("\r\n").skip(1).step_by(2).collect();
+            let data = if goes.contains(':') { "" } else { &data };
+            assert_eq!(text(gone_on(Manner::Apart, came.as_bytes())), data, "{came:?}");
+        }
+    }
+
+    #[test]
+    fn what_even_browsers_refuse_is_refused_from_origins() {
+        for (came, at) in [
+            ("\r\n", 0),
+            ("x\r\n", 0),
+            ("-1\r\n", 0),
+            ("0x5\r\n", 1),
+            ("5 5\r\n", 2),
+            ("2\r\nabc\r\n", 5),
+            ("2\r\nab\rc", 6),
+            ("10000000000000000\r\n", 16),
+        ] {
+            for manner in [Manner::Loose, Manner::Apart] {
+                let refused = gone_on(manner, came.as_bytes()).map_err(|why| why.at);
+                assert_eq!(refused, Err(at), "{came:?}");
+            }
+        }
+        assert!(matches!(gone_on(Manner::Loose, b"5\r\nhel"), Ok((_, false))), "a part is lost");
+        assert!(matches!(gone_on(Manner::Loose, b"5\r\nhello\r\n"), Ok((_, false))), "a part is lost");
+        assert!(gone_on(Manner::Loose, &[b'0'; 5000]).is_err(), "zeros have an end");
+    }
+
+    #[test]
+    fn extensions_and_trailers_that_mislead_go_no_further() {
+        let came = "1;ext=\"a\"\r\nx\r\n0;b\r\nContent-Length: 9\r\nDigest: y\r\nX-Named: 1\r\nhost: evil\r\n\
+                    Proxy-Authorization: z\r\n\r\n";
+        for manner in [Manner::Strict, Manner::Loose] {
+            assert_eq!(text(gone_on(manner, came.as_bytes())), "1\r\nx\r\n0\r\nDigest: y\r\n\r\n");
+        }
+        assert_eq!(text(gone_on(Manner::Apart, came.as_bytes())), "x");
+    }
+
+    fn chunked() -> impl Strategy<Value = Vec<u8>> {
+        let extension = "([ \t]{0,2};[ -~]{0,9})?";
+        let chunk = (prop::collection::vec(any::<u8>(), 1..40), extension, any::<bool>());
+        let trailers = prop::collection::vec("[A-Za-z-]{1,9}:[ -~]{0,9}", 0..3);
+        (prop::collection::vec(chunk, 0..5), extension, trailers).prop_map(|(chunks, extension, trailers)| {
+            let mut bytes = Vec::new();
+            for (data, extension, upper) in chunks {
+                let size = if upper { format!("{:X}", data.len()) } else { format!("{:03x}", data.len()) };
+                bytes.extend_from_slice(format!("{size}{extension}\r\n").as_bytes());
+                bytes.extend_from_slice(&data);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            bytes.extend_from_slice(format!("0{extension}\r\n").as_bytes());
+            for trailer in trailers {
+                bytes.extend_from_slice(format!("{trailer}\r\n").as_bytes());
+            }
+            bytes.extend_from_slice(b"\r\n");
+            bytes
+        })
+    }
+
+    fn cuts() -> impl Strategy<Value = Vec<usize>> {
+        prop::collection::vec(0usize..12, 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_take_the_same_bytes_over_any_split(text in chunked(), junk: Vec<u8>, cuts in cuts()) {
+            let bytes = [&text[..], &junk].concat();
+            prop_assert_eq!(in_pieces(&bytes, &cuts), Ok((text.len(), true)));
+            for end in 0..text.len() {
+                prop_assert_eq!(whole(&text[..end]), Ok((end, false)));
+            }
+        }
+
+        #[test]
+        fn no_bytes_panic_and_no_split_changes_the_verdict(
+            text in chunked(),
+            changes in prop::collection::vec(
+                (any::<prop::sample::Index>(), prop_oneof![any::<u8>(), Just(b'\n'), Just(b'\r'), Just(b'f')]), 0..4),
+            cuts in cuts(),
+        ) {
+            let mut bytes = text;
+            for (place, byte) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            prop_assert_eq!(in_pieces(&bytes, &cuts), whole(&bytes));
+        }
+
+        #[test]
+        fn garbage_does_not_panic(bytes: Vec<u8>, cuts in cuts()) {
+            prop_assert_eq!(in_pieces(&bytes, &cuts), whole(&bytes));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Has a head come to its end? Bytes that come in pieces are looked at once, so that a head that dribbles costs no more
+//! than one that comes whole.
+
+/// How far a head was looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HeadEnd {
+    looked: usize,
+}
+
+/// Heads shorter than this are parsed with each piece, so that what is wrong is told at once.
+const SHORT: usize = 1024;
+
+impl HeadEnd {
+    /// Whether it is worth while to parse `bytes`, all that has come so far: they are few, or have an empty line that
+    /// they had not before, or are as many as a head may have.
+    pub(crate) fn is_worth_parsing(&mut self, bytes: &[u8], limit: usize) -> bool {
+        let new = bytes.get(self.looked..).unwrap_or_default();
+        let ended =
+            new.windows(2).any(|pair| pair == b"\n\n") || new.windows(3).any(|three| three == b"\n\r\n");
+        // An empty line may be cut in two.
+        self.looked = bytes.len().saturating_sub(2);
+        ended || bytes.len() <= SHORT || bytes.len() >= limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn a_long_head_is_parsed_when_it_may_have_ended_and_not_before() {
+        for end in [&b"\r\n\r\n"[..], b"\n\n", b"\r\n\n"] {
+            let head = [&vec![b'a'; 3000][..], end].concat();
+            for step in [1, 2, 3, 7, 5000] {
+                let mut looked = HeadEnd::default();
+                let mut told = vec![];
+                for to in (0..head.len()).step_by(step).skip(1).chain([head.len()]) {
+                    if looked.is_worth_parsing(&head[..to], 1 << 20) && to > SHORT {
+                        told.push(to);
+                    }
+                }
+                assert_eq!(told, [head.len()], "{step}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_head_without_an_end_is_parsed_at_its_limit() {
+        assert!(!HeadEnd::default().is_worth_parsing(&[b'a'; 4999], 5000));
+        assert!(HeadEnd::default().is_worth_parsing(&[b'a'; 5000], 5000));
+    }
+}

@@ -1,0 +1,86 @@
+//! The first line of a response, as browsers read it.
+//!
+//! ```text
+//!   HTTP/1.1 200 OK        status-line = HTTP-version SP status-code SP [ reason-phrase ]
+//!   http/1.1  200          any case, any number of spaces, no reason
+//!   HTTP/1.2 200 OK        a later minor version is answered as 1.1 (RFC 9110 section 2.5)
+//!   ICY 200 OK             radio servers; what follows goes on until the connection closes
+//! ```
+//!
+//! Source: RFC 9112 section 4.
+
+use alloc::vec::Vec;
+
+use super::request_line::empty_lines;
+use super::{HttpError, Malformed};
+
+/// A status line, and where the fields begin.
+#[derive(Debug)]
+pub(super) struct StatusLine {
+    pub(super) status: u16,
+    /// Where the status stands.
+    pub(super) status_at: usize,
+    /// Without controls.
+    pub(super) reason: Vec<u8>,
+    /// It speaks HTTP/1.0, or nothing with a number.
+    pub(super) version_10: bool,
+    /// Bytes before the fields.
+    pub(super) used: usize,
+}
+
+/// Reads the line, or says that it goes on. What can be no HTTP is told as soon as it is seen.
+pub(super) fn parse(bytes: &[u8]) -> Result<StatusLine, HttpError> {
+    let start = empty_lines(bytes);
+    let rest = bytes.get(start..).unwrap_or_default();
+    let wrong = |expected: &'static str, at: usize| {
+        let found = bytes.get(at).copied().map(u32::from);
+        HttpError::refused(502, Malformed { expected, found, at })
+    };
+    let (version_10, mut at) = if is_prefix(rest, b"ICY ") {
+        if rest.len() < 4 {
+            return Err(HttpError::Incomplete);
+        }
+        (true, start + 3)
+    } else {
+        let name = b"HTTP/1";
+        let common = rest.iter().zip(name).take_while(|(byte, name)| byte.eq_ignore_ascii_case(name)).count();
+        if common < name.len().min(rest.len()) && rest != b"\r" {
+            return Err(wrong("HTTP/1.1 or HTTP/1.0", start + common));
+        }
+        let minor = rest.get(name.len()..).unwrap_or_default();
+        match minor {
+            [] | [b'.'] => return Err(HttpError::Incomplete),
+            [b'.', b'0', ..] => (true, start + name.len() + 2),
+            [b'.', b'1'..=b'9', ..] => (false, start + name.len() + 2),
+            [b'.', ..] => return Err(wrong("HTTP/1.1 or HTTP/1.0", start + name.len() + 1)),
+            _ => (true, start + name.len()),
+        }
+    };
+    let blanks = bytes[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let digits = bytes[at + blanks..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let status_at = at + blanks;
+    at = status_at + digits;
+    let Some(line_feed) = bytes[at..].iter().position(|byte| *byte == b'\n') else {
+        // A byte that is there and wrong is told now.
+        return match bytes.get(at) {
+            Some(_) if blanks == 0 => Err(wrong("a space", status_at)),
+            Some(_) if digits != 3 => Err(wrong("a status of three digits", at)),
+            _ => Err(HttpError::Incomplete),
+        };
+    };
+    if blanks == 0 {
+        return Err(wrong("a space", status_at));
+    }
+    if digits != 3 {
+        return Err(wrong("a status of three digits", at));
+    }
+    let status = bytes[status_at..at].iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    let reason = bytes[at..at + line_feed].trim_ascii();
+    let reason = reason.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }).collect();
+    Ok(StatusLine { status, status_at, reason, version_10, used: at + line_feed + 1 })
+}
+
+/// Whether `bytes` begin so, or may once more of them are there.
+fn is_prefix(bytes: &[u8], word: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().zip(word).all(|(byte, wanted)| byte.eq_ignore_ascii_case(wanted))
+}
