@@ -53,6 +53,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub(crate) connect_timeout: Duration,
 
+    /// The largest head of an HTTP request or response, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1024..=16_777_216))]
+    pub(crate) max_head_size: u32,
+
+    /// The most header fields in such a head
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) max_header_fields: u32,
+
     #[command(flatten)]
     pub(crate) common: Common,
 }

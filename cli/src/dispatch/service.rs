@@ -51,6 +51,8 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         idle_timeout: options.common.idle_timeout,
         max_connections: limits::each_worker(options.common.max_connections, options.common.workers, 0),
         buffer_limit: options.common.max_buffers as usize,
+        max_head: options.max_head_size as usize,
+        max_fields: options.max_header_fields as usize,
         narrate: options.common.verbose > 0,
         ..Config::default()
     };

@@ -6,6 +6,7 @@
 //! | `curl` | curl, run |
 //! | `protocols` | tests: curl by each protocol, with and without authentication |
 //! | `forwarding` | tests: curl's requests in absolute form |
+//! | `plain` | tests: plain HTTP as browsers and origins speak it, well or badly |
 //! | `programs` | tests: proxychains, nc, git, Python |
 #![cfg(unix)]
 
@@ -13,6 +14,7 @@
 mod common;
 mod curl;
 mod forwarding;
+mod plain;
 mod programs;
 mod protocols;
 mod web;

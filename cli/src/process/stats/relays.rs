@@ -27,5 +27,6 @@ pub(crate) fn relays(service: &'static str, counts: &Relays, out: &mut Samples) 
     out.counters("limit_hits_total", help)
         .add(&[service, ("limit", "connections")], get(&counts.connection_limit))
         .add(&[service, ("limit", "descriptors")], get(&counts.accept_paused))
-        .add(&[service, ("limit", "buffers")], get(&counts.buffers_exhausted));
+        .add(&[service, ("limit", "buffers")], get(&counts.buffers_exhausted))
+        .add(&[service, ("limit", "heads")], get(&counts.heads_too_large));
 }

@@ -3,7 +3,7 @@
 use ropewalk_core::machine::event::{Dropped, Refusal};
 
 /// In the order of [`place`].
-pub(crate) const REASONS: [&str; 21] = [
+pub(crate) const REASONS: [&str; 25] = [
     "malformed",
     "bad_host",
     "no_auth_method",
@@ -24,6 +24,10 @@ pub(crate) const REASONS: [&str; 21] = [
     "no_target",
     "no_port",
     "port_conflict",
+    "bad_response",
+    "request_too_large",
+    "response_too_large",
+    "stale",
     "other",
 ];
 
@@ -54,8 +58,12 @@ pub(crate) fn place(why: &Refusal) -> usize {
         Refusal::NoTarget { .. } => 17,
         Refusal::NoPort => 18,
         Refusal::PortConflict(_) => 19,
+        Refusal::BadResponse(_) => 20,
+        Refusal::RequestTooLarge(_) => 21,
+        Refusal::ResponseTooLarge(_) => 22,
+        Refusal::Stale => 23,
         // Reasons may come that this file does not know yet.
-        _ => 20,
+        _ => 24,
     }
 }
 
@@ -75,7 +83,7 @@ pub(crate) fn drop_place(why: &Dropped) -> usize {
 mod tests {
     use super::*;
     use ropewalk_core::machine::Fault;
-    use ropewalk_core::machine::event::WireFault;
+    use ropewalk_core::machine::event::{Excess, WireFault};
     use ropewalk_core::name::BadHost;
 
     /// `BadCredentials(..)` as `bad_credentials`.
@@ -115,6 +123,10 @@ mod tests {
             Refusal::NoTarget { ipv6: true },
             Refusal::NoPort,
             Refusal::PortConflict(Fault::AddressInUse),
+            Refusal::BadResponse(WireFault { expected: "x", found: None, at: 0 }),
+            Refusal::RequestTooLarge(Excess::Bytes(1)),
+            Refusal::ResponseTooLarge(Excess::Bytes(1)),
+            Refusal::Stale,
         ];
         for why in all {
             assert_eq!(REASONS[place(&why)], snake(&format!("{why:?}")));

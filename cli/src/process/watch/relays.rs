@@ -2,7 +2,7 @@
 
 use super::flood::Flood;
 use super::reasons::{self, REASONS};
-use ropewalk_core::machine::event::{Event, Refusal};
+use ropewalk_core::machine::event::{Event, Excess, Refusal};
 use ropewalk_core::time::Instant;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,6 +22,8 @@ pub(crate) struct Relays {
     pub(crate) connection_limit: AtomicU64,
     pub(crate) accept_paused: AtomicU64,
     pub(crate) buffers_exhausted: AtomicU64,
+    pub(crate) heads_too_large: AtomicU64,
+    heads: Flood,
     limit: Flood,
     pause: Flood,
     buffers: Flood,
@@ -48,6 +50,14 @@ impl Relays {
             Event::Refused { conn, client, why } => {
                 self.refused(why);
                 log::debug!("{conn:?}: {client} refused: {why}");
+                if let Refusal::RequestTooLarge(excess) | Refusal::ResponseTooLarge(excess) = why {
+                    add(&self.heads_too_large);
+                    let switch = match excess {
+                        Excess::Bytes(_) => "--max-head-size",
+                        Excess::Fields(_) => "--max-header-fields",
+                    };
+                    self.heads.warn(now, format_args!("{why} ({switch})"));
+                }
             }
             Event::Closed { conn, sent, received, lasted, fault } => {
                 add(&self.closed);
@@ -94,13 +104,14 @@ impl Relays {
     pub(crate) fn summary(&self, beside: &str) -> String {
         format!(
             "{} connections relayed ({} broken), {} refused, {beside}; limits hit: connections {}, descriptors {}, \
-             buffers {}",
+             buffers {}, heads {}",
             get(&self.connected),
             get(&self.broken),
             get(&self.refused),
             get(&self.connection_limit),
             get(&self.accept_paused),
             get(&self.buffers_exhausted),
+            get(&self.heads_too_large),
         )
     }
 }
