@@ -478,10 +478,10 @@ mod tests {
 
         let line = [b"A:".as_slice(), &[b'b'; 60], b"\r\n"].concat();
         let trailers = |lines: usize| [b"0\r\n".as_slice(), &line.repeat(lines)].concat();
-        let most = MAX_TRAILERS as usize / line.len();
+        let most = MAX_TRAILERS / line.len();
         let full = [&trailers(most)[..], b"\r\n"].concat();
         assert_eq!(whole(&full), Ok((full.len(), true)));
-        assert_eq!(refused_at(&trailers(most + 1)), 3 + MAX_TRAILERS as usize);
+        assert_eq!(refused_at(&trailers(most + 1)), 3 + MAX_TRAILERS);
     }
 
     /// What goes on of `bytes`, read at once and in all pieces of one length, which must give the same.
