@@ -7,6 +7,8 @@ mod ingress;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod inner;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
+mod order;
+#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod path;
 #[allow(dead_code, reason = "the association that calls it is written next")]
 pub(crate) mod rate;
