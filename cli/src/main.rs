@@ -9,12 +9,12 @@
 
 #[cfg(feature = "dispatch")]
 mod dispatch;
+#[cfg(all(test, feature = "default"))]
+mod docs_test;
 #[cfg(feature = "unwrap")]
 mod doctor;
 mod host;
 mod list;
-#[cfg(all(test, feature = "default"))]
-mod manual;
 mod process;
 #[cfg(feature = "unwrap")]
 mod unwrap;

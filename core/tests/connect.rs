@@ -1,5 +1,4 @@
-//! From a request to a reply: what the client is told, which uplinks carry and which rest
-//! (spec/dispatch.md, connect, items 5 to 7).
+//! From a request to a reply: what the client is told, which uplinks carry and which rest.
 
 mod util;
 

@@ -1,5 +1,4 @@
-//! What a client may say before it is connected: SOCKS5, SOCKS4, SOCKS4a and HTTP on one port
-//! (spec/dispatch.md, handshake, items 1 to 4).
+//! What a client may say before it is connected: SOCKS5, SOCKS4, SOCKS4a and HTTP on one port.
 
 mod util;
 

@@ -1,5 +1,4 @@
-//! When something runs out, or the proxy is to end: buffers, descriptors, connections, drain
-//! (spec/dispatch.md, item 9).
+//! When something runs out, or the proxy is to end: buffers, descriptors, connections, drain.
 
 mod util;
 

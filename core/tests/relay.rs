@@ -1,5 +1,4 @@
-//! Bytes both ways until both have ended: half-close, resets, back-pressure, limits, drain
-//! (spec/dispatch.md, relay, items 8 and 9).
+//! Bytes both ways until both have ended: half-close, resets, back-pressure, limits, drain.
 
 mod util;
 

@@ -5,7 +5,7 @@ mod util;
 use proptest::prelude::*;
 use ropewalk_core::machine::event::{Event, Refusal};
 use ropewalk_core::machine::{Close, Fault, Input, StreamId, Target, UplinkId};
-use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::emit::{self, Transport};
 use ropewalk_core::unwrap::{Config, PortConflict};
 use util::hand::{BALANCER, Hand, LISTEN, SERVER_V4, tcp};
 use util::{addr, ms, secs};
@@ -15,7 +15,7 @@ const CLIENT: &str = "192.0.2.1:5000";
 const CONFLICTS: [Fault; 3] = [Fault::AddressInUse, Fault::AddressNotAvailable, Fault::PermissionDenied];
 
 fn named(client: &str) -> Vec<u8> {
-    header::v2(addr(client), addr(LISTEN), Transport::Stream, &[], false)
+    emit::v2(addr(client), addr(LISTEN), Transport::Stream, &[], false)
 }
 
 fn ephemeral() -> Config {

@@ -4,7 +4,7 @@ mod util;
 
 use ropewalk_core::machine::Fault;
 use ropewalk_core::machine::event::{Dropped, FlowEnd, Refusal};
-use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::emit::{self, Transport};
 use ropewalk_core::unwrap::{Config, PortConflict, UdpHeader};
 use std::net::SocketAddr;
 use util::hand::{BALANCER, Hand, LISTEN, SERVER_V4, udp};
@@ -15,7 +15,7 @@ const ANN: &str = "192.0.2.1:5000";
 const BOB: &str = "192.0.2.2:5000";
 
 fn v2(client: &str) -> Vec<u8> {
-    header::v2(addr(client), addr(LISTEN), Transport::Datagram, &[], false)
+    emit::v2(addr(client), addr(LISTEN), Transport::Datagram, &[], false)
 }
 
 fn first() -> Config {
@@ -45,8 +45,8 @@ fn what_follows_the_first_datagram_goes_the_same_way_whole() {
 
 #[test]
 fn a_payload_that_looks_like_a_header_does_not_change_the_client() {
-    let simple = header::simple(addr(BOB), addr(LISTEN)).to_vec();
-    for forged in [v2(BOB), v2("127.0.0.1:1"), header::v2_local(&[]), simple, v2(ANN)] {
+    let simple = emit::simple(addr(BOB), addr(LISTEN)).to_vec();
+    for forged in [v2(BOB), v2("127.0.0.1:1"), emit::v2_local(&[]), simple, v2(ANN)] {
         let mut hand = Hand::new(first());
         hand.datagram(BALANCER, &[&v2(ANN), b"1"]);
         hand.datagram(BALANCER, &[&forged, b"2"]);
@@ -168,7 +168,7 @@ fn listeners_of_both_kinds_keep_their_ways() {
 #[test]
 fn the_simple_protocols_header_of_the_first_datagram_stands_before_each_answer() {
     let mut hand = Hand::new(first());
-    let header = header::simple(addr(ANN), addr("203.0.113.1:53"));
+    let header = emit::simple(addr(ANN), addr("203.0.113.1:53"));
     hand.datagram(BALANCER, &[&header, b"1"]);
     hand.datagram(BALANCER, &[b"2"]);
     assert_eq!(hand.said_to(), [server(b"1"), server(b"2")]);
@@ -196,12 +196,11 @@ fn a_port_conflict_keeps_the_balancers_port() {
 #[test]
 fn a_client_that_lost_its_flow_or_never_had_one_cannot_write_a_header_of_its_own() {
     let crc = {
-        let mut bytes = header::v2(addr(ANN), addr(LISTEN), Transport::Datagram, &[], true);
+        let mut bytes = emit::v2(addr(ANN), addr(LISTEN), Transport::Datagram, &[], true);
         bytes[17] ^= 1;
         bytes
     };
-    let ipv6 =
-        header::v2(addr("[2001:db8::1]:5000"), addr("[2001:db8::2]:1"), Transport::Datagram, &[], false);
+    let ipv6 = emit::v2(addr("[2001:db8::1]:5000"), addr("[2001:db8::2]:1"), Transport::Datagram, &[], false);
     let only_v4 = || {
         let mut config = first();
         config.datagram_listeners[0].target_v6 = None;

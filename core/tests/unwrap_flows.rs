@@ -5,7 +5,7 @@ mod util;
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
 use ropewalk_core::machine::{Fault, Input};
 use ropewalk_core::time::Duration;
-use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::emit::{self, Transport};
 use ropewalk_core::unwrap::{Config, Destinations, PortConflict, UdpHeader};
 use std::net::SocketAddr;
 use util::hand::{BALANCER, ELSEWHERE, Hand, LISTEN, SERVER_V4, SERVER_V6, prefixes, udp};
@@ -17,7 +17,7 @@ const BOB: &str = "192.0.2.1:5001";
 
 fn v2(client: &str) -> Vec<u8> {
     let to = if addr(client).is_ipv4() { LISTEN } else { "[2001:db8::ffff]:443" };
-    header::v2(addr(client), addr(to), Transport::Datagram, &[], true)
+    emit::v2(addr(client), addr(to), Transport::Datagram, &[], true)
 }
 
 fn each() -> Config {
@@ -114,7 +114,7 @@ fn one_client_by_two_balancers_and_two_listeners_is_one_flow_answered_where_it_w
 fn the_answers_of_the_simple_protocol_carry_the_header_that_came_last() {
     let mut hand = Hand::new(each());
     for proxy in ["203.0.113.1:53", "203.0.113.2:53", "[2001:db8::7]:53"] {
-        let header = header::simple(addr(ANN), addr(proxy));
+        let header = emit::simple(addr(ANN), addr(proxy));
         hand.datagram(BALANCER, &[&header, b"query"]);
         assert_eq!(hand.said_to(), [server(b"query")]);
         hand.answer(hand.only_flow(), b"answer");
@@ -142,7 +142,7 @@ impl Sorted for &[(SocketAddr, Vec<u8>)] {
 #[test]
 fn an_answer_too_long_with_its_header_is_dropped_and_counted() {
     let mut hand = Hand::new(each());
-    hand.datagram(BALANCER, &[&header::simple(addr(ANN), addr(LISTEN)), b"query"]);
+    hand.datagram(BALANCER, &[&emit::simple(addr(ANN), addr(LISTEN)), b"query"]);
     hand.said_to();
     let long = vec![7; 65_527 - 38 + 1];
     hand.answer(hand.only_flow(), &long);
@@ -199,7 +199,7 @@ fn an_empty_payload_is_passed_on_and_an_empty_datagram_is_not() {
 
 #[test]
 fn a_header_cut_short_at_any_byte_is_dropped_and_begins_no_flow() {
-    for header in [v2(ANN), v2("[2001:db8::1]:5000"), header::simple(addr(ANN), addr(LISTEN)).to_vec()] {
+    for header in [v2(ANN), v2("[2001:db8::1]:5000"), emit::simple(addr(ANN), addr(LISTEN)).to_vec()] {
         let mut hand = Hand::new(each());
         for len in 0..header.len() {
             hand.datagram(BALANCER, &[&header[..len]]);
@@ -216,8 +216,8 @@ fn a_header_cut_short_at_any_byte_is_dropped_and_begins_no_flow() {
 #[test]
 fn what_is_for_tcp_is_refused() {
     let mut hand = Hand::new(each());
-    let tcp = header::v2(addr(ANN), addr(LISTEN), Transport::Stream, &[], false);
-    for bytes in [&header::v1(addr(ANN), addr(LISTEN))[..], &header::v1_unknown(), &tcp] {
+    let tcp = emit::v2(addr(ANN), addr(LISTEN), Transport::Stream, &[], false);
+    for bytes in [&emit::v1(addr(ANN), addr(LISTEN))[..], &emit::v1_unknown(), &tcp] {
         hand.datagram(BALANCER, &[bytes, b"x"]);
         assert!(matches!(hand.drops().last(), Some(Dropped::Refused(Refusal::Malformed(_)))));
     }
@@ -228,7 +228,7 @@ fn what_is_for_tcp_is_refused() {
 fn a_health_check_is_the_balancers_own_flow() {
     for (from, to) in [(BALANCER, SERVER_V4), ("[fd00::7]:7000", SERVER_V6)] {
         let mut hand = Hand::new(each());
-        hand.datagram(from, &[&header::v2_local(&[]), b"ping"]);
+        hand.datagram(from, &[&emit::v2_local(&[]), b"ping"]);
         let flow = hand.only_flow();
         assert_eq!((hand.via(flow).transparent, hand.via(flow).source), (Some(addr(from)), None));
         assert_eq!(hand.said_to(), [(addr(to), b"ping".to_vec())]);
@@ -236,7 +236,7 @@ fn a_health_check_is_the_balancers_own_flow() {
         assert_eq!(hand.said_to(), [(addr(from), b"pong".to_vec())]);
     }
     let mut hand = Hand::new(each());
-    hand.datagram("127.0.0.1:7000", &[&header::v2_local(&[]), b"ping"]);
+    hand.datagram("127.0.0.1:7000", &[&emit::v2_local(&[]), b"ping"]);
     let via = hand.via(hand.only_flow());
     assert_eq!((via.transparent, via.source), (None, Some(addr(SERVER_V4).ip())));
 }
@@ -245,7 +245,7 @@ fn a_health_check_is_the_balancers_own_flow() {
 fn a_balancer_that_is_ipv4_mapped_is_believed_as_ipv4_and_answered_as_it_came() {
     let mapped = "[::ffff:10.0.0.1]:7000";
     let mut hand = Hand::new(each());
-    hand.datagram(mapped, &[&header::v2_local(&[]), b"ping"]);
+    hand.datagram(mapped, &[&emit::v2_local(&[]), b"ping"]);
     let flow = hand.only_flow();
     assert_eq!(hand.via(flow).transparent, Some(addr("10.0.0.1:7000")));
     assert_eq!(hand.said_to(), [server(b"ping")]);
@@ -293,7 +293,7 @@ fn a_header_leads_to_its_own_destination_and_each_is_a_flow() {
     let network = prefixes(&["203.0.113.0/24"])[0];
     config.datagram_listeners[0].to_header = Some([Destinations { network, ports: 53..=54 }].into());
     let mut hand = Hand::new(config);
-    let to = |to: &str| header::v2(addr(ANN), addr(to), Transport::Datagram, &[], false);
+    let to = |to: &str| emit::v2(addr(ANN), addr(to), Transport::Datagram, &[], false);
     for (n, place) in ["203.0.113.1:53", "203.0.113.1:54", "203.0.113.2:53"].into_iter().enumerate() {
         hand.datagram(BALANCER, &[&to(place), b"x"]);
         assert_eq!((hand.said_to(), hand.flows().len()), (vec![(addr(place), b"x".to_vec())], n + 1));

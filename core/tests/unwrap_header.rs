@@ -5,7 +5,7 @@ mod util;
 use proptest::prelude::*;
 use ropewalk_core::machine::event::Refusal;
 use ropewalk_core::machine::{Close, Input};
-use ropewalk_core::unwrap::header::{self, Tlv, Transport, kind};
+use ropewalk_core::unwrap::emit::{self, Tlv, Transport, kind};
 use ropewalk_core::unwrap::{Config, Target};
 use util::hand::{BALANCER, Hand, SERVER_V4, SERVER_V6, tcp};
 use util::{addr, ms, pattern, secs};
@@ -18,13 +18,13 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
     let (v4, v6) = ([addr(CLIENT), addr("198.51.100.1:443")], [addr(CLIENT_V6), addr("[2001:db8::2]:443")]);
     let tlvs = [Tlv::new(kind::AUTHORITY, b"example.org"), Tlv::new(kind::NOOP, &[0; 300])];
     vec![
-        (CLIENT, header::v1(v4[0], v4[1])),
-        (CLIENT_V6, header::v1(v6[0], v6[1])),
-        (CLIENT, header::v2(v4[0], v4[1], Transport::Stream, &[], false)),
-        (CLIENT_V6, header::v2(v6[0], v6[1], Transport::Stream, &[], true)),
-        (CLIENT, header::v2(v4[0], v4[1], Transport::Stream, &tlvs, true)),
+        (CLIENT, emit::v1(v4[0], v4[1])),
+        (CLIENT_V6, emit::v1(v6[0], v6[1])),
+        (CLIENT, emit::v2(v4[0], v4[1], Transport::Stream, &[], false)),
+        (CLIENT_V6, emit::v2(v6[0], v6[1], Transport::Stream, &[], true)),
+        (CLIENT, emit::v2(v4[0], v4[1], Transport::Stream, &tlvs, true)),
         // An IPv4 client and an IPv6 balancer: mapped.
-        (CLIENT, header::v2(v4[0], v6[1], Transport::Stream, &[], false)),
+        (CLIENT, emit::v2(v4[0], v6[1], Transport::Stream, &[], false)),
     ]
 }
 
@@ -103,7 +103,7 @@ fn the_largest_header_allowed_passes_and_one_byte_more_does_not() {
     for (noop, good) in [(4096 - 12 - 3, true), (4096 - 12 - 2, false)] {
         let noop = vec![0; noop];
         let tlvs = [Tlv::new(kind::NOOP, &noop)];
-        let bytes = header::v2(from, to, Transport::Stream, &tlvs, false);
+        let bytes = emit::v2(from, to, Transport::Stream, &tlvs, false);
         let mut hand = Hand::new(tcp());
         let stream = hand.accept(BALANCER);
         let judged = if good { bytes.len() } else { 16 };

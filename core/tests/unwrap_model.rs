@@ -6,7 +6,7 @@ mod util;
 use proptest::prelude::*;
 use ropewalk_core::machine::{Fault, Input, SocketId};
 use ropewalk_core::time::{Duration, Instant};
-use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::emit::{self, Transport};
 use ropewalk_core::unwrap::{Config, PortConflict, UdpHeader};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -84,11 +84,11 @@ fn step() -> impl Strategy<Value = Step> {
 fn written(kind: Kind, client: usize) -> Vec<u8> {
     let (client, v6) = (addr(CLIENTS[client]), addr("[2001:db8::ffff]:443"));
     let to = if client.is_ipv4() { addr(LISTEN) } else { v6 };
-    let v2 = header::v2(client, to, Transport::Datagram, &[], true);
+    let v2 = emit::v2(client, to, Transport::Datagram, &[], true);
     match kind {
         Kind::V2 => v2,
-        Kind::Simple => header::simple(client, to).to_vec(),
-        Kind::Local => header::v2_local(&[]),
+        Kind::Simple => emit::simple(client, to).to_vec(),
+        Kind::Local => emit::v2_local(&[]),
         Kind::Bare => Vec::new(),
         Kind::Half => v2[..14].to_vec(),
     }

@@ -5,7 +5,7 @@ mod util;
 use proptest::prelude::*;
 use ropewalk_core::machine::event::{Dropped, FlowEnd};
 use ropewalk_core::machine::{Fault, Input, MAX_SEGMENTS, SocketId};
-use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::emit::{self, Transport};
 use ropewalk_core::unwrap::{Config, ConfigError, UdpHeader, Unwrap};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use util::{addr, ms, pattern, secs};
 /// The header of client number `n`.
 fn v2(n: usize) -> Vec<u8> {
     let client = SocketAddr::new([192, 0, 2, (n >> 12) as u8].into(), 1 + (n & 0xfff) as u16);
-    header::v2(client, addr(LISTEN), Transport::Datagram, &[], false)
+    emit::v2(client, addr(LISTEN), Transport::Datagram, &[], false)
 }
 
 fn each() -> Config {

@@ -5,7 +5,7 @@ mod util;
 use proptest::prelude::*;
 use ropewalk_core::machine::Fault;
 use ropewalk_core::machine::event::{Event, Refusal};
-use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::emit::{self, Transport};
 use ropewalk_core::unwrap::{Config, Destinations};
 use util::hand::{LISTEN, SERVER_V4, prefixes, tcp};
 use util::lab::Who;
@@ -15,7 +15,7 @@ use util::{
 
 /// The header of client number `n`.
 fn hello(n: u16) -> Vec<u8> {
-    header::v2(
+    emit::v2(
         addr(&format!("192.0.2.1:{}", 5000 + n)),
         addr(LISTEN),
         Transport::Stream,
@@ -261,7 +261,7 @@ proptest! {
             let last = match kind { 0 => Act::Reset, 1 => Act::Close, _ => Act::Fin };
             let server = [Act::Send(pattern(down, 100 + n as u8)), last, Act::AwaitEnd];
             lab.serve(&to, server);
-            let header = header::v2(addr(&from), addr(&to), Transport::Stream, &[], false);
+            let header = emit::v2(addr(&from), addr(&to), Transport::Stream, &[], false);
             let last = match kind { 2 => Act::Reset, 3 => Act::Close, _ => Act::Fin };
             let script = [Act::Send([&header[..], &pattern(up, n as u8)].concat()), last, Act::AwaitEnd];
             let reading = if kind == 4 { Reading::Slow(700, ms(9)) } else { Reading::Fast };

@@ -4,7 +4,7 @@ mod util;
 
 use ropewalk_core::machine::event::Refusal;
 use ropewalk_core::machine::{Close, Input, LocalPath};
-use ropewalk_core::unwrap::header::{self, Tlv, Transport, kind};
+use ropewalk_core::unwrap::emit::{self, Tlv, Transport, kind};
 use ropewalk_core::unwrap::{
     Config, DatagramListener, Destinations, Listener, PortConflict, Target, UdpHeader,
 };
@@ -15,7 +15,7 @@ use util::{addr, secs};
 const CLIENT: &str = "192.0.2.1:5000";
 
 fn v2(client: &str, to: &str) -> Vec<u8> {
-    header::v2(addr(client), addr(to), Transport::Stream, &[], false)
+    emit::v2(addr(client), addr(to), Transport::Stream, &[], false)
 }
 
 /// A header of a client that wanted to reach our listener; its own end is of the client's family.
@@ -55,7 +55,7 @@ fn an_ipv4_peer_of_a_dual_stack_socket_is_the_ipv4_peer() {
     assert_eq!(hand.only_connect().via.transparent, Some(addr(CLIENT)));
 
     let mut hand = Hand::new(tcp());
-    hand.arrives("[::ffff:10.0.0.1]:7000", &header::v2_local(&[]));
+    hand.arrives("[::ffff:10.0.0.1]:7000", &emit::v2_local(&[]));
     let asked = hand.only_connect();
     assert_eq!(asked.to, Target::Address(addr(SERVER_V4)));
     assert_eq!(asked.via.transparent, Some(addr("10.0.0.1:7000")), "a mapped source is EAFNOSUPPORT");
@@ -272,11 +272,11 @@ fn nobody() -> Vec<Vec<u8>> {
     untransported[13] = 0x10;
     let unix = [&b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8"[..], &[b'/'; 216]].concat();
     let aws = [Tlv::new(0xea, b"\x01vpce-08d2bf15fac5001c9"), Tlv::new(kind::NOOP, &[0; 8])];
-    let mut undefined = header::v2_local(&[]);
+    let mut undefined = emit::v2_local(&[]);
     undefined[13] = 0xff;
     let all = [
-        header::v2_local(&[]),
-        header::v2_local(&aws),
+        emit::v2_local(&[]),
+        emit::v2_local(&aws),
         undefined,
         b"PROXY UNKNOWN\r\n".to_vec(),
         b"PROXY UNKNOWN \xff\xfe 1 2 3\r\n".to_vec(),
@@ -329,7 +329,7 @@ fn a_balancer_on_this_host_is_shown_without_a_disguise() {
 #[test]
 fn a_health_check_reaches_the_server_there_is() {
     let mut hand = Hand::new(listener(|listener| listener.target_v6 = None));
-    hand.arrives("[fd00::7]:7000", &header::v2_local(&[]));
+    hand.arrives("[fd00::7]:7000", &emit::v2_local(&[]));
     let asked = hand.only_connect();
     assert_eq!(asked.to, Target::Address(addr(SERVER_V4)));
     assert_eq!((asked.via.transparent, asked.via.source), (None, None), "the families differ");
@@ -341,7 +341,7 @@ fn a_unix_socket_is_connected_to_and_sees_nobody() {
     let config = listener(|listener| {
         (listener.target_v4, listener.target_v6) = (Some(path.clone()), Some(path.clone()));
     });
-    for bytes in [named(CLIENT), named("[2001:db8::1]:1"), header::v2_local(&[])] {
+    for bytes in [named(CLIENT), named("[2001:db8::1]:1"), emit::v2_local(&[])] {
         let mut hand = Hand::new(Config { on_port_conflict: PortConflict::Ephemeral, ..config.clone() });
         let stream = hand.arrives(BALANCER, &[&bytes[..], b"early"].concat());
         let asked = hand.only_connect();

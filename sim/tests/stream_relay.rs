@@ -20,7 +20,7 @@ fn two_uplinks() -> Builder {
 #[test]
 fn a_half_close_from_the_client_goes_through_with_a_pause_before_the_answer() {
     let mut world = two_uplinks().build();
-    // spec/dispatch.md, 8: 8 MiB, FIN, a pause over 5 s, then 1 MiB back.
+    // 8 MiB, FIN, a pause over 5 s, then 1 MiB back.
     let to = world.target(|mut wire| async move {
         let all = wire.read_to_end().await?;
         assert!(all == pattern(8 * MIB, 3), "all came, in order");

@@ -3,8 +3,8 @@
 use super::args::{self, Args};
 use super::stats::DispatchStats;
 use super::watch::DispatchWatch;
-use crate::host::{self, links::Link, monitor, resolve::UplinkSpec};
-use crate::process::{limits, listen, logging, serve, stats};
+use crate::host::{self, links::Link, matching::UplinkSpec, monitor};
+use crate::process::{descriptors, listen, logging, serve, stats};
 use ropewalk_core::dispatch::{Config, Credentials, Dispatch};
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::Shared;
@@ -49,7 +49,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         handshake_timeout: options.handshake_timeout,
         connect_timeout: options.connect_timeout,
         idle_timeout: options.common.idle_timeout,
-        max_connections: limits::each_worker(options.common.max_connections, options.common.workers, 0),
+        max_connections: descriptors::each_worker(options.common.max_connections, options.common.workers, 0),
         buffer_limit: options.common.max_buffers as usize,
         max_head: options.max_head_size as usize,
         max_fields: options.max_header_fields as usize,
@@ -97,7 +97,7 @@ fn read_credentials(path: &Path) -> Result<Credentials, String> {
 
 fn uplink_pool(options: &Args, links: &[Link]) -> Result<(PoolConfig, Vec<UplinkSpec>), String> {
     let wanted = args::uplinks(&options.uplinks)?;
-    let resolved = host::resolve::resolve_all(&wanted, links)?;
+    let resolved = host::matching::match_all(&wanted, links)?;
     for (name, why) in &resolved.left_out {
         log::info!("auto leaves out {name}: {why}");
     }

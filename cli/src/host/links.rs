@@ -185,7 +185,7 @@ pub(crate) fn local_addresses(links: &[Link]) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::samples::{eth, ip, ppp};
+    use crate::host::fixtures::{eth, ip, ppp};
 
     #[cfg(any(target_os = "linux", target_os = "macos"))]
     #[test]

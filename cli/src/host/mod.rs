@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  rtnetlink ─┐                     ┌─▶ select   which interfaces `auto` takes, and why not the others
-//!             ├─▶ links: Vec<Link> ─┼─▶ resolve  `wlan0@3` to an UplinkSpec, with warnings
+//!             ├─▶ links: Vec<Link> ─┼─▶ matching `wlan0@3` to an UplinkSpec, with warnings
 //!  if-addrs ──┘                     └─▶ monitor  what has changed, told to pool and workers
 //! ```
 //!
@@ -12,7 +12,10 @@
 //!   snapshot, so that it can be asked again whenever the links have changed.
 //! - What the system does not tell is `None`, never a guess.
 
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub(crate) mod links;
+pub(crate) mod matching;
 pub(crate) mod monitor;
 #[cfg(target_os = "linux")]
 mod netlink;
@@ -20,12 +23,9 @@ pub(crate) mod port;
 #[cfg(not(target_os = "linux"))]
 mod portable;
 pub(crate) mod prefix;
-pub(crate) mod resolve;
 #[cfg(target_os = "linux")]
 pub(crate) mod rtnetlink;
 #[cfg(target_os = "linux")]
 mod rules;
-#[cfg(test)]
-pub(crate) mod samples;
 pub(crate) mod select;
 pub(crate) mod uplink;

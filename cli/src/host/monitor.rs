@@ -4,7 +4,7 @@
 
 use crate::host;
 use crate::host::links::Link;
-use crate::host::resolve::UplinkSpec;
+use crate::host::matching::UplinkSpec;
 use ropewalk_core::machine::Device;
 use ropewalk_core::uplink::{Networks, Prefix};
 
@@ -28,7 +28,7 @@ pub(crate) fn networks(device: Option<Device>, on_link: &[host::prefix::Prefix],
 
 /// What leaves unbound.
 pub(crate) fn unbound(links: &[Link], uplinks: &[UplinkSpec]) -> Vec<Prefix> {
-    prefixes(&host::resolve::unbound_prefixes(links, uplinks))
+    prefixes(&host::matching::unbound_prefixes(links, uplinks))
 }
 
 fn prefixes(pairs: &[host::prefix::Prefix]) -> Vec<Prefix> {

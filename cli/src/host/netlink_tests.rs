@@ -1,7 +1,7 @@
 //! Messages built by the library, read by ours.
 
 use super::*;
-use crate::host::samples::ip as addr;
+use crate::host::fixtures::ip as addr;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteNextHop};

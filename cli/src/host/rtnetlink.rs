@@ -88,7 +88,7 @@ impl Asker {
     }
 
     /// Asks for the change `kind`, and waits until the kernel has made it.
-    pub(crate) fn change(&mut self, kind: u16, flags: u16, body: &dyn Emitable) -> Result<(), Refusal> {
+    pub(crate) fn change(&mut self, kind: u16, flags: u16, body: &dyn Emitable) -> Result<(), KernelError> {
         self.sequence += 1;
         self.socket.send(&request(kind, NLM_F_ACK | flags, self.sequence, body), 0)?;
         loop {
@@ -114,24 +114,24 @@ impl Asker {
 
 /// A request that the kernel has not carried out: its error, and what else it says.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct KernelError {
     pub(crate) error: io::Error,
     said: Option<String>,
 }
 
-impl Refusal {
+impl KernelError {
     pub(crate) fn is(&self, errno: rustix::io::Errno) -> bool {
         self.error.raw_os_error() == Some(errno.raw_os_error())
     }
 }
 
-impl From<io::Error> for Refusal {
+impl From<io::Error> for KernelError {
     fn from(error: io::Error) -> Self {
-        Refusal { error, said: None }
+        KernelError { error, said: None }
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for KernelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.said {
             Some(said) => write!(f, "{} ({})", self.error, said.trim_end_matches('.')),
@@ -141,7 +141,7 @@ impl fmt::Display for Refusal {
 }
 
 /// What an NLMSG_ERROR says: an error number, the header of the request, and attributes.
-fn acknowledged(payload: &[u8]) -> Result<(), Refusal> {
+fn acknowledged(payload: &[u8]) -> Result<(), KernelError> {
     let error = match code(payload) {
         Ok(()) => return Ok(()),
         Err(error) => error,
@@ -149,7 +149,7 @@ fn acknowledged(payload: &[u8]) -> Result<(), Refusal> {
     let more = payload.get(size_of::<i32>() + NetlinkHeader::default().buffer_len()..).unwrap_or_default();
     let said =
         attributes(more).find_map(|(kind, value)| if kind == NLMSGERR_ATTR_MSG { text(value) } else { None });
-    Err(Refusal { error, said })
+    Err(KernelError { error, said })
 }
 
 fn request(kind: u16, flags: u16, sequence: u32, body: &dyn Emitable) -> Vec<u8> {

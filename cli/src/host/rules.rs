@@ -127,7 +127,7 @@ pub(super) fn reach(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::samples::ip;
+    use crate::host::fixtures::ip;
     use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 
     fn rule(table: u32, src_len: u8, attributes: Vec<RuleAttribute>, flags: RuleFlags) -> Option<Rule> {

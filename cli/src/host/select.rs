@@ -2,7 +2,7 @@
 //! own, but no bridge, no link to a container, no tunnel. Of each of the others it says why not.
 
 use super::links::{DefaultRoute, Link, Reach};
-use super::uplink::{Target, UplinkArg};
+use super::uplink::{Selector, UplinkArg};
 
 /// Software that wraps packets into others: traffic through these leaves by another uplink in the end.
 const TUNNEL_KINDS: &[&str] = &[
@@ -52,7 +52,7 @@ const CONTAINER_NAMES: &[&str] = &[
     "llw",
     "anpi",
 ];
-/// Our own TUN.
+/// What the names of ropewalk's own interfaces begin with: the TUN of a bond must not carry the bond.
 const OWN_NAME: &str = "ropewalk";
 
 /// What `auto` stands for on this host.
@@ -109,14 +109,14 @@ pub(crate) fn judge(link: &Link, links: &[Link]) -> Result<UplinkArg, String> {
         // The route is there for this source alone: bound to the interface only, nothing would get out.
         Some(source) => {
             let label = format!("{source}%{}", link.name);
-            Ok(UplinkArg { label, target: Target::Both(source, link.name.clone()), weight: 1 })
+            Ok(UplinkArg { label, selector: Selector::Both(source, link.name.clone()), weight: 1 })
         }
         None => Err(format!("its default route is in table {}, which no rule opens to us", first.table)),
     }
 }
 
 fn by_name(link: &Link) -> UplinkArg {
-    UplinkArg { label: link.name.clone(), target: Target::Interface(link.name.clone()), weight: 1 }
+    UplinkArg { label: link.name.clone(), selector: Selector::Interface(link.name.clone()), weight: 1 }
 }
 
 /// Why an interface of this sort is none for `auto`, whatever its state.
@@ -166,7 +166,7 @@ fn part_of(master: u32, links: &[Link]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::samples::{eth, ip, lo, of_kind, ppp, via};
+    use crate::host::fixtures::{eth, ip, lo, of_kind, ppp, via};
 
     fn why(link: &Link) -> String {
         judge(link, std::slice::from_ref(link)).expect_err("left out")
@@ -175,7 +175,7 @@ mod tests {
     fn takes(link: &Link) {
         let uplink =
             judge(link, std::slice::from_ref(link)).unwrap_or_else(|why| panic!("{}: {why}", link.name));
-        assert_eq!(uplink.target, Target::Interface(link.name.clone()));
+        assert_eq!(uplink.selector, Selector::Interface(link.name.clone()));
     }
 
     #[test]
@@ -245,7 +245,7 @@ mod tests {
         link.defaults = Some(vec![route(Reach::From((ip("10.0.1.2"), 32)))]);
         let uplink = judge(&link, &[]).expect("taken");
         assert_eq!(uplink.label, "10.0.1.2%eth1");
-        assert_eq!(uplink.target, Target::Both(ip("10.0.1.2"), "eth1".into()));
+        assert_eq!(uplink.selector, Selector::Both(ip("10.0.1.2"), "eth1".into()));
         link.defaults = Some(vec![route(Reach::Never)]);
         assert!(why(&link).contains("table 100"));
     }

@@ -23,14 +23,14 @@ pub(crate) struct UplinkArg {
     /// What was written, without the weight.
     pub(crate) label: String,
     /// What is meant by it.
-    pub(crate) target: Target,
+    pub(crate) selector: Selector,
     /// Its share among the others: 1 to [`MAX_WEIGHT`].
     pub(crate) weight: u32,
 }
 
 /// What an uplink is given by.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Target {
+pub(crate) enum Selector {
     /// All interfaces that are fit.
     Auto,
     /// The name of an interface.
@@ -44,7 +44,7 @@ pub(crate) enum Target {
 impl UplinkArg {
     /// `auto` with weight 1: what is meant when nothing is written.
     pub(crate) fn auto() -> Self {
-        UplinkArg { label: "auto".to_string(), target: Target::Auto, weight: 1 }
+        UplinkArg { label: "auto".to_string(), selector: Selector::Auto, weight: 1 }
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn parse(written: &str) -> Result<UplinkArg, String> {
             if written.is_empty() { String::new() } else { format!(" before the @ in {written:?}") }
         ));
     }
-    Ok(UplinkArg { label: label.to_string(), target: target(label)?, weight })
+    Ok(UplinkArg { label: label.to_string(), selector: selector(label)?, weight })
 }
 
 fn weight(text: &str, label: &str, written: &str) -> Result<u32, String> {
@@ -96,9 +96,9 @@ fn weight(text: &str, label: &str, written: &str) -> Result<u32, String> {
     }
 }
 
-fn target(label: &str) -> Result<Target, String> {
+fn selector(label: &str) -> Result<Selector, String> {
     if label == "auto" {
-        return Ok(Target::Auto);
+        return Ok(Selector::Auto);
     }
     // [2001:db8::7], [fe80::1%eth0] and [fe80::1]%eth0
     let bare = match label.strip_prefix('[') {
@@ -113,11 +113,11 @@ fn target(label: &str) -> Result<Target, String> {
         },
     };
     match bare.split_once('%') {
-        Some((ip, name)) => Ok(Target::Both(address(ip, label)?, interface(name, label)?)),
+        Some((ip, name)) => Ok(Selector::Both(address(ip, label)?, interface(name, label)?)),
         None if looks_like_address(&bare) || label.starts_with('[') => {
-            Ok(Target::Address(address(&bare, label)?))
+            Ok(Selector::Address(address(&bare, label)?))
         }
-        None => Ok(Target::Interface(interface(&bare, label)?)),
+        None => Ok(Selector::Interface(interface(&bare, label)?)),
     }
 }
 
@@ -187,11 +187,11 @@ pub(super) fn shortcoming(ip: IpAddr) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::samples::ip;
+    use crate::host::fixtures::ip;
 
-    fn read(text: &str) -> (Target, u32) {
+    fn read(text: &str) -> (Selector, u32) {
         let arg = parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-        (arg.target, arg.weight)
+        (arg.selector, arg.weight)
     }
 
     fn refused(text: &str, words: &[&str]) {
@@ -203,28 +203,28 @@ mod tests {
 
     #[test]
     fn addresses_names_both_and_auto_are_understood_with_and_without_a_weight() {
-        assert_eq!(read("10.81.201.18@3"), (Target::Address(ip("10.81.201.18")), 3));
-        assert_eq!(read("10.81.201.18"), (Target::Address(ip("10.81.201.18")), 1));
-        assert_eq!(read("2001:db8::7@2"), (Target::Address(ip("2001:db8::7")), 2));
-        assert_eq!(read("[2001:db8::7]@2"), (Target::Address(ip("2001:db8::7")), 2));
-        assert_eq!(read("wlan0@65535"), (Target::Interface("wlan0".into()), 65_535));
-        assert_eq!(read("10.0.0.2%wlan0@3"), (Target::Both(ip("10.0.0.2"), "wlan0".into()), 3));
-        assert_eq!(read("[fe80::1]%eth0"), (Target::Both(ip("fe80::1"), "eth0".into()), 1));
-        assert_eq!(read("[fe80::1%eth0]@4"), (Target::Both(ip("fe80::1"), "eth0".into()), 4));
-        assert_eq!(read("auto"), (Target::Auto, 1));
-        assert_eq!(read("auto@2"), (Target::Auto, 2));
+        assert_eq!(read("10.81.201.18@3"), (Selector::Address(ip("10.81.201.18")), 3));
+        assert_eq!(read("10.81.201.18"), (Selector::Address(ip("10.81.201.18")), 1));
+        assert_eq!(read("2001:db8::7@2"), (Selector::Address(ip("2001:db8::7")), 2));
+        assert_eq!(read("[2001:db8::7]@2"), (Selector::Address(ip("2001:db8::7")), 2));
+        assert_eq!(read("wlan0@65535"), (Selector::Interface("wlan0".into()), 65_535));
+        assert_eq!(read("10.0.0.2%wlan0@3"), (Selector::Both(ip("10.0.0.2"), "wlan0".into()), 3));
+        assert_eq!(read("[fe80::1]%eth0"), (Selector::Both(ip("fe80::1"), "eth0".into()), 1));
+        assert_eq!(read("[fe80::1%eth0]@4"), (Selector::Both(ip("fe80::1"), "eth0".into()), 4));
+        assert_eq!(read("auto"), (Selector::Auto, 1));
+        assert_eq!(read("auto@2"), (Selector::Auto, 2));
     }
 
     #[test]
     fn an_interface_may_be_called_almost_anything() {
         for name in ["eth0.100", "br-lan", "enp3s0f1np1", "wwp0s20f0u2i4", "0", "fe80", "10.vlan", "a-b_c"] {
-            assert_eq!(read(name), (Target::Interface(name.into()), 1));
+            assert_eq!(read(name), (Selector::Interface(name.into()), 1));
         }
     }
 
     #[test]
     fn a_mapped_address_is_the_ipv4_address_it_stands_for() {
-        assert_eq!(read("::ffff:10.0.0.2"), (Target::Address(ip("10.0.0.2")), 1));
+        assert_eq!(read("::ffff:10.0.0.2"), (Selector::Address(ip("10.0.0.2")), 1));
     }
 
     #[test]

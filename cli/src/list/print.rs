@@ -149,7 +149,7 @@ fn routes_json(link: &Link) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::samples::{eth, lo, of_kind, ppp, via};
+    use crate::host::fixtures::{eth, lo, of_kind, ppp, via};
 
     fn printed(links: &[Link], json: bool) -> String {
         let mut out = Vec::new();

@@ -5,7 +5,7 @@
 //! | `args` | the switches that all services have |
 //! | `config` | a configuration file, turned into arguments |
 //! | `listen` | the sockets that clients come in on |
-//! | `limits` | descriptors, and how many connections they make |
+//! | `descriptors` | descriptors, and how many connections they make |
 //! | `runtime` | which driver moves the bytes |
 //! | `serve` | workers in threads, and the signals that end them |
 //! | `watch` | events as counters and log lines |
@@ -15,8 +15,8 @@
 
 pub(crate) mod args;
 pub(crate) mod config;
+pub(crate) mod descriptors;
 pub(crate) mod json;
-pub(crate) mod limits;
 pub(crate) mod listen;
 pub(crate) mod logging;
 mod runtime;

@@ -8,7 +8,7 @@ use super::target::Protocol;
 use super::watch::UnwrapWatch;
 use super::{privileges, subnets};
 use crate::host::{links, monitor};
-use crate::process::{limits, listen, logging, serve, stats};
+use crate::process::{descriptors, listen, logging, serve, stats};
 use ropewalk_core::machine::Target;
 use ropewalk_core::unwrap::{self, Config, DatagramListener, Destinations, Listener, PortConflict, Unwrap};
 use ropewalk_core::uplink::{Pool, PoolConfig};
@@ -40,7 +40,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     refuse_loops(&config)?;
     privileges::check(process.mark)?;
     // First: ranges of ports may take more than the soft limit has.
-    let descriptors = limits::raise_descriptors();
+    let descriptors = descriptors::raise_descriptors();
     let streams: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
     let streams = listen::bind_all(&streams, process.common.workers)?;
     let datagrams = bind_datagrams(&config)?;
@@ -64,7 +64,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     config.max_flows = max_flows(process, descriptors);
     let flows = if config.datagram_listeners.is_empty() { 0 } else { config.max_flows };
     config.max_connections =
-        limits::each_worker(process.common.max_connections, process.common.workers, flows);
+        descriptors::each_worker(process.common.max_connections, process.common.workers, flows);
     // Without its own addresses it could not tell headers that name one as their client.
     let links = links::snapshot().map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
     config.local_addresses = links::local_addresses(&links);

@@ -75,6 +75,12 @@ impl fmt::Display for Reason<'_> {
                 write!(f, "its header leads to {to}, which --allow-target does not have")
             }
             Refusal::HandshakeTimeout => f.write_str("no whole header in the time set (--header-timeout)"),
+            Refusal::Malformed(why) => write!(f, "malformed header: {why}"),
+            Refusal::Itself(to) => write!(f, "its header leads to {to}, a listener of this unwrap itself"),
+            Refusal::ClientFailed(fault) => {
+                write!(f, "its connection failed before its header was whole: {fault}")
+            }
+            Refusal::Unreachable(fault) => write!(f, "the server was not reached: {fault}"),
             Refusal::Left => f.write_str("it left in the middle of its header"),
             other => other.fmt(f),
         }

@@ -2,7 +2,7 @@
 
 use crate::common::LONG;
 use crate::host::{self, CLIENT, Host, WANTED, WANTED_V6, addr, v1};
-use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::emit::{self, Transport};
 use socket2::{Domain, Socket, Type};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -42,19 +42,19 @@ pub(crate) fn balancer(host: &Host, listen: &str) -> UdpSocket {
 /// `payload` behind a header of version 2.
 pub(crate) fn v2(client: &str, payload: &[u8]) -> Vec<u8> {
     let wanted = addr(if addr(client).is_ipv4() { WANTED } else { WANTED_V6 });
-    [&header::v2(addr(client), wanted, Transport::Datagram, &[], false)[..], payload].concat()
+    [&emit::v2(addr(client), wanted, Transport::Datagram, &[], false)[..], payload].concat()
 }
 
 /// `payload` behind a header of the Simple Proxy Protocol.
 pub(crate) fn simple(client: &str, payload: &[u8]) -> Vec<u8> {
     let wanted = addr(if addr(client).is_ipv4() { WANTED } else { WANTED_V6 });
-    [&header::simple(addr(client), wanted)[..], payload].concat()
+    [&emit::simple(addr(client), wanted)[..], payload].concat()
 }
 
 /// What is no header of a datagram, for one reason or another.
 pub(crate) fn wrong() -> Vec<Vec<u8>> {
     let whole = v2(CLIENT, b"");
-    let stream = header::v2(addr(CLIENT), addr(WANTED), Transport::Stream, &[], false);
+    let stream = emit::v2(addr(CLIENT), addr(WANTED), Transport::Stream, &[], false);
     let mut all =
         vec![b"".to_vec(), b"hello".to_vec(), v1(CLIENT), stream, simple(CLIENT, b"")[..37].to_vec()];
     all.extend((1..whole.len()).map(|len| whole[..len].to_vec()));

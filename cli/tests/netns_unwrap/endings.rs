@@ -97,7 +97,7 @@ fn a_server_that_is_down_refuses_and_serves_again_when_it_is_up() {
         // The same client tries again.
         serves(&host, &server, &format!("192.0.2.7:{port}"));
     }
-    proxy.wait_for("destination not reached: ");
+    proxy.wait_for("the server was not reached: ");
     // Of a listener that was closed a child of another test, forked just before, may keep a copy until it execs: who
     // comes then is reset and not refused.
     assert!(host.metric("ropewalk_refused_total{service=\"unwrap\",reason=\"unreachable\"}") >= 1);
@@ -109,7 +109,7 @@ fn without_the_routes_the_client_is_told_after_the_time_set() {
     let _servers = host.servers();
     let proxy = host.usual("--connect-timeout 0.5");
     assert_eq!(end_of(&mut host.send(&v2(CLIENT))), End::Reset);
-    proxy.wait_for("destination not reached: ");
+    proxy.wait_for("the server was not reached: ");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::common::{assert_pattern, here, pattern};
 use crate::host::{CLIENT, Host, LISTEN, LISTEN_V6, WANTED, addr, beyond, carries, expect, serves, v1, v2};
-use ropewalk_core::unwrap::header::{self, Tlv, Transport, kind};
+use ropewalk_core::unwrap::emit::{self, Tlv, Transport, kind};
 use std::io::{Read, Write};
 
 #[test]
@@ -110,7 +110,7 @@ fn a_header_with_everything_in_it_is_shown_at_level_two() {
     let Some(host) = Host::new(here!()) else { return };
     let [server, _] = host.servers();
     let proxy = host.usual("-vv");
-    let ssl = header::ssl(1, 0, &[Tlv::new(0x21, b"TLSv1.3"), Tlv::new(0x22, b"client.example")]);
+    let ssl = emit::ssl(1, 0, &[Tlv::new(0x21, b"TLSv1.3"), Tlv::new(0x22, b"client.example")]);
     let tlvs = [
         Tlv::new(kind::AUTHORITY, b"example.org"),
         Tlv::new(kind::ALPN, b"h2"),
@@ -120,7 +120,7 @@ fn a_header_with_everything_in_it_is_shown_at_level_two() {
         Tlv::new(0xEA, b"\x01vpce-0123456789"),
         Tlv::new(0xE7, b"whatever"),
     ];
-    let _outer = host.send(&header::v2(addr(CLIENT), addr(WANTED), Transport::Stream, &tlvs, true));
+    let _outer = host.send(&emit::v2(addr(CLIENT), addr(WANTED), Transport::Stream, &tlvs, true));
     assert_eq!(server.accept().1, addr(CLIENT));
     let line = proxy.wait_for("header of 127.0.0.1:");
     for part in ["example.org", "h2", "TLSv1.3", "client.example", "vpce-0123456789"] {

@@ -9,7 +9,7 @@
 use crate::common::ns::Ns;
 use crate::common::proxy::{Launch, Outcome, Proxy, run};
 use crate::common::{LONG, Scratch, skip, socks, wait_until};
-use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::emit::{self, Transport};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -37,12 +37,12 @@ pub(crate) fn addr(text: &str) -> SocketAddr {
 
 /// A header of version 1 for a client; it wanted to go to [`WANTED`].
 pub(crate) fn v1(client: &str) -> Vec<u8> {
-    header::v1(addr(client), wanted(client))
+    emit::v1(addr(client), wanted(client))
 }
 
 /// A header of version 2 for a TCP client, with its checksum.
 pub(crate) fn v2(client: &str) -> Vec<u8> {
-    header::v2(addr(client), wanted(client), Transport::Stream, &[], true)
+    emit::v2(addr(client), wanted(client), Transport::Stream, &[], true)
 }
 
 fn wanted(client: &str) -> SocketAddr {

@@ -2,7 +2,7 @@
 
 use crate::common::{LONG, here, wait_until};
 use crate::host::{CLIENT, End, Host, LISTEN, SERVER, WANTED, addr, end_of, expect, serves, v1, v2};
-use ropewalk_core::unwrap::header::{self, Tlv, Transport, kind};
+use ropewalk_core::unwrap::emit::{self, Tlv, Transport, kind};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
@@ -18,9 +18,9 @@ fn wrong() -> Vec<(&'static str, Vec<u8>)> {
     let line = |text: &str| format!("{text}\r\n").into_bytes();
     let mut crc = v2(CLIENT);
     crc[17] ^= 1;
-    let datagram = header::v2(addr(CLIENT), addr(WANTED), Transport::Datagram, &[], false);
+    let datagram = emit::v2(addr(CLIENT), addr(WANTED), Transport::Datagram, &[], false);
     let long_id = [Tlv::new(kind::UNIQUE_ID, &[7; 129])];
-    let long_id = header::v2(addr(CLIENT), addr(WANTED), Transport::Stream, &long_id, false);
+    let long_id = emit::v2(addr(CLIENT), addr(WANTED), Transport::Stream, &long_id, false);
     vec![
         ("a version 2 header without addresses", raw([0x21, 0x11, 0, 0], b"")),
         ("the same for IPv6", raw([0x21, 0x21, 0, 12], &[1; 12])),

@@ -2,7 +2,7 @@
 
 use crate::common::here;
 use crate::host::{CLIENT, Host, LISTEN, LISTEN_V6, SERVER, addr, beyond, carries, expect, serves};
-use ropewalk_core::unwrap::header::{self, Tlv};
+use ropewalk_core::unwrap::emit::{self, Tlv};
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
         // AWS NLB: LOCAL, unspecified, with TLVs: a checksum and its own.
         (
             "NLB's check",
-            header::v2_local(&[Tlv::new(0xEA, b"\x01vpce-08d2bf15fac5001c9"), Tlv::new(4, &[0; 40])]),
+            emit::v2_local(&[Tlv::new(0xEA, b"\x01vpce-08d2bf15fac5001c9"), Tlv::new(4, &[0; 40])]),
         ),
         ("LOCAL with addresses", with([0x20, 0x11, 0, 12], &[127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0])),
         ("LOCAL with too few for its family", with([0x20, 0x21, 0, 3], &[1, 2, 3])),
@@ -70,12 +70,12 @@ fn a_health_check_by_ipv6_reaches_a_server_that_has_only_ipv4() {
     let far = beyond(&host);
     let [server, _] = host.servers();
     let _proxy = host.unwrap(&format!("-l {LISTEN_V6} -l [fd09::1]:25577 -4 {SERVER} --allow-any"));
-    let mut outer = host.send_to(LISTEN_V6, &header::v2_local(&[]));
+    let mut outer = host.send_to(LISTEN_V6, &emit::v2_local(&[]));
     let (mut inner, peer) = server.accept();
     assert!(peer.ip().is_loopback(), "{peer}");
     carries(&mut inner, &mut outer, b"well");
     let mut outer = far.run(|| crate::common::socks::dial(addr("[fd09::1]:25577")));
-    outer.write_all(&header::v2_local(&[])).expect("ropewalk reads");
+    outer.write_all(&emit::v2_local(&[])).expect("ropewalk reads");
     let (mut inner, _) = server.accept();
     carries(&mut inner, &mut outer, b"well");
     serves_v6_listener(&host, &server);
@@ -93,7 +93,7 @@ fn health_checks_go_on_beside_clients() {
     let [server, _] = host.servers();
     let proxy = host.usual("");
     for round in 0..50 {
-        let mut check = host.send(&header::v2_local(&[]));
+        let mut check = host.send(&emit::v2_local(&[]));
         let (inner, _) = server.accept();
         drop(inner);
         crate::host::end_of(&mut check);

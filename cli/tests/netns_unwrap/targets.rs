@@ -2,14 +2,14 @@
 
 use crate::common::{LONG, here, wait_until};
 use crate::host::{CLIENT, End, Host, LISTEN, SERVER, USUAL, addr, carries, end_of, expect, serves, v1, v2};
-use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::emit::{self, Transport};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::{UnixListener, UnixStream};
 
 /// A header of version 2 of a client that wanted to go to `wanted`.
 fn to(client: &str, wanted: &str) -> Vec<u8> {
-    header::v2(addr(client), addr(wanted), Transport::Stream, &[], false)
+    emit::v2(addr(client), addr(wanted), Transport::Stream, &[], false)
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_header_leads_where_it_says_if_that_is_allowed() {
         assert_eq!(host.metric(sample), number as u64 + 1, "{wanted}");
     }
     // A health check wants to go nowhere, and there is no other server.
-    assert_eq!(end_of(&mut host.send(&header::v2_local(&[]))), End::Reset);
+    assert_eq!(end_of(&mut host.send(&emit::v2_local(&[]))), End::Reset);
     other.expect_nobody();
     let line = proxy.wait_for("198.51.100.2:446");
     assert!(line.contains("--allow-target"), "expected the switch that would allow it, got {line:?}");
@@ -53,7 +53,7 @@ fn a_health_check_beside_headers_that_lead_goes_to_the_server() {
     let Some(host) = Host::new(here!()) else { return };
     let [server, _] = host.servers();
     let _proxy = host.usual("--to header --allow-target 198.51.100.0/24:443");
-    let _outer = host.send(&header::v2_local(&[]));
+    let _outer = host.send(&emit::v2_local(&[]));
     server.accept();
 }
 

@@ -5,7 +5,7 @@ use crate::datagram::{
     UDP, balancer, bind, expect, expect_nothing, receive, round_trip, simple, socket, v2, wrong,
 };
 use crate::host::{CLIENT, Host, LISTEN, LISTEN_V6, SERVER, SERVER_V6, WANTED, addr, beyond, serves};
-use ropewalk_core::unwrap::header;
+use ropewalk_core::unwrap::emit;
 use std::io::ErrorKind;
 
 const CLIENT_V6: &str = "[2001:db8::7]:40000";
@@ -234,7 +234,7 @@ fn a_health_check_reaches_the_server_as_the_balancer() {
     let far = beyond(&host);
     let server = bind(&host, SERVER);
     let _proxy = host.unwrap("-p udp -l 0.0.0.0:25577 -4 127.0.0.1:25578 --allow-any");
-    let check = [&header::v2_local(&[])[..], b"check"].concat();
+    let check = [&emit::v2_local(&[])[..], b"check"].concat();
     let remote = far.run(|| socket("10.9.0.2:0"));
     remote.connect(addr("10.9.0.1:25577")).expect("there is a route");
     remote.send(&check).expect("sent");

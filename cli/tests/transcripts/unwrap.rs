@@ -4,7 +4,7 @@ use crate::common::ns::Ns;
 use crate::common::proxy::{Launch, run};
 use crate::common::{LONG, Scratch, here, skip};
 use crate::page::Page;
-use ropewalk_core::unwrap::header::{self, Transport};
+use ropewalk_core::unwrap::emit::{self, Transport};
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -64,7 +64,7 @@ fn the_readme_shows_unwrap_and_the_server_sees_its_client() {
     let proxy = host.0.run(|| Launch::unwrap(&words).start());
 
     let mut outer = host.dial();
-    let header = header::v2(addr(CLIENT), addr("198.51.100.2:80"), Transport::Stream, &[], true);
+    let header = emit::v2(addr(CLIENT), addr("198.51.100.2:80"), Transport::Stream, &[], true);
     outer.write_all(&[&header[..], b"GET / HTTP/1.0\r\n\r\n"].concat()).expect("ropewalk reads");
     let (mut inner, peer) = server.accept().expect("the client");
     assert_eq!(peer, addr(CLIENT));

@@ -11,4 +11,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| ropewalk_core::unwrap::header::assert_laws(bytes));
+fuzz_target!(|bytes: &[u8]| ropewalk_core::unwrap::emit::assert_laws(bytes));

@@ -340,7 +340,8 @@ pub enum Dropped {
     CutShort(usize),
     /// It has no header and no flow.
     NoFlow,
-    /// Too much waits to be sent already.
+    /// Too much waits to be sent already: more bytes than the limit, or more datagrams than 64 and one for each 16
+    /// bytes of the limit.
     QueueFull {
         /// The limit, in bytes.
         limit: usize,
@@ -359,7 +360,9 @@ impl fmt::Display for Dropped {
                 write!(f, "expected a whole header, the datagram ends after {len} bytes")
             }
             Dropped::NoFlow => f.write_str("it has no header and belongs to no flow"),
-            Dropped::QueueFull { limit } => write!(f, "{limit} bytes wait to be sent already"),
+            Dropped::QueueFull { limit } => {
+                write!(f, "too many bytes or datagrams wait to be sent (limit {limit} bytes)")
+            }
             Dropped::TooLong(len) => {
                 write!(f, "with its header it has {len} bytes, more than a datagram can have")
             }

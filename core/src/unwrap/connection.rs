@@ -1,8 +1,8 @@
 //! One connection: header, opening, relay, and every transition between them.
 
 use super::Cx;
+use super::admission::{self, Admission};
 use super::config::{Config, PortConflict};
-use super::route::{self, Route};
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, ConnId, Fault, ListenerId, Output, Splice, StreamId, Target};
 use crate::service::{Accepted, Connection, Fate, Relay, Side};
@@ -28,7 +28,7 @@ enum State {
 /// The server is being connected to.
 #[derive(Debug)]
 struct Opening {
-    route: Route,
+    admitted: Admission,
     stream: StreamId,
     began: Instant,
     /// What came behind the header.
@@ -180,7 +180,7 @@ impl Connection for Conn {
     fn connected(&mut self, stream: StreamId, local: SocketAddr, cx: &mut Cx) {
         if let State::Opening(opening) = &self.state
             && opening.stream == stream
-            && let Err(why) = route::check_disguise(&opening.route.via, local)
+            && let Err(why) = admission::check_source_kept(&opening.admitted.via, local)
         {
             return self.refuse(why, cx);
         }
@@ -192,7 +192,7 @@ impl Connection for Conn {
                 return;
             }
         };
-        let Opening { route: Route { client, to, .. }, began, early, .. } = *opening;
+        let Opening { admitted: Admission { client, to, .. }, began, early, .. } = *opening;
         let took = cx.now - began;
         cx.event(Event::Unwrapped { conn: self.id, peer: self.peer, client, to, took });
         self.state = State::Relay(Relay::new(self.client, stream, None, &[], &early, cx));
@@ -203,9 +203,9 @@ impl Connection for Conn {
         if opening.stream != stream {
             return;
         }
-        let transparent = &mut opening.route.via.transparent;
+        let transparent = &mut opening.admitted.via.transparent;
         let port = transparent.as_ref().map_or(0, SocketAddr::port);
-        if !route::is_port_conflict(fault) || port == 0 {
+        if !admission::is_port_conflict(fault) || port == 0 {
             return self.refuse(Refusal::Unreachable(fault), cx);
         }
         if cx.config.on_port_conflict == PortConflict::Fail {
@@ -214,8 +214,8 @@ impl Connection for Conn {
         if let Some(address) = transparent {
             address.set_port(0);
         }
-        cx.event(Event::PortChanged { conn: self.id, client: opening.route.client, fault: Some(fault) });
-        opening.stream = connect(self.id, &opening.route, cx);
+        cx.event(Event::PortChanged { conn: self.id, client: opening.admitted.client, fault: Some(fault) });
+        opening.stream = connect(self.id, &opening.admitted, cx);
     }
 }
 
@@ -243,8 +243,8 @@ impl Conn {
             }
             Err(Unparsed::Malformed(why)) => return self.refuse(Refusal::Malformed(why), cx),
         };
-        let route = match route::find(&cx.config, listener, self.peer, &header) {
-            Ok(route) => route,
+        let admitted = match admission::find(&cx.config, listener, self.peer, &header) {
+            Ok(admitted) => admitted,
             Err(why) => return self.refuse(why, cx),
         };
         let early = bytes[used..].to_vec();
@@ -252,12 +252,12 @@ impl Conn {
         if let Some(text) = text {
             cx.event(Event::Header { conn: self.id, peer: self.peer, text });
         }
-        if route.via.transparent.is_some_and(|client| client.port() == 0) {
-            cx.event(Event::PortChanged { conn: self.id, client: route.client, fault: None });
+        if admitted.via.transparent.is_some_and(|client| client.port() == 0) {
+            cx.event(Event::PortChanged { conn: self.id, client: admitted.client, fault: None });
         }
         let began = cx.now;
-        let stream = connect(self.id, &route, cx);
-        self.state = State::Opening(Box::new(Opening { route, stream, began, early }));
+        let stream = connect(self.id, &admitted, cx);
+        self.state = State::Opening(Box::new(Opening { admitted, stream, began, early }));
     }
 
     fn fate(&mut self, fate: Fate, cx: &mut Cx) {
@@ -285,10 +285,10 @@ impl Conn {
 }
 
 /// Asks for the server.
-fn connect(conn: ConnId, route: &Route, cx: &mut Cx) -> StreamId {
+fn connect(conn: ConnId, admitted: &Admission, cx: &mut Cx) -> StreamId {
     let stream = cx.open_target(conn);
-    cx.say(match &route.to {
-        Target::Address(to) => Output::Connect { stream, to: *to, via: route.via },
+    cx.say(match &admitted.to {
+        Target::Address(to) => Output::Connect { stream, to: *to, via: admitted.via },
         Target::Local(path) => Output::ConnectLocal { stream, path: path.clone() },
     });
     stream

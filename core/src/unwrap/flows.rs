@@ -13,10 +13,10 @@
 
 mod traffic;
 
+use super::admission;
 use super::config::{Config, PortConflict};
-use super::orphans::Orphans;
 use super::outbox::{Outbox, Spare};
-use super::route;
+use super::quarantine::Quarantine;
 use crate::machine::event::{Dropped, Event, FlowEnd};
 use crate::machine::{Fault, ListenerId, Output, SocketId, Via};
 use crate::slab::Slab;
@@ -94,7 +94,7 @@ pub(super) struct Flows {
     /// Which client a balancer's port stands for, where only the first datagram tells.
     by_balancer: BTreeMap<(usize, SocketAddr), SocketId>,
     /// Balancers' ports there that have lost their flow, or never had one: no client of theirs says who it is.
-    orphans: Orphans,
+    quarantine: Quarantine,
     idle: Timers<SocketId>,
     outputs: VecDeque<Output>,
     dirty: VecDeque<SocketId>,
@@ -116,7 +116,7 @@ impl Flows {
             listeners: Vec::new(),
             by_client: BTreeMap::new(),
             by_balancer: BTreeMap::new(),
-            orphans: Orphans::new(),
+            quarantine: Quarantine::new(),
             idle: Timers::new(),
             outputs: VecDeque::new(),
             dirty: VecDeque::new(),
@@ -242,7 +242,7 @@ impl Flows {
     pub(super) fn opened(&mut self, now: Instant, socket: SocketId, local: SocketAddr, config: &Config) {
         self.now = now;
         let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return };
-        if route::check_disguise(&flow.via, local).is_err() {
+        if admission::check_source_kept(&flow.via, local).is_err() {
             return self.end(socket, FlowEnd::OtherAddress(local.ip()), config);
         }
         // What it was opened for waits already.
@@ -255,7 +255,7 @@ impl Flows {
         self.now = now;
         let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return };
         let port = flow.via.transparent.map_or(0, |client| client.port());
-        if !(route::is_port_conflict(fault) && port != 0) {
+        if !(admission::is_port_conflict(fault) && port != 0) {
             return self.end(socket, FlowEnd::Failed(fault), config);
         }
         if config.on_port_conflict == PortConflict::Fail {
@@ -317,7 +317,7 @@ impl Flows {
         if self.by_balancer.get(&balancer) == Some(&socket) {
             self.by_balancer.remove(&balancer);
             if why != FlowEnd::Idle {
-                self.orphans.insert(balancer, self.now + idle_time(config, self.draining));
+                self.quarantine.insert(balancer, self.now + idle_time(config, self.draining));
             }
         }
         flow.outbox.clear(&mut self.spare);

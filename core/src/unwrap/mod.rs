@@ -7,17 +7,17 @@
 //! ```
 //!
 //! - [`Unwrap`] is the application: a `service` of these connections, and the flows.
-//! - `route` says who a header's client is, where it goes, and which headers no client can have.
-//! - [`header`] writes headers, for tests and senders.
+//! - `admission` says who a header's client is, where it goes, and which headers no client can have.
+//! - [`emit`] writes headers, for tests and senders.
 
+mod admission;
 mod app;
 mod config;
 mod connection;
+pub mod emit;
 mod flows;
-pub mod header;
-mod orphans;
 mod outbox;
-mod route;
+mod quarantine;
 
 pub use crate::machine::Target;
 pub use crate::service::{ConfigError, Counters};

@@ -7,7 +7,7 @@ use super::client::{is_deadline, patience};
 use super::run::Run;
 use super::{Kit, Listeners};
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
-use ropewalk_core::unwrap::{Config, DatagramListener, FlowCounters, UdpHeader, Unwrap, header};
+use ropewalk_core::unwrap::{Config, DatagramListener, FlowCounters, UdpHeader, Unwrap, emit};
 use ropewalk_core::uplink::{Pool, PoolConfig, Prefix};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -156,7 +156,7 @@ impl Peer {
 
     /// Sends `bytes` behind a header.
     pub fn say(&self, to: SocketAddr, bytes: &[u8]) {
-        self.send(to, &[&header::v2_local(&[]), bytes].concat());
+        self.send(to, &[&emit::v2_local(&[]), bytes].concat());
     }
 
     /// Sends `bytes`.

@@ -2,7 +2,7 @@
 
 use super::plan::{Route, Rule, TAG};
 use crate::host::prefix;
-use crate::host::rtnetlink::{Asker, Refusal, attributes, ip, number, text};
+use crate::host::rtnetlink::{Asker, KernelError, attributes, ip, number, text};
 use crate::unwrap::target::{Ports, Protocol};
 use netlink_packet_core::{DefaultNla, Emitable, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::AddressFamily;
@@ -122,7 +122,7 @@ impl Kernel {
 }
 
 /// Somebody else was quicker: it is gone all the same.
-fn gone(removed: Result<(), Refusal>) -> Result<(), Refusal> {
+fn gone(removed: Result<(), KernelError>) -> Result<(), KernelError> {
     match removed {
         Err(refusal) if refusal.is(Errno::NOENT) || refusal.is(Errno::SRCH) => Ok(()),
         other => other,
@@ -130,7 +130,7 @@ fn gone(removed: Result<(), Refusal>) -> Result<(), Refusal> {
 }
 
 /// What the kernel did not want to do, and why.
-fn refused(what: &str, which: impl Display, refusal: &Refusal) -> String {
+fn refused(what: &str, which: impl Display, refusal: &KernelError) -> String {
     if refusal.is(Errno::PERM) {
         return format!(
             "cannot {what} {which}: expected the right to change routes (CAP_NET_ADMIN, which root has), got: \

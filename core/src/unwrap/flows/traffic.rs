@@ -4,9 +4,9 @@ use super::{Flow, Flows, Socket, idle_time};
 use crate::machine::event::{Dropped, Event, Refusal};
 use crate::machine::{Output, Rx, SocketId, Target, Transmit};
 use crate::time::Instant;
+use crate::unwrap::admission::{self, Admission};
 use crate::unwrap::config::{Config, DatagramListener, UdpHeader};
 use crate::unwrap::outbox::{Address, Outbox};
-use crate::unwrap::route::{self, Route};
 use crate::wire::Unparsed;
 use crate::wire::proxy::{self, Header, Rules, Transport, Version};
 use alloc::boxed::Box;
@@ -66,21 +66,21 @@ impl Flows {
             if let Some(socket) = self.by_balancer.get(&port) {
                 return self.forward(*socket, rx, datagram, config);
             }
-            if self.orphans.heard(self.now, port, self.silent_at(config)) {
+            if self.quarantine.heard(self.now, port, self.silent_at(config)) {
                 return Err(Dropped::NoFlow);
             }
         }
-        let (header, used, route) = match read(listener, rx.from, datagram, config) {
+        let (header, used, admitted) = match read(listener, rx.from, datagram, config) {
             Ok(read) => read,
             Err(why) => {
                 // What comes next from this port is its client's, who must not begin with a header of its own.
                 if listener.header == UdpHeader::First && why != Dropped::NoFlow {
-                    self.orphans.insert(port, self.silent_at(config));
+                    self.quarantine.insert(port, self.silent_at(config));
                 }
                 return Err(why);
             }
         };
-        let socket = self.flow_of(index, rx, &route, config)?;
+        let socket = self.flow_of(index, rx, &admitted, config)?;
         if config.narrate && self.is_new(socket) {
             let text = header.describe(datagram);
             self.outputs.push_back(Output::Event(Event::DatagramHeader { peer: rx.from, text }));
@@ -111,20 +111,20 @@ impl Flows {
         &mut self,
         index: usize,
         rx: &Rx<'_>,
-        route: &Route,
+        admitted: &Admission,
         config: &Config,
     ) -> Result<SocketId, Dropped> {
-        let Target::Address(to) = route.to else { return Err(Dropped::NoFlow) };
-        if let Some(socket) = self.by_client.get(&(route.client, to)) {
+        let Target::Address(to) = admitted.to else { return Err(Dropped::NoFlow) };
+        if let Some(socket) = self.by_client.get(&(admitted.client, to)) {
             return Ok(*socket);
         }
         if self.draining {
             return Err(Dropped::Draining);
         }
         let flow = Box::new(Flow {
-            client: route.client,
+            client: admitted.client,
             to,
-            via: route.via,
+            via: admitted.via,
             listener: index,
             balancer: rx.from,
             local: rx.to,
@@ -216,7 +216,7 @@ fn read(
     peer: SocketAddr,
     datagram: &[u8],
     config: &Config,
-) -> Result<(Header, usize, Route), Dropped> {
+) -> Result<(Header, usize, Admission), Dropped> {
     let Config { max_header, mixed_families, .. } = *config;
     let rules = Rules { transport: Transport::Datagram, max_length: max_header, mixed_families };
     let (header, used) = match proxy::parse(datagram, &rules) {
@@ -229,6 +229,6 @@ fn read(
         Err(Unparsed::Incomplete) => return Err(Dropped::CutShort(datagram.len())),
         Err(Unparsed::Malformed(why)) => return Err(Dropped::Refused(Refusal::Malformed(why))),
     };
-    let route = route::find_datagram(config, listener, peer, &header).map_err(Dropped::Refused)?;
-    Ok((header, used, route))
+    let admitted = admission::find_datagram(config, listener, peer, &header).map_err(Dropped::Refused)?;
+    Ok((header, used, admitted))
 }

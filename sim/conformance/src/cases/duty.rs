@@ -8,7 +8,7 @@ use crate::run::Run;
 use crate::target::Target;
 use crate::{Kit, Listeners};
 use ropewalk_core::machine::Target as Server;
-use ropewalk_core::unwrap::{Listener, header};
+use ropewalk_core::unwrap::{Listener, emit};
 use ropewalk_core::uplink::{Pool, PoolConfig};
 use std::io::Write;
 use std::net::Shutdown;
@@ -64,7 +64,7 @@ pub(super) fn streams_and_datagrams_run_side_by_side(kit: &Kit) {
     });
     let bytes = pattern(32 << 20, 5);
     let mut stream = dial(rig.streams[0]).expect("it listens");
-    stream.write_all(&header::v2_local(&[])).expect("it is taken");
+    stream.write_all(&emit::v2_local(&[])).expect("it is taken");
     let mut reader = stream.try_clone().expect("descriptors are left");
     let sent = bytes.clone();
     let writer = thread::spawn(move || {

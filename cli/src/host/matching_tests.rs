@@ -1,8 +1,8 @@
 //! Command lines held against made-up links.
 
 use super::*;
+use crate::host::fixtures::{eth, ip, lo, of_kind, ppp, via};
 use crate::host::links::{DefaultRoute, Reach};
-use crate::host::samples::{eth, ip, lo, of_kind, ppp, via};
 use crate::host::uplink::parse;
 
 fn args(texts: &[&str]) -> Vec<UplinkArg> {
@@ -133,22 +133,22 @@ fn loopback_and_link_local_sources_are_taken_with_a_warning() {
 #[test]
 fn the_same_way_out_twice_is_refused_with_both_positions() {
     let error =
-        resolve_all(&args(&["10.0.0.2@3", "wlan0", "10.0.0.2%eth0@2"]), &two_ways()).expect_err("twice");
+        match_all(&args(&["10.0.0.2@3", "wlan0", "10.0.0.2%eth0@2"]), &two_ways()).expect_err("twice");
     for word in ["position 1", "position 3", "10.0.0.2@5"] {
         assert!(error.contains(word), "{error}");
     }
-    let error = resolve_all(&args(&["usb0", "usb0"]), &[]).expect_err("twice, and absent");
+    let error = match_all(&args(&["usb0", "usb0"]), &[]).expect_err("twice, and absent");
     assert!(error.contains("position 1") && error.contains("position 2"), "{error}");
     // Two sources on one interface are two ways out, where rules tell them apart.
-    assert!(resolve_all(&args(&["10.0.0.2", "2001:db8::2"]), &two_ways()).is_ok());
+    assert!(match_all(&args(&["10.0.0.2", "2001:db8::2"]), &two_ways()).is_ok());
 }
 
 #[test]
 fn auto_adds_what_is_not_written_beside_it() {
-    let resolved = resolve_all(&args(&["wlan0@3", "auto"]), &two_ways()).expect("resolved");
+    let resolved = match_all(&args(&["wlan0@3", "auto"]), &two_ways()).expect("resolved");
     let got: Vec<_> = resolved.uplinks.iter().map(|spec| (spec.label.as_str(), spec.weight)).collect();
     assert_eq!(got, [("wlan0", 3), ("eth0", 1)]);
-    let resolved = resolve_all(&args(&["auto@2", "wlan0"]), &two_ways()).expect("resolved");
+    let resolved = match_all(&args(&["auto@2", "wlan0"]), &two_ways()).expect("resolved");
     let got: Vec<_> = resolved.uplinks.iter().map(|spec| (spec.label.as_str(), spec.weight)).collect();
     assert_eq!(got, [("eth0", 2), ("wlan0", 1)]);
     assert_eq!(resolved.left_out.len(), 1);
@@ -156,7 +156,7 @@ fn auto_adds_what_is_not_written_beside_it() {
 
 #[test]
 fn auto_on_a_host_without_a_way_out_is_no_error() {
-    let resolved = resolve_all(&[UplinkArg::auto()], &[lo(), eth("eth0", &[])]).expect("resolved");
+    let resolved = match_all(&[UplinkArg::auto()], &[lo(), eth("eth0", &[])]).expect("resolved");
     assert!(resolved.uplinks.is_empty() && resolved.left_out.len() == 2);
 }
 
@@ -164,16 +164,16 @@ fn auto_on_a_host_without_a_way_out_is_no_error() {
 fn more_than_64_uplinks_are_refused() {
     let names: Vec<String> = (0..65).map(|n| format!("up{n}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    assert!(resolve_all(&args(&names[..64]), &[]).is_ok());
-    let error = resolve_all(&args(&names), &[]).expect_err("one too many");
+    assert!(match_all(&args(&names[..64]), &[]).is_ok());
+    let error = match_all(&args(&names), &[]).expect_err("one too many");
     assert!(error.contains("at most 64") && error.contains("65"), "{error}");
 }
 
 #[test]
 fn a_name_no_socket_can_be_bound_to_stands_for_its_addresses() {
     let link = Link { device: None, defaults: None, ..eth("Local Area Connection", &["10.0.0.2/24"]) };
-    let target = Target::Interface(link.name.clone());
-    let arg = UplinkArg { label: link.name.clone(), target, weight: 1 };
+    let selector = Selector::Interface(link.name.clone());
+    let arg = UplinkArg { label: link.name.clone(), selector, weight: 1 };
     let spec = resolve(&arg, &[link]).expect("resolved");
     assert_eq!((spec.device, spec.source_v4), (None, Some(Ipv4Addr::new(10, 0, 0, 2))));
     assert!(spec.warnings[0].contains("not followed"));
@@ -184,7 +184,7 @@ fn unbound_is_loopback_and_what_is_on_link_on_no_uplink() {
     let mut links = two_ways();
     links.push(of_kind(eth("docker0", &["172.17.0.1/16"]), "bridge"));
     links.push(Link { up: false, ..eth("eth9", &["10.9.0.2/24"]) });
-    let uplinks = resolve_all(&args(&["eth0"]), &links).expect("resolved").uplinks;
+    let uplinks = match_all(&args(&["eth0"]), &links).expect("resolved").uplinks;
     let expected = vec![(ip("127.0.0.0"), 8), (ip("::1"), 128), (ip("10.0.1.0"), 24), (ip("172.17.0.0"), 16)];
     assert_eq!(unbound_prefixes(&links, &uplinks), expected);
 }
@@ -192,6 +192,6 @@ fn unbound_is_loopback_and_what_is_on_link_on_no_uplink() {
 #[test]
 fn a_network_on_an_uplink_and_beside_it_is_the_uplinks() {
     let links = [via(eth("eth0", &["10.0.0.2/24"]), "10.0.0.1"), eth("eth1", &["10.0.0.3/24"])];
-    let uplinks = resolve_all(&args(&["eth0"]), &links).expect("resolved").uplinks;
+    let uplinks = match_all(&args(&["eth0"]), &links).expect("resolved").uplinks;
     assert_eq!(unbound_prefixes(&links, &uplinks).len(), 2);
 }

@@ -8,7 +8,7 @@ use core::net::{IpAddr, SocketAddr};
 
 /// What is to be done for a connection whose header is whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Route {
+pub(super) struct Admission {
     /// Who the server is told it is.
     pub(super) client: SocketAddr,
     /// Where to.
@@ -31,7 +31,7 @@ pub(super) fn find(
     listener: &Listener,
     peer: SocketAddr,
     header: &Header,
-) -> Result<Route, Refusal> {
+) -> Result<Admission, Refusal> {
     let Listener { target_v4, target_v6, to_header, .. } = listener;
     let (v4, v6) = (target_v4.clone(), target_v6.clone());
     let targets = Targets { v4, v6, to_header: to_header.as_deref(), transport: Transport::Stream };
@@ -44,7 +44,7 @@ pub(super) fn find_datagram(
     listener: &DatagramListener,
     peer: SocketAddr,
     header: &Header,
-) -> Result<Route, Refusal> {
+) -> Result<Admission, Refusal> {
     let DatagramListener { target_v4, target_v6, to_header, .. } = listener;
     let (v4, v6) = (target_v4.map(Target::Address), target_v6.map(Target::Address));
     let targets = Targets { v4, v6, to_header: to_header.as_deref(), transport: Transport::Datagram };
@@ -61,15 +61,15 @@ fn search(
     targets: &Targets<'_>,
     peer: SocketAddr,
     header: &Header,
-) -> Result<Route, Refusal> {
-    let route = match header.origin {
+) -> Result<Admission, Refusal> {
+    let admitted = match header.origin {
         Origin::Proxied { source, destination } => proxied(config, targets, source, destination)?,
         // A dual-stack socket tells IPv4 peers as IPv4-mapped, and Linux takes no such source.
         Origin::Peer(_) => own(config, targets, SocketAddr::new(peer.ip().to_canonical(), peer.port()))?,
     };
-    match route.to {
+    match admitted.to {
         Target::Address(to) if leads_back(config, targets.transport, to) => Err(Refusal::Itself(to)),
-        Target::Address(_) | Target::Local(_) => Ok(route),
+        Target::Address(_) | Target::Local(_) => Ok(admitted),
     }
 }
 
@@ -79,7 +79,7 @@ fn proxied(
     targets: &Targets<'_>,
     client: SocketAddr,
     destination: SocketAddr,
-) -> Result<Route, Refusal> {
+) -> Result<Admission, Refusal> {
     check_source(config, client.ip())?;
     let to = match targets.to_header {
         Some(allowed) if allowed.iter().any(|allowed| allowed.contains(destination)) => {
@@ -100,11 +100,11 @@ fn proxied(
         // It sees no address, so it does not matter which.
         Target::Local(_) => None,
     };
-    Ok(Route { client, to, via: Via { transparent, mark: config.mark, ..Via::default() } })
+    Ok(Admission { client, to, via: Via { transparent, mark: config.mark, ..Via::default() } })
 }
 
 /// The peer itself: a health check of the balancer, or a header that names nobody.
-fn own(config: &Config, targets: &Targets<'_>, peer: SocketAddr) -> Result<Route, Refusal> {
+fn own(config: &Config, targets: &Targets<'_>, peer: SocketAddr) -> Result<Admission, Refusal> {
     let to = targets
         .of(peer)
         // A server that can be reached is worth more to a health check than an address in its log.
@@ -122,7 +122,7 @@ fn own(config: &Config, targets: &Targets<'_>, peer: SocketAddr) -> Result<Route
             false => via.transparent = Some(peer),
         }
     }
-    Ok(Route { client: peer, to, via })
+    Ok(Admission { client: peer, to, via })
 }
 
 impl Targets<'_> {
@@ -161,7 +161,7 @@ fn is_link_local(ip: IpAddr) -> bool {
 
 /// Whether a socket has the address it was to have. Linux lets one be bound to a broadcast address of its networks, and
 /// then sends from an address of its own choice: the server would see this host.
-pub(super) fn check_disguise(via: &Via, local: SocketAddr) -> Result<(), Refusal> {
+pub(super) fn check_source_kept(via: &Via, local: SocketAddr) -> Result<(), Refusal> {
     match via.transparent {
         Some(client) if client.ip() != local.ip().to_canonical() => Err(Refusal::BogusSource(client.ip())),
         _ => Ok(()),

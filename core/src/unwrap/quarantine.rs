@@ -16,14 +16,14 @@ pub(super) type Port = (usize, SocketAddr);
 const MOST: usize = 65_536;
 
 #[derive(Debug)]
-pub(super) struct Orphans {
+pub(super) struct Quarantine {
     armed: BTreeMap<Port, Option<Instant>>,
     deadlines: Timers<Port>,
 }
 
-impl Orphans {
+impl Quarantine {
     pub(super) fn new() -> Self {
-        Orphans { armed: BTreeMap::new(), deadlines: Timers::new() }
+        Quarantine { armed: BTreeMap::new(), deadlines: Timers::new() }
     }
 
     /// `port` is one until `until`.
@@ -70,24 +70,24 @@ mod tests {
 
     #[test]
     fn it_lasts_until_it_was_silent_for_long_enough() {
-        let mut orphans = Orphans::new();
-        orphans.insert(port(1), at(60));
-        assert!(!orphans.heard(at(1), port(2), at(61)));
-        assert!(orphans.heard(at(59), port(1), at(119)));
-        assert!(orphans.heard(at(118), port(1), at(178)));
-        assert!(!orphans.heard(at(178), port(1), at(238)));
-        assert!(orphans.armed.is_empty() && orphans.deadlines.is_empty());
+        let mut quarantine = Quarantine::new();
+        quarantine.insert(port(1), at(60));
+        assert!(!quarantine.heard(at(1), port(2), at(61)));
+        assert!(quarantine.heard(at(59), port(1), at(119)));
+        assert!(quarantine.heard(at(118), port(1), at(178)));
+        assert!(!quarantine.heard(at(178), port(1), at(238)));
+        assert!(quarantine.armed.is_empty() && quarantine.deadlines.is_empty());
     }
 
     #[test]
     fn there_is_an_end_to_them_and_the_longest_silent_goes_first() {
-        let mut orphans = Orphans::new();
+        let mut quarantine = Quarantine::new();
         for n in 0..MOST as u32 {
-            orphans.insert(port(n), at(60));
+            quarantine.insert(port(n), at(60));
         }
-        assert!(orphans.heard(at(1), port(0), at(61)));
-        orphans.insert(port(u32::MAX), at(61));
-        assert_eq!((orphans.armed.len(), orphans.deadlines.len()), (MOST, MOST));
-        assert!(orphans.heard(at(2), port(0), at(62)) && !orphans.heard(at(2), port(1), at(62)));
+        assert!(quarantine.heard(at(1), port(0), at(61)));
+        quarantine.insert(port(u32::MAX), at(61));
+        assert_eq!((quarantine.armed.len(), quarantine.deadlines.len()), (MOST, MOST));
+        assert!(quarantine.heard(at(2), port(0), at(62)) && !quarantine.heard(at(2), port(1), at(62)));
     }
 }

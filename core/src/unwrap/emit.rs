@@ -3,15 +3,15 @@
 //! The parser is this crate's own, like all of its byte formats.
 //!
 //! ```
-//! use ropewalk_core::unwrap::header::{self, Tlv, Tlvs, Transport, kind};
+//! use ropewalk_core::unwrap::emit::{self, Tlv, Tlvs, Transport, kind};
 //!
 //! let client = "192.0.2.1:5000".parse()?;
 //! let server = "198.51.100.2:443".parse()?;
 //!
-//! assert_eq!(header::v1(client, server), b"PROXY TCP4 192.0.2.1 198.51.100.2 5000 443\r\n");
+//! assert_eq!(emit::v1(client, server), b"PROXY TCP4 192.0.2.1 198.51.100.2 5000 443\r\n");
 //!
 //! let name = [Tlv::new(kind::AUTHORITY, b"example.org")];
-//! let bytes = header::v2(client, server, Transport::Stream, &name, true);
+//! let bytes = emit::v2(client, server, Transport::Stream, &name, true);
 //! assert_eq!(bytes.len(), 16 + 12 + (3 + 11) + (3 + 4));
 //! assert_eq!(Tlvs::new(&bytes[28..]).to_string(), r#"authority "example.org""#);
 //! # Ok::<(), core::net::AddrParseError>(())

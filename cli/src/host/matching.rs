@@ -7,7 +7,7 @@
 use super::links::Link;
 use super::prefix::{self, Prefix};
 use super::select;
-use super::uplink::{MAX_WEIGHT, Target, UplinkArg, shortcoming};
+use super::uplink::{MAX_WEIGHT, Selector, UplinkArg, shortcoming};
 use ropewalk_core::machine::{Device, UplinkSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -55,19 +55,19 @@ pub(crate) struct Resolved {
 }
 
 /// All uplinks of a command line. `auto` adds those interfaces that are not written beside it.
-pub(crate) fn resolve_all(args: &[UplinkArg], links: &[Link]) -> Result<Resolved, String> {
+pub(crate) fn match_all(args: &[UplinkArg], links: &[Link]) -> Result<Resolved, String> {
     let mut resolved = Resolved::default();
     let mut positions: Vec<usize> = Vec::new();
     let written: Vec<UplinkSpec> = args
         .iter()
-        .filter(|arg| arg.target != Target::Auto)
+        .filter(|arg| arg.selector != Selector::Auto)
         .map(|arg| resolve(arg, links))
         .collect::<Result<_, _>>()?;
     let named: Vec<Option<Device>> = written.iter().map(|spec| spec.device).collect();
     let mut written = written.into_iter();
     for (at, arg) in args.iter().enumerate() {
         let before = resolved.uplinks.len();
-        if arg.target == Target::Auto {
+        if arg.selector == Selector::Auto {
             let selection = select::auto(links);
             resolved.left_out.extend(selection.left_out);
             for uplink in selection.uplinks {
@@ -110,16 +110,16 @@ fn same((one, at): (&UplinkSpec, usize), (two, then): (&UplinkSpec, usize)) -> S
     )
 }
 
-/// One uplink. `auto` is several, or none: see [`resolve_all`].
+/// One uplink. `auto` is several, or none: see [`match_all`].
 pub(crate) fn resolve(arg: &UplinkArg, links: &[Link]) -> Result<UplinkSpec, String> {
-    let (link, name, source) = match &arg.target {
-        Target::Auto => return Err("expected one uplink, got auto, which stands for several".to_string()),
-        Target::Interface(name) => (links.iter().find(|link| link.name == *name), name.as_str(), None),
-        Target::Address(ip) => {
+    let (link, name, source) = match &arg.selector {
+        Selector::Auto => return Err("expected one uplink, got auto, which stands for several".to_string()),
+        Selector::Interface(name) => (links.iter().find(|link| link.name == *name), name.as_str(), None),
+        Selector::Address(ip) => {
             let link = owner(*ip, links)?;
             (Some(link), link.name.as_str(), Some(*ip))
         }
-        Target::Both(ip, name) => (has(*ip, name, links)?, name.as_str(), Some(*ip)),
+        Selector::Both(ip, name) => (has(*ip, name, links)?, name.as_str(), Some(*ip)),
     };
     let mut spec = UplinkSpec {
         label: arg.label.clone(),
@@ -292,5 +292,5 @@ pub(crate) fn unbound_prefixes(links: &[Link], uplinks: &[UplinkSpec]) -> Vec<Pr
 }
 
 #[cfg(test)]
-#[path = "resolve_tests.rs"]
+#[path = "matching_tests.rs"]
 mod tests;
