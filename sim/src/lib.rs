@@ -14,6 +14,10 @@
 
 pub mod link;
 #[cfg(feature = "packet")]
+pub mod packet;
+#[cfg(feature = "packet")]
+pub mod report;
+#[cfg(feature = "packet")]
 pub mod scenario;
 #[cfg(feature = "stream")]
 pub mod stream;

@@ -174,3 +174,28 @@ fn between(from: Change, to: Change, n: u32, steps: u32) -> Change {
         (_, to) => to,
     }
 }
+
+impl Event {
+    /// One line for a person; `link` is the link's name.
+    pub(crate) fn to_string_of(self, link: &str) -> String {
+        let which = match self.which {
+            Which::Both => String::new(),
+            Which::One(direction) => format!(" {}", direction.as_str()),
+        };
+        let what = match self.change {
+            Change::State(State::Silent) => "falls silent".to_owned(),
+            Change::State(State::Up) => "works again".to_owned(),
+            Change::State(State::Gone) => "vanishes".to_owned(),
+            Change::State(State::Back) => "is back".to_owned(),
+            Change::Rate(rate) => format!("now has {} Mbit/s", rate as f64 / 1e6),
+            Change::Delay(delay) => format!("now has a delay of {} ms", delay.as_secs_f64() * 1e3),
+            Change::Jitter(jitter) => format!("now has a jitter of {} ms", jitter.as_secs_f64() * 1e3),
+            Change::Loss(loss) => format!("now loses {loss}"),
+            Change::Burst(burst) => {
+                format!("now loses in bursts, {} to begin and {} to end", burst.start, burst.end)
+            }
+            Change::Rebind => "has a NAT that has forgotten its mappings".to_owned(),
+        };
+        format!("{link}{which} {what}")
+    }
+}

@@ -95,3 +95,11 @@ pub struct Scenario {
     /// What the figures must be.
     pub expects: Vec<Expect>,
 }
+
+impl Scenario {
+    /// Which way the first flow goes that is no ping.
+    pub fn direction(&self) -> Direction {
+        let flow = self.flows.iter().find(|flow| !matches!(flow.kind, Kind::Ping { .. }));
+        flow.map_or(Direction::Down, |flow| flow.direction)
+    }
+}
