@@ -35,7 +35,7 @@ fn the_man_pages_are_what_the_arguments_say() {
     let bless = std::env::var_os("ROPEWALK_BLESS").is_some();
     for command in commands() {
         let name = command.get_display_name().unwrap_or(command.get_name()).to_owned();
-        let path = root().join("cli/packaging").join(format!("{name}.1"));
+        let path = root().join("cli/packaging/man").join(format!("{name}.1"));
         let mut page = Vec::new();
         // Without a date and the version's page the text changes only with the arguments.
         let man = clap_mangen::Man::new(command.version(""))
@@ -61,6 +61,7 @@ fn manual_of(command: &str) -> String {
     let service = match words.next() {
         Some("list") => Some("dispatch"),
         Some("doctor") => words.next(),
+        Some("completions") => None,
         other => other,
     };
     // What is no service's is the README's.

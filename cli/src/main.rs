@@ -7,6 +7,8 @@
 // A build with fewer commands needs less of `host` and `process`. The whole build shows what nobody needs.
 #![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "a part of the commands"))]
 
+#[cfg(feature = "completions")]
+mod completions;
 #[cfg(feature = "dispatch")]
 mod dispatch;
 #[cfg(all(test, feature = "default"))]
@@ -63,6 +65,7 @@ commands! {
     #[cfg(feature = "dispatch")] Dispatch in dispatch,
     #[cfg(feature = "unwrap")] Unwrap in unwrap with unwrap::TABLES,
     #[cfg(feature = "unwrap")] Doctor in doctor,
+    #[cfg(feature = "completions")] Completions in completions,
 }
 
 fn main() -> ExitCode {

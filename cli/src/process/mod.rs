@@ -7,6 +7,7 @@
 //! | `listen` | the sockets that clients come in on |
 //! | `descriptors` | descriptors, and how many connections they make |
 //! | `runtime` | which driver moves the bytes |
+//! | `notify` | the service manager is told when it is ready, and when it stops |
 //! | `serve` | workers in threads, and the signals that end them |
 //! | `watch` | events as counters and log lines |
 //! | `stats` | counters as figures over HTTP |
@@ -19,6 +20,7 @@ pub(crate) mod descriptors;
 pub(crate) mod json;
 pub(crate) mod listen;
 pub(crate) mod logging;
+mod notify;
 mod runtime;
 pub(crate) mod serve;
 pub(crate) mod stats;

@@ -1,5 +1,6 @@
 //! Workers in threads, and the signals that end them.
 
+use super::notify;
 use super::runtime::Run;
 use ropewalk_mio::Handle;
 use std::thread::JoinHandle;
@@ -27,6 +28,7 @@ pub(crate) fn serve<M: Send + 'static>(workers: Vec<(Run<M>, Handle)>) -> Result
         running.push(thread.map_err(|error| format!("cannot start worker {number}: {error}"))?);
         handles.push(handle);
     }
+    notify::ready();
     signals.wait(&handles);
     // Where one worker failed the others end too: half a proxy is worse than one that its supervisor restarts.
     handles.iter().for_each(Handle::stop);
@@ -44,6 +46,7 @@ pub(crate) fn serve<M: Send + 'static>(workers: Vec<(Run<M>, Handle)>) -> Result
 mod signals {
     //! SIGTERM and SIGINT drain, a second one stops.
 
+    use crate::process::notify;
     use ropewalk_mio::Handle;
     use signal_hook::consts::{SIGINT, SIGTERM};
     use std::sync::Arc;
@@ -86,6 +89,7 @@ mod signals {
                 asked += 1;
                 if asked == 1 {
                     log::info!("draining: no new connections; once more to stop at once");
+                    notify::stopping();
                     handles.iter().for_each(Handle::drain);
                 } else {
                     handles.iter().for_each(Handle::stop);

@@ -5,16 +5,22 @@
 //! | `arguments` | what is refused, and in which words |
 //! | `listening` | where it listens and whom it lets in |
 //! | `signals` | draining and stopping |
+//! | `notify` | what a service manager is told |
 //! | `config` | the configuration file |
 //! | `list` | `ropewalk list` |
+//! | `completions` | `ropewalk completions` |
 //! | `log` | a reader of standard error that stops reading |
 #![cfg(unix)]
 
 mod arguments;
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "completions")]
+mod completions;
 mod config;
 mod list;
 mod listening;
 mod log;
+#[cfg(target_os = "linux")]
+mod notify;
 mod signals;

@@ -61,6 +61,12 @@ impl Launch {
         Launch { exact: true, ..Launch::new(args) }
     }
 
+    /// With this variable in its environment.
+    pub(crate) fn with(mut self, variable: &str, value: &str) -> Self {
+        self.command.env(variable, value);
+        self
+    }
+
     /// `ropewalk unwrap` with all its arguments.
     pub(crate) fn unwrap(args: &[&str]) -> Self {
         Launch { service: "unwrap", ..Launch::new(args) }
