@@ -1,15 +1,31 @@
 //! What the fuzzer has found is asked again with each run of the tests.
 
+use ropewalk_core::bond::laws;
 use ropewalk_core::unwrap::emit;
 
-#[test]
-fn no_input_of_the_fuzzer_breaks_a_law_of_the_header_parser() {
-    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/header");
+/// Calls `law` with each input of the target's corpus.
+fn hold_for_corpus(target: &str, law: fn(&[u8])) {
+    let corpus = format!("{}/fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
     let mut inputs = 0;
-    for input in std::fs::read_dir(corpus).expect("the corpus is beside the source") {
+    for input in std::fs::read_dir(&corpus).expect("the corpus is beside the source") {
         let path = input.expect("it can be listed").path();
-        emit::assert_laws(&std::fs::read(&path).expect("it can be read"));
+        law(&std::fs::read(&path).expect("it can be read"));
         inputs += 1;
     }
     assert!(inputs > 0, "{corpus} is empty");
+}
+
+#[test]
+fn no_input_of_the_fuzzer_breaks_a_law_of_the_header_parser() {
+    hold_for_corpus("header", emit::assert_laws);
+}
+
+#[test]
+fn no_input_of_the_fuzzer_breaks_a_law_of_the_bonds_packets() {
+    hold_for_corpus("bond_packet", laws::assert_packet_laws);
+}
+
+#[test]
+fn no_input_of_the_fuzzer_breaks_a_law_of_the_bonds_handshake() {
+    hold_for_corpus("bond_handshake", laws::assert_handshake_laws);
 }

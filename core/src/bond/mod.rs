@@ -3,9 +3,14 @@
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub mod crypto;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
+pub(crate) mod handshake;
+#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod ingress;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod inner;
+#[cfg(feature = "laws")]
+#[doc(hidden)]
+pub mod laws;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod order;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]

@@ -154,6 +154,11 @@ impl Keyring {
             .any(|session| session.local() == receiver)
     }
 
+    /// The receiver indexes of its sessions, to be released when the association goes.
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = u32> + '_ {
+        [&self.current, &self.next, &self.previous].into_iter().flatten().map(Session::local)
+    }
+
     /// Whether the current session should be replaced. Ask when there is something to send: an idle association
     /// keeps its keys, and loses them when they expire. A client begins a handshake, a server sends REKEY.
     pub(crate) fn wants_rekey(&self, now: Instant) -> bool {

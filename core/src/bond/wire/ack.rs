@@ -10,13 +10,13 @@
 //! ```text
 //!   largest, and `first` below it     acknowledged
 //!   the next `gap`                    missing
-//!   the next `len`                    acknowledged        and so on, at most four times
+//!   the next `len`                    acknowledged        and so on, at most three times
 //! ```
 
 use super::{Full, Malformed, PathId, Reader, Timestamp, Writer};
 
-/// Most ranges below the first.
-pub(crate) const MAX_RANGES: usize = 4;
+/// Most ranges below the first: four in all, as the path keeps them.
+pub(crate) const MAX_RANGES: usize = 3;
 
 /// Most runs of missing sequences in a NACK.
 pub(crate) const MAX_NACK_RUNS: usize = 16;

@@ -1,0 +1,210 @@
+//! What a handshake promises. Those of WireGuard implementations' bugs in the field that concern it are named.
+
+mod admission;
+mod cookie;
+mod retry;
+
+use super::initiator::{CONFIRM_WITHIN, FIRST_ROUND, INIT_LIFE, LONGEST_ROUND};
+use super::testing::*;
+use super::*;
+use crate::bond::crypto::{Cipher, CipherOrder, PresharedKey, PublicKey, Rng, SecretKey};
+use crate::bond::session::SealError;
+use crate::time::{Duration, Instant};
+use alloc::collections::BTreeSet;
+use alloc::vec;
+use alloc::vec::Vec;
+
+#[test]
+fn both_sides_come_to_the_same_keys() {
+    let mut world = World::new();
+    let sent = world.handshake(at(0));
+    assert_eq!(sent.iter().map(Vec::len).collect::<Vec<_>>()[..], [INIT_LEN, 28, 30, RESPONSE_LEN]);
+    assert_eq!((INIT_LEN, RESPONSE_LEN, COOKIE_LEN), (215, 86, 57), "as the module says");
+    assert!(!world.client.initiator.is_active());
+    assert_eq!(world.client.initiator.poll_timeout(), None);
+    assert_eq!(world.client.keyring.cipher(), Some(Cipher::Aes256Gcm));
+    assert!(world.client.keyring.is_confirmed());
+    assert_eq!(world.client.restarts, 1);
+}
+
+#[test]
+fn a_rekey_keeps_the_association() {
+    let mut world = World::new();
+    world.handshake(at(0));
+    for generation in 1..10 {
+        let now = at(u64::from(generation) * 120_000);
+        assert!(world.client.keyring.wants_rekey(now));
+        world.handshake(now);
+        assert_eq!(world.client.keyring.generation(), Some(generation));
+        assert_eq!(world.client.restarts, 1);
+        assert_eq!(world.client.keyring.next_number(path(0)), u64::from(generation) + 1, "numbers count on");
+    }
+}
+
+#[test]
+fn another_life_of_the_client_takes_over_with_its_first_packet() {
+    let mut world = World::new();
+    world.handshake(at(0));
+    let mut old = core::mem::replace(
+        &mut world.client,
+        Client::new(&world.client_key, world.server_key.public(), &world.psk, 99),
+    );
+    world.client.initiator.start(at(1000));
+    let init = world.client.init(at(1000)).expect("an INIT is due");
+    let response = world.server.handle(at(1000), address(2), &init).expect("a RESPONSE");
+    let packet = seal(&mut old.keyring, at(1000), b"still here").expect("sealed");
+    world.server.handle(at(1000), address(1), &packet);
+    assert_eq!(world.server.opened.pop(), Some((CLIENT, b"still here".to_vec())), "the old life lives on");
+    world.client.handle(at(1000), &response).expect("it is read");
+    world.exchange(at(1000));
+    let packet = seal(&mut old.keyring, at(1000), b"too late").expect("sealed");
+    world.server.handle(at(1000), address(1), &packet);
+    assert_eq!(world.server.opened, []);
+}
+
+#[test]
+fn a_server_that_forgot_makes_the_client_begin_anew() {
+    let mut world = World::new();
+    world.handshake(at(0));
+    world.exchange(at(0));
+    let mut server = Server::new(&world.server_key, 50);
+    assert!(server.responder.add_client(CLIENT, world.client_key.public(), world.psk.clone()));
+    world.server = server;
+    world.handshake(at(1000));
+    assert_eq!(world.client.restarts, 2);
+    assert_eq!(world.client.keyring.next_number(path(0)), 1, "numbers begin anew, under a new key");
+}
+
+#[test]
+fn a_replayed_first_message_changes_nothing_that_lives() {
+    let mut world = World::new();
+    let first = world.handshake(at(0)).swap_remove(0);
+    let second = world.handshake(at(120_000)).swap_remove(0);
+    for n in 0..5 {
+        for init in [&first, &second] {
+            let answer = world.server.handle(at(130_000), address(20 + n), init);
+            assert_eq!(answer, None, "of this life: older than what lives");
+        }
+    }
+    assert_eq!(world.server.responder.counters().replayed, 10);
+    world.exchange(at(130_000));
+
+    // A replay from a former life of the client fills the slot for restarts, and stays there.
+    world.client = Client::new(&world.client_key, world.server_key.public(), &world.psk, 99);
+    world.handshake(at(140_000));
+    assert!(world.server.handle(at(141_000), address(9), &first).is_some());
+    world.exchange(at(141_000));
+    world.handshake(at(260_000));
+    assert_eq!(world.client.restarts, 1, "a rekey is a rekey, whatever is in the slot for restarts");
+}
+
+#[test]
+fn a_first_message_that_displaced_the_answered_one_costs_the_client_one_more_handshake() {
+    let mut world = World::new();
+    let replay = world.handshake(at(0)).swap_remove(0);
+    world.client = Client::new(&world.client_key, world.server_key.public(), &world.psk, 99);
+    world.server.responder.forget(CLIENT);
+    world.client.initiator.start(at(0));
+    let init = world.client.init(at(0)).expect("an INIT is due");
+    let response = world.server.handle(at(0), address(1), &init).expect("a RESPONSE");
+    world.server.handle(at(1), address(9), &replay).expect("it has another life's slot now");
+    world.client.handle(at(2), &response).expect("it is read");
+    let packet = seal(&mut world.client.keyring, at(2), b"lost").expect("sealed");
+    world.server.handle(at(2), address(1), &packet);
+    assert_eq!(world.server.opened, []);
+    let retry = world.client.initiator.poll_timeout().expect("keys must be confirmed");
+    assert!(retry >= at(2) + CONFIRM_WITHIN && retry <= at(2) + CONFIRM_WITHIN + LONGEST_ROUND);
+    world.handshake(retry);
+}
+
+#[test]
+fn a_forged_response_changes_nothing() {
+    let mut world = World::new();
+    world.client.initiator.start(at(0));
+    let init = world.client.init(at(0)).expect("an INIT is due");
+    let response = world.server.handle(at(0), address(1), &init).expect("a RESPONSE");
+    let macs = message::MacKeys::of(&world.client_key.public());
+    for byte in 5..response.len() - 16 {
+        // With a right mac1, which everybody can make who knows the client's key.
+        let receiver = u32::from_be_bytes([response[1], response[2], response[3], response[4]]);
+        let (forged, ()) = message::Response::new(&macs, receiver, |out| {
+            out.copy_from_slice(&response[5..response.len() - 16]);
+            out[byte - 5] ^= 1;
+        });
+        assert_eq!(world.client.handle(at(0), &forged.0), None, "byte {byte}");
+    }
+    assert!(world.client.handle(at(0), &response).is_some(), "the true one is read after them all");
+    assert_eq!(world.client.handle(at(0), &response), None, "once");
+    world.exchange(at(0));
+}
+
+#[test]
+fn session_ids_do_not_count_up() {
+    // GotaTun 0.3.0: whoever saw one index knew the next.
+    let mut world = World::new();
+    let mut indexes = Vec::new();
+    for n in 0..30 {
+        let sent = world.handshake(at(n * 120_000));
+        for packet in &sent[1..3] {
+            indexes.push(u32::from_be_bytes([packet[1], packet[2], packet[3], packet[4]]));
+        }
+    }
+    let distinct: BTreeSet<u32> = indexes.iter().copied().collect();
+    assert_eq!(distinct.len(), 60);
+    let near =
+        indexes.windows(3).filter(|w| w[0].abs_diff(w[2]) < 1 << 16 || w[0].abs_diff(w[1]) < 1 << 16).count();
+    assert_eq!(near, 0, "{indexes:x?}");
+    assert!(world.server.live[&CLIENT].indexes().count() <= 3);
+}
+
+#[test]
+fn receiver_indexes_are_given_back() {
+    let mut world = World::new();
+    let mut seen = BTreeSet::new();
+    for n in 0..50 {
+        for packet in &world.handshake(at(n * 120_000))[1..2] {
+            seen.insert(u32::from_be_bytes([packet[1], packet[2], packet[3], packet[4]]));
+        }
+    }
+    let owned = seen.iter().filter(|index| world.server.responder.owner(**index) == Some(CLIENT)).count();
+    assert_eq!((seen.len(), owned), (50, 2), "current and previous");
+}
+
+#[test]
+fn the_server_sends_nothing_before_the_client_proved_its_keys() {
+    let mut world = World::new();
+    world.client.initiator.start(at(0));
+    let init = world.client.init(at(0)).expect("due");
+    world.server.handle(at(0), address(1), &init).expect("a RESPONSE");
+    let waiting = world.server.waiting.get_mut(&CLIENT).expect("in waiting");
+    let mut buf = [0; 100];
+    assert_eq!(waiting.seal(at(0), path(0), &mut buf, 50), Err(SealError::NoSession));
+}
+
+#[test]
+fn the_same_seeds_make_the_same_handshake() {
+    assert_eq!(World::new().handshake(at(0)), World::new().handshake(at(0)));
+    let mut mixed = World::new();
+    mixed.client.initiator.mix(&[1; 32]);
+    assert_ne!(mixed.handshake(at(0)), World::new().handshake(at(0)), "entropy makes it another");
+    let _: fn([u8; 32]) -> Rng = Rng::new;
+}
+
+proptest::proptest! {
+    /// Invariant 6: unauthenticated input changes no state and draws at most 3x its bytes; no input panics.
+    #[test]
+    fn any_input_leaves_the_handshake_and_the_session_as_they_were(
+        script in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..600)
+    ) {
+        laws::hold_for_script(&script);
+    }
+}
+
+#[test]
+fn the_laws_hold_for_some_scripts() {
+    laws::hold_for_script(&[]);
+    for op in 0..=255 {
+        laws::hold_for_script(&[op, 40, 3, 7, op.wrapping_add(3), 9, 9, 9]);
+    }
+    laws::hold_for_script(&vec![0x48; 2000]);
+}
