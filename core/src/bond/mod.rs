@@ -18,6 +18,10 @@ pub(crate) mod path;
 #[allow(dead_code, reason = "the association that calls it is written next")]
 pub(crate) mod rate;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
+mod schedule;
+#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod session;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod wire;
+
+pub use schedule::Strategy;
