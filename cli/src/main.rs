@@ -18,6 +18,8 @@ mod doctor;
 mod host;
 mod list;
 mod process;
+#[cfg(feature = "sim")]
+mod sim;
 #[cfg(feature = "unwrap")]
 mod unwrap;
 
@@ -66,6 +68,7 @@ commands! {
     #[cfg(feature = "unwrap")] Unwrap in unwrap with unwrap::TABLES,
     #[cfg(feature = "unwrap")] Doctor in doctor,
     #[cfg(feature = "completions")] Completions in completions,
+    #[cfg(feature = "sim")] Sim in sim,
 }
 
 fn main() -> ExitCode {

@@ -9,6 +9,7 @@
 //! | `config` | the configuration file |
 //! | `list` | `ropewalk list` |
 //! | `completions` | `ropewalk completions` |
+//! | `sim` | `ropewalk sim` |
 //! | `log` | a reader of standard error that stops reading |
 #![cfg(unix)]
 
@@ -24,3 +25,5 @@ mod log;
 #[cfg(target_os = "linux")]
 mod notify;
 mod signals;
+#[cfg(feature = "sim")]
+mod sim;

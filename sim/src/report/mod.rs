@@ -1,7 +1,9 @@
 //! What a run gave: figures, whether they are what was expected, and how a person or a program reads them.
 
 mod check;
+mod compare;
 mod json;
+mod picture;
 mod table;
 
 use crate::packet::meter::{FlowMeter, LinkMeter, quantile};
@@ -9,6 +11,7 @@ use crate::scenario::{Direction, Kind, Scenario};
 use std::time::Duration;
 
 pub use check::Verdict;
+pub use compare::{Comparison, Way, compare};
 
 /// What a world has measured.
 pub(crate) struct Measured {

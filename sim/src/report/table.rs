@@ -16,7 +16,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Rows of cells, each column as wide as its widest: the first is set left, the others right.
-fn grid(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
+pub(super) fn grid(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     // A column in which nobody has anything to say says nothing.
     let used =
@@ -39,7 +39,7 @@ fn grid(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
     Ok(())
 }
 
-fn rate(bits: u64) -> String {
+pub(super) fn rate(bits: u64) -> String {
     format!("{:.1}", bits as f64 / 1e6)
 }
 
@@ -58,7 +58,7 @@ fn tunnel(scenario: &Scenario) -> String {
     }
 }
 
-fn words(items: &[&str]) -> Vec<String> {
+pub(super) fn words(items: &[&str]) -> Vec<String> {
     items.iter().map(|item| (*item).to_owned()).collect()
 }
 

@@ -58,6 +58,10 @@ pub enum Tunnel {
     None,
 }
 
+/// The strategies of the bond, its default first.
+pub const MODES: &[&str] =
+    &["aggregate", "weighted", "lowest-latency", "active-backup", "redundant", "adaptive", "flow"];
+
 /// How the bond is set up.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct BondSettings {

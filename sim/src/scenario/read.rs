@@ -1,7 +1,7 @@
 //! From text to a scenario.
 
 use super::section::{Overrides, Section, Text};
-use super::{BondSettings, Flow, Scenario, ScenarioError, Tunnel, event, expect, flow, link};
+use super::{BondSettings, Flow, MODES, Scenario, ScenarioError, Tunnel, event, expect, flow, link};
 use std::time::Duration;
 use toml::de::DeTable;
 
@@ -90,8 +90,9 @@ const MOST_LINKS: usize = 16;
 const MOST_FLOWS: usize = 256;
 
 fn bond(mut section: Section<'_, '_>) -> Result<BondSettings, ScenarioError> {
+    let modes: Vec<(&str, &str)> = MODES.iter().map(|mode| (*mode, *mode)).collect();
     let settings = BondSettings {
-        mode: section.text("mode")?,
+        mode: section.word("mode", &modes)?.map(str::to_owned),
         max_skew: section.time("max-skew")?,
         without: section.texts("without")?.unwrap_or_default(),
     };
