@@ -29,8 +29,7 @@ mod datagram;
 mod tun;
 
 use crate::machine::{
-    Application, DatagramMachine, Fault, Input, Machine, Offload, Output, Rx, SocketId, Splice, StreamId,
-    StreamMachine, Transmit, TunId, TunMachine,
+    Application, Fault, Input, Layer, Offload, Output, Rx, SocketId, StreamId, Transmit, TunId,
 };
 use crate::time::Instant;
 use alloc::format;
@@ -76,7 +75,17 @@ impl<M> Recorder<M> {
     }
 }
 
-impl<M: Application> Machine for Recorder<M> {
+impl<M: Application> Layer for Recorder<M> {
+    type Inner = M;
+
+    fn inner(&self) -> &M {
+        &self.machine
+    }
+
+    fn inner_mut(&mut self) -> &mut M {
+        &mut self.machine
+    }
+
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Read { stream, len } => {
@@ -105,37 +114,9 @@ impl<M: Application> Machine for Recorder<M> {
         Some(output)
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.machine.poll_timeout()
-    }
-}
-
-impl<M: Application> StreamMachine for Recorder<M> {
-    fn poll_dirty(&mut self) -> Option<StreamId> {
-        self.machine.poll_dirty()
-    }
-
-    fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
-        self.machine.read_buf(stream)
-    }
-
-    fn write_buf(&self, stream: StreamId) -> &[u8] {
-        self.machine.write_buf(stream)
-    }
-
-    fn splice(&self, from: StreamId) -> Option<Splice> {
-        self.machine.splice(from)
-    }
-
     fn refuse_splice(&mut self, from: StreamId) {
         self.writer.refuse_splice(from);
         self.machine.refuse_splice(from);
-    }
-}
-
-impl<M: Application> DatagramMachine for Recorder<M> {
-    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
-        self.machine.poll_dirty_socket()
     }
 
     fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
@@ -148,26 +129,12 @@ impl<M: Application> DatagramMachine for Recorder<M> {
         self.writer.transmit(now, socket, buf.len(), print_of(&transmit, buf));
         Some(transmit)
     }
-}
-
-impl<M: Application> TunMachine for Recorder<M> {
-    fn poll_dirty_tun(&mut self) -> Option<TunId> {
-        self.machine.poll_dirty_tun()
-    }
-
-    fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
-        self.machine.take_buf(tun)
-    }
 
     fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
         let packet = self.machine.take_buf(tun);
         let packet = &packet[..len.min(packet.len())];
         self.writer.packet(now, tun, packet, offload);
         self.machine.handle_packet(now, tun, len, offload);
-    }
-
-    fn give_buf(&self, tun: TunId) -> Option<(&[u8], Offload)> {
-        self.machine.give_buf(tun)
     }
 
     fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {

@@ -2,8 +2,7 @@
 
 use ropewalk_core::dispatch::{Counters, Dispatch};
 use ropewalk_core::machine::{
-    Application, Assign, Assignment, DatagramMachine, Input, ListenerId, Machine, Output, Splice, StreamId,
-    StreamMachine, TunMachine,
+    Application, Assign, Assignment, Input, Layer, ListenerId, Output, Splice, StreamId,
 };
 use ropewalk_core::time::Instant;
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,7 +161,17 @@ impl Watched {
     }
 }
 
-impl Machine for Watched {
+impl Layer for Watched {
+    type Inner = dyn Subject;
+
+    fn inner(&self) -> &(dyn Subject + 'static) {
+        &*self.inner
+    }
+
+    fn inner_mut(&mut self) -> &mut (dyn Subject + 'static) {
+        &mut *self.inner
+    }
+
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         assert!(now >= self.now, "the world's time went back");
         self.now = now;
@@ -184,20 +193,6 @@ impl Machine for Watched {
         self.said(&output);
         self.note(|| format!("< {output:?}"));
         Some(output)
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.inner.poll_timeout()
-    }
-}
-
-impl TunMachine for Watched {}
-
-impl DatagramMachine for Watched {}
-
-impl StreamMachine for Watched {
-    fn poll_dirty(&mut self) -> Option<StreamId> {
-        self.inner.poll_dirty()
     }
 
     fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {

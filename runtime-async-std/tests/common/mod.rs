@@ -4,9 +4,7 @@
 use ropewalk_async_std::{Handle, Shared, Watch, Worker, listen};
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::machine::event::Event;
-use ropewalk_core::machine::{
-    DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine, TunMachine,
-};
+use ropewalk_core::machine::{Input, Layer, Machine};
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::{Pool, PoolConfig};
 use socket2::SockRef;
@@ -37,7 +35,17 @@ pub(crate) struct Watched {
     pub(crate) commands: Vec<String>,
 }
 
-impl Machine for Watched {
+impl Layer for Watched {
+    type Inner = Dispatch;
+
+    fn inner(&self) -> &Dispatch {
+        &self.machine
+    }
+
+    fn inner_mut(&mut self) -> &mut Dispatch {
+        &mut self.machine
+    }
+
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Spliced { given, .. } => self.spliced += given as u64,
@@ -47,38 +55,7 @@ impl Machine for Watched {
             }
             _ => {}
         }
-        self.machine.handle_input(now, input);
-    }
-    fn handle_timeout(&mut self, now: Instant) {
-        self.machine.handle_timeout(now);
-    }
-    fn poll_output(&mut self) -> Option<Output> {
-        self.machine.poll_output()
-    }
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.machine.poll_timeout()
-    }
-}
-
-impl TunMachine for Watched {}
-
-impl DatagramMachine for Watched {}
-
-impl StreamMachine for Watched {
-    fn poll_dirty(&mut self) -> Option<StreamId> {
-        self.machine.poll_dirty()
-    }
-    fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
-        self.machine.read_buf(stream)
-    }
-    fn write_buf(&self, stream: StreamId) -> &[u8] {
-        self.machine.write_buf(stream)
-    }
-    fn splice(&self, from: StreamId) -> Option<Splice> {
-        self.machine.splice(from)
-    }
-    fn refuse_splice(&mut self, from: StreamId) {
-        self.machine.refuse_splice(from);
+        self.inner_mut().handle_input(now, input);
     }
 }
 

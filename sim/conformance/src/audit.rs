@@ -1,6 +1,6 @@
 //! The driver's half of the contract, checked as the run goes.
 //!
-//! The [`Auditor`] stands between the driver and the machine. Rule numbers are those of "Rules a driver keeps" in the
+//! The [`Auditor`] stands between the driver and the machine. The numbers (D1 and on) are those of the rules that a driver keeps, in the
 //! [contract](ropewalk_core::docs::contract). It forgives what the contract forgives: an input for an id that is dead
 //! comes too late and misses. It also writes down what was said, for
 //! [`normalised`](super::normalised()).
@@ -9,7 +9,8 @@ mod datagrams;
 
 use datagrams::Sockets;
 use ropewalk_core::machine::{
-    Application, ConnId, Input, Machine, Output, QueryId, Splice, StreamId, StreamMachine,
+    Application, ConnId, Id, Input, Layer, ListenerId, Mention, Output, QueryId, Rx, SocketId, StreamId,
+    Transmit,
 };
 use ropewalk_core::time::{Duration, Instant};
 use std::cell::Cell;
@@ -88,6 +89,7 @@ struct Ends {
     read: bool,
     written: bool,
     failed: bool,
+    write_failed: bool,
     piped: usize,
 }
 
@@ -97,8 +99,13 @@ pub struct Auditor<M> {
     findings: Findings,
     now: Instant,
     streams: BTreeMap<StreamId, State>,
-    known: BTreeSet<StreamId>,
+    /// All ids that the machine has ever given.
+    given: BTreeSet<Id>,
+    /// Where each accept was asked for.
+    asked_of: BTreeMap<StreamId, ListenerId>,
     queries: BTreeSet<QueryId>,
+    /// Queries whose answer may still come, and misses.
+    cancelled: BTreeSet<QueryId>,
     asked: Option<ConnId>,
     drained: bool,
     finished: bool,
@@ -122,8 +129,10 @@ impl<M> Auditor<M> {
             findings,
             now: Instant::ZERO,
             streams: BTreeMap::new(),
-            known: BTreeSet::new(),
+            given: BTreeSet::new(),
+            asked_of: BTreeMap::new(),
             queries: BTreeSet::new(),
+            cancelled: BTreeSet::new(),
             asked: None,
             drained: false,
             finished: false,
@@ -148,12 +157,12 @@ impl<M> Auditor<M> {
 
     fn at(&mut self, now: Instant, what: &impl std::fmt::Debug) {
         if now < self.now {
-            self.broken("rule 2, `now` went back", what);
+            self.broken("D2, `now` went back", what);
         }
         self.now = self.now.max(now);
         self.quiet.take();
         if self.finished {
-            self.broken("rule 8, an input after Finished", what);
+            self.broken("D8, an input after Finished", what);
         }
     }
 
@@ -162,12 +171,12 @@ impl<M> Auditor<M> {
         match self.streams.get(&stream) {
             Some(State::Open(ends)) => {
                 if ends.failed {
-                    self.broken("rule 6, an input for a stream that was told as failed", input);
+                    self.broken("D6, an input for a stream that was told as failed", input);
                 }
                 Some(*ends)
             }
             Some(State::Asked | State::Connecting) => {
-                self.broken("rule 6, an input for a stream that is not open", input);
+                self.broken("D6, an input for a stream that is not open", input);
                 None
             }
             None => {
@@ -177,9 +186,17 @@ impl<M> Auditor<M> {
         }
     }
 
-    fn dead(&self, stream: StreamId, input: &Input<'_>) {
-        if !self.known.contains(&stream) {
-            self.broken("an id the machine never gave", input);
+    /// An input for a dead id comes too late and misses, which is forgiven. One that was never given is not: see
+    /// [`Auditor::check_ids`].
+    fn dead(&self, _: StreamId, _: &Input<'_>) {}
+
+    /// Whatever the input is, the machine must have given the ids that it names.
+    fn check_ids(&self, input: &Input<'_>) {
+        for (id, _) in input.ids() {
+            let by_place = matches!(id, Id::Listener(_) | Id::Tun(_) | Id::Uplink(_));
+            if !by_place && !self.given.contains(&id) {
+                self.broken("D18, an id that the machine never gave", input);
+            }
         }
     }
 
@@ -207,8 +224,9 @@ impl<M: Application> Auditor<M> {
         if let Some(conn) = self.asked.take()
             && !matches!(input, Input::Assigned { conn: other, .. } if *other == conn)
         {
-            self.broken("rule 7, Assign was not answered at once", input);
+            self.broken("D7, Assign was not answered at once", input);
         }
+        self.check_ids(input);
         match *input {
             Input::Accepted { stream, .. } => self.answered(stream, State::Asked, true, input),
             Input::AcceptFailed { stream, .. } => self.answered(stream, State::Asked, false, input),
@@ -218,19 +236,19 @@ impl<M: Application> Auditor<M> {
                 let Some(ends) = self.open(stream, input) else { return };
                 let room = self.machine.read_buf(stream).len();
                 if len == 0 {
-                    self.broken("rule 5, Read of nothing", input);
+                    self.broken("D5, Read of nothing", input);
                 }
                 if len > room {
-                    self.broken("rule 3, more was read than there was room", input);
+                    self.broken("D3, more was read than there was room", input);
                 }
                 if ends.read {
-                    self.broken("rule 5, Read after ReadClosed", input);
+                    self.broken("D5, Read after ReadClosed", input);
                 }
             }
             Input::ReadClosed { stream } => {
                 let Some(ends) = self.open(stream, input) else { return };
                 if ends.read {
-                    self.broken("rule 5, ReadClosed twice", input);
+                    self.broken("D5, ReadClosed twice", input);
                 }
                 self.keep(stream, Ends { read: true, ..ends });
             }
@@ -239,7 +257,10 @@ impl<M: Application> Auditor<M> {
                 let held = self.machine.write_buf(stream).len();
                 self.findings.lock().partial += u64::from(len < held);
                 if len == 0 || len > held {
-                    self.broken("rule 4, more was written than there was, or nothing", input);
+                    self.broken("D4, more was written than there was, or nothing", input);
+                }
+                if ends.write_failed {
+                    self.broken("D6, Written after WriteFailed", input);
                 }
                 if ends.written {
                     self.broken("Written after Shutdown", input);
@@ -254,7 +275,7 @@ impl<M: Application> Auditor<M> {
                     self.broken("a splice gave more than it took", input);
                 }
                 if ends.read && (taken > 0 || eof) {
-                    self.broken("rule 5, a splice took after the end", input);
+                    self.broken("D5, a splice took after the end", input);
                 }
                 let piped = (ends.piped + taken).saturating_sub(given);
                 self.keep(from, Ends { piped, read: ends.read || eof, ..ends });
@@ -264,21 +285,55 @@ impl<M: Application> Auditor<M> {
                 self.keep(stream, Ends { failed: true, ..ends });
             }
             Input::Resolved { query, .. } | Input::ResolveFailed { query, .. } => {
-                let waits = self.queries.remove(&query);
+                let waits = self.queries.remove(&query) || self.cancelled.remove(&query);
                 if !waits {
                     self.broken("an answer to a query that was answered or never asked", input);
                 }
             }
+            Input::WriteFailed { stream, .. } => {
+                let Some(ends) = self.open(stream, input) else { return };
+                if ends.write_failed {
+                    self.broken("D6, WriteFailed twice", input);
+                }
+                self.keep(stream, Ends { write_failed: true, ..ends });
+            }
             Input::Drain => self.drained = true,
-            Input::Assigned { .. } => {}
-            _ => self.check_socket(input),
+            // `Assigned` is checked above. The others are not about what the machine has asked for, and have no rule
+            // but that they come in time.
+            Input::Assigned { .. }
+            | Input::LocalAddresses { .. }
+            | Input::UplinkGone { .. }
+            | Input::UplinkBack { .. }
+            | Input::ConfigureFailed { .. }
+            | Input::Entropy { .. } => {}
+            Input::Opened { .. }
+            | Input::OpenFailed { .. }
+            | Input::SocketFailed { .. }
+            | Input::SendFailed { .. } => self.check_socket(input),
+            // `Input` may grow: whoever adds to it decides here what the auditor asks of it.
+            _ => self.broken("the auditor has no rule for this input", input),
         }
     }
 
     fn hear(&mut self, output: &Output) {
+        self.given.extend(output.ids().filter(|(_, mention)| *mention == Mention::Born).map(|(id, _)| id));
         match output {
-            Output::Accept { stream, .. } => self.born(*stream, State::Asked),
-            Output::Connect { stream, .. } => self.born(*stream, State::Connecting),
+            Output::Accept { listener, stream } => {
+                self.born(*stream, State::Asked);
+                self.asked_of.insert(*stream, *listener);
+            }
+            // What is in the driver's hands already may still be told, and misses.
+            Output::CancelAccept { stream, .. } => {
+                self.streams.remove(stream);
+            }
+            Output::Unlisten { listener } => {
+                let asked_of = &self.asked_of;
+                self.streams
+                    .retain(|stream, state| *state != State::Asked || asked_of.get(stream) != Some(listener));
+            }
+            Output::Connect { stream, .. } | Output::ConnectLocal { stream, .. } => {
+                self.born(*stream, State::Connecting);
+            }
             Output::Resolve { query, .. } => {
                 self.queries.insert(*query);
             }
@@ -291,14 +346,22 @@ impl<M: Application> Auditor<M> {
             Output::Close { stream, .. } => {
                 self.streams.remove(stream);
             }
+            Output::CancelResolve { query } => {
+                self.queries.remove(query);
+                self.cancelled.insert(*query);
+            }
             Output::Finished => self.finished = true,
-            _ => self.hear_socket(output),
+            Output::Report(_) | Output::Event(_) | Output::Entropy | Output::Configure { .. } => {}
+            Output::Receive { .. } | Output::OpenSocket { .. } | Output::CloseSocket { .. } => {
+                self.hear_socket(output);
+            }
+            // As for inputs: a new one needs a decision.
+            other => self.broken("the auditor has no rule for this output", other),
         }
     }
 
     fn born(&mut self, stream: StreamId, state: State) {
         self.streams.insert(stream, state);
-        self.known.insert(stream);
         let mut found = self.findings.lock();
         found.highest.0 = found.highest.0.max(stream.index());
         found.highest.1 = found.highest.1.max(stream.generation());
@@ -316,36 +379,23 @@ fn carried(input: &Input<'_>) -> i64 {
     }
 }
 
-fn kind(input: &Input<'_>) -> &'static str {
-    match input {
-        Input::Accepted { .. } => "Accepted",
-        Input::AcceptFailed { .. } => "AcceptFailed",
-        Input::Connected { .. } => "Connected",
-        Input::ConnectFailed { .. } => "ConnectFailed",
-        Input::Assigned { .. } => "Assigned",
-        Input::Resolved { .. } => "Resolved",
-        Input::ResolveFailed { .. } => "ResolveFailed",
-        Input::Read { .. } => "Read",
-        Input::ReadClosed { .. } => "ReadClosed",
-        Input::Written { .. } => "Written",
-        Input::Spliced { .. } => "Spliced",
-        Input::Failed { .. } => "Failed",
-        Input::Opened { .. } => "Opened",
-        Input::OpenFailed { .. } => "OpenFailed",
-        Input::SocketFailed { .. } => "SocketFailed",
-        Input::SendFailed { .. } => "SendFailed",
-        Input::Drain => "Drain",
-        _ => "other",
-    }
-}
+impl<M: Application> Layer for Auditor<M> {
+    type Inner = M;
 
-impl<M: Application> Machine for Auditor<M> {
+    fn inner(&self) -> &M {
+        &self.machine
+    }
+
+    fn inner_mut(&mut self) -> &mut M {
+        &mut self.machine
+    }
+
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         self.at(now, &input);
         self.check(&input);
         {
             let mut found = self.findings.lock();
-            *found.inputs.entry(kind(&input)).or_default() += 1;
+            *found.inputs.entry(input.name()).or_default() += 1;
             let now = found.in_hand.0 + carried(&input);
             found.in_hand = (now, now.max(found.in_hand.1));
         }
@@ -383,21 +433,19 @@ impl<M: Application> Machine for Auditor<M> {
         self.findings.lock().looks += 1;
         match self.quiet.get() {
             Quiet { outputs: false, .. } => {
-                self.broken("rule 1, about to wait with outputs unpolled", &self.now);
+                self.broken("D1, about to wait with outputs unpolled", &self.now);
             }
             Quiet { streams: false, .. } => {
-                self.broken("rule 1, about to wait with dirty streams unpolled", &self.now);
+                self.broken("D1, about to wait with dirty streams unpolled", &self.now);
             }
             Quiet { sockets: false, .. } => {
-                self.broken("rule 1, about to wait with dirty sockets unpolled", &self.now);
+                self.broken("D1, about to wait with dirty sockets unpolled", &self.now);
             }
             Quiet { outputs: true, streams: true, sockets: true } => {}
         }
         self.machine.poll_timeout()
     }
-}
 
-impl<M: Application> StreamMachine for Auditor<M> {
     fn poll_dirty(&mut self) -> Option<StreamId> {
         let dirty = self.machine.poll_dirty();
         if dirty.is_none() {
@@ -406,23 +454,23 @@ impl<M: Application> StreamMachine for Auditor<M> {
         dirty
     }
 
-    fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
-        self.machine.read_buf(stream)
-    }
-
-    fn write_buf(&self, stream: StreamId) -> &[u8] {
-        self.machine.write_buf(stream)
-    }
-
-    fn splice(&self, from: StreamId) -> Option<Splice> {
-        self.machine.splice(from)
-    }
-
     fn refuse_splice(&mut self, from: StreamId) {
         if let Some(State::Open(Ends { piped: 1.., .. })) = self.streams.get(&from) {
             self.broken("refuse_splice while bytes are inside", &from);
         }
         self.quiet.take();
         self.machine.refuse_splice(from);
+    }
+
+    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+        self.next_dirty_socket()
+    }
+
+    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
+        self.take_datagrams(now, socket, rx);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        self.next_transmit(now, socket, buf)
     }
 }

@@ -8,7 +8,7 @@ mod datagrams;
 
 use datagrams::Kept;
 use ropewalk_core::machine::{
-    Application, Assignment, Close, Input, Machine, Output, Splice, StreamId, StreamMachine, Via,
+    Application, Assignment, Close, Input, Layer, Output, Rx, SocketId, StreamId, Transmit, Via,
 };
 use ropewalk_core::time::{Duration, Instant};
 use std::cell::Cell;
@@ -109,25 +109,25 @@ faults! { $
     a_drained_listener_stays_open, KeepListener, [a_drained_worker_finishes_what_is_open_and_refuses_the_rest];
 
     // The second list: from the text of the contract alone.
-    /// Rule 1: one output after each input, the rest with the next turn.
+    /// D1: one output after each input, the rest with the next turn.
     only_one_output_is_polled, OneOutput, [a_half_close_from_the_client_waits_for_its_answer];
-    /// Rule 2: each 16th input is told a second early.
+    /// D2: each 16th input is told a second early.
     the_clock_goes_back, ClockBack, [many_at_once_are_not_mixed_up];
-    /// Rule 3: `Read` is told after the buffer was used again.
+    /// D3: `Read` is told after the buffer was used again.
     a_read_is_told_too_late, LateRead, [many_at_once_are_not_mixed_up];
-    /// Rule 4: `Written` tells half of what was written.
+    /// D4: `Written` tells half of what was written.
     half_of_what_was_written_is_told, WrittenHalf, [large_data_in_small_writes_arrives_byte_for_byte];
-    /// Rule 5: an end is told as `Read` of nothing.
+    /// D5: an end is told as `Read` of nothing.
     an_end_is_told_as_a_read_of_nothing, EmptyRead, [a_half_close_from_the_client_waits_for_its_answer];
-    /// Rule 6: `Failed` is told as `ReadClosed`.
+    /// D6: `Failed` is told as `ReadClosed`.
     a_failure_is_told_as_an_end, FailedAsEnd, [a_clients_reset_reaches_the_target_as_a_reset];
-    /// Rule 6: `ConnectFailed` is told as `Failed`.
+    /// D6: `ConnectFailed` is told as `Failed`.
     a_failed_attempt_is_told_as_a_failed_stream, ConnectFailedAsFailed, [a_refused_target_gives_05];
-    /// Rule 6: `Failed` is told twice.
+    /// D6: `Failed` is told twice.
     a_failure_is_told_twice, FailedTwice, [a_targets_reset_reaches_the_client_as_a_reset], only_audited;
-    /// Rule 7: the driver itself says which way to take, not the pool.
+    /// D7: the driver itself says which way to take, not the pool.
     the_pool_is_not_asked, OwnAssignment, [a_bound_source_address_is_what_the_target_sees];
-    /// Rule 8: a drained driver ends at once.
+    /// D8: a drained driver ends at once.
     a_drained_driver_does_not_wait, DrainAtOnce, [a_drained_worker_finishes_what_is_open_and_refuses_the_rest];
 
     // Datagrams.
@@ -322,7 +322,17 @@ impl<M: Application> Faulty<M> {
     }
 }
 
-impl<M: Application> Machine for Faulty<M> {
+impl<M: Application> Layer for Faulty<M> {
+    type Inner = M;
+
+    fn inner(&self) -> &M {
+        &self.machine
+    }
+
+    fn inner_mut(&mut self) -> &mut M {
+        &mut self.machine
+    }
+
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         self.now = now;
         if let Some((_, _, lent)) = &mut self.late {
@@ -377,9 +387,7 @@ impl<M: Application> Machine for Faulty<M> {
             _ => at,
         }
     }
-}
 
-impl<M: Application> StreamMachine for Faulty<M> {
     fn poll_dirty(&mut self) -> Option<StreamId> {
         self.tell_late();
         loop {
@@ -397,15 +405,15 @@ impl<M: Application> StreamMachine for Faulty<M> {
         self.machine.read_buf(stream)
     }
 
-    fn write_buf(&self, stream: StreamId) -> &[u8] {
-        self.machine.write_buf(stream)
+    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+        self.next_dirty_socket()
     }
 
-    fn splice(&self, from: StreamId) -> Option<Splice> {
-        self.machine.splice(from)
+    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
+        self.take_datagrams(now, socket, rx);
     }
 
-    fn refuse_splice(&mut self, from: StreamId) {
-        self.machine.refuse_splice(from);
+    fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        self.next_transmit(now, socket, buf)
     }
 }

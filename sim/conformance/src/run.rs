@@ -5,13 +5,8 @@ use super::faulty::{self, Faulty};
 use super::process::{descriptors, sockets};
 use super::{Events, Kit, Listeners, Running};
 use ropewalk_core::machine::event::Event;
-use ropewalk_core::machine::{
-    Application, DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine,
-    Transmit,
-};
-use ropewalk_core::machine::{Fault, Offload, TunId, TunMachine};
+use ropewalk_core::machine::{Application, Layer};
 use ropewalk_core::record::{Divergence, Recorder, replay};
-use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,8 +16,9 @@ use std::time::Duration;
 /// The machine a runtime is given. It is like any other; a runtime must not care.
 pub struct Subject(Box<dyn Tested>);
 
-/// A machine that can be had back.
-trait Tested: Application + Send {
+/// A machine that can be taken out of its [`Subject`] again.
+pub trait Tested: Application + Send {
+    /// The machine, of any type.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
 
@@ -34,79 +30,15 @@ impl<M: Application + Send + 'static> Tested for M {
 
 type Watched<M> = Faulty<Auditor<Recorder<M>>>;
 
-impl Machine for Subject {
-    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
-        self.0.handle_input(now, input);
+impl Layer for Subject {
+    type Inner = dyn Tested;
+
+    fn inner(&self) -> &(dyn Tested + 'static) {
+        &*self.0
     }
 
-    fn handle_timeout(&mut self, now: Instant) {
-        self.0.handle_timeout(now);
-    }
-
-    fn poll_output(&mut self) -> Option<Output> {
-        self.0.poll_output()
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.0.poll_timeout()
-    }
-}
-
-impl DatagramMachine for Subject {
-    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
-        self.0.poll_dirty_socket()
-    }
-
-    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
-        self.0.handle_datagrams(now, socket, rx);
-    }
-
-    fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
-        self.0.poll_transmit(now, socket, buf)
-    }
-}
-
-impl TunMachine for Subject {
-    fn poll_dirty_tun(&mut self) -> Option<TunId> {
-        self.0.poll_dirty_tun()
-    }
-
-    fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
-        self.0.take_buf(tun)
-    }
-
-    fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
-        self.0.handle_packet(now, tun, len, offload);
-    }
-
-    fn give_buf(&self, tun: TunId) -> Option<(&[u8], Offload)> {
-        self.0.give_buf(tun)
-    }
-
-    fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {
-        self.0.handle_given(now, tun, result);
-    }
-}
-
-impl StreamMachine for Subject {
-    fn poll_dirty(&mut self) -> Option<StreamId> {
-        self.0.poll_dirty()
-    }
-
-    fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
-        self.0.read_buf(stream)
-    }
-
-    fn write_buf(&self, stream: StreamId) -> &[u8] {
-        self.0.write_buf(stream)
-    }
-
-    fn splice(&self, from: StreamId) -> Option<Splice> {
-        self.0.splice(from)
-    }
-
-    fn refuse_splice(&mut self, from: StreamId) {
-        self.0.refuse_splice(from);
+    fn inner_mut(&mut self) -> &mut (dyn Tested + 'static) {
+        &mut *self.0
     }
 }
 
@@ -229,7 +161,7 @@ impl Run {
         let found = self.findings.look();
         if std::env::var(faulty::AUDIT).as_deref() != Ok("0") {
             assert!(found.broken.is_empty(), "audit: the driver has broken rules: {:#?}", found.broken);
-            assert!(!finished || unanswered.is_empty(), "audit: rule 9, no answer to Open of {unanswered:?}");
+            assert!(!finished || unanswered.is_empty(), "audit: D9, no answer to Open of {unanswered:?}");
         }
         if let Err(divergence) = replay(&recording, fresh) {
             // What a stopped machine had still to say was not recorded.

@@ -9,11 +9,7 @@
 //! 0.022000000s > Accept { listener: l0, stream: s1.0 }
 //! ```
 
-use ropewalk_core::machine::{
-    Application, DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine,
-    Transmit,
-};
-use ropewalk_core::machine::{Fault, Offload, TunId, TunMachine};
+use ropewalk_core::machine::{Application, Input, Layer, Output, Rx, SocketId, Transmit};
 use ropewalk_core::time::Instant;
 use std::cell::{Ref, RefCell};
 use std::fmt::Write;
@@ -109,7 +105,17 @@ impl<M> Traced<M> {
     }
 }
 
-impl<M: Application> Machine for Traced<M> {
+impl<M: Application> Layer for Traced<M> {
+    type Inner = M;
+
+    fn inner(&self) -> &M {
+        &self.machine
+    }
+
+    fn inner_mut(&mut self) -> &mut M {
+        &mut self.machine
+    }
+
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         self.now = now;
         self.trace.note(now, '<', &input);
@@ -133,38 +139,6 @@ impl<M: Application> Machine for Traced<M> {
         Some(output)
     }
 
-    fn poll_timeout(&self) -> Option<Instant> {
-        self.machine.poll_timeout()
-    }
-}
-
-impl<M: Application> StreamMachine for Traced<M> {
-    fn poll_dirty(&mut self) -> Option<StreamId> {
-        self.machine.poll_dirty()
-    }
-
-    fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
-        self.machine.read_buf(stream)
-    }
-
-    fn write_buf(&self, stream: StreamId) -> &[u8] {
-        self.machine.write_buf(stream)
-    }
-
-    fn splice(&self, from: StreamId) -> Option<Splice> {
-        self.machine.splice(from)
-    }
-
-    fn refuse_splice(&mut self, from: StreamId) {
-        self.machine.refuse_splice(from);
-    }
-}
-
-impl<M: Application> DatagramMachine for Traced<M> {
-    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
-        self.machine.poll_dirty_socket()
-    }
-
     fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
         self.now = now;
         self.trace.note(now, '<', &rx);
@@ -176,28 +150,6 @@ impl<M: Application> DatagramMachine for Traced<M> {
         self.trace.note(now, '>', &transmit);
         self.trace.bytes(buf.get(..transmit.len).unwrap_or(buf));
         Some(transmit)
-    }
-}
-
-impl<M: Application> TunMachine for Traced<M> {
-    fn poll_dirty_tun(&mut self) -> Option<TunId> {
-        self.machine.poll_dirty_tun()
-    }
-
-    fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
-        self.machine.take_buf(tun)
-    }
-
-    fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
-        self.machine.handle_packet(now, tun, len, offload);
-    }
-
-    fn give_buf(&self, tun: TunId) -> Option<(&[u8], Offload)> {
-        self.machine.give_buf(tun)
-    }
-
-    fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {
-        self.machine.handle_given(now, tun, result);
     }
 }
 

@@ -1,12 +1,9 @@
 //! The datagram half: which sockets there are, and what may be said of them.
 
 use super::Auditor;
-use ropewalk_core::machine::{
-    Application, DatagramMachine, Input, MAX_SEGMENTS, Output, Rx, SocketId, Transmit,
-};
-use ropewalk_core::machine::{Fault, Offload, TunId, TunMachine};
+use ropewalk_core::machine::{Application, Input, MAX_SEGMENTS, Output, Rx, SocketId, Transmit};
 use ropewalk_core::time::Instant;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -19,7 +16,6 @@ enum State {
 #[derive(Default)]
 pub(super) struct Sockets {
     states: BTreeMap<SocketId, State>,
-    known: BTreeSet<SocketId>,
     /// The last that were to be sent on each, by their id, and how many datagrams each was.
     last: BTreeMap<SocketId, VecDeque<(u32, usize)>>,
 }
@@ -38,13 +34,11 @@ impl<M: Application> Auditor<M> {
             Input::OpenFailed { socket, .. } if self.answered_socket(socket, input) => {
                 self.sockets.states.remove(&socket);
             }
-            Input::SocketFailed { socket, .. } => self.check_known(socket, input),
             Input::SendFailed { socket, id, sent, .. } => {
-                self.check_known(socket, input);
                 let last = self.sockets.last.get(&socket);
                 let was_said = last.is_some_and(|last| last.iter().any(|(own, n)| *own == id && sent < *n));
                 if !was_said && self.sockets.states.contains_key(&socket) {
-                    self.broken("rule 12, SendFailed of what was not to be sent lately", input);
+                    self.broken("D12, SendFailed of what was not to be sent lately", input);
                 }
             }
             _ => {}
@@ -62,7 +56,6 @@ impl<M: Application> Auditor<M> {
         self.sockets.last.remove(&socket);
         if let Some(state) = state {
             self.sockets.states.insert(socket, state);
-            self.sockets.known.insert(socket);
         }
     }
 
@@ -74,16 +67,10 @@ impl<M: Application> Auditor<M> {
 
     fn answered_socket(&self, socket: SocketId, input: &Input<'_>) -> bool {
         let asked = self.sockets.states.get(&socket) == Some(&State::Asked);
-        if !asked && (self.sockets.states.contains_key(&socket) || !self.sockets.known.contains(&socket)) {
-            self.broken("rule 9, an answer to an Open that was answered or never said", input);
+        if !asked && (self.sockets.states.contains_key(&socket)) {
+            self.broken("D9, an answer to an Open that was answered or never said", input);
         }
         asked
-    }
-
-    fn check_known(&self, socket: SocketId, input: &Input<'_>) {
-        if !self.sockets.known.contains(&socket) {
-            self.broken("an id the machine never gave", input);
-        }
     }
 
     fn check_open(&self, rule: &str, socket: SocketId) {
@@ -94,8 +81,9 @@ impl<M: Application> Auditor<M> {
     }
 }
 
-impl<M: Application> DatagramMachine for Auditor<M> {
-    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+/// What the layer does otherwise with datagrams.
+impl<M: Application> Auditor<M> {
+    pub(super) fn next_dirty_socket(&mut self) -> Option<SocketId> {
         let dirty = self.machine.poll_dirty_socket();
         if dirty.is_none() {
             self.quiet.set(super::Quiet { sockets: true, ..self.quiet.get() });
@@ -103,12 +91,12 @@ impl<M: Application> DatagramMachine for Auditor<M> {
         dirty
     }
 
-    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
+    pub(super) fn take_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
         self.at(now, &(socket, "datagrams"));
-        self.check_open("rule 10, datagrams of a socket that is not open", socket);
+        self.check_open("D10, datagrams of a socket that is not open", socket);
         for rx in rx.iter() {
             if rx.stride == 0 && !rx.data.is_empty() || rx.ecn > 3 {
-                self.broken("rule 11, datagrams without their length, or no codepoint", rx);
+                self.broken("D11, datagrams without their length, or no codepoint", rx);
             }
             let count = rx.datagrams().count() as u64;
             let mut found = self.findings.lock();
@@ -118,13 +106,18 @@ impl<M: Application> DatagramMachine for Auditor<M> {
         self.machine.handle_datagrams(now, socket, rx);
     }
 
-    fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+    pub(super) fn next_transmit(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
         if now < self.now {
-            self.broken("rule 2, `now` went back", &socket);
+            self.broken("D2, `now` went back", &socket);
         }
-        self.check_open("rule 10, asked for what to send on a socket that is not open", socket);
+        self.check_open("D10, asked for what to send on a socket that is not open", socket);
         if buf.len() < LARGEST {
-            self.broken("rule 12, no room for the largest datagram", &buf.len());
+            self.broken("D12, no room for the largest datagram", &buf.len());
         }
         let transmit = self.machine.poll_transmit(now, socket, buf)?;
         // A machine may say something when its queue has become shorter.
@@ -144,27 +137,5 @@ impl<M: Application> DatagramMachine for Auditor<M> {
         found.sent.0 += count as u64;
         found.sent.1 += u64::from(count > 1);
         Some(transmit)
-    }
-}
-
-impl<M: Application> TunMachine for Auditor<M> {
-    fn poll_dirty_tun(&mut self) -> Option<TunId> {
-        self.machine.poll_dirty_tun()
-    }
-
-    fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
-        self.machine.take_buf(tun)
-    }
-
-    fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
-        self.machine.handle_packet(now, tun, len, offload);
-    }
-
-    fn give_buf(&self, tun: TunId) -> Option<(&[u8], Offload)> {
-        self.machine.give_buf(tun)
-    }
-
-    fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {
-        self.machine.handle_given(now, tun, result);
     }
 }

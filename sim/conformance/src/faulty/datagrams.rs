@@ -1,8 +1,7 @@
 //! What a broken driver would do to datagrams.
 
 use super::{Faulty, Kind};
-use ropewalk_core::machine::{Application, DatagramMachine, Rx, SocketId, Transmit};
-use ropewalk_core::machine::{Fault, Offload, TunId, TunMachine};
+use ropewalk_core::machine::{Application, Rx, SocketId, Transmit};
 use ropewalk_core::time::Instant;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,8 +14,9 @@ pub(super) struct Kept {
     from: Option<SocketAddr>,
 }
 
-impl<M: Application> DatagramMachine for Faulty<M> {
-    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+/// What the layer does otherwise with datagrams.
+impl<M: Application> Faulty<M> {
+    pub(super) fn next_dirty_socket(&mut self) -> Option<SocketId> {
         loop {
             let dirty = self.machine.poll_dirty_socket()?;
             if self.kind != Kind::LoseDirtySocket || !self.each(2) {
@@ -25,7 +25,7 @@ impl<M: Application> DatagramMachine for Faulty<M> {
         }
     }
 
-    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
+    pub(super) fn take_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
         self.now = now;
         let mut socket = socket;
         match self.kind {
@@ -53,7 +53,12 @@ impl<M: Application> DatagramMachine for Faulty<M> {
         self.machine.handle_datagrams(now, socket, rx);
     }
 
-    fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+    pub(super) fn next_transmit(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
         let mut transmit = self.machine.poll_transmit(now, socket, buf)?;
         if self.kind == Kind::BlockSend && self.each(64) {
             std::thread::sleep(Duration::from_millis(20));
@@ -78,27 +83,5 @@ impl<M: Application> DatagramMachine for Faulty<M> {
             _ => {}
         }
         Some(transmit)
-    }
-}
-
-impl<M: Application> TunMachine for Faulty<M> {
-    fn poll_dirty_tun(&mut self) -> Option<TunId> {
-        self.machine.poll_dirty_tun()
-    }
-
-    fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
-        self.machine.take_buf(tun)
-    }
-
-    fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
-        self.machine.handle_packet(now, tun, len, offload);
-    }
-
-    fn give_buf(&self, tun: TunId) -> Option<(&[u8], Offload)> {
-        self.machine.give_buf(tun)
-    }
-
-    fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {
-        self.machine.handle_given(now, tun, result);
     }
 }
