@@ -32,12 +32,12 @@ impl Rate {
         Rate(clamp(u128::from(bytes) * NANOS / time.as_nanos().max(1)))
     }
 
-    /// How long `bytes` take, rounded up. At rate zero: for ever.
+    /// How long `bytes` take, rounded up. At rate zero any byte takes for ever.
     pub(crate) fn time_for(self, bytes: u64) -> Duration {
-        if self.0 == 0 {
+        if self.0 == 0 && bytes > 0 {
             return Duration::from_nanos(u64::MAX);
         }
-        Duration::from_nanos(clamp((u128::from(bytes) * NANOS).div_ceil(u128::from(self.0))))
+        Duration::from_nanos(clamp((u128::from(bytes) * NANOS).div_ceil(u128::from(self.0.max(1)))))
     }
 
     /// How many whole bytes pass in `time`.
@@ -88,6 +88,7 @@ mod tests {
     #[test]
     fn no_rate_takes_for_ever_and_no_time_overflows_nothing() {
         assert_eq!(Rate::ZERO.time_for(1), Duration::from_nanos(u64::MAX));
+        assert_eq!(Rate::ZERO.time_for(0), Duration::ZERO);
         assert_eq!(Rate::measured(u64::MAX, Duration::ZERO).bytes_per_second(), u64::MAX);
         assert_eq!(Rate(u64::MAX).bytes_in(Duration::MAX), u64::MAX);
     }

@@ -14,11 +14,13 @@ use crate::time::{Duration, Instant};
 /// | --- | --- |
 /// | `SPAN` 10 to 40 ms | a sample reaches over one RTT within these: under 10 ms are too few packets, 40 ms show enough on a long path |
 /// | `JITTERS` 4 | two arrivals that are each one jitter off make a sample of four jitters wrong by half |
+/// | `BURSTS` 4 | a radio's grants: one more or less of them within a sample is a quarter |
 /// | `SPAN_CAP` 200 ms | and a wild path is not measured over seconds |
 /// | `RECENT` 5 ms | the smallest delay of that long is no single burst: the spacing of acknowledgements |
 /// | `WASTE` 1/16 of a round, at least 1 ms | a source that used more than 15/16 of what it might was not the limit |
 const SPAN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(40));
 const JITTERS: u32 = 4;
+const BURSTS: u32 = 4;
 const SPAN_CAP: Duration = Duration::from_millis(200);
 const RECENT: Duration = Duration::from_millis(5);
 const WASTE: (u32, Duration) = (16, Duration::from_millis(1));
@@ -29,6 +31,8 @@ const FULL: u64 = 1500;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Taken {
     pub(super) packets: u64,
+    /// Those of them that were not sent to probe.
+    pub(super) calm: u64,
     /// The sending of the newest of them, and its count of gaps.
     pub(super) newest: Option<Instant>,
     pub(super) gaps: Option<u32>,
@@ -47,7 +51,8 @@ impl Path {
         let before = self.largest_acked;
         let smoothed = self.rtt.smoothed();
         for range in ack.ranges(largest) {
-            let (mtu, loss, reordering) = (&mut self.mtu, &mut self.loss, &mut self.reordering);
+            let (mtu, reordering) = (&mut self.mtu, &mut self.reordering);
+            let (loss, random_loss) = (&mut self.loss, &mut self.random_loss);
             let counters = &mut self.counters;
             self.sent.take(range, |packet, was| {
                 // Something above it was acknowledged before: it overtook nothing, it came late.
@@ -59,11 +64,15 @@ impl Path {
                     Was::Lost => {
                         counters.late_packets += 1;
                         loss.feed_late();
+                        if !packet.probing {
+                            random_loss.feed_late();
+                        }
                         sink(Event::Late(*packet));
                     }
                     Was::Outstanding => {
                         counters.acked_packets += 1;
                         taken.packets += 1;
+                        taken.calm += u64::from(!packet.probing);
                         sink(Event::Acked(*packet));
                     }
                 }
@@ -107,9 +116,11 @@ impl Path {
         }
         let held = Duration::from_micros(u64::from(ack.delay) * DELAY_UNIT_MICROS);
         self.rtt.feed(now, rtt, held);
-        let round = self.view().unloaded;
+        let view = self.view();
+        // A step of the delay stays within a sample for a span: it must not look like a queue before that is over.
+        let round = view.unloaded.max(view.span);
         let delay = self.one_way.feed(now, ack.raw_delay, RECENT, round);
-        self.jitter.feed(delay);
+        self.jitter.feed(now, delay, round);
         self.unloaded.feed(rtt.saturating_sub(held), self.one_way.excess());
         let sent_us = i64::try_from(sent_at.as_nanos() / 1000).unwrap_or(i64::MAX);
         self.acked_gaps = self.acked_gaps.max(gaps.unwrap_or(0));
@@ -148,6 +159,9 @@ impl Path {
             return;
         }
         self.loss.feed(0, 1);
+        if !packet.probing {
+            self.random_loss.feed(0, 1);
+        }
         if self.mtu.handle_lost(now, packet.bytes) {
             sink(Event::Mtu(self.mtu.size()));
         }
@@ -238,6 +252,7 @@ impl Path {
     pub(super) fn resume(&mut self, now: Instant) {
         self.delivery.clear();
         self.loss.clear();
+        self.random_loss.clear();
         let unloaded = self.view().unloaded;
         self.control.resume(now, unloaded);
         self.pace(now);
@@ -247,15 +262,17 @@ impl Path {
 
     pub(super) fn view(&self) -> View {
         let unloaded = self.unloaded.ask().unwrap_or(self.rtt.smoothed());
-        let jitter = self.jitter.ask();
+        // Where packets overtake each other, the largest number is the one that was early.
+        let jitter = self.jitter.ask().max(self.reordering.late() / 2);
+        let aggregated = self.aggregation.ask();
         View {
             unloaded,
             recent: self.one_way.recent(),
             standing: self.one_way.standing(),
             jitter,
-            aggregation: self.aggregation.ask(),
-            loss: self.loss.ask(),
-            span: unloaded.clamp(SPAN.0, SPAN.1).max(jitter * JITTERS).min(SPAN_CAP),
+            aggregated,
+            loss: self.random_loss.ask(),
+            span: unloaded.clamp(SPAN.0, SPAN.1).max(jitter * JITTERS).max(aggregated * BURSTS).min(SPAN_CAP),
         }
     }
 

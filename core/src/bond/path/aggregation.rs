@@ -1,4 +1,4 @@
-//! Acknowledgement aggregation: how many bytes come acknowledged at once beyond what the rate explains.
+//! Acknowledgement aggregation: how much comes acknowledged at once beyond what the rate explains, as time at the rate.
 //!
 //! A radio that grants every 10 ms, or a driver that acknowledges in batches, lets a burst of acknowledgements follow
 //! a silence. In flight must allow for the silence, or the path starves in it. (BBR's draft: extra_acked.)
@@ -18,7 +18,7 @@ use crate::time::{Duration, Instant};
 const ROUNDS: u32 = 10;
 const CAP: Duration = Duration::from_millis(50);
 
-/// The extra bytes of acknowledgements that come in bursts.
+/// The extra of acknowledgements that come in bursts.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Aggregation {
     epoch: Option<Instant>,
@@ -37,13 +37,13 @@ impl Aggregation {
         }
         self.acknowledged += bytes;
         let expected = rate.bytes_in(now - self.epoch.unwrap_or(now));
-        let extra = self.acknowledged.saturating_sub(expected).min(rate.bytes_in(CAP));
-        self.extra.feed(now, round * ROUNDS, i64::try_from(extra).unwrap_or(i64::MAX));
+        let extra = rate.time_for(self.acknowledged.saturating_sub(expected)).min(CAP);
+        self.extra.feed(now, round * ROUNDS, i64::try_from(extra.as_nanos()).unwrap_or(i64::MAX));
     }
 
-    /// Bytes that may come acknowledged at once.
-    pub(crate) fn ask(&self) -> u64 {
-        self.extra.ask().map_or(0, i64::unsigned_abs)
+    /// For how long acknowledgements gather.
+    pub(crate) fn ask(&self) -> Duration {
+        Duration::from_nanos(self.extra.ask().map_or(0, i64::unsigned_abs))
     }
 }
 
@@ -52,21 +52,19 @@ mod tests {
     use super::*;
 
     /// Every `ms` milliseconds a second long `bytes` are acknowledged, of a rate of 1 MB/s.
-    fn run(ms: u64, bytes: u64) -> u64 {
+    fn run(ms: u64, bytes: u64) -> u128 {
         let mut aggregation = Aggregation::default();
         for step in 1..=1000 / ms {
             let now = Instant::from_nanos(step * ms * 1_000_000);
             aggregation.feed(now, bytes, Rate::from_bytes_per_second(1_000_000), Duration::from_millis(20));
         }
-        aggregation.ask()
+        aggregation.ask().as_millis()
     }
 
     #[test]
     fn the_extra_is_one_burst() {
-        // interval (ms), bytes in each burst, extra
-        for (ms, bytes, extra) in
-            [(1, 1_000, 1_000), (10, 10_000, 10_000), (25, 25_000, 25_000), (10, 100_000, 50_000)]
-        {
+        // interval (ms), bytes in each burst, extra (ms)
+        for (ms, bytes, extra) in [(1, 1_000, 1), (10, 10_000, 10), (25, 25_000, 25), (10, 100_000, 50)] {
             assert_eq!(run(ms, bytes), extra, "bursts of {bytes} bytes every {ms} ms");
         }
     }

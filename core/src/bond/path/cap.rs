@@ -1,6 +1,6 @@
 //! The in-flight cap: what the path holds by itself, and what delay and acknowledgements need on top.
 //!
-//!     cap = rate x unloaded RTT + max(5 ms, 2 x jitter at the rate; aggregation) + one packet
+//!     cap = rate x unloaded RTT + max(5 ms, 2 x jitter, aggregation) at the rate + one packet
 //!
 //! It is what bounds the queue where the rate is over-estimated, and the flight that is lost with a path.
 
@@ -17,9 +17,8 @@ const JITTERS: u32 = 2;
 const PACKET: u64 = 1500;
 
 /// Bytes that may be in flight.
-pub(crate) fn ask(rate: Rate, unloaded: Duration, jitter: Duration, aggregation: u64) -> u64 {
-    let slack = rate.bytes_in(LEAST.max(jitter * JITTERS)).max(aggregation);
-    rate.bytes_in(unloaded) + slack + PACKET
+pub(crate) fn ask(rate: Rate, unloaded: Duration, jitter: Duration, aggregated: Duration) -> u64 {
+    rate.bytes_in(unloaded + LEAST.max(jitter * JITTERS).max(aggregated)) + PACKET
 }
 
 #[cfg(test)]
@@ -30,11 +29,9 @@ mod tests {
     fn the_slack_is_the_largest_of_three() {
         let rate = Rate::from_bytes_per_second(1_000_000);
         let ms = Duration::from_millis;
-        // jitter (ms), aggregation (bytes), then the cap over 20 ms
-        for (jitter, aggregation, cap) in
-            [(0, 0, 26_500), (2, 4_000, 26_500), (4, 0, 29_500), (4, 10_000, 31_500)]
-        {
-            assert_eq!(ask(rate, ms(20), ms(jitter), aggregation), cap);
+        // jitter, aggregation (ms), then the cap over 20 ms
+        for (jitter, aggregated, cap) in [(0, 0, 26_500), (2, 4, 26_500), (4, 0, 29_500), (4, 10, 31_500)] {
+            assert_eq!(ask(rate, ms(20), ms(jitter), ms(aggregated)), cap);
         }
     }
 }

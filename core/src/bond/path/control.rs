@@ -24,19 +24,27 @@ use crate::time::{Duration, Instant};
 /// | constant | reason |
 /// | --- | --- |
 /// | `CRUISE` 98/100 | bond.md: under the rate, so that a queue shrinks by itself |
-/// | `CALM` 95/100, `STANDING` 2 ms | a queue that stands a round long is over-estimation: fed back at once |
+/// | `CALM` 95/100, `STANDING` 2 ms | a queue that stands a round long is over-estimation: fed back at once. On a slow
+/// link two packets, at most 50 ms |
 /// | `EASE` 3/4 | bond.md, and BBR: undoes a pulse of 1.25 in its own time |
 /// | `DRAIN` 1/2 | undoes start-up's 2 in as long as it lasted |
-/// | `DRAIN_ROUNDS` 4 | 2 x BDP are gone in two; twice that, then the delay is no queue of ours |
+/// | `DRAIN_FLIGHTS` 4 | at half the pace a queue is gone in twice its own time; twice that, then it is no queue of ours |
+/// | `PATIENCE` 4 rounds | so long after a pulse delay may last before it is no queue of ours |
 /// | `WINDOW` 250 ms, `ROUNDS` 8 | bond.md: the largest sample of max(8 RTT, 250 ms) |
+/// | `QUEUED` 2 rounds | a queue that stood so long under a pace of 0.95 is drained; twice its time, then it is none.
+/// `QUEUED_LITTLE` 8 | the same for one that is no fall, but keeps us from probing |
 /// | `LOSS_CAP` 1/8 | what is lost was carried: paced on top of the delivered rate, but no policer is run over |
 /// | `PACKET` 1,500 B | one packet is always in the hands of a link |
 const CRUISE: (u64, u64) = (98, 100);
 const CALM: (u64, u64) = (95, 100);
 const STANDING: Duration = Duration::from_millis(2);
+const STANDING_CAP: Duration = Duration::from_millis(50);
 const EASE: (u64, u64) = (3, 4);
 const DRAIN: (u64, u64) = (1, 2);
-const DRAIN_ROUNDS: u32 = 4;
+const DRAIN_FLIGHTS: u32 = 4;
+const PATIENCE: u32 = 4;
+const QUEUED: u32 = 2;
+const QUEUED_LITTLE: u32 = 8;
 const WINDOW: Duration = Duration::from_millis(250);
 const ROUNDS: u32 = 8;
 const LOSS_CAP: u64 = super::loss::WHOLE / 8;
@@ -68,8 +76,8 @@ pub(crate) struct View {
     pub(crate) recent: Duration,
     pub(crate) standing: Duration,
     pub(crate) jitter: Duration,
-    /// Bytes that come acknowledged at once.
-    pub(crate) aggregation: u64,
+    /// For how long acknowledgements gather to come at once.
+    pub(crate) aggregated: Duration,
     /// Share of packets lost, of `loss::WHOLE`.
     pub(crate) loss: u64,
     /// Over how much time a sample reaches.
@@ -87,28 +95,36 @@ pub(crate) enum Change {
     Longer,
 }
 
+#[allow(clippy::large_enum_variant, reason = "a path has one, for life; no allocation is worth 200 bytes")]
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Startup(Startup),
+    /// `target`: excess delay beyond that is a queue still.
     Drain {
         until: Instant,
+        target: Duration,
     },
+    /// `queued`: since when a queue stands that nothing else explains.
     Cruise {
         until: Instant,
+        queued: Option<Instant>,
     },
     Up {
         until: Instant,
         before: Rate,
     },
     /// `answered`: the first number sent after the pulse, until it is acknowledged; `before`: the rate before.
+    /// `eased`: as long as the pulse has passed at 0.75.
     Ease {
         until: Instant,
         answered: Option<u64>,
         before: Rate,
+        eased: bool,
     },
-    /// `resumed`: the first number sent since in flight fits again.
+    /// `excess`: the delay that was taken for a queue. `resumed`: the first number sent since in flight fits again.
     Fall {
         before: Rate,
+        excess: Duration,
         resumed: Option<u64>,
     },
 }
@@ -160,43 +176,53 @@ impl Control {
             self.limited = limited;
         }
         let rate = self.rate();
-        let limit = fall::limit(view.jitter, rate);
+        let limit = fall::limit(view.jitter, view.aggregated, rate);
         if !matches!(self.phase, Phase::Startup(_))
             && let Some(change) = self.falls(now, signal, limit)
         {
             return Some(change);
         }
+        let calm = self.standing().max(view.jitter);
         match &mut self.phase {
             Phase::Startup(startup) => {
-                let known = signal.sample.is_some();
                 let progress = Progress {
                     delivered: signal.delivered,
                     was_in_flight: signal.was_in_flight,
-                    delayed: known && view.recent > limit,
-                    round: round
-                        .filter(|(_, _, limited)| known && !limited)
-                        .map(|(got, lost, _)| (rate, got, lost)),
+                    delayed: view.recent > limit && signal.sample.is_some_and(|sample| sample.stretched),
+                    rate,
+                    length: view.unloaded,
+                    round: round.filter(|(_, _, limited)| !limited).map(|(got, lost, _)| (got, lost)),
                 };
-                if startup.feed(&progress) {
-                    self.phase = Phase::Drain { until: now + view.unloaded * DRAIN_ROUNDS };
+                if startup.feed(now, &progress) {
+                    let flight = view.unloaded.max(rate.time_for(signal.in_flight));
+                    self.phase = Phase::Drain { until: now + flight * DRAIN_FLIGHTS, target: limit };
                     return Some(Change::Found);
                 }
             }
-            Phase::Drain { until } => {
-                let gone = signal.in_flight <= rate.bytes_in(view.unloaded) + PACKET && view.recent <= limit;
+            Phase::Drain { until, target } => {
+                let gone =
+                    signal.in_flight <= rate.bytes_in(view.unloaded) + PACKET && view.recent <= *target;
                 let over = *until <= now;
                 if gone || over {
                     self.cruise(now, view);
-                    return (over && view.recent > limit).then_some(Change::Longer);
+                    return (!gone).then_some(Change::Longer);
                 }
             }
-            Phase::Cruise { until } => {
-                if *until <= now && !self.limited && view.standing <= STANDING.max(view.jitter) {
+            Phase::Cruise { until, queued } => {
+                let rounds = if view.standing > limit { QUEUED } else { QUEUED_LITTLE };
+                if view.standing <= calm {
+                    *queued = None;
+                } else if now - *queued.get_or_insert(now) > view.unloaded * rounds {
+                    let flight = view.unloaded.max(rate.time_for(signal.in_flight));
+                    self.phase = Phase::Drain { until: now + flight * QUEUED, target: calm };
+                    return None;
+                }
+                if *until <= now && !self.limited && view.standing <= calm {
                     self.pulse(now, view);
                 }
             }
             Phase::Up { .. } => self.tick(now, signal.next, view),
-            Phase::Ease { until, answered, before } => {
+            Phase::Ease { until, answered, before, .. } => {
                 let over = *until <= now;
                 if answered.is_some_and(|answered| signal.largest >= answered) {
                     *answered = None;
@@ -206,19 +232,20 @@ impl Control {
                     }
                 } else if answered.is_none() && over && view.recent <= limit {
                     self.cruise(now, view);
-                } else if answered.is_none() && *until + view.unloaded * DRAIN_ROUNDS <= now {
+                } else if answered.is_none() && *until + view.unloaded * PATIENCE <= now {
                     self.cruise(now, view);
                     return Some(Change::Longer);
                 }
             }
-            Phase::Fall { before, resumed } => match *resumed {
+            Phase::Fall { before, excess, resumed } => match *resumed {
                 None if signal.in_flight <= rate.bytes_in(view.unloaded) + PACKET => {
                     *resumed = Some(signal.next)
                 }
                 Some(resumed) if signal.largest >= resumed => {
-                    let before = *before;
+                    let (before, excess) = (*before, *excess);
                     self.cruise(now, view);
-                    if view.recent > limit {
+                    // Our queue is gone, the delay is not: it was no queue, and no fall.
+                    if view.recent > calm.max(excess / 2) {
                         self.set(now, before);
                         return Some(Change::Longer);
                     }
@@ -229,13 +256,16 @@ impl Control {
         None
     }
 
-    /// Ends a pulse on time also where no acknowledgement comes.
+    /// Ends a pulse, and what follows it, on time also where no acknowledgement comes.
     pub(crate) fn tick(&mut self, now: Instant, next: u64, view: &View) {
         if let Phase::Up { until, before } = self.phase
             && until <= now
         {
             let until = now + ProbeUp::pulse(view.span);
-            self.phase = Phase::Ease { until, answered: Some(next), before };
+            self.phase = Phase::Ease { until, answered: Some(next), before, eased: false };
+        }
+        if let Phase::Ease { until, eased, .. } = &mut self.phase {
+            *eased |= *until <= now;
         }
     }
 
@@ -249,21 +279,35 @@ impl Control {
         !matches!(self.phase, Phase::Startup(_))
     }
 
+    /// True while the rate is believed and used.
+    pub(crate) fn cruising(&self) -> bool {
+        matches!(self.phase, Phase::Cruise { .. })
+    }
+
+    /// True while more is sent than the path is believed to carry.
+    pub(crate) fn probing(&self) -> bool {
+        matches!(self.phase, Phase::Startup(_) | Phase::Up { .. })
+    }
+
     /// How fast to send.
     pub(crate) fn pace(&self, view: &View) -> Rate {
         let rate = self.rate();
-        let carried = if view.standing > STANDING { rate } else { self.carried(view) };
+        let carried = if view.standing > self.standing() { rate } else { self.carried(view) };
         match &self.phase {
             Phase::Startup(startup) => startup.pace(view.unloaded),
             Phase::Drain { .. } => rate.scaled(DRAIN.0, DRAIN.1),
             Phase::Cruise { .. } => {
-                let calm = view.standing > STANDING.max(rate.time_for(PACKET));
+                let calm = view.standing > self.standing();
                 let gain = if calm { CALM } else { CRUISE };
                 carried.scaled(gain.0, gain.1)
             }
             Phase::Up { .. } => {
                 let gain = self.probe.gain();
                 carried.scaled(gain.0, gain.1)
+            }
+            // The answer to a pulse on a long path comes later than its queue, if any, is gone.
+            Phase::Ease { eased: true, .. } if view.recent <= self.standing() => {
+                carried.scaled(CRUISE.0, CRUISE.1)
             }
             Phase::Ease { .. } => carried.scaled(EASE.0, EASE.1),
             Phase::Fall { .. } => rate,
@@ -277,14 +321,19 @@ impl Control {
             Phase::Startup(startup) => return startup.window(),
             Phase::Up { .. } => {
                 let gain = self.probe.gain();
-                super::cap::ask(rate.scaled(gain.0, gain.1), view.unloaded, view.jitter, view.aggregation)
+                super::cap::ask(rate.scaled(gain.0, gain.1), view.unloaded, view.jitter, view.aggregated)
             }
             Phase::Fall { resumed: None, .. } => rate.bytes_in(view.unloaded),
             Phase::Drain { .. } | Phase::Cruise { .. } | Phase::Ease { .. } | Phase::Fall { .. } => {
-                super::cap::ask(rate, view.unloaded, view.jitter, view.aggregation)
+                super::cap::ask(rate, view.unloaded, view.jitter, view.aggregated)
             }
         };
         cap.max(2 * PACKET)
+    }
+
+    /// Excess delay up to this is no queue to speak of. A link that slowed down takes longer for each packet.
+    fn standing(&self) -> Duration {
+        STANDING.max((self.rate().time_for(PACKET) * 2).min(STANDING_CAP))
     }
 
     /// The rate before random loss: it was carried, and lost then.
@@ -294,25 +343,31 @@ impl Control {
     }
 
     fn falls(&mut self, now: Instant, signal: &Signal, limit: Duration) -> Option<Change> {
-        let (rate, sample) = (self.rate(), signal.sample?);
+        let (rate, sample) = (self.rate(), signal.sample.filter(|sample| sample.stretched)?);
         let view = &signal.view;
         // In a fall already, a queue is known to stand; otherwise for a round.
         let (stands, before) = match self.phase {
-            Phase::Fall { before, resumed: None } => (view.recent, before),
+            Phase::Fall { before, resumed: None, .. } => (view.recent, before),
             Phase::Up { before, .. } | Phase::Ease { before, .. } => (view.standing, before),
             _ => (view.standing, rate),
         };
-        let fallen = fall::ask(rate, sample.rate, stands, limit)?;
+        let fallen = fall::ask(rate, sample.arrived, stands.min(view.recent), limit)?;
         self.set(now, fallen);
         self.probe = ProbeUp::default();
-        self.phase = Phase::Fall { before, resumed: None };
+        let excess = match self.phase {
+            Phase::Fall { excess, .. } => excess,
+            _ => stands,
+        };
+        self.phase = Phase::Fall { before, excess, resumed: None };
         Some(Change::Fell)
     }
 
     fn feed_sample(&mut self, now: Instant, sample: Sample, view: &View) {
         let value = i64::try_from(sample.rate.bytes_per_second()).unwrap_or(i64::MAX);
-        // What the source limited is a lower bound: it raises the rate, it never ends what was known.
-        if !sample.limited || self.highest.ask().is_none_or(|highest| value > highest) {
+        // What the source limited, or our own pace where no queue stands, is a lower bound: it raises the rate, it never
+        // ends what was known.
+        let bound = sample.limited || view.recent <= self.standing();
+        if !bound || self.highest.ask().is_none_or(|highest| value > highest) {
             self.highest.feed(now, WINDOW.max(view.unloaded * ROUNDS), value);
         }
     }
@@ -323,7 +378,8 @@ impl Control {
     }
 
     fn cruise(&mut self, now: Instant, view: &View) {
-        self.phase = Phase::Cruise { until: now + ProbeUp::cycle(view.unloaded.max(view.span)) };
+        let until = now + ProbeUp::cycle(view.unloaded.max(view.span));
+        self.phase = Phase::Cruise { until, queued: None };
     }
 
     fn pulse(&mut self, now: Instant, view: &View) {

@@ -21,9 +21,11 @@ use alloc::collections::VecDeque;
 /// | constant | reason |
 /// | --- | --- |
 /// | `MERGE` 1/16 of the span | bursts of a millisecond become one record; a span is 16 records at most |
+/// | `STRETCHED` 7/8 | the share that is a fall, too; start-up sends twice what arrives |
 /// | `MAX_RECORDS` 64 | the span may grow by 4 between samples without losing its start |
 const MERGE: i64 = 16;
 const MAX_RECORDS: usize = 64;
+const STRETCHED: (i64, i64) = (7, 8);
 
 /// What an acknowledgement tells of its largest packet.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +49,13 @@ struct Record {
 /// A measured rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Sample {
+    /// Over the longer of arrival and sending, as BBR's draft says (delivery rate estimation, 3.2): a stall that
+    /// ends in a burst is not taken for speed.
     pub(crate) rate: Rate,
+    /// Over arrival alone: what a standing queue lets through, also where we send less.
+    pub(crate) arrived: Rate,
+    /// It arrived over a longer time than it was sent in, beyond noise: a queue grew.
+    pub(crate) stretched: bool,
     /// The source left the path without work meanwhile.
     pub(crate) limited: bool,
 }
@@ -80,12 +88,13 @@ impl Delivery {
             self.records.pop_front();
         }
         let then = self.records.front().map(|record| record.last).filter(|then| then.at <= start)?;
-        // As BBR's draft says (delivery rate estimation, 3.2): whichever took longer, lest a pause before
-        // sending is taken for speed.
-        let elapsed = (arrival.at - then.at).max(arrival.sent_at - then.sent_at).max(1);
-        let rate =
-            Rate::measured(arrival.delivered - then.delivered, Duration::from_micros(elapsed.unsigned_abs()));
-        Some(Sample { rate, limited: arrival.gaps != then.gaps })
+        let bytes = arrival.delivered - then.delivered;
+        let over = |elapsed: i64| Rate::measured(bytes, Duration::from_micros(elapsed.max(1).unsigned_abs()));
+        let (arriving, sending) = (arrival.at - then.at, arrival.sent_at - then.sent_at);
+        let arrived = over(arriving);
+        let rate = arrived.min(over(sending));
+        let stretched = sending < arriving.saturating_mul(STRETCHED.0) / STRETCHED.1;
+        Some(Sample { rate, arrived, stretched, limited: arrival.gaps != then.gaps })
     }
 
     /// No sample reaches back before now.
@@ -170,6 +179,7 @@ mod tests {
         let arrival = |at, sent_at, delivered| Arrival { at, sent_at, delivered, gaps: 0 };
         delivery.feed(arrival(0, 0, 0), Duration::from_millis(10));
         let sample = delivery.feed(arrival(10_000, 100_000, 10_000), Duration::from_millis(10));
-        assert_eq!(sample.map(|sample| sample.rate.bytes_per_second()), Some(100_000));
+        let rates = sample.map(|sample| (sample.rate.bytes_per_second(), sample.arrived.bytes_per_second()));
+        assert_eq!(rates, Some((100_000, 1_000_000)));
     }
 }

@@ -20,9 +20,12 @@ const JITTERS: u32 = 2;
 const PACKETS: u64 = 2 * 1500;
 const UNDER: (u64, u64) = (7, 8);
 
-/// Excess delay beyond this is a queue.
-pub(crate) fn limit(jitter: Duration, rate: Rate) -> Duration {
-    LEAST.max(jitter * JITTERS).max(rate.time_for(PACKETS).min(Duration::from_millis(100)))
+/// Excess delay beyond this is a queue. `aggregated` is how long a radio lets packets gather.
+pub(crate) fn limit(jitter: Duration, aggregated: Duration, rate: Rate) -> Duration {
+    LEAST
+        .max(jitter * JITTERS)
+        .max(aggregated + jitter)
+        .max(rate.time_for(PACKETS).min(Duration::from_millis(100)))
 }
 
 /// The new rate, if what is `delivered` under a queue that stood for a round is a fall.
@@ -52,13 +55,17 @@ mod tests {
         ];
         for (delivered, standing, jitter, expected) in series {
             let (delivered, scale) = if delivered < 1000 { (delivered * 1000, 1000) } else { (delivered, 1) };
-            let got = ask(rate(800_000), rate(delivered), ms(standing), limit(ms(jitter), rate(800_000)));
+            let got =
+                ask(rate(800_000), rate(delivered), ms(standing), limit(ms(jitter), ms(0), rate(800_000)));
             assert_eq!(got, expected.map(|new| rate(new * scale)), "{delivered} delivered, {standing} ms");
         }
     }
 
     #[test]
     fn a_slow_path_may_hold_two_packets() {
-        assert_eq!(limit(Duration::ZERO, Rate::from_bits_per_second(1_000_000)), Duration::from_millis(24));
+        assert_eq!(
+            limit(Duration::ZERO, Duration::ZERO, Rate::from_bits_per_second(1_000_000)),
+            Duration::from_millis(24)
+        );
     }
 }

@@ -11,11 +11,13 @@ use crate::time::{Duration, Instant};
 /// | `PACKETS` 3 | RFC 9002 section 6.1.1 |
 /// | `PACKETS_CAP` 1,000 | 20 ms of reordering at 500 Mbit/s; more is left to the time limit |
 /// | `TIME` 9/8 | RFC 9002 section 6.1.2 |
+/// | `LATE_CAP` 100 ms | later than that is repaired, not waited for |
 /// | `MEMORY` 10 s | as the base delay: what a route did that long ago says little |
 /// | `BLOCK` 128 packets | the share of loss is judged in blocks: 1% is one packet of it |
 /// | `BLOCK_GAIN` 1/4 | a turn to 50% loss shows as 12% after one block, 34% after four |
 const PACKETS: u64 = 3;
 const PACKETS_CAP: u64 = 1000;
+const LATE_CAP: Duration = Duration::from_millis(100);
 const MEMORY: Duration = Duration::from_secs(10);
 const BLOCK: u64 = 128;
 const BLOCK_GAIN: u64 = 4;
@@ -36,7 +38,7 @@ impl Reordering {
     pub(crate) fn feed(&mut self, now: Instant, distance: u64, late: Duration) {
         self.forget(now);
         self.packets = self.packets.max(distance.min(PACKETS_CAP));
-        self.late = self.late.max(late);
+        self.late = self.late.max(late.min(LATE_CAP));
         self.seen = now;
     }
 
@@ -49,6 +51,11 @@ impl Reordering {
     pub(crate) fn time(&self, smoothed: Duration, latest: Duration) -> Duration {
         let longer = smoothed.max(latest);
         longer + longer / 8 + self.late.min(smoothed)
+    }
+
+    /// How late a packet came that others overtook, over the smoothed RTT.
+    pub(crate) fn late(&self) -> Duration {
+        self.late
     }
 
     /// Halves what was seen after each quiet while.

@@ -139,6 +139,7 @@ pub(crate) struct Path {
     aggregation: Aggregation,
     reordering: Reordering,
     loss: LossShare,
+    random_loss: LossShare,
     ce: u16,
     control: Control,
     pacer: Pacer,
@@ -178,6 +179,7 @@ impl Path {
             aggregation: Aggregation::default(),
             reordering: Reordering::default(),
             loss: LossShare::default(),
+            random_loss: LossShare::default(),
             ce: 0,
             control,
             pacer: Pacer::new(now, pace, startup::INITIAL),
@@ -251,6 +253,7 @@ impl Path {
             sequence: info.sequence,
             eliciting: true,
             mtu_probe: info.mtu_probe,
+            probing: self.control.probing(),
             gaps: self.gaps,
         };
         if !self.sent.push(packet) {
@@ -273,6 +276,7 @@ impl Path {
         let sample = if fresh { self.measure(now, ack, taken.gaps) } else { None };
         let lost = self.detect_loss(now, sink);
         self.loss.feed(taken.packets, 0);
+        self.random_loss.feed(taken.calm, 0);
         let was = self.liveness.state();
         if taken.newest.is_some_and(|newest| self.liveness.feed_progress(now, newest)) {
             self.come_back(now, was, sink);
@@ -281,7 +285,10 @@ impl Path {
             let marks = ack.ce.wrapping_sub(self.ce);
             (self.ce, self.counters.ce) = (ack.ce, self.counters.ce + u64::from(marks));
             let view = self.view();
-            self.aggregation.feed(now, delivered, self.control.rate(), view.unloaded);
+            // While the rate is sought, what comes beyond the one believed is no burst.
+            if self.control.cruising() {
+                self.aggregation.feed(now, delivered, self.control.rate(), view.unloaded);
+            }
             let signal = Signal {
                 sample,
                 delivered,
@@ -441,9 +448,10 @@ impl Path {
         self.loss.ask()
     }
 
-    /// Smoothed RTT + max(4 x variance, 5 ms) + acknowledgement delay.
+    /// Smoothed RTT + max(4 x variance, 5 ms) + acknowledgement delay: what the peer may take, and what aggregates.
     pub(crate) fn probe_timeout(&self) -> Duration {
-        liveness::probe_timeout(self.rtt.smoothed(), self.rtt.variance(), received::LATEST)
+        let held = received::LATEST + self.view().aggregated;
+        liveness::probe_timeout(self.rtt.smoothed(), self.rtt.variance(), held)
     }
 
     /// What is thought of the sending direction.

@@ -13,11 +13,11 @@ use crate::time::{Duration, Instant};
 /// | constant | reason |
 /// | --- | --- |
 /// | `BURST` 2 ms | a driver that aims at one millisecond and wakes up to one late loses nothing |
-/// | `BURST_FLOOR` 1,500 B | one packet at any rate |
+/// | `PACKET` 1,500 B | at a slow rate one packet, and what is earned while the driver is late |
 /// | `QUANTUM` 1 ms | the resolution of a plain timer; at 100 Mbit/s a run of 8 |
 /// | `QUANTUM_CAP` 16 packets | segment offload gains little beyond 16 (bond.md, raw speed) |
 const BURST: Duration = Duration::from_millis(2);
-const BURST_FLOOR: u64 = 1500;
+const PACKET: u64 = 1500;
 const QUANTUM: Duration = Duration::from_millis(1);
 const QUANTUM_CAP: u64 = 16 * 1500;
 
@@ -83,7 +83,7 @@ impl Pacer {
 
     /// The most that leaves at once.
     pub(crate) fn burst(&self) -> u64 {
-        self.rate.bytes_in(BURST).max(BURST_FLOOR)
+        self.rate.bytes_in(BURST).max(PACKET + self.rate.bytes_in(QUANTUM))
     }
 
     fn accrue(&mut self, now: Instant) {
@@ -144,7 +144,7 @@ mod tests {
     fn credit_that_nobody_used_is_told() {
         let mut pacer = Pacer::new(at(0), Rate::from_bytes_per_second(1_000_000), 0);
         assert_eq!(pacer.take_wasted(at(2_000)), 0);
-        assert_eq!(pacer.take_wasted(at(5_000)), 3_000);
+        assert_eq!(pacer.take_wasted(at(5_000)), 2_500);
         pacer.feed(at(5_000), 1_500);
         assert_eq!(pacer.take_wasted(at(7_000)), 500);
     }

@@ -33,6 +33,8 @@ pub(crate) struct Packet {
     pub(crate) eliciting: bool,
     /// A probe for a larger MTU: its loss says nothing of the path.
     pub(crate) mtu_probe: bool,
+    /// It left while the path was asked for more than it is believed to have: its loss may be our own doing.
+    pub(crate) probing: bool,
     /// How often, up to its sending, the source left the path without work.
     pub(crate) gaps: u32,
 }

@@ -9,7 +9,8 @@
 //! path, not of the window.
 
 use super::super::rate::Rate;
-use crate::time::Duration;
+use super::window::Lowest;
+use crate::time::{Duration, Instant};
 
 /// | constant | reason |
 /// | --- | --- |
@@ -29,6 +30,9 @@ pub(crate) struct Startup {
     window: u64,
     best: u64,
     flat: u32,
+    /// The rates of the last round, of which the smallest is the oldest, and when the first was known.
+    ago: Lowest,
+    known: Option<Instant>,
 }
 
 /// What one acknowledgement, and the round if it ended one, say.
@@ -38,32 +42,43 @@ pub(crate) struct Progress {
     pub(crate) delivered: u64,
     /// In flight before this acknowledgement: a window that is not used must not grow (RFC 7661).
     pub(crate) was_in_flight: u64,
-    /// A queue stands at the path's end.
+    /// A queue grows at the path's end.
     pub(crate) delayed: bool,
-    /// At the end of a round in which the source was not the limit: the largest rate so far, and the bytes that were
-    /// delivered and lost in the round.
-    pub(crate) round: Option<(Rate, u64, u64)>,
+    /// The largest rate so far, zero if none is known, and how long a round lasts.
+    pub(crate) rate: Rate,
+    pub(crate) length: Duration,
+    /// At the end of a round in which the source was not the limit: the bytes delivered and lost in it.
+    pub(crate) round: Option<(u64, u64)>,
 }
 
 impl Startup {
     pub(crate) fn new(window: u64) -> Self {
-        Startup { window: window.max(INITIAL), best: 0, flat: 0 }
+        Startup { window: window.max(INITIAL), best: 0, flat: 0, ago: Lowest::default(), known: None }
     }
 
     /// True when the rate is found.
-    pub(crate) fn feed(&mut self, progress: &Progress) -> bool {
+    pub(crate) fn feed(&mut self, now: Instant, progress: &Progress) -> bool {
         if progress.was_in_flight >= self.window / 2 {
             self.window = self.window.saturating_add(progress.delivered);
         }
-        if let Some((rate, delivered, lost)) = progress.round {
-            let rate = rate.bytes_per_second();
+        let rate = progress.rate.bytes_per_second();
+        if rate == 0 {
+            return false;
+        }
+        let since = *self.known.get_or_insert(now);
+        self.ago.feed(now, progress.length, i64::try_from(rate).unwrap_or(i64::MAX));
+        let ago = self.ago.ask().map_or(0, i64::unsigned_abs);
+        let grows = rate >= ago.saturating_mul(GROWTH.0) / GROWTH.1;
+        if let Some((delivered, lost)) = progress.round {
             if rate >= self.best.saturating_mul(GROWTH.0) / GROWTH.1 {
                 (self.best, self.flat) = (rate, 0);
             } else {
                 self.flat += if lost > delivered / LOSSY { FLAT } else { 1 };
             }
         }
-        progress.delayed || self.flat >= FLAT
+        // Delay alone may be jitter, as long as the rate still grows.
+        let full = progress.delayed && !grows && now - since >= progress.length;
+        full || self.flat >= FLAT
     }
 
     /// What may be in flight.
@@ -87,16 +102,20 @@ mod tests {
     /// One round an entry: the window after it, and whether the rate is found. `path` is what the path delivers.
     fn run(path: u64, lost: u64, rounds: usize) -> Vec<(u64, bool)> {
         let mut startup = Startup::new(0);
+        let (mut now, mut best) = (Instant::ZERO, Rate::ZERO);
         let mut round = |_| {
             let delivered = startup.window().min(path);
-            let rate = Rate::measured(delivered, MS20);
+            best = best.max(Rate::measured(delivered, MS20));
             let progress = Progress {
                 delivered,
                 was_in_flight: startup.window(),
                 delayed: false,
-                round: Some((rate, delivered, lost)),
+                rate: best,
+                length: MS20,
+                round: Some((delivered, lost)),
             };
-            let found = startup.feed(&progress);
+            now += MS20;
+            let found = startup.feed(now, &progress);
             (startup.window() / 1000, found)
         };
         (0..rounds).map(&mut round).collect()
@@ -115,11 +134,43 @@ mod tests {
     }
 
     #[test]
-    fn delay_ends_it_and_an_unused_window_does_not_grow() {
+    fn delay_ends_it_once_the_rate_is_flat() {
+        // A step is 5 ms, a round 20: the rate in kB/s, whether a queue grows, whether the rate is found.
+        let series = [
+            (100, true, false),
+            (110, true, false),
+            (120, true, false),
+            (130, true, false),
+            (200, true, false),
+            (300, true, false),
+            (310, false, false),
+            (320, true, false),
+            (320, true, false),
+            (320, true, true),
+        ];
         let mut startup = Startup::new(0);
-        let idle = Progress { delivered: 5_000, was_in_flight: 5_000, delayed: false, round: None };
-        assert!(!startup.feed(&idle) && startup.window() == INITIAL);
+        for (step, (rate, delayed, found)) in series.into_iter().enumerate() {
+            let rate = Rate::from_bytes_per_second(rate * 1000);
+            let progress =
+                Progress { delivered: 0, was_in_flight: 0, delayed, rate, length: MS20, round: None };
+            let now = Instant::from_nanos(step as u64 * 5_000_000);
+            assert_eq!(startup.feed(now, &progress), found, "step {step}");
+        }
+    }
+
+    #[test]
+    fn an_unused_window_does_not_grow() {
+        let mut startup = Startup::new(0);
+        let rate = Rate::from_bytes_per_second(1000);
+        let idle = Progress {
+            delivered: 5_000,
+            was_in_flight: 5_000,
+            delayed: false,
+            rate,
+            length: MS20,
+            round: None,
+        };
+        assert!(!startup.feed(Instant::ZERO, &idle) && startup.window() == INITIAL);
         assert_eq!(startup.pace(MS20), Rate::measured(2 * INITIAL, MS20));
-        assert!(startup.feed(&Progress { delayed: true, ..idle }));
     }
 }

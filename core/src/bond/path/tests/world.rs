@@ -171,7 +171,14 @@ impl World {
                 break;
             }
             match self.sender.may_send(self.now, u64::from(MTU)) {
-                Ok(()) => self.emit(MTU, Some(0)),
+                Ok(()) => {
+                    let in_flight = self.sender.in_flight();
+                    assert!(
+                        in_flight == 0 || in_flight + u64::from(MTU) <= self.sender.cap(),
+                        "in flight under the cap"
+                    );
+                    self.emit(MTU, Some(0));
+                }
                 Err(blocked) => {
                     if let Blocked::Paced(until) = blocked {
                         assert!(until > self.now);
