@@ -7,6 +7,7 @@
 // A build with fewer commands needs less of `host` and `process`. The whole build shows what nobody needs.
 #![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "a part of the commands"))]
 
+mod ancestors;
 #[cfg(feature = "completions")]
 mod completions;
 #[cfg(feature = "dispatch")]
@@ -72,6 +73,10 @@ commands! {
 }
 
 fn main() -> ExitCode {
+    if let Some(answer) = ancestors::answer(std::env::args_os()) {
+        eprintln!("ropewalk: {answer}");
+        return ExitCode::from(2);
+    }
     let parsed = config::parse::<Cli>(TABLES);
     match run(parsed.commands.into_iter().map(|cli| cli.command).collect()) {
         Ok(()) => {

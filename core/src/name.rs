@@ -4,7 +4,8 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A host name: 1 to 255 visible ASCII bytes or UTF-8, without control characters and white space.
+/// A host name: 1 to 255 visible ASCII bytes or UTF-8, without controls, white space and characters that a reader would not
+/// see or that would turn the text around them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Box<str>);
 
@@ -12,6 +13,13 @@ impl Name {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is `localhost` or ends so, in any case, with or without a dot at the end (RFC 6761 section 6.3).
+    pub fn is_localhost(&self) -> bool {
+        let name = self.0.strip_suffix('.').unwrap_or(&self.0);
+        let last = name.rsplit('.').next().unwrap_or(name);
+        last.eq_ignore_ascii_case("localhost")
     }
 }
 
@@ -94,6 +102,9 @@ impl Host {
             return Err(BadHost::Byte { byte: bytes[at], at });
         }
         let text = core::str::from_utf8(bytes).map_err(|e| BadHost::NotUtf8 { at: e.valid_up_to() })?;
+        if let Some((at, _)) = text.char_indices().find(|(_, c)| is_invisible(*c)) {
+            return Err(BadHost::Byte { byte: bytes[at], at });
+        }
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or(BadHost::Brackets)?;
             return inner.parse::<Ipv6Addr>().map(|a| Host::Ip(IpAddr::V6(a))).map_err(|_| BadHost::Brackets);
@@ -109,6 +120,16 @@ impl Host {
         }
         Ok(Host::Name(Name(text.into())))
     }
+}
+
+/// Controls of the second kind, white space, line and paragraph separators, and marks of direction and of no width: a log in
+/// which they stand can be made to show what is not there.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || c.is_whitespace()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 impl fmt::Display for Host {
@@ -165,6 +186,29 @@ mod tests {
         assert_eq!(Host::parse(b"a\0b"), Err(BadHost::Byte { byte: 0, at: 1 }));
         assert_eq!(Host::parse(b"a:1"), Err(BadHost::Byte { byte: b':', at: 1 }));
         assert_eq!(Host::parse(b"a\xff"), Err(BadHost::NotUtf8 { at: 1 }));
+    }
+
+    #[test]
+    fn what_would_garble_a_log_is_in_no_name() {
+        for bad in [
+            "\u{9b}", "\u{85}", "\u{a0}", "\u{202e}", "\u{2028}", "\u{2029}", "\u{200f}", "\u{2066}",
+            "\u{feff}", "\u{3000}",
+        ] {
+            let name = alloc::format!("a{bad}b");
+            let byte = bad.as_bytes()[0];
+            assert_eq!(Host::parse(name.as_bytes()), Err(BadHost::Byte { byte, at: 1 }), "{bad:?}");
+        }
+        for good in ["b\u{fc}cher.example", "\u{4f8b}\u{3048}.jp", "xn--bcher-kva.example", "a_b-c"] {
+            assert!(matches!(Host::parse(good.as_bytes()), Ok(Host::Name(_))), "{good}");
+        }
+    }
+
+    #[test]
+    fn names_of_loopback_are_told() {
+        let is =
+            |text: &str| matches!(Host::parse(text.as_bytes()), Ok(Host::Name(name)) if name.is_localhost());
+        assert!(["localhost", "LocalHost.", "a.localhost", "a.b.LOCALHOST"].into_iter().all(is));
+        assert!(!["notlocalhost", "localhost.example", "localhost..", "a"].into_iter().any(is));
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn listeners_of_both_kinds_keep_their_ways() {
     hand.datagram_at(0, BALANCER, &[&v2(ANN), b"1"]);
     // The other listener believes no datagram without a header, though the port is known at the first.
     hand.datagram_at(1, BALANCER, &[b"x"]);
-    assert!(matches!(hand.drops()[..], [Dropped::Refused(Refusal::Malformed(_))]));
+    assert!(matches!(hand.drops()[..], [Dropped::Refused(Refusal::BadHeader(_))]));
     hand.datagram_at(1, BALANCER, &[&v2(BOB), b"2"]);
     hand.datagram_at(0, BALANCER, &[b"3"]);
     for sent in hand.sent() {

@@ -182,7 +182,7 @@ fn one_bad_datagram_in_a_group_takes_no_other_with_it() {
     let socket = hand.listener_socket(0);
     hand.receive(socket, addr(BALANCER), stride, &all.concat());
     assert_eq!(hand.said_to(), [server(b"good"), server(b"fine")]);
-    assert!(matches!(hand.drops()[..], [Dropped::Refused(Refusal::Malformed(_))]));
+    assert!(matches!(hand.drops()[..], [Dropped::Refused(Refusal::BadHeader(_))]));
 }
 
 #[test]
@@ -207,7 +207,7 @@ fn a_header_cut_short_at_any_byte_is_dropped_and_begins_no_flow() {
         }
         // What follows is judged for itself.
         hand.datagram(BALANCER, &[&header[header.len() - 3..], b"rest"]);
-        assert!(matches!(hand.drops().last(), Some(Dropped::Refused(Refusal::Malformed(_)))));
+        assert!(matches!(hand.drops().last(), Some(Dropped::Refused(Refusal::BadHeader(_)))));
         assert_eq!((hand.flows().len(), hand.said_to()), (0, vec![]));
         assert_eq!(hand.counters().dropped, header.len() as u64 + 1);
     }
@@ -219,7 +219,7 @@ fn what_is_for_tcp_is_refused() {
     let tcp = emit::v2(addr(ANN), addr(LISTEN), Transport::Stream, &[], false);
     for bytes in [&emit::v1(addr(ANN), addr(LISTEN))[..], &emit::v1_unknown(), &tcp] {
         hand.datagram(BALANCER, &[bytes, b"x"]);
-        assert!(matches!(hand.drops().last(), Some(Dropped::Refused(Refusal::Malformed(_)))));
+        assert!(matches!(hand.drops().last(), Some(Dropped::Refused(Refusal::BadHeader(_)))));
     }
     assert_eq!((hand.flows().len(), hand.counters().dropped), (0, 3));
 }

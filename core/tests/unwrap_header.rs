@@ -111,7 +111,7 @@ fn the_largest_header_allowed_passes_and_one_byte_more_does_not() {
             assert_eq!(hand.read(stream, byte), 1);
         }
         assert_eq!(hand.connects.len(), usize::from(good));
-        assert_eq!(matches!(hand.refusals()[..], [Refusal::Malformed(_)]), !good);
+        assert_eq!(matches!(hand.refusals()[..], [Refusal::BadHeader(_)]), !good);
     }
 }
 
@@ -185,7 +185,7 @@ fn what_is_no_header_is_refused_at_its_first_wrong_byte() {
                 break;
             }
         }
-        assert!(matches!(hand.refusals()[..], [Refusal::Malformed(_)]), "{text}: {:?}", hand.refusals());
+        assert!(matches!(hand.refusals()[..], [Refusal::BadHeader(_)]), "{text}: {:?}", hand.refusals());
         assert_eq!(hand.how_closed(stream), Some(Close::Reset));
         assert!(hand.connects.is_empty());
     }
@@ -199,7 +199,7 @@ fn a_version_1_line_without_an_end_is_refused_after_107_bytes() {
     let taken = line.chunks(1).map(|byte| hand.read(stream, byte)).sum::<usize>();
     // The 106th would have to be the CR.
     assert_eq!(taken, 106);
-    assert!(matches!(hand.refusals()[..], [Refusal::Malformed(_)]));
+    assert!(matches!(hand.refusals()[..], [Refusal::BadHeader(_)]));
 }
 
 #[test]

@@ -30,7 +30,7 @@ use std::sync::Arc;
 pub(crate) struct MioIo {
     registry: Registry,
     listeners: Vec<Option<(TcpListener, SocketAddr)>>,
-    streams: Vec<Option<Stream>>,
+    streams: Vec<Option<(u32, Stream)>>,
     sockets: DatagramTable<Socket>,
     binder: Binder,
     #[cfg(all(unix, feature = "tun"))]
@@ -80,9 +80,10 @@ impl MioIo {
         })
     }
 
-    /// Streams come behind the listeners. A stale event may mean the next tenant of an index: it is a hint only.
+    /// Streams come behind the listeners. Who the tenant of the index is stands in the token, too: an event of the one
+    /// before may still be in the queue.
     fn token(&self, stream: StreamId) -> Token {
-        Token(self.listeners.len() + stream.index() as usize)
+        Token(self.listeners.len() + stream.index() as usize + tenant(stream.generation()))
     }
 
     pub(crate) fn meaning(&mut self, event: &Readiness) -> Meaning {
@@ -107,7 +108,10 @@ impl MioIo {
             return Meaning::Listener(ListenerId(at as u16));
         }
         if at >= SOCKETS {
-            let index = (at - SOCKETS) as u32;
+            let index = (at & INDEX) as u32;
+            if self.sockets.generation(index).map(tenant) != Some(at & TENANT) {
+                return Meaning::Stale;
+            }
             let failed = event.is_error();
             return Meaning::Socket {
                 index,
@@ -115,14 +119,18 @@ impl MioIo {
                 writable: event.is_writable() || failed,
             };
         }
-        let index = at - self.listeners.len();
+        let index = (at & INDEX) - self.listeners.len();
+        match self.streams.get(index) {
+            Some(Some((generation, _))) if tenant(*generation) == at & TENANT => {}
+            _ => return Meaning::Stale,
+        }
         let ended = event.is_read_closed() || event.is_error();
         #[cfg(target_os = "linux")]
         let urgent = event.is_priority();
         #[cfg(not(target_os = "linux"))]
         let urgent = false;
         if (ended || urgent)
-            && let Some(Some(stream)) = self.streams.get_mut(index)
+            && let Some(Some((_, stream))) = self.streams.get_mut(index)
         {
             stream.distrust_short_reads();
         }
@@ -141,13 +149,13 @@ impl MioIo {
         if self.streams.len() <= at {
             self.streams.resize_with(at + 1, || None);
         }
-        self.streams[at] = Some(stream);
+        self.streams[at] = Some((id.generation(), stream));
         Ok(())
     }
 
     fn stream(&mut self, id: StreamId) -> Result<&mut Stream, TryError> {
         let slot = self.streams.get_mut(id.index() as usize);
-        slot.and_then(Option::as_mut).ok_or(TryError::Fault(Fault::Reset))
+        slot.and_then(Option::as_mut).map(|(_, stream)| stream).ok_or(TryError::Fault(Fault::Reset))
     }
 }
 
@@ -155,7 +163,16 @@ impl MioIo {
 const SOCKETS: usize = 1 << (usize::BITS - 2);
 
 fn socket_token(id: SocketId) -> Token {
-    Token(SOCKETS + id.index() as usize)
+    Token(SOCKETS + id.index() as usize + tenant(id.generation()))
+}
+
+/// The bits of a token that are an index; above them, and below [`SOCKETS`], stands the tenant.
+const INDEX: usize = (1 << (usize::BITS / 2)) - 1;
+const TENANT: usize = (SOCKETS - 1) & !INDEX & !(1 << (usize::BITS - 3));
+
+/// The bits of a token that tell one tenant of an index from those before: as many as there is room for.
+fn tenant(generation: u32) -> usize {
+    ((generation as usize) << (usize::BITS / 2)) & TENANT
 }
 
 /// And those of TUN devices here.
@@ -216,7 +233,9 @@ impl Io for MioIo {
     #[cfg(target_os = "linux")]
     fn try_splice(&mut self, from: StreamId, to: StreamId, max: usize) -> Result<SpliceMoved, SpliceError> {
         let slot = |id: StreamId| self.streams.get(id.index() as usize).and_then(Option::as_ref);
-        let (Some(source), Some(sink)) = (slot(from), slot(to)) else { return Err(SpliceError::Unavailable) };
+        let (Some((_, source)), Some((_, sink))) = (slot(from), slot(to)) else {
+            return Err(SpliceError::Unavailable);
+        };
         self.pipes.splice(from.index(), source.socket(), sink.socket(), max)
     }
 
@@ -230,7 +249,7 @@ impl Io for MioIo {
         #[cfg(target_os = "linux")]
         self.pipes.drop_of(id.index());
         let slot = self.streams.get_mut(id.index() as usize);
-        if let Some(stream) = slot.and_then(Option::take) {
+        if let Some((_, stream)) = slot.and_then(Option::take) {
             stream.close(how);
         }
     }

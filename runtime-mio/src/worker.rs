@@ -93,6 +93,7 @@ impl<M: Application> Worker<M> {
                     Meaning::Alarm => {}
                     #[cfg(all(unix, feature = "tun"))]
                     Meaning::Tun { tun, readable, writable } => self.drive.tun_ready(tun, readable, writable),
+                    Meaning::Stale => {}
                     Meaning::Listener(listener) => self.drive.listener_ready(listener),
                     Meaning::Stream { index, failed: true, .. } => self.drive.failed(index),
                     Meaning::Stream { index, readable, writable, .. } => {
@@ -137,6 +138,8 @@ pub(crate) enum Meaning {
         writable: bool,
     },
     Listener(ListenerId),
+    /// Of a socket that is closed.
+    Stale,
     Stream {
         index: u32,
         readable: bool,

@@ -53,6 +53,22 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub(crate) connect_timeout: Duration,
 
+    /// Connections of one client open at once; more are reset [default: three quarters of --max-connections]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_client_connections: Option<u32>,
+
+    /// Names that one client may have looked up at the same time, in each worker; more wait
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) max_lookups: u32,
+
+    /// A name must be looked up after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = seconds)]
+    pub(crate) lookup_timeout: Duration,
+
+    /// Bytes of requests kept before their connections stand, in each worker; beyond that 4 KiB of each, and the rest waits
+    #[arg(long, value_name = "BYTES", default_value_t = 16_777_216, value_parser = clap::value_parser!(u32).range(65_536..))]
+    pub(crate) max_request_memory: u32,
+
     /// The largest head of an HTTP request or response, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1024..=16_777_216))]
     pub(crate) max_head_size: u32,

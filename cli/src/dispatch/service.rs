@@ -8,7 +8,7 @@ use crate::process::{descriptors, listen, logging, serve, stats};
 use ropewalk_core::dispatch::{Config, Credentials, Dispatch};
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::Shared;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         Vec::new()
     });
     let (pool, uplinks) = match options.tunnel {
-        true => (tunnel_pool(options)?, Vec::new()),
+        true => (tunnel_pool(options, &host::links::local_addresses(&links))?, Vec::new()),
         false => uplink_pool(options, &links)?,
     };
     let listeners = listen::bind_all(&options.listen, options.common.workers)?;
@@ -40,8 +40,14 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let watch = Arc::new(DispatchWatch::new(labels));
     let shared = Shared::new(pool, Box::new(Arc::clone(&watch)));
 
+    let max_connections = descriptors::each_worker(options.common.max_connections, options.common.workers, 0);
+    // One client shall not keep all others out. A few connections are nobody's attack.
+    let of_one = options.max_client_connections.map_or((max_connections / 4 * 3).max(64), |asked| {
+        usize::try_from(asked.div_ceil(options.common.workers.into())).unwrap_or(usize::MAX)
+    });
     let config = Config {
         listeners: bound,
+        private_endpoints: stats.as_ref().map(stats::Endpoint::address).into_iter().collect(),
         local_addresses: host::links::local_addresses(&links),
         credentials,
         allow_private: options.allow_private,
@@ -49,7 +55,11 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         handshake_timeout: options.handshake_timeout,
         connect_timeout: options.connect_timeout,
         idle_timeout: options.common.idle_timeout,
-        max_connections: descriptors::each_worker(options.common.max_connections, options.common.workers, 0),
+        max_connections,
+        max_client_connections: Some(of_one),
+        max_kept: options.max_request_memory as usize,
+        max_lookups: options.max_lookups as usize,
+        lookup_timeout: options.lookup_timeout,
         buffer_limit: options.common.max_buffers as usize,
         max_head: options.max_head_size as usize,
         max_fields: options.max_header_fields as usize,
@@ -92,6 +102,18 @@ fn check_exposure(options: &Args) -> Result<(), String> {
 
 fn read_credentials(path: &Path) -> Result<Credentials, String> {
     let text = std::fs::read(path).map_err(|error| format!("--auth-file {}: {error}", path.display()))?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(path).map_or(0, |file| file.permissions().mode());
+        if mode & 0o044 != 0 {
+            let mode = mode & 0o777;
+            log::warn!(
+                "--auth-file {0}: others can read the passwords (mode {mode:o}): chmod 600 {0}",
+                path.display()
+            );
+        }
+    }
     Credentials::parse(&text).map_err(|error| format!("--auth-file {}: {error}", path.display()))
 }
 
@@ -126,7 +148,7 @@ fn uplink_config(spec: &UplinkSpec, links: &[Link]) -> UplinkConfig {
     }
 }
 
-fn tunnel_pool(options: &Args) -> Result<PoolConfig, String> {
+fn tunnel_pool(options: &Args, own: &[IpAddr]) -> Result<PoolConfig, String> {
     let mut uplinks = Vec::new();
     for endpoint in args::endpoints(&options.uplinks)? {
         let label = endpoint.label;
@@ -139,7 +161,7 @@ fn tunnel_pool(options: &Args) -> Result<PoolConfig, String> {
             .listen
             .iter()
             .filter(same_port)
-            .find(|l| l.ip() == address.ip() || (l.ip().is_unspecified() && address.ip().is_loopback()))
+            .find(|l| l.ip() == address.ip() || (l.ip().is_unspecified() && is_here(address.ip(), own)))
         {
             return Err(format!(
                 "endpoint '{label}' is this proxy itself (--listen {listener}): expected another"
@@ -152,6 +174,10 @@ fn tunnel_pool(options: &Args) -> Result<PoolConfig, String> {
         });
     }
     Ok(PoolConfig { uplinks, ..PoolConfig::default() })
+}
+
+fn is_here(ip: IpAddr, own: &[IpAddr]) -> bool {
+    ip.is_loopback() || ip.is_unspecified() || own.contains(&ip)
 }
 
 /// Says what it will do, as its ancestor did.

@@ -1,7 +1,7 @@
 //! The sockets that clients come in on.
 
 use crate::host;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 /// The listeners of each worker.
 ///
@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 pub(crate) fn bind_all(addresses: &[SocketAddr], workers: u16) -> Result<Vec<Vec<TcpListener>>, String> {
     let several = workers > 1;
     once_each(addresses)?;
+    let addresses = &with_both_families(addresses);
     let mut first: Vec<TcpListener> = Vec::new();
     for address in addresses {
         let mut listener =
@@ -33,6 +34,19 @@ pub(crate) fn bind_all(addresses: &[SocketAddr], workers: u16) -> Result<Vec<Vec
         all.push(more);
     }
     Ok(all)
+}
+
+/// `[::]:PORT` is everybody's reading of "everywhere": 0.0.0.0 belongs to it, unless it is given too. (Two sockets, so that
+/// clients of IPv4 are seen as such. With port 0 the system would choose two.)
+fn with_both_families(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut all = addresses.to_vec();
+    for address in addresses {
+        let other = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+        if address.ip() == Ipv6Addr::UNSPECIFIED && address.port() != 0 && !all.contains(&other) {
+            all.push(other);
+        }
+    }
+    all
 }
 
 /// Nothing is listened on twice.

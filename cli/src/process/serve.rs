@@ -48,7 +48,8 @@ mod signals {
 
     use crate::process::notify;
     use ropewalk_mio::Handle;
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use std::io::IsTerminal;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -73,7 +74,10 @@ mod signals {
 
     impl Signals {
         pub(super) fn new(workers: usize) -> Result<Self, String> {
-            let inner = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
+            // A service that is told to read its files again must not end of it; one whose terminal was closed shall.
+            let hangs_up = std::io::stderr().is_terminal();
+            let watched: &[_] = if hangs_up { &[SIGINT, SIGTERM] } else { &[SIGINT, SIGTERM, SIGHUP] };
+            let inner = signal_hook::iterator::Signals::new(watched)
                 .map_err(|error| format!("cannot watch for signals: {error}"))?;
             Ok(Signals { inner, running: Arc::new(AtomicUsize::new(workers)) })
         }
@@ -85,7 +89,13 @@ mod signals {
         /// Waits until all workers have ended, or one has failed.
         pub(super) fn wait(mut self, handles: &[Handle]) {
             let mut asked = 0;
-            for _ in &mut self.inner {
+            for signal in &mut self.inner {
+                if signal == SIGHUP {
+                    log::warn!(
+                        "SIGHUP: files are read at the start only; start anew for them to be read again"
+                    );
+                    continue;
+                }
                 asked += 1;
                 if asked == 1 {
                     log::info!("draining: no new connections; once more to stop at once");

@@ -42,6 +42,8 @@ fn read(path: &Path) -> Result<Vec<Prefix>, String> {
 /// One network a line; what follows a `#` is for people.
 fn parse(text: &str) -> Result<Vec<Prefix>, String> {
     let mut found = Vec::new();
+    // Some editors put a byte order mark in front.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in (1..).zip(text.lines()) {
         let network = line.split('#').next().unwrap_or_default().trim();
         if !network.is_empty() {
@@ -58,9 +60,11 @@ mod tests {
 
     #[test]
     fn a_list_has_a_network_a_line_and_room_for_words() {
-        let found = parse("# balancers\n10.0.0.0/8  # the old one\n\n  2001:db8::/32\r\n192.0.2.1\n");
+        let found = parse(
+            "\u{feff}10.2.0.0/16\r\n# balancers\n10.0.0.0/8  # the old one\n\n  2001:db8::/32\r\n192.0.2.1\n",
+        );
         let found: Vec<String> = found.expect("all are well").iter().map(Prefix::to_string).collect();
-        assert_eq!(found, ["10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32"]);
+        assert_eq!(found, ["10.2.0.0/16", "10.0.0.0/8", "2001:db8::/32", "192.0.2.1/32"]);
     }
 
     #[test]

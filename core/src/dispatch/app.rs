@@ -5,6 +5,8 @@ use super::connection::Conn;
 use crate::machine::{DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine, TunMachine};
 use crate::service::{ConfigError, Counters, Service};
 use crate::time::Instant;
+use alloc::vec::Vec;
+use core::net::IpAddr;
 
 /// The dispatch machine of one worker.
 #[derive(Debug)]
@@ -42,7 +44,9 @@ impl Dispatch {
 impl Machine for Dispatch {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         if let Input::LocalAddresses { addresses } = input {
-            self.service.config_mut().local_addresses = addresses.into();
+            let before = core::mem::replace(&mut self.service.config_mut().local_addresses, addresses.into());
+            let gone: Vec<IpAddr> = before.into_iter().filter(|ip| !addresses.contains(ip)).collect();
+            self.service.addresses_gone(now, &gone);
         }
         self.service.handle_input(now, input);
     }

@@ -10,18 +10,35 @@ pub(super) struct Closing {
     reply: Vec<u8>,
     sent: usize,
     shut: bool,
+    /// Nothing is said before [`Closing::speak`].
+    held: bool,
 }
 
 impl Closing {
     pub(super) fn new(client: StreamId, reply: Vec<u8>, cx: &mut Cx) -> Self {
-        let mut closing = Closing { reply, sent: 0, shut: false };
+        let mut closing = Closing { reply, sent: 0, shut: false, held: false };
         closing.end_when_sent(client, cx);
         cx.mark(client);
         closing
     }
 
+    /// A reply that waits until it is told to leave: who guesses shall not guess fast.
+    pub(super) fn held(reply: Vec<u8>) -> Self {
+        Closing { reply, sent: 0, shut: false, held: true }
+    }
+
+    /// Lets the reply leave. False: it has left already.
+    pub(super) fn speak(&mut self, client: StreamId, cx: &mut Cx) -> bool {
+        if !core::mem::take(&mut self.held) {
+            return false;
+        }
+        self.end_when_sent(client, cx);
+        cx.mark(client);
+        true
+    }
+
     pub(super) fn write_buf(&self) -> &[u8] {
-        &self.reply[self.sent..]
+        if self.held { &[] } else { &self.reply[self.sent..] }
     }
 
     pub(super) fn wants_read(&self) -> bool {

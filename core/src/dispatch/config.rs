@@ -14,6 +14,8 @@ pub struct Config {
     pub listeners: Vec<SocketAddr>,
     /// This host's own addresses, so that the proxy is not reached through itself.
     pub local_addresses: Vec<IpAddr>,
+    /// Where this process tells about itself: never open to clients beyond this host.
+    pub private_endpoints: Vec<SocketAddr>,
     /// Who may come; `None`: everybody.
     pub credentials: Option<Credentials>,
     /// Clients beyond loopback may go to private, link-local and loopback destinations. Default false.
@@ -28,10 +30,21 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// An HTTP connection on which no request is under way is closed after so long. Default 75 s.
     pub keep_alive_timeout: Duration,
+    /// After a wrong user or password the refusal waits for so long, so that guessing is slow. Default 1 s.
+    pub auth_delay: Duration,
     /// How long the client has to take a last reply. Default 2 s.
     pub linger: Duration,
     /// Connections open at once; more wait in the backlog. Default 10,000.
     pub max_connections: usize,
+    /// Connections of one client open at once; more are reset. Default none.
+    pub max_client_connections: Option<usize>,
+    /// Bytes kept in all before relays stand: heads, and what clients send behind them. Beyond that each connection may
+    /// keep 4 KiB, and is not read further until there is room. Default 16 MiB.
+    pub max_kept: usize,
+    /// Names that one client may have looked up at the same time; more wait. Default 64.
+    pub max_lookups: usize,
+    /// A name must be looked up by then. Default 8 s: the system asks a second server after 5 s.
+    pub lookup_timeout: Duration,
     /// Bytes of one relay buffer. Default 128 KiB.
     pub buffer_size: usize,
     /// Relay buffers taken at once; beyond that bytes are carried in pieces of 4 KiB. Default 512 (64 MiB).
@@ -52,6 +65,7 @@ impl Default for Config {
         Config {
             listeners: Vec::new(),
             local_addresses: Vec::new(),
+            private_endpoints: Vec::new(),
             credentials: None,
             allow_private: false,
             tunnel: false,
@@ -59,8 +73,13 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(20),
             idle_timeout: None,
             keep_alive_timeout: Duration::from_secs(75),
+            auth_delay: Duration::from_secs(1),
             linger: Duration::from_secs(2),
             max_connections: 10_000,
+            max_client_connections: None,
+            max_kept: 16 * 1024 * 1024,
+            max_lookups: 64,
+            lookup_timeout: Duration::from_secs(8),
             buffer_size: 128 * 1024,
             buffer_limit: 512,
             splice_after: 2,
@@ -82,6 +101,9 @@ impl Config {
             listeners: self.listeners.len(),
             datagram_listeners: 0,
             max_connections: self.max_connections,
+            max_client_connections: self.max_client_connections,
+            max_kept: self.max_kept,
+            max_lookups: self.max_lookups,
             buffer_size: self.buffer_size,
             buffer_limit: self.buffer_limit,
             splice_after: self.splice_after,

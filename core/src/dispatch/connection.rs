@@ -1,15 +1,16 @@
 //! One connection: all its states, and every transition between them.
 
+mod transitions;
+
 use super::Cx;
 use super::closing::Closing;
 use super::config::Config;
-use super::forward::{Forward, Next, Tunnel};
-use super::handshake::{Handshake, Step};
-use super::opening::{Opening, Progress};
+use super::forward::{Forward, Next};
+use super::handshake::Handshake;
+use super::opening::Opening;
 use super::reply::Plea;
 use crate::machine::event::{Event, Refusal};
-use crate::machine::{Assignment, Close, ConnId, Fault, Report, Splice, StreamId, UplinkId};
-use crate::name::Destination;
+use crate::machine::{Assignment, Close, ConnId, Fault, Splice, StreamId, UplinkId};
 use crate::service::{Accepted, Connection, Fate, Relay, Side};
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -35,6 +36,8 @@ pub(super) struct Conn {
     client: StreamId,
     peer: SocketAddr,
     since: Instant,
+    /// Our own address on the connection to the target, where it leaves by an uplink.
+    leaves_from: Option<IpAddr>,
     /// The deadline of a state that has a fixed one.
     until: Option<Instant>,
     state: State,
@@ -50,6 +53,7 @@ impl Connection for Conn {
             client,
             peer,
             since: cx.now,
+            leaves_from: None,
             until: Some(cx.now + cx.config.handshake_timeout),
             state: State::Gone,
         };
@@ -85,6 +89,16 @@ impl Connection for Conn {
         }
     }
 
+    fn keeps(&self, side: Side) -> Option<usize> {
+        match (&self.state, side) {
+            (State::Handshake(handshake), Side::Client) => Some(handshake.kept()),
+            (State::Opening(opening), Side::Client) => Some(opening.early.len()),
+            (State::Forward(forward), side) => forward.keeps(side),
+            (State::Relay(_) | State::Closing(_) | State::Gone, _)
+            | (State::Handshake(_) | State::Opening(_), Side::Target) => None,
+        }
+    }
+
     fn write_buf(&self, side: Side) -> &[u8] {
         match (&self.state, side) {
             (State::Handshake(handshake), Side::Client) => handshake.write_buf(),
@@ -117,6 +131,10 @@ impl Connection for Conn {
         match (&mut self.state, side) {
             (State::Handshake(handshake), Side::Client) => {
                 let step = handshake.read(&cx.config, cx.buffers.peek(len));
+                if handshake.has_ignored_login() {
+                    let client = self.peer;
+                    cx.event(Event::LoginIgnored { client });
+                }
                 self.step(step, cx);
             }
             (State::Opening(opening), Side::Client) => opening.read(cx.buffers.peek(len)),
@@ -265,6 +283,7 @@ impl Connection for Conn {
             cx.close(stream, Close::Reset);
             return;
         };
+        self.leaves_from = winner.uplink.map(|_| local.ip().to_canonical());
         let mut reply = opening.take_unsent();
         opening.plea.granted(local, &mut reply);
         let early = core::mem::take(&mut opening.early);
@@ -289,12 +308,9 @@ impl Connection for Conn {
     /// The interface of an uplink has vanished.
     fn uplink_gone(&mut self, uplink: UplinkId, cx: &mut Cx) {
         match &mut self.state {
-            State::Relay(relay) if relay.uplink == Some(uplink) => {
-                self.finish(Close::Reset, Some(Fault::NoDevice), cx);
-            }
-            State::Forward(forward) if forward.uplink == Some(uplink) && forward.target().is_some() => {
-                let next = forward.target_failed(Fault::NoDevice, cx);
-                self.next(next, cx);
+            State::Relay(relay) if relay.uplink == Some(uplink) => self.target_gone(Fault::NoDevice, cx),
+            State::Forward(forward) if forward.uplink == Some(uplink) => {
+                self.target_gone(Fault::NoDevice, cx);
             }
             State::Opening(_) => {
                 while let State::Opening(opening) = &mut self.state
@@ -306,6 +322,13 @@ impl Connection for Conn {
                 }
             }
             State::Handshake(_) | State::Relay(_) | State::Forward(_) | State::Closing(_) | State::Gone => {}
+        }
+    }
+
+    /// This host has lost addresses. (An attempt that is under way gets company by itself.)
+    fn addresses_gone(&mut self, gone: &[IpAddr], cx: &mut Cx) {
+        if self.leaves_from.is_some_and(|from| gone.contains(&from)) {
+            self.target_gone(Fault::AddressNotAvailable, cx);
         }
     }
 
@@ -327,7 +350,10 @@ impl Connection for Conn {
             }
             State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
             State::Forward(_) => self.next(Next::Break(Fault::TimedOut), cx),
-            State::Closing(_) => self.end(Close::Graceful, cx),
+            State::Closing(closing) => match closing.speak(self.client, cx) {
+                true => self.until = Some(cx.now + cx.config.linger),
+                false => self.end(Close::Graceful, cx),
+            },
             State::Gone => {}
         }
     }
@@ -335,7 +361,7 @@ impl Connection for Conn {
     fn deadline(&self, config: &Config) -> Option<Instant> {
         match &self.state {
             State::Handshake(_) | State::Closing(_) => self.until,
-            State::Opening(opening) => Some(opening.next_deadline()),
+            State::Opening(opening) => Some(opening.next_deadline(config)),
             State::Relay(relay) => relay.deadline(config.idle_timeout, config.linger),
             // A client that has ended its half may wait for its answer, or may have left: nobody can tell.
             State::Forward(forward) if forward.is_idle() || forward.has_client_ended() => {
@@ -353,134 +379,5 @@ impl Connection for Conn {
             State::Forward(forward) => forward.drain(),
             State::Handshake(_) | State::Opening(_) | State::Relay(_) | State::Closing(_) | State::Gone => {}
         }
-    }
-}
-
-impl Conn {
-    // ---- transitions ----
-
-    fn step(&mut self, step: Step, cx: &mut Cx) {
-        match step {
-            Step::More => cx.mark(self.client),
-            Step::Answer { reply } => self.close_with(reply, cx),
-            Step::Refuse { reply, why } => {
-                self.refused(why, cx);
-                self.close_with(reply, cx);
-            }
-            Step::Open { plea, destination, early, unsent } => {
-                self.open(plea, destination, early, unsent, cx)
-            }
-        }
-    }
-
-    fn open(&mut self, plea: Plea, destination: Destination, early: Vec<u8>, unsent: Vec<u8>, cx: &mut Cx) {
-        if cx.config.narrate {
-            let (conn, client) = (self.id, self.peer);
-            cx.event(Event::Requested { conn, client, destination: destination.clone() });
-        }
-        let mut opening = Box::new(Opening::new(plea, destination.port, early, unsent, self.peer.ip(), cx));
-        let progress = opening.start(self.id, &destination, cx);
-        self.state = State::Opening(opening);
-        cx.mark(self.client);
-        self.progress(progress, cx);
-    }
-
-    fn progress(&mut self, progress: Progress, cx: &mut Cx) {
-        let Progress::Failed(why) = progress else { return };
-        let State::Opening(opening) = &mut self.state else { return };
-        opening.give_up(cx);
-        let mut reply = opening.take_unsent();
-        opening.plea.refused(&why, &mut reply);
-        self.refused(why, cx);
-        self.close_with(reply, cx);
-    }
-
-    fn fate(&mut self, fate: Fate, cx: &mut Cx) {
-        match fate {
-            Fate::Open => {}
-            Fate::Done => self.end(Close::Graceful, cx),
-            Fate::Broken(fault) => self.finish(Close::Reset, Some(fault), cx),
-        }
-    }
-
-    fn next(&mut self, next: Next, cx: &mut Cx) {
-        match next {
-            Next::Open => {}
-            Next::Reopen { plea, destination, early, client_ended } => {
-                self.leave_forward(None, cx);
-                self.open(plea, destination, early, Vec::new(), cx);
-                if let State::Opening(opening) = &mut self.state {
-                    opening.client_ended = client_ended;
-                }
-            }
-            Next::Refuse { reply, why } => {
-                if let Some(why) = why {
-                    self.refused(why, cx);
-                }
-                self.leave_forward(None, cx);
-                self.close_with(reply, cx);
-            }
-            Next::Tunnel(tunnel) => self.tunnel(tunnel, cx),
-            Next::Break(fault) => self.finish(Close::Reset, Some(fault), cx),
-            Next::Spoiled(why) => {
-                self.refused(why, cx);
-                self.finish(Close::Reset, Some(Fault::Malformed), cx);
-            }
-        }
-    }
-
-    /// The protocol of a forwarded connection has changed.
-    fn tunnel(&mut self, tunnel: Tunnel, cx: &mut Cx) {
-        let State::Forward(forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
-        let Tunnel { target, reply, early, totals, client_ended } = tunnel;
-        let relay = Relay::new(self.client, target, forward.uplink, &reply, &early, cx).with_totals(totals);
-        forward.release(cx);
-        self.state = State::Relay(relay);
-        if client_ended {
-            self.read_closed(Side::Client, cx);
-        }
-    }
-
-    /// Ends the connection to an origin and accounts for it.
-    fn leave_forward(&mut self, fault: Option<Fault>, cx: &mut Cx) {
-        if !matches!(self.state, State::Forward(_)) {
-            return;
-        }
-        let State::Forward(forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
-        let (sent, received) = forward.totals();
-        if let Some(uplink) = forward.uplink {
-            cx.traffic(uplink, sent, received);
-            cx.report(Report::Ended { uplink });
-        }
-        let lasted = cx.now - self.since;
-        cx.event(Event::Closed { conn: self.id, sent, received, lasted, fault });
-        if let Some(target) = forward.target() {
-            cx.close(target, if fault.is_some() { Close::Reset } else { Close::Graceful });
-        }
-        forward.release(cx);
-    }
-
-    fn refused(&self, why: Refusal, cx: &mut Cx) {
-        cx.event(Event::Refused { conn: self.id, client: self.peer, why });
-    }
-
-    fn close_with(&mut self, reply: Vec<u8>, cx: &mut Cx) {
-        self.until = Some(cx.now + cx.config.linger);
-        self.state = State::Closing(Box::new(Closing::new(self.client, reply, cx)));
-    }
-
-    fn end(&mut self, how: Close, cx: &mut Cx) {
-        self.finish(how, None, cx);
-    }
-
-    /// Closes all there is and accounts for it.
-    fn finish(&mut self, how: Close, fault: Option<Fault>, cx: &mut Cx) {
-        self.leave_forward(fault, cx);
-        match core::mem::replace(&mut self.state, State::Gone) {
-            State::Relay(relay) => relay.finish(self.id, self.since, how, fault, cx),
-            State::Opening(mut opening) => opening.give_up(cx),
-            State::Handshake(_) | State::Closing(_) | State::Forward(_) | State::Gone => {}
-        }
-        cx.close(self.client, how);
     }
 }

@@ -11,20 +11,35 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// Whether `client` may go to `to`.
 pub(super) fn check(config: &Config, client: IpAddr, to: SocketAddr) -> Result<(), Refusal> {
     let ip = to.ip().to_canonical();
-    let here = ip.is_loopback() || ip.is_unspecified() || config.local_addresses.contains(&ip);
-    let itself = |listener: &SocketAddr| {
-        let own = listener.ip().to_canonical();
-        // A listener on [::] takes IPv6 only.
-        let any = own.is_unspecified() && own.is_ipv4() == ip.is_ipv4();
-        listener.port() == to.port() && (own == ip || (here && (any || ip.is_unspecified())))
-    };
-    if config.listeners.iter().any(itself) {
+    if is_itself(config, to) {
         return Err(Refusal::Itself(to));
     }
-    if client.to_canonical().is_loopback() || config.allow_private || !(here || private(ip)) {
+    if client.to_canonical().is_loopback() {
+        return Ok(());
+    }
+    // What this process tells about itself is for this host, whatever else is allowed.
+    let figures = config.private_endpoints.iter().any(|endpoint| leads_to(config, to, *endpoint));
+    if !figures && (config.allow_private || !(is_here(config, ip) || private(ip))) {
         return Ok(());
     }
     Err(Refusal::NotAllowed(to))
+}
+
+/// Whether `to` is one of the proxy's own listeners.
+pub(super) fn is_itself(config: &Config, to: SocketAddr) -> bool {
+    config.listeners.iter().any(|listener| leads_to(config, to, *listener))
+}
+
+fn is_here(config: &Config, ip: IpAddr) -> bool {
+    ip.is_loopback() || ip.is_unspecified() || config.local_addresses.contains(&ip)
+}
+
+/// Whether a connection to `to` would come in on a socket of ours that listens on `listener`.
+fn leads_to(config: &Config, to: SocketAddr, listener: SocketAddr) -> bool {
+    let (ip, own) = (to.ip().to_canonical(), listener.ip().to_canonical());
+    // A listener on [::] takes IPv6 only.
+    let any = own.is_unspecified() && own.is_ipv4() == ip.is_ipv4();
+    listener.port() == to.port() && (own == ip || (is_here(config, ip) && (any || ip.is_unspecified())))
 }
 
 /// Addresses that mean another thing on each network.
@@ -73,6 +88,7 @@ fn private_v4(v4: Ipv4Addr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
     use alloc::vec;
 
     fn config() -> Config {
@@ -124,6 +140,111 @@ mod tests {
         let open = Config { allow_private: true, ..config() };
         let client = "198.51.100.7".parse().expect("literal");
         assert_eq!(check(&open, client, "10.1.2.3:80".parse().expect("literal")), Ok(()));
+    }
+
+    /// What is refused to clients from elsewhere: first and last of each range, and one beside where that is public.
+    #[test]
+    fn ranges_begin_and_end_where_their_registries_say() {
+        for (first, last, before, behind) in [
+            ("0.0.0.0", "0.255.255.255", None, Some("1.0.0.0")),
+            ("10.0.0.0", "10.255.255.255", Some("9.255.255.255"), Some("11.0.0.0")),
+            ("100.64.0.0", "100.127.255.255", Some("100.63.255.255"), Some("100.128.0.0")),
+            ("127.0.0.0", "127.255.255.255", Some("126.255.255.255"), Some("128.0.0.0")),
+            ("169.254.0.0", "169.254.255.255", Some("169.253.255.255"), Some("169.255.0.0")),
+            ("172.16.0.0", "172.31.255.255", Some("172.15.255.255"), Some("172.32.0.0")),
+            ("192.0.0.0", "192.0.0.255", Some("191.255.255.255"), Some("192.0.1.0")),
+            ("192.168.0.0", "192.168.255.255", Some("192.167.255.255"), Some("192.169.0.0")),
+            ("198.18.0.0", "198.19.255.255", Some("198.17.255.255"), Some("198.20.0.0")),
+            ("224.0.0.0", "255.255.255.255", Some("223.255.255.255"), None),
+            ("168.63.129.16", "168.63.129.16", Some("168.63.129.15"), Some("168.63.129.17")),
+            ("::", "::ffff:ffff", None, Some("0:0:0:0:0:1::")),
+            ("fc00::", "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", Some("fbff::"), Some("fe00::")),
+            ("fe80::", "febf:ffff:ffff:ffff:ffff:ffff:ffff:ffff", Some("fe7f::"), None),
+            ("fec0::", "feff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", None, None),
+            ("ff00::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", None, None),
+            ("64:ff9b::a00:0", "64:ff9b::aff:ffff", Some("64:ff9b::9ff:ffff"), Some("64:ff9b::b00:0")),
+            (
+                "64:ff9b:1::",
+                "64:ff9b:1:ffff:ffff:ffff:ffff:ffff",
+                Some("64:ff9b:0:ffff::"),
+                Some("64:ff9b:2::"),
+            ),
+            ("2001::", "2001:0:ffff:ffff:ffff:ffff:ffff:ffff", Some("2000:ffff::"), Some("2001:1::")),
+            (
+                "2002:a00::",
+                "2002:aff:ffff:ffff:ffff:ffff:ffff:ffff",
+                Some("2002:9ff:ffff::"),
+                Some("2002:b00::"),
+            ),
+            ("2002:7f00::", "2002:7fff:ffff::", Some("2002:7eff:ffff::"), Some("2002:8000::")),
+        ] {
+            let at = |ip: &str| SocketAddr::new(ip.parse().expect("literal"), 80).to_string();
+            for ip in [first, last] {
+                let refused = Err(Refusal::NotAllowed(at(ip).parse().expect("printed")));
+                assert_eq!(verdict("198.51.100.7", &at(ip)), refused, "{ip}");
+            }
+            for ip in [before, behind].into_iter().flatten() {
+                assert_eq!(verdict("198.51.100.7", &at(ip)), Ok(()), "{ip}");
+            }
+        }
+    }
+
+    /// A listener, a destination, and whether the one leads to the other. This host is 203.0.113.9 and 2001:db8::9.
+    #[test]
+    fn a_listener_is_reached_by_the_addresses_it_takes_and_by_no_other() {
+        for (listener, to, itself) in [
+            ("0.0.0.0:1", "203.0.113.9:1", true),
+            ("0.0.0.0:1", "127.0.0.9:1", true),
+            ("0.0.0.0:1", "0.0.0.0:1", true),
+            ("0.0.0.0:1", "203.0.113.9:2", false),
+            ("0.0.0.0:1", "203.0.113.8:1", false),
+            ("0.0.0.0:1", "[2001:db8::9]:1", false),
+            ("0.0.0.0:1", "[::1]:1", false),
+            ("0.0.0.0:1", "[::ffff:203.0.113.9]:1", true),
+            ("[::]:1", "[2001:db8::9]:1", true),
+            ("[::]:1", "[::1]:1", true),
+            ("[::]:1", "[::]:1", true),
+            ("[::]:1", "203.0.113.9:1", false),
+            ("[::]:1", "127.0.0.1:1", false),
+            ("[::]:1", "[2001:db8::8]:1", false),
+            ("203.0.113.9:1", "203.0.113.9:1", true),
+            ("203.0.113.9:1", "127.0.0.1:1", false),
+            ("203.0.113.9:1", "0.0.0.0:1", true),
+            ("[2001:db8::9]:1", "[2001:db8::9]:1", true),
+            ("[2001:db8::9]:1", "[::1]:1", false),
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+        ] {
+            let config = Config {
+                listeners: vec![listener.parse().expect("literal")],
+                local_addresses: ["203.0.113.9", "2001:db8::9"].map(|ip| ip.parse().expect("literal")).into(),
+                ..Config::default()
+            };
+            let to: SocketAddr = to.parse().expect("literal");
+            let verdict = check(&config, "127.0.0.1".parse().expect("literal"), to);
+            assert_eq!(verdict.is_err(), itself, "{listener} {to}");
+            // Somebody from elsewhere reaches no address of this host, whatever listens.
+            let far = check(&config, "198.51.100.7".parse().expect("literal"), to);
+            let here = is_here(&config, to.ip().to_canonical());
+            assert_eq!(far.is_err(), here || itself, "{listener} {to}");
+        }
+    }
+
+    #[test]
+    fn figures_are_for_this_host_though_private_destinations_are_open() {
+        let config = Config {
+            private_endpoints: vec!["127.0.0.1:9090".parse().expect("literal")],
+            allow_private: true,
+            ..config()
+        };
+        let verdict = |client: &str, to: &str| {
+            check(&config, client.parse().expect("literal"), to.parse().expect("literal"))
+        };
+        for to in ["127.0.0.1:9090", "0.0.0.0:9090", "[::ffff:127.0.0.1]:9090", "[::]:9090"] {
+            assert!(matches!(verdict("198.51.100.7", to), Err(Refusal::NotAllowed(_))), "{to}");
+            assert_eq!(verdict("127.0.0.1", to), Ok(()), "{to}");
+        }
+        assert_eq!(verdict("198.51.100.7", "127.0.0.1:9091"), Ok(()));
     }
 
     #[test]

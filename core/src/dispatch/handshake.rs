@@ -31,6 +31,8 @@ pub(super) struct Handshake {
     stage: Stage,
     seen: Vec<u8>,
     head_end: HeadEnd,
+    /// A login is on its way that nobody asked for.
+    ignored_login: bool,
     reply: Vec<u8>,
     sent: usize,
 }
@@ -71,6 +73,7 @@ impl Handshake {
             stage: Stage::First,
             seen: Vec::new(),
             head_end: HeadEnd::default(),
+            ignored_login: false,
             reply: Vec::new(),
             sent: 0,
         }
@@ -86,6 +89,16 @@ impl Handshake {
             self.reply.clear();
             self.sent = 0;
         }
+    }
+
+    /// The client offers a login and nothing else, though none is asked for: true once.
+    pub(super) fn has_ignored_login(&mut self) -> bool {
+        core::mem::take(&mut self.ignored_login)
+    }
+
+    /// Bytes that wait for the rest of a request.
+    pub(super) fn kept(&self) -> usize {
+        self.seen.len()
     }
 
     /// Whether the client has said anything yet.
@@ -129,11 +142,13 @@ impl Handshake {
     /// RFC 1928 section 3.
     fn greeting(&mut self, config: &Config) -> Result<bool, Step> {
         let parsed = socks5::parse_greeting(&self.seen).map(|(greeting, used)| {
-            let wanted = match config.credentials {
-                Some(_) => socks5::method::USER_PASSWORD,
-                None => socks5::method::NONE,
+            let offers = |method| greeting.methods.contains(&method).then_some(method);
+            let method = match config.credentials {
+                Some(_) => offers(socks5::method::USER_PASSWORD),
+                // A client with a login filled in may offer nothing else. Who needs no login needs no right one.
+                None => offers(socks5::method::NONE).or(offers(socks5::method::USER_PASSWORD)),
             };
-            (greeting.methods.contains(&wanted).then_some(wanted), used)
+            (method, used)
         });
         let Some((method, used)) = self.complete(parsed)? else { return Ok(false) };
         self.seen.drain(..used);
@@ -142,17 +157,18 @@ impl Handshake {
             return self.refuse(Refusal::NoAuthMethod);
         };
         self.reply.extend(socks5::emit_method(method));
-        self.stage = match config.credentials {
-            Some(_) => Stage::Socks5Auth,
-            None => Stage::Socks5Request,
+        self.stage = match method {
+            socks5::method::USER_PASSWORD => Stage::Socks5Auth,
+            _ => Stage::Socks5Request,
         };
+        self.ignored_login = self.stage == Stage::Socks5Auth && config.credentials.is_none();
         Ok(true)
     }
 
     /// RFC 1929 section 2.
     fn user_password(&mut self, config: &Config) -> Result<bool, Step> {
         let check = |user: &[u8], password: &[u8]| {
-            config.credentials.as_ref().is_some_and(|known| known.check(user, password))
+            config.credentials.as_ref().is_none_or(|known| known.check(user, password))
         };
         let parsed =
             socks5::parse_user_password(&self.seen).map(|(up, used)| (check(up.user, up.password), used));
@@ -291,10 +307,14 @@ pub(super) fn http_request(config: &Config, bytes: &[u8]) -> HttpStep {
         Err(HttpError::TooLarge(excess)) => return refuse(431, Refusal::RequestTooLarge(excess)),
     };
     if let Some(known) = &config.credentials {
-        let allowed = head.credentials.as_ref().is_some_and(|(user, password)| known.check(user, password));
-        if !allowed {
-            // RFC 9110 section 15.5.8.
-            return refuse(407, Refusal::BadCredentials);
+        // RFC 9110 section 15.5.8.
+        match &head.credentials {
+            // Most clients ask without first, and are told which scheme would do.
+            None => return refuse(407, Refusal::NoCredentials),
+            Some((user, password)) if !known.check(user, password) => {
+                return refuse(407, Refusal::BadCredentials);
+            }
+            Some(_) => {}
         }
     }
     match head.kind {

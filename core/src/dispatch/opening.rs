@@ -20,7 +20,7 @@ use crate::machine::{
 use crate::name::{Destination, Host};
 use crate::time::Instant;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Attempts for one connection, one after another.
 const MAX_ATTEMPTS: u32 = 12;
@@ -28,6 +28,8 @@ const MAX_ATTEMPTS: u32 = 12;
 const MAX_PENDING: usize = 4;
 /// No more is read from the client before it is known where the bytes go.
 const MAX_EARLY: usize = 16 * 1024;
+/// What every name of loopback stands for.
+const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 /// Addresses of a name that are considered.
 const MAX_ADDRESSES: usize = 8;
 
@@ -135,10 +137,10 @@ impl Opening {
     pub(super) fn start(&mut self, conn: ConnId, destination: &Destination, cx: &mut Cx) -> Progress {
         match &destination.host {
             Host::Ip(ip) => self.resolved(conn, &[*ip], cx),
+            // RFC 6761 section 6.3: these are loopback's, and nobody is asked.
+            Host::Name(name) if name.is_localhost() => self.resolved(conn, &LOOPBACK, cx),
             Host::Name(name) => {
-                let query = cx.query(conn);
-                self.query = Some(query);
-                cx.say(Output::Resolve { query, name: name.clone() });
+                self.query = Some(cx.query(conn, self.client_ip, name));
                 Progress::Pending
             }
         }
@@ -178,8 +180,12 @@ impl Opening {
         core::mem::take(&mut self.unsent)
     }
 
-    pub(super) fn next_deadline(&self) -> Instant {
-        self.company_at.map_or(self.deadline, |at| at.min(self.deadline))
+    pub(super) fn next_deadline(&self, config: &Config) -> Instant {
+        let at = match self.query {
+            Some(_) => Some(self.began + config.lookup_timeout),
+            None => self.company_at,
+        };
+        at.map_or(self.deadline, |at| at.min(self.deadline))
     }
 
     /// Takes in the addresses of the name.
@@ -253,6 +259,9 @@ impl Opening {
         };
         let to = assignment.endpoint.or(candidate.to);
         let again = assignment.uplink.is_none() && candidate.tried_unbound;
+        // An endpoint that is this proxy would have it talk to itself until nothing is left. (Other destinations were
+        // judged before.)
+        let again = again || assignment.endpoint.is_some_and(|to| guard::is_itself(&cx.config, to));
         let (Some(to), false) = (to, again) else {
             candidate.dead = true;
             return self.ask(conn, false, cx);
@@ -359,10 +368,10 @@ impl Opening {
 
     /// Time has passed.
     pub(super) fn timeout(&mut self, conn: ConnId, cx: &mut Cx) -> Progress {
+        if self.query.is_some() && cx.now >= self.next_deadline(&cx.config) {
+            return Progress::Failed(Refusal::Name(Fault::TimedOut));
+        }
         if cx.now >= self.deadline {
-            if self.query.is_some() {
-                return Progress::Failed(Refusal::Name(Fault::TimedOut));
-            }
             let known = self.fault.filter(|known| weight(*known) > weight(Fault::TimedOut));
             return Progress::Failed(Refusal::Unreachable(known.unwrap_or(Fault::TimedOut)));
         }

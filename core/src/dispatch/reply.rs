@@ -75,7 +75,7 @@ fn socks5_code(why: &Refusal) -> socks5::Reply {
 fn http_status(why: &Refusal) -> u16 {
     match why {
         Refusal::NotAllowed(_) | Refusal::Itself(_) => 403,
-        Refusal::BadCredentials => 407,
+        Refusal::BadCredentials | Refusal::NoCredentials => 407,
         Refusal::BadHost(_) | Refusal::Malformed(_) => 400,
         Refusal::RequestTooLarge(_) => 431,
         Refusal::Unreachable(Fault::TimedOut) => 504,

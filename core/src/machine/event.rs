@@ -178,6 +178,30 @@ pub enum Event {
         /// The limit.
         limit: usize,
     },
+    /// A client offers a user and a password only, and none is asked for here: whatever it says is taken.
+    LoginIgnored {
+        /// The client.
+        client: SocketAddr,
+    },
+    /// This client has as many connections as one may have: another was reset.
+    ClientLimit {
+        /// The client.
+        client: IpAddr,
+        /// The limit.
+        limit: usize,
+    },
+    /// Clients have sent as much as is kept before their relays stand: what is read now waits for room.
+    KeptLimit {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// All names that this client may have looked up at the same time are under way: more wait.
+    LookupLimit {
+        /// The client.
+        client: IpAddr,
+        /// The limit.
+        limit: usize,
+    },
     /// Accepting failed and pauses.
     AcceptPaused {
         /// Where.
@@ -212,6 +236,8 @@ pub enum Event {
 pub enum Refusal {
     /// What the client sent is not of its protocol.
     Malformed(Malformed),
+    /// What a balancer sent is no PROXY header.
+    BadHeader(Malformed),
     /// What an origin sent is no HTTP.
     BadResponse(Malformed),
     /// A request is larger than allowed.
@@ -224,8 +250,10 @@ pub enum Refusal {
     BadHost(BadHost),
     /// It offered no way to authenticate that is allowed here.
     NoAuthMethod,
-    /// User or password are wrong or missing.
+    /// User or password are wrong.
     BadCredentials,
+    /// A user and a password are asked for, and none came that could be read.
+    NoCredentials,
     /// SOCKS4 cannot carry a password, and this listener asks for one.
     Socks4WithAuth,
     /// A command that is not served.
@@ -267,13 +295,15 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refusal::Malformed(why) => write!(f, "malformed request: {why}"),
+            Refusal::BadHeader(why) => write!(f, "malformed header: {why}"),
             Refusal::BadResponse(why) => write!(f, "malformed response: {why}"),
             Refusal::RequestTooLarge(why) => write!(f, "request too large: {why}"),
             Refusal::ResponseTooLarge(why) => write!(f, "response too large: {why}"),
             Refusal::Stale => f.write_str("origin closed a kept connection before it answered; ask again"),
             Refusal::BadHost(why) => write!(f, "bad host: {why}"),
             Refusal::NoAuthMethod => f.write_str("no acceptable authentication method offered"),
-            Refusal::BadCredentials => f.write_str("user or password wrong or missing"),
+            Refusal::BadCredentials => f.write_str("user or password wrong"),
+            Refusal::NoCredentials => f.write_str("user and password missing"),
             Refusal::Socks4WithAuth => f.write_str("SOCKS4 has no password, and one is asked for"),
             Refusal::Command(code) => write!(f, "expected command 1 (CONNECT), got {code}"),
             Refusal::AddressType(code) => write!(f, "expected address type 1, 3 or 4, got {code}"),

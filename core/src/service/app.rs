@@ -1,15 +1,16 @@
 //! Listeners, connections, and which input concerns whom.
 
+use super::clients::{Clients, whose};
 use super::connection::{Accepted, Connection};
 use super::cx::{Cx, Owner, Timer};
 use super::limits::{ConfigError, Limits};
 use super::relay::Side;
 use crate::machine::event::Event;
-use crate::machine::{ConnId, Fault, Input, ListenerId, Output, Splice, StreamId};
+use crate::machine::{Close, ConnId, Fault, Input, ListenerId, Output, Splice, StreamId};
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// How long accepting pauses when the system cannot give another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -21,10 +22,16 @@ pub struct Counters {
     pub accepted: u64,
     /// Times the limit of connections was reached.
     pub connection_limit: u64,
+    /// Connections that were reset because their client had as many as one may have.
+    pub client_limit: u64,
+    /// Times reading had to wait for memory before a relay stood.
+    pub kept_limit: u64,
     /// Accepts that failed (no descriptors).
     pub accept_failures: u64,
     /// Reads that had to do with a small buffer.
     pub buffers_exhausted: u64,
+    /// Names that waited because all that their client may look up at once was under way.
+    pub lookup_limit: u64,
     /// Connections open now.
     pub open: usize,
 }
@@ -41,6 +48,10 @@ struct Listener {
 struct Entry<C> {
     conn: C,
     armed: Option<Instant>,
+    /// Whose it is, for the limit of each client.
+    client: IpAddr,
+    /// Bytes that it keeps, as accounted for.
+    kept: usize,
 }
 
 /// A service: listeners, and a connection for each client.
@@ -51,6 +62,8 @@ pub(crate) struct Service<C: Connection> {
     draining: bool,
     finished: bool,
     full: bool,
+    /// Connections of each client.
+    clients: Clients,
     counters: Counters,
     cx: Cx<C::Config>,
 }
@@ -68,6 +81,7 @@ impl<C: Connection> Service<C> {
             draining: false,
             finished: false,
             full: false,
+            clients: Clients::default(),
             counters: Counters::default(),
             cx: Cx::new(config, limits),
         };
@@ -78,7 +92,13 @@ impl<C: Connection> Service<C> {
     /// What has happened since the start.
     pub(crate) fn counters(&self) -> Counters {
         let (open, buffers_exhausted) = (self.conns.len(), self.cx.buffers.exhausted);
-        Counters { open, buffers_exhausted, ..self.counters }
+        Counters {
+            open,
+            buffers_exhausted,
+            lookup_limit: self.cx.lookups_limit,
+            kept_limit: self.cx.kept_limit,
+            ..self.counters
+        }
     }
 
     /// How many relay buffers hold bytes now.
@@ -127,11 +147,21 @@ impl<C: Connection> Service<C> {
         let Some(Owner::Listener(listener)) = self.cx.owner(stream) else { return };
         self.counters.accepted += 1;
         self.listeners[usize::from(listener.0)].asked = None;
+        let client = whose(peer.ip());
+        if let Some(limit) = self.cx.limits.max_client_connections
+            && self.clients.count(client) >= limit
+        {
+            self.counters.client_limit += 1;
+            self.cx.event(Event::ClientLimit { client: peer.ip(), limit });
+            self.cx.close(stream, Close::Reset);
+            return self.ask(listener);
+        }
+        self.clients.come(client);
         let cx = &mut self.cx;
         let id = self.conns.insert_with(|id: ConnId| {
             cx.adopt(stream, Owner::Client(id));
             let accepted = Accepted { id, stream, listener, peer };
-            Entry { conn: C::new(accepted, cx), armed: None }
+            Entry { conn: C::new(accepted, cx), armed: None, client, kept: 0 }
         });
         // It may be refused and gone already: then there is room for the next.
         self.with(id, |_, _| ());
@@ -181,6 +211,9 @@ impl<C: Connection> Service<C> {
     fn with(&mut self, id: ConnId, f: impl FnOnce(&mut C, &mut Cx<C::Config>)) {
         let Some(entry) = self.conns.get_mut(id) else { return };
         f(&mut entry.conn, &mut self.cx);
+        let kept = [Side::Client, Side::Target].into_iter().filter_map(|side| entry.conn.keeps(side)).sum();
+        self.cx.keep(entry.kept, kept);
+        entry.kept = kept;
         if !entry.conn.is_gone() {
             let wanted = entry.conn.deadline(&self.cx.config);
             // A deadline that has moved on (idle) is left to fire and looked at then: moving it with each byte would
@@ -191,6 +224,7 @@ impl<C: Connection> Service<C> {
             return;
         }
         self.cx.timers.rearm(Timer::Conn(id), &mut entry.armed, None);
+        self.clients.go(entry.client);
         self.conns.remove(id);
         if self.full {
             self.full = false;
@@ -300,6 +334,17 @@ impl<C: Connection> Service<C> {
         }
     }
 
+    /// These were addresses of this host and are no more: what is open from them is dead, though no packet will tell.
+    pub(crate) fn addresses_gone(&mut self, now: Instant, gone: &[IpAddr]) {
+        self.cx.now = now;
+        if gone.is_empty() {
+            return;
+        }
+        for id in self.conns.keys() {
+            self.with(id, |conn, cx| conn.addresses_gone(gone, cx));
+        }
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.cx.now = now;
         while let Some(timer) = self.cx.timers.pop_due(now) {
@@ -309,6 +354,10 @@ impl<C: Connection> Service<C> {
                         entry.pause = None;
                     }
                     self.ask(listener);
+                }
+                Timer::Lookups => {
+                    self.cx.lookups_at = None;
+                    self.cx.begin_lookups();
                 }
                 Timer::Conn(id) => self.timeout(id),
             }
@@ -328,8 +377,14 @@ impl<C: Connection> Service<C> {
     }
 
     pub(crate) fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
-        let wants =
-            self.side(stream).and_then(|(id, side)| self.conn(id).map(|conn| conn.wants(side))).unwrap_or(0);
+        let Some((id, side)) = self.side(stream) else { return &mut [] };
+        let Some(conn) = self.conn(id) else { return &mut [] };
+        let (mut wants, keeps) = (conn.wants(side), conn.keeps(side));
+        if let Some(kept) = keeps
+            && wants > 0
+        {
+            wants = wants.min(self.cx.room(stream, kept));
+        }
         if wants == 0 {
             return &mut [];
         }

@@ -97,4 +97,12 @@ pub(crate) trait Connection: Sized {
     fn uplink_gone(&mut self, uplink: UplinkId, cx: &mut Cx<Self::Config>) {
         let _ = (uplink, cx);
     }
+
+    /// This host has lost addresses. Nothing to a service that leaves from none of its own.
+    fn addresses_gone(&mut self, gone: &[IpAddr], cx: &mut Cx<Self::Config>) {
+        let _ = (gone, cx);
+    }
+
+    /// What is read from `side` next is kept, beside so many bytes that are kept already; `None`: it goes on at once.
+    fn keeps(&self, side: Side) -> Option<usize>;
 }

@@ -2,13 +2,16 @@
 //! the buffers.
 
 use super::limits::Limits;
+use super::lookups::{Begun, Lookups};
 use crate::buffer::{Buffers, Filled};
 use crate::machine::event::Event;
 use crate::machine::{Close, ConnId, ListenerId, Output, QueryId, Report, StreamId, UplinkId};
+use crate::name::Name;
 use crate::slab::Slab;
 use crate::time::Instant;
 use crate::timers::Timers;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
+use core::net::IpAddr;
 use core::ops::{Deref, DerefMut};
 
 /// Whose stream it is.
@@ -27,6 +30,8 @@ pub(super) enum Owner {
 pub(super) enum Timer {
     /// A listener's pause ends.
     Listener(ListenerId),
+    /// A name that waits may have its turn.
+    Lookups,
     /// The connection knows what for.
     Conn(ConnId),
 }
@@ -36,6 +41,9 @@ struct Entry {
     owner: Owner,
     dirty: bool,
 }
+
+/// What a connection may keep though the limit is reached: most requests are smaller.
+const ALWAYS_KEPT: usize = 4 * 1024;
 
 /// What a connection is lent while it takes something in.
 #[derive(Debug)]
@@ -75,9 +83,19 @@ pub(crate) struct Common {
     pub(crate) buffers: Buffers,
     pub(super) timers: Timers<Timer>,
     streams: Slab<Entry>,
-    queries: Slab<ConnId>,
+    queries: Slab<(ConnId, IpAddr)>,
+    lookups: Lookups,
+    /// When a name that waits may have its turn.
+    pub(super) lookups_at: Option<Instant>,
+    /// How often a client's share of names was taken.
+    pub(super) lookups_limit: u64,
     outputs: VecDeque<Output>,
     dirty: VecDeque<StreamId>,
+    /// Bytes that connections keep before their relays stand.
+    kept: usize,
+    /// Streams that are not read for want of room.
+    starved: BTreeSet<StreamId>,
+    pub(super) kept_limit: u64,
     /// The limit of buffers was told since one was given back.
     told_exhausted: bool,
 }
@@ -92,8 +110,14 @@ impl Common {
             timers: Timers::new(),
             streams: Slab::new(),
             queries: Slab::new(),
+            lookups: Lookups::new(limits.max_lookups),
+            lookups_at: None,
+            lookups_limit: 0,
             outputs: VecDeque::new(),
             dirty: VecDeque::new(),
+            kept: 0,
+            starved: BTreeSet::new(),
+            kept_limit: 0,
             told_exhausted: false,
         }
     }
@@ -173,20 +197,73 @@ impl Common {
         None
     }
 
-    pub(crate) fn query(&mut self, conn: ConnId) -> QueryId {
-        self.queries.insert(conn)
+    /// Asks for the addresses of a name, for a client: now or when it is its turn.
+    pub(crate) fn query(&mut self, conn: ConnId, client: IpAddr, name: &Name) -> QueryId {
+        let query = self.queries.insert((conn, client));
+        match self.lookups.begin(self.now, client, query, name.clone()) {
+            Begun::Now(name) => self.say(Output::Resolve { query, name }),
+            Begun::Waits => {}
+            Begun::ShareTaken => {
+                self.lookups_limit += 1;
+                let limit = self.limits.max_lookups;
+                self.event(Event::LookupLimit { client, limit });
+            }
+        }
+        self.begin_lookups();
+        query
     }
 
     /// The connection that waits for this query, which has ended.
     pub(super) fn answered(&mut self, query: QueryId) -> Option<ConnId> {
-        self.queries.remove(query)
+        let (conn, client) = self.queries.remove(query)?;
+        self.lookups.end(client, query);
+        self.begin_lookups();
+        Some(conn)
     }
 
     /// Nobody waits for this query any more.
     pub(crate) fn cancel(&mut self, query: QueryId) {
-        if self.queries.remove(query).is_some() {
+        let Some((_, client)) = self.queries.remove(query) else { return };
+        if self.lookups.end(client, query) {
             self.say(Output::CancelResolve { query });
         }
+        self.begin_lookups();
+    }
+
+    /// Names that have waited have their turn.
+    pub(super) fn begin_lookups(&mut self) {
+        while let Some((query, name)) = self.lookups.next(self.now) {
+            self.say(Output::Resolve { query, name });
+        }
+        let at = self.lookups.next_timeout();
+        self.timers.rearm(Timer::Lookups, &mut self.lookups_at, at);
+    }
+
+    /// A connection keeps `after` bytes where it kept `before`.
+    pub(super) fn keep(&mut self, before: usize, after: usize) {
+        self.kept = self.kept - before + after;
+        if self.kept < self.limits.max_kept && !self.starved.is_empty() {
+            for stream in core::mem::take(&mut self.starved) {
+                self.mark(stream);
+            }
+        }
+    }
+
+    /// How much may be read from `stream`, whose connection keeps `kept` bytes and will keep what comes.
+    pub(super) fn room(&mut self, stream: StreamId, kept: usize) -> usize {
+        if self.kept < self.limits.max_kept {
+            return self.limits.max_kept - self.kept;
+        }
+        let room = ALWAYS_KEPT.saturating_sub(kept);
+        if room == 0 {
+            if self.starved.is_empty() {
+                self.kept_limit += 1;
+                let limit = self.limits.max_kept;
+                self.event(Event::KeptLimit { limit });
+            }
+            self.starved.insert(stream);
+        }
+        room
     }
 
     /// The buffer to read into; small while all large ones are taken.

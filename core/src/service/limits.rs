@@ -11,6 +11,13 @@ pub(crate) struct Limits {
     pub(crate) datagram_listeners: usize,
     /// Connections open at once.
     pub(crate) max_connections: usize,
+    /// Connections of one client open at once.
+    pub(crate) max_client_connections: Option<usize>,
+    /// Bytes kept in all before relays stand: heads, what was sent behind them. Beyond that each connection may keep
+    /// a little.
+    pub(crate) max_kept: usize,
+    /// Names that one client may have looked up at the same time.
+    pub(crate) max_lookups: usize,
     /// Bytes of one relay buffer.
     pub(crate) buffer_size: usize,
     /// Relay buffers taken at once.
@@ -57,6 +64,9 @@ impl Limits {
         }
         if self.max_connections == 0 {
             return Err(ConfigError::Zero("max_connections"));
+        }
+        if self.max_lookups == 0 {
+            return Err(ConfigError::Zero("max_lookups"));
         }
         if self.buffer_limit == 0 {
             return Err(ConfigError::Zero("buffer_limit"));

@@ -11,9 +11,11 @@
 //! - [`Relay`] moves bytes both ways until both have ended.
 
 mod app;
+mod clients;
 mod connection;
 mod cx;
 mod limits;
+mod lookups;
 mod relay;
 
 pub use app::Counters;

@@ -90,6 +90,11 @@ impl Config {
             listeners: self.listeners.len(),
             datagram_listeners: self.datagram_listeners.len(),
             max_connections: self.max_connections,
+            // Its clients are balancers, and a header is small.
+            max_client_connections: None,
+            max_kept: usize::MAX,
+            // It looks nothing up.
+            max_lookups: 1,
             buffer_size: self.buffer_size,
             buffer_limit: self.buffer_limit,
             splice_after: self.splice_after,

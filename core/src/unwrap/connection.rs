@@ -101,6 +101,11 @@ impl Connection for Conn {
         }
     }
 
+    /// A header has a limit of its own, and nothing is read behind it.
+    fn keeps(&self, _: Side) -> Option<usize> {
+        None
+    }
+
     fn write_buf(&self, side: Side) -> &[u8] {
         match &self.state {
             State::Relay(relay) => relay.write_buf(side),
@@ -241,7 +246,7 @@ impl Conn {
                 cx.mark(self.client);
                 return;
             }
-            Err(Unparsed::Malformed(why)) => return self.refuse(Refusal::Malformed(why), cx),
+            Err(Unparsed::Malformed(why)) => return self.refuse(Refusal::BadHeader(why), cx),
         };
         let admitted = match admission::find(&cx.config, listener, self.peer, &header) {
             Ok(admitted) => admitted,

@@ -32,6 +32,10 @@ impl Binder {
     pub fn connect(&mut self, to: SocketAddr, via: &Via) -> Result<TcpStream, Fault> {
         let socket = self.open(Type::STREAM, Protocol::TCP, to, via)?;
         tune(&socket);
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if via.device.is_some() || via.source.is_some() {
+            give_up_in_time(&socket);
+        }
         match socket.connect(&to.into()) {
             Ok(()) => {}
             Err(error) if in_progress(&error) => {}
@@ -89,6 +93,15 @@ impl Binder {
     fn bind_device(&mut self, _: &Socket, _: Device, _: IpAddr, via: &Via) -> Result<(), Fault> {
         // Without a source address nothing would hold the traffic to the device.
         via.source.map(|_| ()).ok_or(Fault::Unsupported)
+    }
+}
+
+/// tcp(7), TCP_USER_TIMEOUT: what leaves by an uplink and is never acknowledged breaks the connection in the time in which
+/// keep-alive finds a silent peer, not after a quarter of an hour.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn give_up_in_time(socket: &Socket) {
+    if let Err(error) = socket.set_tcp_user_timeout(Some(std::time::Duration::from_secs(120))) {
+        log::debug!("TCP_USER_TIMEOUT: {error}");
     }
 }
 

@@ -1,12 +1,13 @@
 //! Names, looked up by the system off the event loop.
 //!
 //! The system's resolver blocks, so it runs in threads of its own: started when there is work, gone when there has
-//! been none for a while. A query that nobody waits for any more is taken from the queue.
+//! been none for a while. A query that nobody waits for any more is taken from the queue; where a thread is at it
+//! already, that thread is written off: it ends when the system lets it, and another may take its place.
 
 use crate::shared::Wake;
 use ropewalk_core::machine::{Fault, QueryId};
 use ropewalk_core::name::Name;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,8 +15,10 @@ use std::time::Duration;
 /// Addresses, best first, or why there are none.
 pub type Answer = Result<Vec<IpAddr>, Fault>;
 
-/// Look-ups at the same time: more wait. One that gets no answer takes a thread for some seconds.
-const THREADS: usize = 64;
+/// Look-ups at the same time: more wait. (The machine sees to it that no client takes them all.)
+const THREADS: usize = 256;
+/// Threads that were written off: beyond that they count as before, so that there is an end to them.
+const LOST: usize = 256;
 /// Look-ups waiting: more fail at once.
 const QUEUE: usize = 1024;
 /// A thread without work ends after this.
@@ -29,6 +32,10 @@ struct State {
     answers: VecDeque<(QueryId, Answer)>,
     threads: usize,
     idle: usize,
+    /// What the threads are at.
+    running: BTreeSet<QueryId>,
+    /// Threads that were written off.
+    lost: usize,
     closed: bool,
     refused: u64,
 }
@@ -79,13 +86,8 @@ impl Resolver {
             self.inner.work.notify_one();
             return Ok(());
         }
-        state.threads += 1;
-        drop(state);
-        let inner = Arc::clone(&self.inner);
-        let thread = std::thread::Builder::new().name("names".into()).stack_size(STACK);
-        if let Err(error) = thread.spawn(move || serve(&inner)) {
+        if let Err(error) = self.start(state) {
             let mut state = self.inner.lock();
-            state.threads -= 1;
             // With any thread alive the query will have its turn.
             if state.threads == 0 {
                 state.queue.retain(|(other, _)| *other != query);
@@ -96,11 +98,35 @@ impl Resolver {
         Ok(())
     }
 
+    /// One thread more.
+    fn start(&self, mut state: MutexGuard<'_, State>) -> std::io::Result<()> {
+        state.threads += 1;
+        drop(state);
+        let inner = Arc::clone(&self.inner);
+        let thread = std::thread::Builder::new().name("names".into()).stack_size(STACK);
+        let started = thread.spawn(move || serve(&inner));
+        if started.is_err() {
+            self.inner.lock().threads -= 1;
+        }
+        started.map(drop)
+    }
+
     /// The answer is no longer wanted.
     pub fn cancel(&self, query: QueryId) {
         let mut state = self.inner.lock();
         state.queue.retain(|(other, _)| *other != query);
         state.answers.retain(|(other, _)| *other != query);
+        if state.lost < LOST && state.running.remove(&query) {
+            state.lost += 1;
+            state.threads -= 1;
+            // Work may wait for which there was no thread.
+            if !state.queue.is_empty()
+                && state.idle == 0
+                && let Err(error) = self.start(state)
+            {
+                log::debug!("cannot start a thread to look up names: {error}");
+            }
+        }
     }
 
     /// The next answer that is there.
@@ -123,9 +149,16 @@ fn serve(inner: &Inner) {
             break;
         }
         if let Some((query, name)) = state.queue.pop_front() {
+            state.running.insert(query);
             drop(state);
             let answer = (inner.look_up)(&name);
-            inner.lock().answers.push_back((query, answer));
+            state = inner.lock();
+            if !state.running.remove(&query) {
+                state.lost -= 1;
+                return;
+            }
+            state.answers.push_back((query, answer));
+            drop(state);
             (inner.wake)();
             state = inner.lock();
             continue;
@@ -219,6 +252,28 @@ mod tests {
         told.recv_timeout(IDLE).expect("it is told that there is an answer");
         answered.cancel(query(1));
         assert_eq!(answered.answer(), None);
+    }
+
+    #[test]
+    fn a_thread_at_a_cancelled_query_is_written_off_and_another_takes_its_place() {
+        fn hangs(name: &Name) -> Answer {
+            if name.as_str() == "host.invalid" { never(name) } else { nobody(name) }
+        }
+        let (tell, told) = mpsc::channel();
+        let resolver = Resolver::with(hangs, Arc::new(move || tell.send(()).unwrap_or_default()));
+        for index in 0..THREADS as u32 {
+            assert_eq!(resolver.ask(query(index), &name()), Ok(()));
+        }
+        while resolver.inner.lock().running.len() < THREADS {
+            std::thread::yield_now();
+        }
+        let Ok(Host::Name(good)) = Host::parse(b"good.invalid") else { panic!("a name") };
+        assert_eq!(resolver.ask(query(5000), &good), Ok(()));
+        resolver.cancel(query(7));
+        told.recv_timeout(IDLE).expect("the good name has its turn");
+        assert_eq!(resolver.answer(), Some((query(5000), Err(Fault::NameNotFound))));
+        let state = resolver.inner.lock();
+        assert_eq!((state.lost, state.threads), (1, THREADS));
     }
 
     #[test]

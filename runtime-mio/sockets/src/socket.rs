@@ -107,6 +107,9 @@ pub fn transfer(call: impl FnMut() -> Result<usize>) -> Tried<usize> {
     again(|kind| kind == ErrorKind::Interrupted, call)
 }
 
+/// Connections with a fault of the network that are passed over in one call.
+const PASSED: usize = 64;
+
 /// Takes one connection from the backlog of a listener `bound` to this address. Those that were reset while they waited
 /// are passed over; Linux also hands on errors of the network that the new connection met, and accept(2) asks to retry.
 ///
@@ -114,12 +117,21 @@ pub fn transfer(call: impl FnMut() -> Result<usize>) -> Tried<usize> {
 /// `WouldBlock` when the backlog is empty; a fault otherwise.
 pub fn accept<S: AsSocket>(
     bound: SocketAddr,
-    call: impl FnMut() -> Result<(S, SocketAddr)>,
+    mut call: impl FnMut() -> Result<(S, SocketAddr)>,
 ) -> Tried<(S, Incoming)> {
     use ErrorKind::*;
     const RESET: [ErrorKind; 3] = [Interrupted, ConnectionAborted, ConnectionReset];
     const NETWORK: [ErrorKind; 4] = [NetworkDown, NetworkUnreachable, HostUnreachable, PermissionDenied];
-    let (socket, peer) = again(|kind| RESET.contains(&kind) || NETWORK.contains(&kind), call)?;
+    // A fault of the network belongs to one connection, and the next has none. One that stays is the listener's own
+    // (a security module forbids accepting, for instance): retried for ever it would spin.
+    let mut left = PASSED;
+    let (socket, peer) = loop {
+        match call() {
+            Err(error) if RESET.contains(&error.kind()) => {}
+            Err(error) if left > 0 && NETWORK.contains(&error.kind()) => left -= 1,
+            result => break result.map_err(try_error)?,
+        }
+    };
     #[cfg(not(target_os = "linux"))]
     tune(&socket);
     let own = || SockRef::from(&socket).local_addr().ok()?.as_socket();
@@ -160,5 +172,44 @@ pub fn before_close(socket: &impl AsSocket, how: Close) {
         && let Err(error) = SockRef::from(socket).set_linger(Some(Duration::ZERO))
     {
         log::trace!("SO_LINGER: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ropewalk_core::machine::Fault;
+
+    fn accepted(mut errors: Vec<ErrorKind>) -> (Tried<()>, usize) {
+        let (mut calls, bound) = (0, SocketAddr::from(([127, 0, 0, 1], 1)));
+        let result = accept(bound, || {
+            calls += 1;
+            match errors.pop() {
+                Some(kind) => Err(kind.into()),
+                None => Socket::new(Domain::IPV4, Type::STREAM, None).map(|socket| (socket, bound)),
+            }
+        });
+        (result.map(drop), calls)
+    }
+
+    #[test]
+    fn faults_of_connections_in_the_backlog_are_passed_over() {
+        let some = [ErrorKind::NetworkUnreachable, ErrorKind::ConnectionAborted, ErrorKind::PermissionDenied];
+        let (result, calls) = accepted(some.repeat(20));
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(calls, 61);
+    }
+
+    #[test]
+    fn a_fault_that_stays_is_told_and_does_not_spin() {
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::NetworkDown] {
+            let (result, calls) = accepted(vec![kind; 10_000]);
+            assert!(matches!(result, Err(TryError::Fault(_))), "{kind:?}: {result:?}");
+            assert_eq!(calls, PASSED + 1);
+        }
+        let (result, _) = accepted(vec![ErrorKind::WouldBlock]);
+        assert_eq!(result, Err(TryError::WouldBlock));
+        let (result, _) = accepted(vec![ErrorKind::OutOfMemory]);
+        assert!(matches!(result, Err(TryError::Fault(fault)) if fault != Fault::Refused));
     }
 }

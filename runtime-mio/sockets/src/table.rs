@@ -33,7 +33,7 @@ pub struct DatagramTable<S> {
     listeners: Vec<Option<UdpSocket>>,
     /// The id of the first of them.
     first: usize,
-    sockets: Vec<Option<S>>,
+    sockets: Vec<Option<(u32, S)>>,
     buffers: Buffers,
 }
 
@@ -92,7 +92,7 @@ impl<S: DatagramSocket> DatagramTable<S> {
     /// As [`TryError`] says.
     pub fn try_receive(&mut self, id: SocketId, sink: &mut dyn FnMut(&mut [Rx<'_>])) -> Tried<Received> {
         match self.sockets.get(id.index() as usize) {
-            Some(Some(socket)) => socket.receive(&mut self.buffers, sink),
+            Some(Some((_, socket))) => socket.receive(&mut self.buffers, sink),
             _ => Err(TryError::WouldBlock),
         }
     }
@@ -107,9 +107,15 @@ impl<S: DatagramSocket> DatagramTable<S> {
         source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,
     ) -> Result<usize, TransmitError> {
         match self.sockets.get_mut(id.index() as usize) {
-            Some(Some(socket)) => socket.transmit(&mut self.buffers, source),
+            Some(Some((_, socket))) => socket.transmit(&mut self.buffers, source),
             _ => Ok(0),
         }
+    }
+
+    /// Which tenant of this index is open.
+    pub fn generation(&self, index: u32) -> Option<u32> {
+        let slot = self.sockets.get(index as usize).and_then(Option::as_ref);
+        slot.map(|(generation, _)| *generation)
     }
 
     fn keep(&mut self, id: SocketId, socket: S) {
@@ -117,6 +123,6 @@ impl<S: DatagramSocket> DatagramTable<S> {
         if self.sockets.len() <= at {
             self.sockets.resize_with(at + 1, || None);
         }
-        self.sockets[at] = Some(socket);
+        self.sockets[at] = Some((id.generation(), socket));
     }
 }

@@ -100,6 +100,8 @@ pub(crate) fn arguments(
     let bytes = std::fs::read(path).map_err(|error| format!("--config {}: {error}", path.display()))?;
     let content = std::str::from_utf8(&bytes)
         .map_err(|error| format!("--config {}: expected text in UTF-8: {error}", path.display()))?;
+    // Some editors put a byte order mark in front.
+    let content = content.strip_prefix('\u{feff}').unwrap_or(content);
     let text = Text { path, content };
     let document = DeTable::parse(content).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);

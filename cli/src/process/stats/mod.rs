@@ -60,6 +60,11 @@ impl Endpoint {
         Ok(Endpoint { listener, address })
     }
 
+    /// Where it is bound.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Answers from now on, in threads of its own, which keep the privileges of the caller.
     ///
     /// # Errors

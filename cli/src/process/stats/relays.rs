@@ -28,5 +28,8 @@ pub(crate) fn relays(service: &'static str, counts: &Relays, out: &mut Samples) 
         .add(&[service, ("limit", "connections")], get(&counts.connection_limit))
         .add(&[service, ("limit", "descriptors")], get(&counts.accept_paused))
         .add(&[service, ("limit", "buffers")], get(&counts.buffers_exhausted))
-        .add(&[service, ("limit", "heads")], get(&counts.heads_too_large));
+        .add(&[service, ("limit", "heads")], get(&counts.heads_too_large))
+        .add(&[service, ("limit", "clients")], get(&counts.client_limit))
+        .add(&[service, ("limit", "lookups")], get(&counts.lookup_limit))
+        .add(&[service, ("limit", "requests")], get(&counts.kept_limit));
 }

@@ -3,7 +3,7 @@
 use ropewalk_core::machine::event::{Dropped, Refusal};
 
 /// In the order of [`place`].
-pub(crate) const REASONS: [&str; 25] = [
+pub(crate) const REASONS: [&str; 26] = [
     "malformed",
     "bad_host",
     "no_auth_method",
@@ -28,6 +28,7 @@ pub(crate) const REASONS: [&str; 25] = [
     "request_too_large",
     "response_too_large",
     "stale",
+    "no_credentials",
     "other",
 ];
 
@@ -38,7 +39,7 @@ pub(crate) const DROPS: [&str; 6] =
 /// Where its word stands.
 pub(crate) fn place(why: &Refusal) -> usize {
     match why {
-        Refusal::Malformed(_) => 0,
+        Refusal::Malformed(_) | Refusal::BadHeader(_) => 0,
         Refusal::BadHost(_) => 1,
         Refusal::NoAuthMethod => 2,
         Refusal::BadCredentials => 3,
@@ -62,8 +63,9 @@ pub(crate) fn place(why: &Refusal) -> usize {
         Refusal::RequestTooLarge(_) => 21,
         Refusal::ResponseTooLarge(_) => 22,
         Refusal::Stale => 23,
+        Refusal::NoCredentials => 24,
         // Reasons may come that this file does not know yet.
-        _ => 24,
+        _ => 25,
     }
 }
 
@@ -127,6 +129,7 @@ mod tests {
             Refusal::RequestTooLarge(Excess::Bytes(1)),
             Refusal::ResponseTooLarge(Excess::Bytes(1)),
             Refusal::Stale,
+            Refusal::NoCredentials,
         ];
         for why in all {
             assert_eq!(REASONS[place(&why)], snake(&format!("{why:?}")));

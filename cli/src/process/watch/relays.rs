@@ -4,7 +4,7 @@ use super::flood::Flood;
 use super::reasons::{self, REASONS};
 use ropewalk_core::machine::event::{Event, Excess, Refusal};
 use ropewalk_core::time::Instant;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What has happened to connections in the whole process.
 #[derive(Default)]
@@ -23,7 +23,15 @@ pub(crate) struct Relays {
     pub(crate) accept_paused: AtomicU64,
     pub(crate) buffers_exhausted: AtomicU64,
     pub(crate) heads_too_large: AtomicU64,
+    pub(crate) client_limit: AtomicU64,
+    pub(crate) lookup_limit: AtomicU64,
+    pub(crate) kept_limit: AtomicU64,
     heads: Flood,
+    clients: Flood,
+    lookups: Flood,
+    kept: Flood,
+    logins: Flood,
+    login_told: AtomicBool,
     limit: Flood,
     pause: Flood,
     buffers: Flood,
@@ -50,6 +58,9 @@ impl Relays {
             Event::Refused { conn, client, why } => {
                 self.refused(why);
                 log::debug!("{conn:?}: {client} refused: {why}");
+                if *why == Refusal::BadCredentials {
+                    self.logins.warn(now, format_args!("wrong user or password from {}", client.ip()));
+                }
                 if let Refusal::RequestTooLarge(excess) | Refusal::ResponseTooLarge(excess) = why {
                     add(&self.heads_too_large);
                     let switch = match excess {
@@ -80,6 +91,34 @@ impl Relays {
                 );
                 self.limit.warn(now, text);
             }
+            Event::ClientLimit { client, limit } => {
+                add(&self.client_limit);
+                let text = format_args!(
+                    "{client} has {limit} connections in this worker: another was reset (--max-client-connections)"
+                );
+                self.clients.warn(now, text);
+            }
+            Event::LookupLimit { client, limit } => {
+                add(&self.lookup_limit);
+                let text =
+                    format_args!("{limit} names of {client} are being looked up: more wait (--max-lookups)");
+                self.lookups.warn(now, text);
+            }
+            Event::KeptLimit { limit } => {
+                add(&self.kept_limit);
+                let text = format_args!(
+                    "clients have {limit} bytes of requests waiting: the rest waits (--max-request-memory)"
+                );
+                self.kept.warn(now, text);
+            }
+            Event::LoginIgnored { client } => {
+                if !self.login_told.swap(true, Ordering::Relaxed) {
+                    let ip = client.ip();
+                    log::info!(
+                        "{ip} offers a login, and none is asked for here: any is taken (--auth-file asks)"
+                    );
+                }
+            }
             Event::AcceptPaused { listener, fault } => {
                 add(&self.accept_paused);
                 let text =
@@ -104,7 +143,7 @@ impl Relays {
     pub(crate) fn summary(&self, beside: &str) -> String {
         format!(
             "{} connections relayed ({} broken), {} refused, {beside}; limits hit: connections {}, descriptors {}, \
-             buffers {}, heads {}",
+             buffers {}, heads {}, clients {}, lookups {}, requests {}",
             get(&self.connected),
             get(&self.broken),
             get(&self.refused),
@@ -112,6 +151,9 @@ impl Relays {
             get(&self.accept_paused),
             get(&self.buffers_exhausted),
             get(&self.heads_too_large),
+            get(&self.client_limit),
+            get(&self.lookup_limit),
+            get(&self.kept_limit),
         )
     }
 }

@@ -193,6 +193,15 @@ impl Forward {
         }
     }
 
+    /// What is read from `side` next is kept, beside so many bytes; `None`: it goes on at once.
+    pub(super) fn keeps(&self, side: Side) -> Option<usize> {
+        match (side, &self.response) {
+            (Side::Client, _) if self.request.is_done() => Some(self.waiting.len()),
+            (Side::Target, Response::Head { seen, .. }) => Some(seen.len()),
+            (Side::Client | Side::Target, _) => None,
+        }
+    }
+
     /// This exchange is the connection's last.
     pub(super) fn drain(&mut self) {
         self.client_stays = false;

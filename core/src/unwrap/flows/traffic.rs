@@ -227,7 +227,7 @@ fn read(
         }
         // A header does not go on in the next datagram.
         Err(Unparsed::Incomplete) => return Err(Dropped::CutShort(datagram.len())),
-        Err(Unparsed::Malformed(why)) => return Err(Dropped::Refused(Refusal::Malformed(why))),
+        Err(Unparsed::Malformed(why)) => return Err(Dropped::Refused(Refusal::BadHeader(why))),
     };
     let admitted = admission::find_datagram(config, listener, peer, &header).map_err(Dropped::Refused)?;
     Ok((header, used, admitted))

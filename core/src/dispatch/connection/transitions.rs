@@ -1,0 +1,175 @@
+//! From one state of a connection to the next.
+
+use super::{Conn, State};
+use crate::dispatch::Cx;
+use crate::dispatch::closing::Closing;
+use crate::dispatch::forward::{Next, Tunnel};
+use crate::dispatch::handshake::Step;
+use crate::dispatch::opening::{Opening, Progress};
+use crate::dispatch::reply::Plea;
+use crate::machine::event::{Event, Refusal};
+use crate::machine::{Close, Fault, Report};
+use crate::name::Destination;
+use crate::service::{Connection, Fate, Relay, Side};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+impl Conn {
+    /// What leads to the target is no more.
+    pub(super) fn target_gone(&mut self, fault: Fault, cx: &mut Cx) {
+        match &mut self.state {
+            State::Relay(_) => self.finish(Close::Reset, Some(fault), cx),
+            State::Forward(forward) if forward.target().is_some() => {
+                let next = forward.target_failed(fault, cx);
+                self.next(next, cx);
+            }
+            State::Handshake(_) | State::Opening(_) | State::Forward(_) | State::Closing(_) | State::Gone => {
+            }
+        }
+    }
+
+    pub(super) fn step(&mut self, step: Step, cx: &mut Cx) {
+        match step {
+            Step::More => cx.mark(self.client),
+            Step::Answer { reply } => self.close_with(reply, cx),
+            Step::Refuse { reply, why: why @ Refusal::BadCredentials } => {
+                self.refused(why, cx);
+                self.close_late_with(reply, cx);
+            }
+            Step::Refuse { reply, why } => {
+                self.refused(why, cx);
+                self.close_with(reply, cx);
+            }
+            Step::Open { plea, destination, early, unsent } => {
+                self.open(plea, destination, early, unsent, cx)
+            }
+        }
+    }
+
+    pub(super) fn open(
+        &mut self,
+        plea: Plea,
+        destination: Destination,
+        early: Vec<u8>,
+        unsent: Vec<u8>,
+        cx: &mut Cx,
+    ) {
+        if cx.config.narrate {
+            let (conn, client) = (self.id, self.peer);
+            cx.event(Event::Requested { conn, client, destination: destination.clone() });
+        }
+        let mut opening = Box::new(Opening::new(plea, destination.port, early, unsent, self.peer.ip(), cx));
+        let progress = opening.start(self.id, &destination, cx);
+        self.state = State::Opening(opening);
+        cx.mark(self.client);
+        self.progress(progress, cx);
+    }
+
+    pub(super) fn progress(&mut self, progress: Progress, cx: &mut Cx) {
+        let Progress::Failed(why) = progress else { return };
+        let State::Opening(opening) = &mut self.state else { return };
+        opening.give_up(cx);
+        let mut reply = opening.take_unsent();
+        opening.plea.refused(&why, &mut reply);
+        self.refused(why, cx);
+        self.close_with(reply, cx);
+    }
+
+    pub(super) fn fate(&mut self, fate: Fate, cx: &mut Cx) {
+        match fate {
+            Fate::Open => {}
+            Fate::Done => self.end(Close::Graceful, cx),
+            Fate::Broken(fault) => self.finish(Close::Reset, Some(fault), cx),
+        }
+    }
+
+    pub(super) fn next(&mut self, next: Next, cx: &mut Cx) {
+        match next {
+            Next::Open => {}
+            Next::Reopen { plea, destination, early, client_ended } => {
+                self.leave_forward(None, cx);
+                self.open(plea, destination, early, Vec::new(), cx);
+                if let State::Opening(opening) = &mut self.state {
+                    opening.client_ended = client_ended;
+                }
+            }
+            Next::Refuse { reply, why } => {
+                if let Some(why) = why {
+                    self.refused(why, cx);
+                }
+                self.leave_forward(None, cx);
+                match why {
+                    Some(Refusal::BadCredentials) => self.close_late_with(reply, cx),
+                    _ => self.close_with(reply, cx),
+                }
+            }
+            Next::Tunnel(tunnel) => self.tunnel(tunnel, cx),
+            Next::Break(fault) => self.finish(Close::Reset, Some(fault), cx),
+            Next::Spoiled(why) => {
+                self.refused(why, cx);
+                self.finish(Close::Reset, Some(Fault::Malformed), cx);
+            }
+        }
+    }
+
+    /// The protocol of a forwarded connection has changed.
+    pub(super) fn tunnel(&mut self, tunnel: Tunnel, cx: &mut Cx) {
+        let State::Forward(forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
+        let Tunnel { target, reply, early, totals, client_ended } = tunnel;
+        let relay = Relay::new(self.client, target, forward.uplink, &reply, &early, cx).with_totals(totals);
+        forward.release(cx);
+        self.state = State::Relay(relay);
+        if client_ended {
+            self.read_closed(Side::Client, cx);
+        }
+    }
+
+    /// Ends the connection to an origin and accounts for it.
+    pub(super) fn leave_forward(&mut self, fault: Option<Fault>, cx: &mut Cx) {
+        if !matches!(self.state, State::Forward(_)) {
+            return;
+        }
+        let State::Forward(forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
+        let (sent, received) = forward.totals();
+        if let Some(uplink) = forward.uplink {
+            cx.traffic(uplink, sent, received);
+            cx.report(Report::Ended { uplink });
+        }
+        let lasted = cx.now - self.since;
+        cx.event(Event::Closed { conn: self.id, sent, received, lasted, fault });
+        if let Some(target) = forward.target() {
+            cx.close(target, if fault.is_some() { Close::Reset } else { Close::Graceful });
+        }
+        forward.release(cx);
+    }
+
+    pub(super) fn refused(&self, why: Refusal, cx: &mut Cx) {
+        cx.event(Event::Refused { conn: self.id, client: self.peer, why });
+    }
+
+    pub(super) fn close_with(&mut self, reply: Vec<u8>, cx: &mut Cx) {
+        self.until = Some(cx.now + cx.config.linger);
+        self.state = State::Closing(Box::new(Closing::new(self.client, reply, cx)));
+    }
+
+    /// The same after a while, for who may be guessing.
+    pub(super) fn close_late_with(&mut self, reply: Vec<u8>, cx: &mut Cx) {
+        self.until = Some(cx.now + cx.config.auth_delay);
+        self.state = State::Closing(Box::new(Closing::held(reply)));
+    }
+
+    pub(super) fn end(&mut self, how: Close, cx: &mut Cx) {
+        self.finish(how, None, cx);
+    }
+
+    /// Closes all there is and accounts for it.
+    pub(super) fn finish(&mut self, how: Close, fault: Option<Fault>, cx: &mut Cx) {
+        self.leave_forward(fault, cx);
+        match core::mem::replace(&mut self.state, State::Gone) {
+            State::Relay(relay) => relay.finish(self.id, self.since, how, fault, cx),
+            State::Opening(mut opening) => opening.give_up(cx),
+            State::Handshake(_) | State::Closing(_) | State::Forward(_) | State::Gone => {}
+        }
+        cx.close(self.client, how);
+    }
+}
