@@ -11,7 +11,24 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 pub use crate::wire::Malformed as WireFault;
-pub use crate::wire::http::Excess;
+
+/// How a head is larger than allowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Excess {
+    /// It has more bytes than this.
+    Bytes(usize),
+    /// It has more header fields than this.
+    Fields(usize),
+}
+
+impl fmt::Display for Excess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Excess::Bytes(limit) => write!(f, "its head has more than {limit} bytes"),
+            Excess::Fields(limit) => write!(f, "its head has more than {limit} header fields"),
+        }
+    }
+}
 
 /// Something worth a log line or a counter.
 #[derive(Clone, PartialEq, Eq, Debug)]

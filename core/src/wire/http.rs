@@ -54,6 +54,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::Malformed;
+pub(crate) use crate::machine::event::Excess;
 use crate::name::Destination;
 
 #[cfg(test)]
@@ -71,24 +72,6 @@ pub(crate) struct HeadLimits {
     pub(crate) bytes: usize,
     /// Lines of header fields.
     pub(crate) fields: usize,
-}
-
-/// How a head is larger than allowed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Excess {
-    /// It has more bytes than this.
-    Bytes(usize),
-    /// It has more header fields than this.
-    Fields(usize),
-}
-
-impl fmt::Display for Excess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Excess::Bytes(limit) => write!(f, "its head has more than {limit} bytes"),
-            Excess::Fields(limit) => write!(f, "its head has more than {limit} header fields"),
-        }
-    }
 }
 
 /// What `Via` and the authentication realm call this proxy.
