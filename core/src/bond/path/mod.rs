@@ -10,7 +10,7 @@
 //!                           +--> events: Acked, Lost, Suspect, Down, Live, Probe, Ping, Fell, ...
 //!
 //! How to use it: ask [`Path::may_send`]; send; tell [`Path::handle_sent`]. After each batch of arrivals (each told to
-//! [`Path::handle_received`]) ask [`Path::poll_ack`]. At [`Path::poll_timeout`] call [`Path::handle_timeout`].
+//! [`Path::handle_received`]) ask [`Path::poll_ack`] until it has none. At [`Path::poll_timeout`] call [`Path::handle_timeout`].
 //! Acknowledgements, probes and pings need no permission: they are few and count against the pacer afterwards.
 //!
 //! Where it differs from the page it started from:
@@ -19,6 +19,10 @@
 //!   what was delivered when it was sent.
 //! - Whether the source limits the path is seen by the pacer (credit that nobody used); nobody has to tell.
 //! - Packets that ask for no acknowledgement get a number and no place in the map.
+//! - In flight is capped by the RTT without the forward queue, not by the smallest: a slow way back is no queue of ours.
+//! - A sample taken where no queue stands is a lower bound: it never lowers the rate. A pulse lasts as long as a sample
+//!   reaches, not a round, and the next comes at once and stronger where it was delivered.
+//! - An acknowledgement tells the highest range and those with news; what it does not tell is not denied.
 //!
 //! Invariants: what is in flight is under the cap when a packet is permitted; an acknowledgement settles only what was
 //! sent and is not settled; every number a peer sends is bounded before it counts.

@@ -122,8 +122,11 @@ impl Received {
         let mut above = highest.high - u64::from(ack.first);
         for place in chosen {
             let Some(range) = self.ranges.get_mut(place) else { break };
-            // A gap too long for its field: what lies below it cannot be told.
-            let Ok(gap) = u16::try_from(above - range.high - 1) else { break };
+            let Ok(gap) = u16::try_from(above - range.high - 1) else {
+                // Too long for its field: what lies below can never be told, and must not ask to be.
+                self.ranges.truncate(place);
+                break;
+            };
             let len = u16::try_from(range.high - range.low + 1).unwrap_or(u16::MAX);
             ack.more[usize::from(ack.more_len)] = (gap, len);
             ack.more_len += 1;

@@ -76,8 +76,11 @@ proptest! {
             let number = if flag { number } else { number % 1000 };
             path.handle_received(now, &Arrived { number, timestamp, bytes, ce: flag, eliciting: !flag });
             let due = path.ack_due();
-            if let Some(ack) = path.poll_ack(now) {
+            let mut acks = 0;
+            while let Some(ack) = path.poll_ack(now) {
                 prop_assert!(due.is_some_and(|due| due <= now) && usize::from(ack.more_len) <= 3);
+                acks += 1;
+                prop_assert!(acks < 64, "acknowledgements without end");
             }
         }
     }
