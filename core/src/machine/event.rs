@@ -10,6 +10,7 @@ use alloc::string::String;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
+pub use super::bond_news::BondNews;
 pub use crate::wire::Malformed as WireFault;
 
 /// How a head is larger than allowed.
@@ -34,6 +35,13 @@ impl fmt::Display for Excess {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
+    /// Something happened to an association of a bond.
+    Bond {
+        /// At the server: which client's, by its place in the configuration.
+        client: Option<u32>,
+        /// What.
+        news: BondNews,
+    },
     /// A client asked for a destination. Said only where the configuration asks for it: it copies a name.
     Requested {
         /// The connection.

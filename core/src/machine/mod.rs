@@ -18,6 +18,7 @@
 //!
 //! The manual, with a toy machine and two toy drivers, is [`crate::docs::contract`].
 
+mod bond_news;
 mod datagram;
 pub mod event;
 mod fault;

@@ -18,6 +18,7 @@
 //! - A header that we change keeps a checksum as right, or as wrong, as it was (RFC 1624).
 //! - A segment is written straight from its superpacket into the packet that leaves: one copy.
 
+mod addresses;
 mod checksum;
 mod ecn;
 mod flow;
@@ -32,6 +33,7 @@ pub(crate) mod testing;
 mod tests;
 mod too_big;
 
+pub(crate) use addresses::{destination, source};
 pub(crate) use ecn::{Ecn, decapsulate, mark_ce};
 pub(crate) use flow::{Class, Flow, FlowKey, Ordering};
 pub(crate) use merge::Run;

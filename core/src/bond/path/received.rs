@@ -139,6 +139,11 @@ impl Received {
         Some(ack)
     }
 
+    /// The largest number that arrived.
+    pub(crate) fn largest(&self) -> Option<u64> {
+        (self.len > 0).then(|| self.ranges[0].1)
+    }
+
     /// When [`Received::poll`] has something.
     pub(crate) fn due(&self, rtt: Duration) -> Option<Instant> {
         let pending = self.pending?;

@@ -1,0 +1,148 @@
+//! What the two ends of a bond are told at construction.
+
+use super::Tuning;
+use super::crypto::{CipherOrder, PresharedKey, PublicKey, SecretKey};
+use super::wire::{MAX_PATHS, OVERHEAD};
+use crate::machine::{ListenerId, TunId, UplinkId, Via};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, SocketAddr};
+
+/// The least MTU inside (RFC 8200 section 5: IPv6 needs it).
+const MIN_MTU: u16 = 1280;
+
+/// What a path of 1500 bytes leaves for an inner packet over IPv4: 20 + 8 of IP and UDP, 36 of our own.
+pub const DEFAULT_MTU: u16 = 1500 - 28 - OVERHEAD as u16;
+
+/// One way of the client to the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Uplink {
+    /// Its id, by which the driver tells that it is gone or back.
+    pub id: UplinkId,
+    /// How to leave by it.
+    pub via: Via,
+    /// Its share in `weighted` mode, 1 to 65,535.
+    pub weight: u16,
+}
+
+/// What both ends have.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// The TUN device.
+    pub tun: TunId,
+    /// The device takes and gives superpackets and leaves sums to us.
+    pub offload: bool,
+    /// The largest packet inside, in bytes: 1280 to 65,535. Default [`DEFAULT_MTU`].
+    pub mtu: u16,
+    /// This side's own key.
+    pub key: SecretKey,
+    /// Which ciphers it has, the preferred one first.
+    pub ciphers: CipherOrder,
+    /// What can be tuned.
+    pub tuning: Tuning,
+}
+
+/// A client.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// What both ends have.
+    pub common: Common,
+    /// Where the server is.
+    pub server: SocketAddr,
+    /// Its key.
+    pub server_key: PublicKey,
+    /// The secret that both have beside their keys.
+    pub psk: PresharedKey,
+    /// What enrols this client, at most 64 bytes; empty for one that is known.
+    pub token: Vec<u8>,
+    /// Its ways to the server: 1 to 16.
+    pub uplinks: Vec<Uplink>,
+}
+
+/// A client that a server knows.
+#[derive(Clone, Debug)]
+pub struct KnownClient {
+    /// Its key.
+    pub key: PublicKey,
+    /// The secret that both have beside their keys.
+    pub psk: PresharedKey,
+    /// Its inner addresses: at most one of each family. Nothing else is taken as a source from it.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A server.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// What both ends have.
+    pub common: Common,
+    /// Where its clients come in.
+    pub listener: ListenerId,
+    /// Its own inner addresses with the length of the tunnel's network in bits: at most one of each family.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// The clients it knows.
+    pub clients: Vec<KnownClient>,
+    /// Clients at the same time. Default 1,024.
+    pub max_clients: usize,
+    /// Clients reach each other. Default false.
+    pub allow_client_to_client: bool,
+    /// Clients reach private networks and this host beyond its inner address. Default false.
+    pub allow_private: bool,
+}
+
+/// Why a bond cannot be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError(pub(super) String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl Common {
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.mtu < MIN_MTU {
+            return Err(ConfigError(alloc::format!(
+                "mtu: expected at least {MIN_MTU} bytes, got {}",
+                self.mtu
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl ClientConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.common.check()?;
+        match self.uplinks.len() {
+            1..=MAX_PATHS => {}
+            got => return Err(ConfigError(alloc::format!("uplinks: expected 1 to {MAX_PATHS}, got {got}"))),
+        }
+        if let Some(uplink) = self.uplinks.iter().find(|uplink| uplink.weight == 0) {
+            return Err(ConfigError(alloc::format!(
+                "uplink {:?}: expected a weight above 0, got 0",
+                uplink.id
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl ServerConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.common.check()?;
+        let mut seen: Vec<IpAddr> = self.addresses.iter().map(|(address, _)| *address).collect();
+        for client in &self.clients {
+            for address in &client.addresses {
+                if seen.contains(address) {
+                    return Err(ConfigError(alloc::format!("the inner address {address} is given twice")));
+                }
+                seen.push(*address);
+            }
+        }
+        Ok(())
+    }
+}

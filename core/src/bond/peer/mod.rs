@@ -1,0 +1,414 @@
+//! One association: a peer, its keys, its paths, and the packets that go to it and come from it.
+//!
+//! ```text
+//!          TUN                                                             TUN
+//!           │ ingest                                                        ▲ Give (runs joined)
+//!           ▼                                                               │
+//!        FqCodel ──pump──▶ chosen path's stage ──transmit──▶ UDP ─▶ receive ┴ Reorder (per flow)
+//!           ▲ repairs go first │  sequence, distance       seal     open │
+//!           └── Copies ◀───────┘                                        └──▶ control frames ─▶ Path
+//! ```
+//!
+//! Late binding: a packet leaves the queue when a path can carry it now, and gets its sequence then. What waits waits in
+//! [`FqCodel`], where it can still be dropped, marked or overtaken.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `slot` | one path with its address, its control frames and its stage |
+//! | `ingest` | packets from the TUN |
+//! | `pump` | which packet goes to which path |
+//! | `transmit` | control and data packets written and sealed |
+//! | `receive` | packets opened, frames obeyed |
+//! | `copies` | what may have to be sent again |
+//! | `give` | packets on their way to the TUN |
+//!
+//! Invariants
+//! - A packet that came from the TUN is delivered, or counted as dropped under a name ([`Drops`]).
+//! - A path's stage holds at most a run, and nothing if the path may not send.
+//! - Sequences rise in the order in which packets are staged; a repair keeps its own.
+
+mod copies;
+mod give;
+mod ingest;
+mod pump;
+mod receive;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod transmit;
+
+pub(super) use give::Give;
+pub(super) use receive::News;
+pub(super) use slot::{Remote, Slot};
+
+use super::ingress::{self, Delays, FqCodel};
+use super::inner::TooBig;
+use super::order::{self, Reorder, Sequencer};
+use super::path::{self, Path, PathConfig};
+use super::session::{Keyring, Role};
+use super::wire::{Frame, MAX_PATHS, PathId};
+use crate::time::{Duration, Instant};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use copies::Copies;
+use ingest::Queued;
+use slot::{Challenge, MOST_QUESTIONS};
+
+/// What both ends of an association can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// A path whose one-way delay is longer than the shortest by more carries nothing but what must. Default 60 ms.
+    pub max_skew: Duration,
+    /// Bytes of packets that may wait for a path. Default 4 MiB.
+    pub queue: usize,
+    /// Bytes of copies kept for repair, and of packets held for their order; each. Default 8 MiB.
+    pub memory: usize,
+    /// The longest that a packet waits for its predecessor. Default 250 ms.
+    pub hold: Duration,
+    /// Lost packets are sent again. Default true.
+    pub repair: bool,
+    /// Packets on a path that fell silent are sent again by another. Default true.
+    pub reinject: bool,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Tuning {
+            max_skew: Duration::from_millis(60),
+            queue: 4 << 20,
+            memory: 8 << 20,
+            hold: Duration::from_millis(250),
+            repair: true,
+            reinject: true,
+        }
+    }
+}
+
+/// Packets that were not delivered, by the reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// Not an IP packet, or nonsense in its offload.
+    pub malformed: u64,
+    /// From or to an address that is not the client's, or where it may not go.
+    pub foreign: u64,
+    /// Larger than the tunnel's MTU: its sender was told, if it may be.
+    pub too_large: u64,
+    /// The queue's flow stood too long (CoDel).
+    pub queue_delay: u64,
+    /// The queue was full.
+    pub queue_full: u64,
+    /// Lost on the way and not repaired: the copy was gone.
+    pub copy_gone: u64,
+    /// Lost on the way, and repaired as often as allowed.
+    pub repairs_spent: u64,
+    /// The TUN took nothing for too long.
+    pub tun_full: u64,
+}
+
+/// The most times one packet is sent again because it was lost.
+const MOST_REPAIRS: u8 = 3;
+
+/// Repairs may take this share of what is sent anew: one byte in eight, and a burst.
+const REPAIR_SHARE: u64 = 8;
+const REPAIR_BURST: u64 = 256 * 1024;
+
+/// One association.
+#[derive(Debug)]
+pub(super) struct Peer {
+    tuning: Tuning,
+    offload: bool,
+    pub(super) keys: Keyring,
+    slots: [Option<Slot>; MAX_PATHS],
+    ingress: FqCodel<Queued>,
+    sequencer: Sequencer,
+    copies: Copies,
+    /// Sequences that are to be sent again, and whether it is a repair (which has a budget) or a reinjection.
+    again: VecDeque<(u32, bool)>,
+    repair_credit: u64,
+    reorder: Reorder<Vec<u8>>,
+    too_big: TooBig,
+    mtu: u16,
+    drops: Drops,
+    /// Nothing can be staged before.
+    wake: Option<Instant>,
+    news: VecDeque<News>,
+    spare: Vec<Vec<u8>>,
+    repaired: u64,
+    reinjected: u64,
+}
+
+impl Peer {
+    pub(super) fn new(now: Instant, role: Role, tuning: Tuning, offload: bool, mtu: u16) -> Self {
+        let order = order::Config { hold: tuning.hold, memory: tuning.memory, repair: None };
+        Peer {
+            tuning,
+            offload,
+            keys: Keyring::new(role),
+            slots: [const { None }; MAX_PATHS],
+            ingress: FqCodel::new(ingress::Config { limit: tuning.queue, ..ingress::Config::default() }),
+            sequencer: Sequencer::new(),
+            copies: Copies::new(tuning.memory),
+            again: VecDeque::new(),
+            repair_credit: REPAIR_BURST,
+            reorder: Reorder::new(order),
+            too_big: TooBig::new(now),
+            mtu,
+            drops: Drops::default(),
+            wake: None,
+            news: VecDeque::new(),
+            spare: Vec::new(),
+            repaired: 0,
+            reinjected: 0,
+        }
+    }
+
+    /// Adds a path, or gives one that is there another way to go.
+    pub(super) fn add_path(&mut self, now: Instant, id: PathId, remote: Remote, weight: u32) -> &mut Slot {
+        let slot = self.slots[id.index()].get_or_insert_with(|| {
+            let idle = Duration::from_secs(20);
+            Slot::new(Path::new(now, PathConfig { idle, ..PathConfig::default() }), id, remote, weight)
+        });
+        slot.remote = remote;
+        slot
+    }
+
+    pub(super) fn slot(&self, id: PathId) -> Option<&Slot> {
+        self.slots[id.index()].as_ref()
+    }
+
+    pub(super) fn slot_mut(&mut self, id: PathId) -> Option<&mut Slot> {
+        self.slots[id.index()].as_mut()
+    }
+
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> + Clone {
+        self.slots.iter().flatten()
+    }
+
+    /// Sets the tunnel's MTU.
+    pub(super) fn set_mtu(&mut self, mtu: u16) {
+        self.mtu = mtu;
+    }
+
+    /// Whether data moves, in either direction or is about to.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.ingress.is_empty() || self.copies.bytes() > 0
+    }
+
+    /// A packet from the TUN with a source that is not ours.
+    pub(super) fn count_foreign(&mut self) {
+        self.drops.foreign += 1;
+    }
+
+    /// News for the owner.
+    pub(super) fn poll_news(&mut self) -> Option<News> {
+        self.news.pop_front()
+    }
+
+    /// Packets of this association that were dropped.
+    pub(super) fn drops(&self) -> Drops {
+        let queue = self.ingress.counters();
+        Drops { queue_delay: queue.dropped_codel, queue_full: queue.dropped_full, ..self.drops }
+    }
+
+    /// Bytes that wait for a path, bytes of copies, and bytes held for their order.
+    pub(super) fn memory(&self) -> (usize, usize, usize) {
+        (self.ingress.backlog(), self.copies.bytes(), self.reorder.held().1)
+    }
+
+    /// Packets sent again because they were lost, and because their path fell silent.
+    pub(super) fn repairs(&self) -> (u64, u64) {
+        (self.repaired, self.reinjected)
+    }
+
+    /// How long held packets wait at present; for tests and status.
+    pub(super) fn order(&self) -> order::Counters {
+        self.reorder.counters()
+    }
+
+    /// When [`Peer::handle_timeout`] wants to be called.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let paths = self.slots().flat_map(|slot| {
+            let asks = slot.challenge.filter(|challenge| challenge.asked < MOST_QUESTIONS);
+            [slot.path.poll_timeout(), slot.path.ack_due(), asks.map(|challenge| challenge.next)]
+        });
+        let paths = paths.flatten();
+        paths.chain(self.wake).chain(self.reorder.poll_timeout()).chain(self.keys.poll_timeout()).min()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, give: &mut Give) {
+        self.keys.handle_timeout(now);
+        for index in 0..MAX_PATHS {
+            self.path_event(now, index, |path, sink| path.handle_timeout(now, &mut |event| sink(event)));
+            let Some(slot) = &mut self.slots[index] else { continue };
+            slot.asks |= slot
+                .challenge
+                .is_some_and(|challenge| challenge.asked < MOST_QUESTIONS && challenge.next <= now);
+        }
+        self.reorder.handle_timeout(now);
+        self.deliver(give);
+        self.acknowledge(now);
+        self.pump(now);
+    }
+
+    /// Asks whether the peer is at `remote`; the path goes there once it has answered.
+    pub(super) fn challenge(&mut self, now: Instant, id: PathId, remote: Remote, token: [u8; 8], bytes: u64) {
+        let Some(slot) = &mut self.slots[id.index()] else { return };
+        let allowance = bytes * slot::AMPLIFICATION;
+        if let Some(challenge) = &mut slot.challenge
+            && challenge.remote == remote
+        {
+            challenge.allowance += allowance;
+            if challenge.asked < MOST_QUESTIONS || challenge.next > now {
+                return;
+            }
+        }
+        slot.challenge = Some(Challenge { token, remote, next: now, asked: 0, allowance });
+        slot.asks = true;
+    }
+
+    /// An address has answered. Whether a path goes there now that did not before.
+    pub(super) fn answered(&mut self, now: Instant, by: PathId, token: [u8; 8]) -> bool {
+        let Some(slot) = &mut self.slots[by.index()] else { return false };
+        let Some(challenge) = slot.challenge.take_if(|challenge| challenge.token == token) else {
+            return false;
+        };
+        let moved = slot.remote != challenge.remote || !slot.validated;
+        (slot.remote, slot.validated, slot.asks) = (challenge.remote, true, false);
+        if moved {
+            self.watch(now);
+            self.suit(now);
+            self.pump(now);
+        }
+        moved
+    }
+
+    /// Sends a frame by the best path.
+    pub(super) fn send_frame(&mut self, frame: Frame) {
+        if let Some(best) = self.best()
+            && let Some(slot) = &mut self.slots[best]
+            && !slot.control.contains(&frame)
+        {
+            slot.control.push_back(frame);
+        }
+    }
+
+    /// The operating system refused a datagram of a path because it is too large.
+    pub(super) fn handle_too_large(&mut self, now: Instant, id: PathId, bytes: u32) {
+        self.path_event(now, id.index(), |path, sink| {
+            path.handle_too_large(now, bytes, &mut |event| sink(event));
+        });
+    }
+
+    /// The operating system says that the link of a path is gone, or back.
+    pub(super) fn handle_link(&mut self, now: Instant, id: PathId, up: bool) {
+        self.path_event(now, id.index(), |path, sink| path.handle_link(now, up, &mut |event| sink(event)));
+        self.pump(now);
+    }
+
+    /// Lets a path work and obeys its events.
+    fn path_event(
+        &mut self,
+        now: Instant,
+        index: usize,
+        work: impl FnOnce(&mut Path, &mut dyn FnMut(path::Event)),
+    ) {
+        let mut events: Vec<path::Event> = Vec::new();
+        let Some(slot) = &mut self.slots[index] else { return };
+        work(&mut slot.path, &mut |event| events.push(event));
+        for event in events {
+            self.obey(now, index, event);
+        }
+    }
+
+    fn obey(&mut self, now: Instant, index: usize, event: path::Event) {
+        let Some(slot) = &mut self.slots[index] else { return };
+        match event {
+            path::Event::Acked(packet) | path::Event::Late(packet) => {
+                if let Some(sequence) = packet.sequence {
+                    self.copies.done(sequence);
+                }
+            }
+            path::Event::Lost(packet) => {
+                if let Some(sequence) = packet.sequence {
+                    self.send_again(sequence, true);
+                }
+            }
+            path::Event::Suspect => {
+                let outstanding: Vec<u32> =
+                    slot.path.outstanding().filter_map(|packet| packet.sequence).collect();
+                slot.unstage(&mut self.again);
+                if self.tuning.reinject {
+                    outstanding.into_iter().for_each(|sequence| self.send_again(sequence, false));
+                }
+                self.news.push_back(News::Path(slot_id(index), path::State::Suspect));
+                self.watch(now);
+            }
+            path::Event::Down => {
+                slot.unstage(&mut self.again);
+                self.news.push_back(News::Path(slot_id(index), path::State::Down));
+                self.watch(now);
+            }
+            path::Event::Live => {
+                self.news.push_back(News::Path(slot_id(index), path::State::Live));
+                self.watch(now);
+            }
+            path::Event::Probe | path::Event::Ping => slot.ping = true,
+            path::Event::Found | path::Event::Fell => self.suit(now),
+            path::Event::Mtu(_) => self.news.push_back(News::Mtu),
+        }
+    }
+
+    /// Puts a packet into the queue of those that are sent again.
+    fn send_again(&mut self, sequence: u32, repair: bool) {
+        let Some(copy) = self.copies.find(sequence) else { return };
+        if copy.queued || repair && !self.tuning.repair {
+            return;
+        }
+        if repair && copy.repairs >= MOST_REPAIRS {
+            self.drops.repairs_spent += 1;
+            self.copies.done(sequence);
+            return;
+        }
+        copy.queued = true;
+        self.again.push_back((sequence, repair));
+    }
+
+    /// Tells the receiver's order how long each path may be silent. Paths change when they are measured: asked after each batch.
+    fn watch(&mut self, now: Instant) {
+        let up = self.slots().filter(|slot| slot.path.state() != path::State::Down);
+        let slowest = up.map(|slot| slot.path.probe_timeout()).max().unwrap_or_default();
+        // A loss is known a round trip after it, and its repair needs another way; a repair can be lost too.
+        let repair = self.tuning.repair.then_some(slowest * 2);
+        let order = order::Config { hold: self.tuning.hold, memory: self.tuning.memory, repair };
+        self.reorder.set_config(order);
+        for index in 0..MAX_PATHS {
+            let Some(slot) = &self.slots[index] else { continue };
+            let live = slot.path.received().heard().is_some() && slot.path.state() != path::State::Down;
+            let patience = slot.path.probe_timeout() + slot.path.received().jitter() * 4;
+            self.reorder.set_path(now, index as u8, live.then_some(patience));
+        }
+    }
+
+    /// Sets how long packets may wait, by what the paths are now.
+    fn suit(&mut self, _now: Instant) {
+        let live = self.slots().filter(|slot| slot.path.state() == path::State::Live);
+        let rtt = live.clone().map(|slot| slot.path.rtt().min()).max().unwrap_or_default();
+        let delays = live.filter_map(|slot| slot.path.one_way().base());
+        let skew = skew(delays).min(self.tuning.max_skew);
+        self.ingress.set_delays(Delays::suit(rtt, skew));
+    }
+}
+
+/// The longest delay less the shortest.
+fn skew(mut delays: impl Iterator<Item = path::RawDelay>) -> Duration {
+    let Some(first) = delays.next() else { return Duration::ZERO };
+    let (low, high) = delays.fold((0, 0), |(low, high), delay| {
+        let over = delay.over(first);
+        (over.min(low), over.max(high))
+    });
+    Duration::from_micros((high - low).unsigned_abs())
+}
+
+fn slot_id(index: usize) -> PathId {
+    PathId::new(index as u8).expect("an index of the slots")
+}

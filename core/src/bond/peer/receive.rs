@@ -1,0 +1,219 @@
+//! Packets from the network: opened, their frames obeyed, their packets put in order.
+
+use super::give::Give;
+use super::{Peer, path};
+use crate::bond::inner::{Ecn, decapsulate};
+use crate::bond::path::{Ack, Arrived, RawDelay};
+use crate::bond::session::OpenError;
+use crate::bond::wire::{self, CloseReason, Config, ConfigRequest, Frame, PathId, Plaintext, Timestamp};
+use crate::time::Instant;
+use alloc::vec::Vec;
+
+/// A datagram that was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::bond) struct Arrival {
+    /// The path it came by.
+    pub(in crate::bond) path: PathId,
+    /// It is the newest of its path: its address is where the peer is now.
+    pub(in crate::bond) newest: bool,
+    /// It is the first of its session.
+    pub(in crate::bond) confirms: bool,
+}
+
+/// What the owner of an association has to deal with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::bond) enum News {
+    /// A path is thought of differently.
+    Path(PathId, path::State),
+    /// What fits has changed.
+    Mtu,
+    /// The address of a path has answered a challenge.
+    Response(PathId, [u8; 8]),
+    /// The server's configuration.
+    Config(Config),
+    /// The client asks for one.
+    ConfigRequest(ConfigRequest),
+    /// The client has it.
+    ConfigAck(u32),
+    /// The server asks for new keys.
+    Rekey,
+    /// The peer ends the association.
+    Closed(CloseReason),
+}
+
+impl Peer {
+    /// Opens a datagram of `len` IP bytes in place and obeys it.
+    ///
+    /// # Errors
+    /// It was not sealed for us, or was opened before: it changed nothing.
+    pub(in crate::bond) fn receive(
+        &mut self,
+        now: Instant,
+        datagram: &mut [u8],
+        headers: u32,
+        ecn: u8,
+        mut accept: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Arrival, OpenError> {
+        let bytes = datagram.len() as u32 + headers;
+        let opened = self.keys.open(now, datagram)?;
+        let plain = datagram.get_mut(opened.plain.clone()).unwrap_or_default();
+        let Ok(text) = Plaintext::parse(plain) else {
+            // The peer has our keys and sends nonsense: its next version may know more frames.
+            self.drops.malformed += 1;
+            return Ok(Arrival { path: opened.path, newest: false, confirms: opened.confirms });
+        };
+        let outer = Ecn::from_bits(ecn);
+        let (timestamp, eliciting) = match &text {
+            Plaintext::Data(data) => (data.timestamp, true),
+            Plaintext::Control { timestamp, frames } => {
+                (*timestamp, frames.clone().any(|frame| frame.is_ack_eliciting()))
+            }
+        };
+        let newest = self.arrived(now, &opened, timestamp, bytes, outer == Ecn::Ce, eliciting);
+        match text {
+            Plaintext::Data(data) => {
+                let (sequence, distance) = (data.sequence, data.distance);
+                let start = plain.len() - data.packet.len();
+                let packet = &mut plain[start..];
+                if !accept(packet) {
+                    self.drops.foreign += 1;
+                } else if decapsulate(outer, packet) {
+                    let len = packet.len();
+                    let mut held = self.spare.pop().unwrap_or_default();
+                    held.clear();
+                    held.extend_from_slice(packet);
+                    let index = opened.path.get();
+                    // Refused packets are counted where they are refused.
+                    let _ = self.reorder.push(now, index, sequence, distance, len, held);
+                } else {
+                    self.drops.malformed += 1;
+                }
+            }
+            Plaintext::Control { frames, .. } => {
+                let frames: Vec<Frame> = frames.collect();
+                frames.into_iter().for_each(|frame| self.frame(now, opened.path, frame));
+            }
+        }
+        Ok(Arrival { path: opened.path, newest, confirms: opened.confirms })
+    }
+
+    /// As [`Peer::receive`], for a path that is not known: it begins with this packet, if that is valid.
+    ///
+    /// # Errors
+    /// As there.
+    pub(in crate::bond) fn receive_first(
+        &mut self,
+        now: Instant,
+        datagram: &mut [u8],
+        remote: super::Remote,
+        ecn: u8,
+        accept: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Arrival, OpenError> {
+        let header = wire::Header::parse(datagram).map_err(OpenError::Malformed)?;
+        self.add_path(now, header.path, remote, 1);
+        let result = self.receive(now, datagram, remote.headers(), ecn, accept);
+        if result.is_err() {
+            // It changed nothing.
+            self.slots[header.path.index()] = None;
+        }
+        result
+    }
+
+    /// Tells the path. Whether the packet is the newest of its path.
+    fn arrived(
+        &mut self,
+        now: Instant,
+        opened: &crate::bond::session::Opened,
+        timestamp: Timestamp,
+        bytes: u32,
+        ce: bool,
+        eliciting: bool,
+    ) -> bool {
+        let Some(slot) = &mut self.slots[opened.path.index()] else { return true };
+        let newest = slot.path.received().largest().is_none_or(|largest| opened.number > largest);
+        let arrived = Arrived { number: opened.number, timestamp: timestamp.bits(), bytes, ce, eliciting };
+        slot.path.handle_received(now, &arrived);
+        slot.allowance += u64::from(bytes) * super::slot::AMPLIFICATION;
+        newest
+    }
+
+    fn frame(&mut self, now: Instant, by: PathId, frame: Frame) {
+        match frame {
+            Frame::Ack(ack) => {
+                let of = ack.path.index();
+                let ack = from_wire(&ack);
+                self.path_event(now, of, |path, sink| path.handle_ack(now, &ack, &mut |event| sink(event)));
+            }
+            // Repairs follow acknowledgements; a NACK asks for nothing that they do not say.
+            Frame::Nack(_) | Frame::Ping | Frame::MtuProbe(_) => {}
+            Frame::PathChallenge(token) => {
+                if let Some(slot) = &mut self.slots[by.index()] {
+                    slot.control.push_back(Frame::PathResponse(token));
+                }
+            }
+            Frame::PathResponse(token) => self.news.push_back(News::Response(by, token)),
+            Frame::PathStatus(_) => {}
+            Frame::Config(config) => self.news.push_back(News::Config(config)),
+            Frame::ConfigRequest(request) => self.news.push_back(News::ConfigRequest(request)),
+            Frame::ConfigAck(epoch) => self.news.push_back(News::ConfigAck(epoch)),
+            Frame::Rekey => self.news.push_back(News::Rekey),
+            Frame::Close(reason) => self.news.push_back(News::Closed(reason)),
+        }
+    }
+
+    /// The batch has ended: delivers, acknowledges, and uses what the acknowledgements have freed.
+    pub(in crate::bond) fn finish_batch(&mut self, now: Instant, give: &mut Give) {
+        self.watch(now);
+        self.suit(now);
+        self.deliver(give);
+        self.acknowledge(now);
+        self.pump(now);
+    }
+
+    /// Hands on what is in order.
+    pub(super) fn deliver(&mut self, give: &mut Give) {
+        while let Some(packet) = self.reorder.poll() {
+            if !give.push(&packet) {
+                self.drops.tun_full += 1;
+            }
+            if self.spare.len() < 64 {
+                self.spare.push(packet);
+            }
+        }
+        give.finish();
+    }
+}
+
+/// An acknowledgement as it is written.
+pub(super) fn to_wire(path: PathId, ack: &Ack) -> wire::Ack {
+    let mut out = wire::Ack::new(path, ack.largest);
+    out.delay = ack.delay;
+    out.echo = Timestamp::from_bits(ack.echo);
+    out.one_way = ack.raw_delay.0;
+    out.ce = ack.ce;
+    out.bytes = ack.received;
+    out.first = ack.first;
+    for (gap, len) in &ack.more[..usize::from(ack.more_len)] {
+        out.push_range(*gap, *len);
+    }
+    out
+}
+
+/// An acknowledgement as it was read.
+fn from_wire(ack: &wire::Ack) -> Ack {
+    let mut out = Ack {
+        largest: ack.largest,
+        delay: ack.delay,
+        echo: ack.echo.bits(),
+        raw_delay: RawDelay(ack.one_way),
+        ce: ack.ce,
+        received: ack.bytes,
+        first: ack.first,
+        ..Ack::default()
+    };
+    for (at, range) in ack.ranges().iter().take(out.more.len()).enumerate() {
+        out.more[at] = (range.gap, range.len);
+        out.more_len = at as u8 + 1;
+    }
+    out
+}

@@ -1,0 +1,109 @@
+//! One path of an association: its estimates, its address, what it is to send.
+
+use crate::bond::path::Path;
+use crate::bond::wire::{Frame, PathId};
+use crate::machine::SocketId;
+use crate::time::Instant;
+use alloc::collections::VecDeque;
+use core::net::{IpAddr, SocketAddr};
+
+/// Where a path's packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::bond) struct Remote {
+    /// The socket they leave by.
+    pub(in crate::bond) socket: SocketId,
+    /// The peer's address.
+    pub(in crate::bond) to: SocketAddr,
+    /// Our address they leave from, where the socket has several.
+    pub(in crate::bond) from: Option<IpAddr>,
+    /// `to` is said with each datagram: the socket speaks with many.
+    pub(in crate::bond) named: bool,
+}
+
+impl Remote {
+    /// Bytes of the IP and the UDP header of its packets.
+    pub(in crate::bond) fn headers(&self) -> u32 {
+        // An IPv4-mapped address travels as IPv4.
+        let v6 =
+            self.to.is_ipv6() && !matches!(self.to.ip(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+        if v6 { 48 } else { 28 }
+    }
+}
+
+/// Bytes that may be sent to an address before it has answered: three for each received (RFC 9000 section 8.1).
+pub(in crate::bond) const AMPLIFICATION: u64 = 3;
+
+/// A question to an address: is the peer there?
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Challenge {
+    pub(super) token: [u8; 8],
+    /// Where it goes; where the path goes, once it is answered.
+    pub(super) remote: Remote,
+    /// When it is asked next, and how often it was.
+    pub(super) next: Instant,
+    pub(super) asked: u32,
+    /// Bytes that may still be sent there.
+    pub(super) allowance: u64,
+}
+
+/// Questions to an address that does not answer. After them the path waits for its next packet from there.
+pub(super) const MOST_QUESTIONS: u32 = 6;
+
+/// One path.
+#[derive(Debug)]
+pub(in crate::bond) struct Slot {
+    pub(in crate::bond) path: Path,
+    pub(in crate::bond) id: PathId,
+    pub(in crate::bond) remote: Remote,
+    pub(in crate::bond) weight: u32,
+    /// Control frames that must go this way.
+    pub(in crate::bond) control: VecDeque<Frame>,
+    /// An eliciting packet is asked for.
+    pub(in crate::bond) ping: bool,
+    /// An address that is asked whether the peer is there.
+    pub(super) challenge: Option<Challenge>,
+    /// The address has answered.
+    pub(in crate::bond) validated: bool,
+    /// Bytes that may still be sent to an address that has not.
+    pub(in crate::bond) allowance: u64,
+    /// Sequences of packets that leave next, with the bytes they take on the wire.
+    pub(super) stage: VecDeque<(u32, u32)>,
+    pub(super) staged: u64,
+    /// The challenge is due.
+    pub(super) asks: bool,
+    /// The owner was told that there is something to send.
+    pub(in crate::bond) dirty: bool,
+}
+
+impl Slot {
+    pub(super) fn new(path: Path, id: PathId, remote: Remote, weight: u32) -> Self {
+        Slot {
+            path,
+            id,
+            remote,
+            weight,
+            control: VecDeque::new(),
+            ping: false,
+            challenge: None,
+            validated: false,
+            allowance: 0,
+            stage: VecDeque::new(),
+            staged: 0,
+            asks: false,
+            dirty: false,
+        }
+    }
+
+    /// What was staged goes elsewhere, in its order, before all else.
+    pub(super) fn unstage(&mut self, again: &mut VecDeque<(u32, bool)>) {
+        for (sequence, _) in core::mem::take(&mut self.stage).into_iter().rev() {
+            again.push_front((sequence, false));
+        }
+        self.staged = 0;
+    }
+
+    /// Whether there is something to send.
+    pub(in crate::bond) fn wants_to_send(&self) -> bool {
+        !self.stage.is_empty() || !self.control.is_empty() || self.ping || self.asks
+    }
+}

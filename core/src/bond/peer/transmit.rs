@@ -1,0 +1,193 @@
+//! Packets written and sealed, control before data.
+
+use super::{Peer, path};
+use crate::bond::inner::Ecn;
+use crate::bond::path::SentInfo;
+use crate::bond::wire::{
+    DATA_OFFSET, DATA_PREFIX, Data, Frame, HEADER, MAX_PATHS, OVERHEAD, PacketWriter, PathId, TAG, Timestamp,
+};
+use crate::machine::Transmit;
+use crate::time::Instant;
+
+/// Datagrams that leave in one call at most. The staging bounds it too.
+const RUN: usize = 16;
+
+/// Room for a control packet of the least length, bytes of the IP packet.
+const SMALLEST: u64 = 128;
+
+impl Peer {
+    /// A path that has something to send and was not told of since.
+    pub(in crate::bond) fn poll_dirty(&mut self) -> Option<PathId> {
+        let slot = self.slots.iter_mut().flatten().find(|slot| !slot.dirty && slot.wants_to_send())?;
+        slot.dirty = true;
+        Some(slot.id)
+    }
+
+    /// Writes what is to be sent next on `id` to `buf`.
+    pub(in crate::bond) fn poll_transmit(
+        &mut self,
+        now: Instant,
+        id: PathId,
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
+        let asked = self.ask(now, id, buf);
+        if asked.is_some() {
+            return asked;
+        }
+        let sent = self.control(now, id, buf).or_else(|| self.data(now, id, buf));
+        let slot = self.slots[id.index()].as_mut()?;
+        match sent {
+            Some(sent) => {
+                let to = slot.remote.named.then_some(slot.remote.to);
+                Some(Transmit { id: u32::from(id.get()), to, from: slot.remote.from, ..sent })
+            }
+            None => {
+                slot.dirty = false;
+                None
+            }
+        }
+    }
+
+    /// The challenge of a path, if it is due.
+    fn ask(&mut self, now: Instant, id: PathId, buf: &mut [u8]) -> Option<Transmit> {
+        let timeout = self.slots[id.index()].as_ref()?.path.probe_timeout();
+        let slot = self.slots[id.index()].as_mut()?;
+        let challenge = slot.challenge.as_mut().filter(|_| slot.asks)?;
+        slot.asks = false;
+        challenge.asked += 1;
+        // Each one waits twice as long as the one before.
+        challenge.next = now + timeout * (1 << challenge.asked.min(4));
+        let remote = challenge.remote;
+        if remote.named && challenge.allowance < SMALLEST {
+            return None;
+        }
+        let token = challenge.token;
+        let mut writer =
+            PacketWriter::new(buf.get_mut(HEADER..SMALLEST as usize)?, Timestamp::at(now)).ok()?;
+        writer.push(&Frame::PathChallenge(token)).ok()?;
+        let len = writer.finish().ok()?;
+        let sealed = self.keys.seal(now, id, buf, len).ok()?;
+        let slot = self.slots[id.index()].as_mut()?;
+        let bytes = sealed.len as u32 + remote.headers();
+        // It is no evidence of the path that is in use: it is not acknowledged there.
+        let eliciting = remote == slot.remote;
+        let info = SentInfo { sequence: None, eliciting, mtu_probe: false };
+        slot.path.handle_sent(now, sealed.number, bytes, info);
+        if let Some(challenge) = &mut slot.challenge {
+            challenge.allowance = challenge.allowance.saturating_sub(bytes.into());
+        }
+        let to = remote.named.then_some(remote.to);
+        Some(Transmit {
+            id: u32::from(id.get()),
+            to,
+            from: remote.from,
+            len: sealed.len,
+            ..Transmit::default()
+        })
+    }
+
+    /// One control packet, if there are frames for this path.
+    fn control(&mut self, now: Instant, id: PathId, buf: &mut [u8]) -> Option<Transmit> {
+        let slot = self.slots[id.index()].as_mut()?;
+        let mtu_probe = if slot.validated { slot.path.poll_mtu_probe(now) } else { None };
+        if slot.control.is_empty() && !slot.ping && mtu_probe.is_none() {
+            return None;
+        }
+        if !slot.validated && slot.remote.named && slot.allowance < SMALLEST {
+            return None;
+        }
+        // A probe must fill a datagram of its size, and goes alone.
+        let probe = mtu_probe.filter(|_| slot.control.is_empty() && !slot.ping);
+        let room = usize::from(slot.path.mtu()) - slot.remote.headers() as usize;
+        let size = probe.map_or(room, |size| usize::from(size) - slot.remote.headers() as usize);
+        let plain = buf.get_mut(HEADER..size - TAG)?;
+        let mut writer = PacketWriter::new(plain, Timestamp::at(now)).ok()?;
+        if probe.is_some() {
+            writer.push(&Frame::MtuProbe(size as u16)).ok()?;
+        }
+        while let Some(frame) = slot.control.front() {
+            if writer.push(frame).is_err() {
+                break;
+            }
+            slot.control.pop_front();
+        }
+        if core::mem::take(&mut slot.ping) && !writer.is_ack_eliciting() {
+            // Where there is no room it is asked for again.
+            slot.ping = writer.push(&Frame::Ping).is_err();
+        }
+        let eliciting = writer.is_ack_eliciting();
+        let len = match probe {
+            Some(_) => writer.finish_at(size - HEADER - TAG),
+            None => writer.finish(),
+        };
+        let sealed = self.keys.seal(now, id, buf, len.ok()?).ok()?;
+        let slot = self.slots[id.index()].as_mut()?;
+        let bytes = sealed.len as u32 + slot.remote.headers();
+        let info = SentInfo { sequence: None, eliciting, mtu_probe: probe.is_some() };
+        slot.path.handle_sent(now, sealed.number, bytes, info);
+        slot.allowance = slot.allowance.saturating_sub(u64::from(bytes));
+        Some(Transmit { len: sealed.len, ..Transmit::default() })
+    }
+
+    /// A run of staged packets of equal length; the last may be shorter.
+    fn data(&mut self, now: Instant, id: PathId, buf: &mut [u8]) -> Option<Transmit> {
+        let mut run: Option<(usize, Ecn)> = None;
+        let (mut len, mut count) = (0, 0);
+        loop {
+            let slot = self.slots[id.index()].as_mut()?;
+            let Some(&(sequence, bytes)) = slot.stage.front() else { break };
+            let Some(copy) = self.copies.find(sequence) else {
+                // It arrived by another path while it was staged here.
+                slot.stage.pop_front();
+                slot.staged -= u64::from(bytes);
+                continue;
+            };
+            let size = copy.packet.len() + OVERHEAD;
+            let fits = run.is_none_or(|(first, ecn)| size <= first && ecn == copy.ecn) && count < RUN;
+            let Some(out) = buf.get_mut(len..len + size).filter(|_| fits) else { break };
+            let data =
+                Data { sequence, distance: copy.place.distance, timestamp: Timestamp::at(now), packet: &[] };
+            let prefix: &mut [u8; DATA_PREFIX] =
+                (&mut out[HEADER..DATA_OFFSET]).try_into().expect("the constants say so");
+            data.emit_prefix(prefix);
+            out[DATA_OFFSET..size - TAG].copy_from_slice(&copy.packet);
+            let ecn = copy.ecn;
+            let Ok(sealed) = self.keys.seal(now, id, out, size - HEADER - TAG) else { break };
+            slot.stage.pop_front();
+            slot.staged -= u64::from(bytes);
+            let info = SentInfo { sequence: Some(sequence), eliciting: true, mtu_probe: false };
+            slot.path.handle_sent(now, sealed.number, bytes, info);
+            let (first, _) = *run.get_or_insert((size, ecn));
+            (len, count) = (len + size, count + 1);
+            if size < first {
+                break;
+            }
+        }
+        let (size, ecn) = run?;
+        // RFC 6040 section 4.1, with the marks that came with it left inside: only what this way marks is counted.
+        let ecn = if ecn == Ecn::NotEct { 0 } else { Ecn::Ect0.bits() };
+        Some(Transmit { len, segment: (count > 1).then_some(size), ecn, ..Transmit::default() })
+    }
+
+    /// Puts due acknowledgements of all paths on the best one.
+    pub(super) fn acknowledge(&mut self, now: Instant) {
+        let Some(best) = self.best() else { return };
+        for index in 0..MAX_PATHS {
+            let Some(slot) = &mut self.slots[index] else { continue };
+            let Some(ack) = slot.path.poll_ack(now) else { continue };
+            let frame = Frame::Ack(super::receive::to_wire(slot.id, &ack));
+            if let Some(best) = &mut self.slots[best] {
+                best.control.push_back(frame);
+            }
+        }
+    }
+
+    /// The live path with the shortest round trip; a suspect one where none is live.
+    pub(super) fn best(&self) -> Option<usize> {
+        let of = |state: path::State| {
+            let slots = self.slots().filter(move |slot| slot.path.state() == state);
+            slots.min_by_key(|slot| (!slot.validated, slot.path.rtt().smoothed())).map(|slot| slot.id.index())
+        };
+        of(path::State::Live).or_else(|| of(path::State::Suspect)).or_else(|| of(path::State::Down))
+    }
+}
