@@ -83,7 +83,7 @@ impl Client {
         let common = &config.common;
         let initiator = InitiatorConfig {
             key: common.key.clone(),
-            server: config.server_key.clone(),
+            server: config.server_key,
             psk: config.psk.clone(),
             ciphers: common.ciphers,
             token,

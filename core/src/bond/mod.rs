@@ -16,6 +16,7 @@
 //! | `inner` | the packets inside: flows, sums, superpackets |
 //! | `ingress` | the queue in front of the paths |
 //! | `path` | what is measured of one path, and what it may carry |
+//! | `schedule` | which path takes the next packet |
 //! | `order` | packets in the order of their flow |
 //! | `wire` | packets on the network |
 //! | `handshake`, `session`, [`crypto`] | who the other side is; keys; seals |
@@ -41,18 +42,18 @@ pub(crate) mod path;
 mod peer;
 #[allow(dead_code, reason = "the association that calls it is written next")]
 pub(crate) mod rate;
-mod server;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod schedule;
+mod server;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod session;
 mod status;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod wire;
 
-pub use schedule::Strategy;
 pub use client::Client;
 pub use config::{ClientConfig, Common, ConfigError, DEFAULT_MTU, KnownClient, ServerConfig, Uplink};
 pub use peer::{Drops, Tuning};
+pub use schedule::Strategy;
 pub use server::Server;
 pub use status::{PathState, PathStatus, Status};

@@ -88,7 +88,7 @@ impl Server {
         let (mut sessions, mut routes) = (BTreeMap::new(), BTreeMap::new());
         for (index, client) in config.clients.iter().enumerate() {
             let id = ClientId(index as u32);
-            if !responder.add_client(id, client.key.clone(), client.psk.clone()) {
+            if !responder.add_client(id, client.key, client.psk.clone()) {
                 return Err(ConfigError(alloc::format!(
                     "client {index}: expected a key that no other has, and at most {} clients",
                     config.max_clients

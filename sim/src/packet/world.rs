@@ -17,7 +17,7 @@ use ropewalk_core::time::{Duration, Instant};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The client's address inside, where no server gives another.
-const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 /// Who the client speaks with: a host behind the server.
 const TARGET: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// How long after the end what is on the way may still come.
@@ -476,7 +476,11 @@ fn nodes(scenario: &Scenario, ios: [SimIo; 2]) -> Result<Option<[Box<dyn Node>; 
             ]))
         }
         Tunnel::Bond => {
-            Err(RunError::Unsupported("this build has no bond: set tunnel to \"none\" or \"toy\"".into()))
+            let (here, there) = super::bond::machines(scenario)?;
+            Ok(Some([
+                Box::new(Driven::new(here, client, granularity)),
+                Box::new(Driven::new(there, server, granularity)),
+            ]))
         }
     }
 }

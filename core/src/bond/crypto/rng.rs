@@ -58,6 +58,11 @@ impl Rng {
     }
 
     /// `N` random bytes.
+    /// Bytes that seed another generator.
+    pub fn seed(&mut self) -> [u8; 32] {
+        self.bytes()
+    }
+
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut out = [0; N];
         self.fill(&mut out);

@@ -399,6 +399,11 @@ impl Path {
         self.control.found()
     }
 
+    /// Whether it carried data of late: what is measured of it is of now.
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        self.loaded_at.is_some_and(|loaded| now - loaded <= STALE)
+    }
+
     /// How fast it sends now.
     pub(crate) fn pacing_rate(&self) -> Rate {
         self.pacer.rate()

@@ -9,7 +9,7 @@
 //! - The bytes held stay under the cap; what is over it is dropped oldest first, and counted.
 //! - A copy ends once: acknowledged, evicted, or given up.
 
-use crate::bond::inner::Ecn;
+use crate::bond::inner::{Ecn, FlowKey};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -36,6 +36,8 @@ pub(super) struct Copy {
     pub(super) repairs: u8,
     /// It waits to be sent again.
     pub(super) queued: bool,
+    /// Its flow.
+    pub(super) flow: FlowKey,
     /// What its transport says of ECN.
     pub(super) ecn: Ecn,
 }
@@ -70,13 +72,13 @@ impl Copies {
     }
 
     /// Keeps a packet that leaves for the first time. Sequences come one after the other.
-    pub(super) fn push(&mut self, now: Instant, place: Place, ecn: Ecn, packet: Vec<u8>) {
+    pub(super) fn push(&mut self, now: Instant, place: Place, flow: FlowKey, ecn: Ecn, packet: Vec<u8>) {
         if self.slots.is_empty() {
             self.first = place.sequence;
         }
         debug_assert_eq!(self.first.wrapping_add(self.slots.len() as u32), place.sequence);
         self.bytes += packet.len() + SLOT;
-        self.slots.push_back(Some(Copy { place, packet, sent: now, repairs: 0, queued: false, ecn }));
+        self.slots.push_back(Some(Copy { place, packet, sent: now, repairs: 0, queued: false, flow, ecn }));
         while self.bytes > self.cap {
             match self.slots.pop_front() {
                 Some(Some(copy)) => {
@@ -131,8 +133,15 @@ impl Copies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bond::inner::{Flow, Packet};
     use alloc::vec;
     use proptest::prelude::*;
+
+    fn flow() -> FlowKey {
+        let mut packet = [0; 20];
+        (packet[0], packet[3]) = (0x45, 20);
+        Flow::of(&Packet::parse(&packet).expect("we built it")).key
+    }
 
     fn place(sequence: u32) -> Place {
         Place { sequence, distance: 1 }
@@ -142,7 +151,7 @@ mod tests {
     fn copies_end_when_they_are_acknowledged_and_the_front_moves_on() {
         let mut copies = Copies::new(100_000);
         for sequence in [u32::MAX - 1, u32::MAX, 0, 1] {
-            copies.push(Instant::ZERO, place(sequence), Ecn::NotEct, vec![sequence as u8; 100]);
+            copies.push(Instant::ZERO, place(sequence), flow(), Ecn::NotEct, vec![sequence as u8; 100]);
         }
         assert!(copies.done(u32::MAX) && copies.done(0));
         assert_eq!(copies.slots.len(), 4, "the first is still needed");
@@ -159,7 +168,7 @@ mod tests {
     fn over_the_cap_the_oldest_goes_and_is_counted() {
         let mut copies = Copies::new(3 * (100 + SLOT));
         for sequence in 0..5 {
-            copies.push(Instant::ZERO, place(sequence), Ecn::NotEct, vec![0; 100]);
+            copies.push(Instant::ZERO, place(sequence), flow(), Ecn::NotEct, vec![0; 100]);
         }
         assert_eq!(copies.evicted(), 2);
         assert!(copies.find(1).is_none() && copies.find(2).is_some());
@@ -175,7 +184,7 @@ mod tests {
             let mut next = first;
             for (act, at, len) in acts {
                 if act < 2 {
-                    copies.push(Instant::ZERO, place(next), Ecn::NotEct, vec![0; len]);
+                    copies.push(Instant::ZERO, place(next), flow(), Ecn::NotEct, vec![0; len]);
                     next = next.wrapping_add(1);
                 } else {
                     copies.done(next.wrapping_sub(at));

@@ -45,6 +45,7 @@ use super::ingress::{self, Delays, FqCodel};
 use super::inner::TooBig;
 use super::order::{self, Reorder, Sequencer};
 use super::path::{self, Path, PathConfig};
+use super::schedule::{Scheduler, Strategy};
 use super::session::{Keyring, Role};
 use super::wire::{Frame, MAX_PATHS, PathId};
 use crate::time::{Duration, Instant};
@@ -65,6 +66,10 @@ pub struct Tuning {
     pub memory: usize,
     /// The longest that a packet waits for its predecessor. Default 250 ms.
     pub hold: Duration,
+    /// How packets are spread over the paths. Default [`Strategy::Aggregate`].
+    pub strategy: Strategy,
+    /// Packets wait for those before them in their flow. Default true.
+    pub order: bool,
     /// Lost packets are sent again. Default true.
     pub repair: bool,
     /// Packets on a path that fell silent are sent again by another. Default true.
@@ -78,6 +83,8 @@ impl Default for Tuning {
             queue: 4 << 20,
             memory: 8 << 20,
             hold: Duration::from_millis(250),
+            strategy: Strategy::Aggregate,
+            order: true,
             repair: true,
             reinject: true,
         }
@@ -121,6 +128,7 @@ pub(super) struct Peer {
     slots: [Option<Slot>; MAX_PATHS],
     ingress: FqCodel<Queued>,
     sequencer: Sequencer,
+    scheduler: Scheduler,
     copies: Copies,
     /// Sequences that are to be sent again, and whether it is a repair (which has a budget) or a reinjection.
     again: VecDeque<(u32, bool)>,
@@ -140,6 +148,8 @@ pub(super) struct Peer {
 impl Peer {
     pub(super) fn new(now: Instant, role: Role, tuning: Tuning, offload: bool, mtu: u16) -> Self {
         let order = order::Config { hold: tuning.hold, memory: tuning.memory, repair: None };
+        let mut scheduler = Scheduler::new(tuning.strategy);
+        scheduler.set_max_skew(tuning.max_skew);
         Peer {
             tuning,
             offload,
@@ -147,6 +157,7 @@ impl Peer {
             slots: [const { None }; MAX_PATHS],
             ingress: FqCodel::new(ingress::Config { limit: tuning.queue, ..ingress::Config::default() }),
             sequencer: Sequencer::new(),
+            scheduler,
             copies: Copies::new(tuning.memory),
             again: VecDeque::new(),
             repair_credit: REPAIR_BURST,
@@ -182,6 +193,12 @@ impl Peer {
 
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> + Clone {
         self.slots.iter().flatten()
+    }
+
+    /// Another strategy, from the next packet on.
+    pub(super) fn set_strategy(&mut self, strategy: Strategy) {
+        self.tuning.strategy = strategy;
+        self.scheduler.set_strategy(strategy);
     }
 
     /// Sets the tunnel's MTU.
@@ -390,11 +407,12 @@ impl Peer {
     }
 
     /// Sets how long packets may wait, by what the paths are now.
-    fn suit(&mut self, _now: Instant) {
-        let live = self.slots().filter(|slot| slot.path.state() == path::State::Live);
+    fn suit(&mut self, now: Instant) {
+        let views = self.views(now, usize::from(self.mtu));
+        let members = self.scheduler.members(now, &views);
+        let live = self.slots().filter(|slot| members.contains(slot.id.get()));
         let rtt = live.clone().map(|slot| slot.path.rtt().min()).max().unwrap_or_default();
-        let delays = live.filter_map(|slot| slot.path.one_way().base());
-        let skew = skew(delays).min(self.tuning.max_skew);
+        let skew = skew(live.filter_map(|slot| slot.path.one_way().base()));
         self.ingress.set_delays(Delays::suit(rtt, skew));
     }
 }

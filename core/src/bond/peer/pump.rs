@@ -1,21 +1,19 @@
-//! Which packet goes to which path, and when.
+//! Which packet goes to which path, and when: the scheduler is asked, and its answer staged.
 
 use super::copies::Place;
 use super::{MAX_PATHS, Peer, REPAIR_BURST, REPAIR_SHARE};
 use crate::bond::inner::{Ecn, Packet, Sums};
 use crate::bond::path::{Blocked, Path, RawDelay, State};
+use crate::bond::schedule::{Decision, Head, PathSet, PathView};
 use crate::bond::wire::OVERHEAD;
 use crate::time::{Duration, Instant};
+use alloc::vec::Vec;
 
 /// Packets that one path may have staged: a run that leaves in one call.
 const RUN: usize = 16;
 
-/// What the scheduler sees of the packet in front.
-struct Front {
-    bytes: usize,
-    backlog: usize,
-    sparse: bool,
-}
+/// A path whose run is full is asked again when it has left, which is at once: any time after now says "not now".
+const SOON: Duration = Duration::from_micros(1);
 
 impl Peer {
     /// Gives packets to paths until no path can carry one now.
@@ -34,19 +32,17 @@ impl Peer {
                 self.again.pop_front();
                 continue;
             };
-            let bytes = copy.packet.len();
+            let (bytes, flow) = (copy.packet.len(), copy.flow);
             if repair && self.repair_credit < bytes as u64 {
                 // Out of budget: new packets earn more.
                 return false;
             }
-            let front = Front { bytes, backlog: bytes, sparse: true };
-            let Some(index) = self.choose(now, &front) else { return false };
+            let head = Head { flow, bytes, backlog: bytes, sparse: true };
+            let Some(paths) = self.choose(now, &head) else { return false };
             self.again.pop_front();
             if let Some(copy) = self.copies.find(sequence) {
                 copy.queued = false;
-                if repair {
-                    copy.repairs += 1;
-                }
+                copy.repairs += u8::from(repair);
             }
             if repair {
                 self.repair_credit -= bytes as u64;
@@ -54,7 +50,7 @@ impl Peer {
             } else {
                 self.reinjected += 1;
             }
-            self.stage(index, sequence, bytes);
+            paths.iter().for_each(|path| self.stage(usize::from(path), sequence, bytes));
             return true;
         }
     }
@@ -62,10 +58,12 @@ impl Peer {
     /// Stages the next packet of the queue.
     fn send_new(&mut self, now: Instant) -> bool {
         let Some(head) = self.ingress.peek(now) else { return false };
-        let front = Front { bytes: head.bytes, backlog: head.backlog, sparse: head.sparse };
-        let Some(index) = self.choose(now, &front) else { return false };
+        let Some(flow) = self.ingress.chosen().map(|queued| queued.flow.key) else { return false };
+        let (flow_bytes, bytes) = (head.flow_bytes, head.bytes);
+        let head = Head { flow, bytes, backlog: head.backlog, sparse: head.sparse };
+        let Some(paths) = self.choose(now, &head) else { return false };
         let mut packet = self.copies.buffer();
-        packet.resize(head.bytes, 0);
+        packet.resize(bytes, 0);
         // The inner checksum is left to the receiver's kernel where both have offload: the seal vouches for the bytes.
         let sums = if self.offload { Sums::Partial } else { Sums::Complete };
         let written = self.ingress.pop(|queued| {
@@ -74,12 +72,12 @@ impl Peer {
         });
         let Some(Some((len, flow))) = written else { return true };
         packet.truncate(len);
-        let ordered = flow.is_ordered(head.flow_bytes > head.bytes);
+        let ordered = self.tuning.order && flow.is_ordered(flow_bytes > bytes);
         let (sequence, distance) = self.sequencer.assign(flow.key, ordered);
         let ecn = Packet::parse(&packet).map_or(Ecn::NotEct, |view| view.ecn());
-        self.copies.push(now, Place { sequence, distance }, ecn, packet);
+        self.copies.push(now, Place { sequence, distance }, flow.key, ecn, packet);
         self.repair_credit = (self.repair_credit + len as u64 / REPAIR_SHARE).min(REPAIR_BURST);
-        self.stage(index, sequence, len);
+        paths.iter().for_each(|path| self.stage(usize::from(path), sequence, len));
         true
     }
 
@@ -90,66 +88,71 @@ impl Peer {
         slot.staged += u64::from(bytes);
     }
 
-    /// The path for the packet in front; `None` where it has to wait, with the time in `wake` if time alone helps.
-    fn choose(&mut self, now: Instant, front: &Front) -> Option<usize> {
-        let shortest = self.shortest()?;
-        let mut best: Option<(usize, Duration)> = None;
-        // When the fastest path would have delivered all that waits.
-        let mut fastest: Option<(usize, Duration)> = None;
-        let mut wake: Option<Instant> = None;
-        for index in 0..MAX_PATHS {
-            let Some(slot) = &mut self.slots[index] else { continue };
-            if slot.path.state() != State::Live || !slot.validated {
-                continue;
+    /// The paths for the packet in front, the first of them its own and the others for copies; `None` where it has to wait,
+    /// with the time in `wake` if time alone helps.
+    fn choose(&mut self, now: Instant, head: &Head) -> Option<PathSet> {
+        let views = self.views(now, head.bytes);
+        let (path, others) = match self.scheduler.decide(now, head, &views) {
+            Decision::Send(path) => (path, PathSet::EMPTY),
+            Decision::Copies { path, others } => (path, others),
+            Decision::Wait(until) => {
+                let until = until.filter(|until| *until > now);
+                self.wake = match (self.wake, until) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+                return None;
             }
-            let way = way(&slot.path, shortest);
-            if way > self.tuning.max_skew {
-                continue;
-            }
-            let bytes = (front.bytes + OVERHEAD) as u64 + u64::from(slot.remote.headers());
+        };
+        let mut all = others;
+        all.insert(path);
+        for view in views.iter().filter(|view| all.contains(view.path)) {
+            self.scheduler.handle_sent(view, head.bytes + OVERHEAD, view.path != path);
+        }
+        Some(all)
+    }
+
+    /// The paths as the scheduler sees them, for a packet of `bytes`.
+    pub(super) fn views(&mut self, now: Instant, bytes: usize) -> Vec<PathView> {
+        let mut views = Vec::with_capacity(MAX_PATHS);
+        let shortest = self.shortest();
+        for slot in self.slots.iter_mut().flatten() {
+            let usable = slot.path.state() == State::Live && slot.validated;
+            let bytes = (bytes + OVERHEAD) as u64 + u64::from(slot.remote.headers());
             // In start-up the rate is a lower bound, and only packets can raise it.
             let found = slot.path.rate_found();
             let rate = if found { slot.path.rate() } else { slot.path.pacing_rate() };
-            let whole = way + rate.time_for(front.backlog as u64 + bytes - front.bytes as u64);
-            if fastest.is_none_or(|(_, other)| whole < other) {
-                fastest = Some((index, whole));
-            }
-            if slot.stage.len() >= RUN {
-                continue;
-            }
-            match slot.path.may_send(now, slot.staged + bytes) {
-                Ok(()) => {
-                    let arrival = way + rate.time_for(bytes);
-                    if best.is_none_or(|(_, other)| arrival < other) {
-                        best = Some((index, arrival));
-                    }
+            let free_at = match slot.path.may_send(now, slot.staged + bytes) {
+                Ok(()) if slot.stage.len() >= RUN => now + SOON,
+                Ok(()) => now,
+                Err(Blocked::Paced(until)) => until.max(now + SOON),
+                Err(Blocked::InFlight) => {
+                    // Acknowledgements come at the path's rate.
+                    let over = (slot.path.in_flight() + slot.staged + bytes).saturating_sub(slot.path.cap());
+                    now + rate.time_for(over).max(SOON)
                 }
-                Err(Blocked::Paced(until)) => wake = Some(wake.map_or(until, |other| other.min(until))),
-                Err(Blocked::InFlight | Blocked::Packets | Blocked::State) => {}
-            }
-        }
-        let chosen = best.filter(|(index, arrival)| {
-            // Earliest completion first (ECF): a slow path is no help where a fast one is done sooner.
-            fastest.is_none_or(|(fastest, whole)| *index == fastest || *arrival <= whole)
-        });
-        if chosen.is_none() {
-            self.wake = match (self.wake, wake) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
+                Err(Blocked::Packets | Blocked::State) => now + slot.path.rtt().smoothed().max(SOON),
             };
+            views.push(PathView {
+                path: slot.id.get(),
+                usable,
+                fresh: found && slot.path.is_fresh(now),
+                rate,
+                delay: way(&slot.path, shortest),
+                free_at,
+                weight: slot.weight,
+            });
         }
-        chosen.map(|(index, _)| index)
+        views
     }
 
-    /// The smallest base delay of the live paths; any, where none is measured.
-    fn shortest(&self) -> Option<RawDelay> {
+    /// The smallest base delay of the live paths.
+    fn shortest(&self) -> RawDelay {
         let live = self.slots().filter(|slot| slot.path.state() == State::Live && slot.validated);
-        let mut any = false;
-        let shortest = live
-            .inspect(|_| any = true)
-            .filter_map(|slot| slot.path.one_way().base())
-            .reduce(|shortest, delay| if delay.over(shortest) < 0 { delay } else { shortest });
-        any.then(|| shortest.unwrap_or_default())
+        let bases = live.filter_map(|slot| slot.path.one_way().base());
+        bases
+            .reduce(|shortest, delay| if delay.over(shortest) < 0 { delay } else { shortest })
+            .unwrap_or_default()
     }
 }
 

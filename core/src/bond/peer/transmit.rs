@@ -34,7 +34,11 @@ impl Peer {
         if asked.is_some() {
             return asked;
         }
-        let sent = self.control(now, id, buf).or_else(|| self.data(now, id, buf));
+        let sent = self.control(now, id, buf).or_else(|| self.data(now, id, buf)).or_else(|| {
+            // What was staged has left: there may be more for this path now.
+            self.pump(now);
+            self.data(now, id, buf)
+        });
         let slot = self.slots[id.index()].as_mut()?;
         match sent {
             Some(sent) => {
