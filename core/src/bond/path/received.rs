@@ -141,7 +141,7 @@ impl Received {
 
     /// The largest number that arrived.
     pub(crate) fn largest(&self) -> Option<u64> {
-        (self.len > 0).then(|| self.ranges[0].1)
+        self.ranges.first().map(|range| range.high)
     }
 
     /// When [`Received::poll`] has something.
