@@ -37,7 +37,11 @@ impl Rate {
         if self.0 == 0 && bytes > 0 {
             return Duration::from_nanos(u64::MAX);
         }
-        Duration::from_nanos(clamp((u128::from(bytes) * NANOS).div_ceil(u128::from(self.0.max(1)))))
+        // This is asked for each packet and path, and a wide division costs more than all the rest.
+        Duration::from_nanos(match bytes.checked_mul(NANOS as u64) {
+            Some(product) => product.div_ceil(self.0.max(1)),
+            None => clamp((u128::from(bytes) * NANOS).div_ceil(u128::from(self.0.max(1)))),
+        })
     }
 
     /// How many whole bytes pass in `time`.

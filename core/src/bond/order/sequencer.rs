@@ -11,7 +11,9 @@ const FLOWS: usize = 4096;
 pub(crate) struct Sequencer {
     /// The next sequence, not cut to 32 bits.
     next: u64,
-    /// The last sequence of each flow.
+    /// The flow of the last packet, which is in neither map: packets come in runs, and a run costs no look-up.
+    recent: Option<(FlowKey, u64)>,
+    /// The last sequence of each other flow.
     last: BTreeMap<FlowKey, u64>,
     /// The flows by their last sequence, oldest first.
     by_age: BTreeMap<u64, FlowKey>,
@@ -31,22 +33,31 @@ impl Sequencer {
     /// or where its predecessor is unknown or further back than a distance can say.
     pub(crate) fn assign(&mut self, key: FlowKey, ordered: bool) -> (u32, u16) {
         let sequence = self.next;
-        self.forget();
         self.next += 1;
         // A packet that does not wait may still be waited for.
-        let last = self.last.insert(key, sequence);
-        if let Some(last) = last {
-            self.by_age.remove(&last);
-        }
-        self.by_age.insert(sequence, key);
+        let last = match self.recent.replace((key, sequence)) {
+            Some((recent, last)) if recent == key => Some(last),
+            recent => {
+                if let Some((recent, last)) = recent {
+                    self.last.insert(recent, last);
+                    self.by_age.insert(last, recent);
+                }
+                let last = self.last.remove(&key);
+                if let Some(last) = last {
+                    self.by_age.remove(&last);
+                }
+                self.forget(sequence);
+                last
+            }
+        };
         let distance = last.and_then(|last| u16::try_from(sequence - last).ok());
         (sequence as u32, distance.filter(|_| ordered).unwrap_or(0))
     }
 
-    /// Forgets a flow that is too far back, or one too many.
-    fn forget(&mut self) {
+    /// Forgets what is too far back from `sequence`, or one too many.
+    fn forget(&mut self, sequence: u64) {
         while let Some((last, key)) = self.by_age.first_key_value() {
-            if self.next - last <= u64::from(u16::MAX) && self.last.len() < FLOWS {
+            if sequence - last <= u64::from(u16::MAX) && self.last.len() < FLOWS {
                 break;
             }
             self.last.remove(key);

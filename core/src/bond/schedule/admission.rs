@@ -10,13 +10,19 @@
 use super::view::{PathSet, PathView};
 use crate::time::{Duration, Instant};
 use alloc::collections::BTreeMap;
+use core::cmp::Reverse;
 
 /// How long a path that was left out must be near enough before it comes back.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// How often delays are judged anew while the paths stay the same. Estimates are not faster, packets are.
+const AGAIN: Duration = Duration::from_millis(1);
+
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     members: PathSet,
+    /// When they were last judged, and which paths there were.
+    judged: Option<(Instant, PathSet)>,
     /// The others that have been judged, and since when they have been near enough.
     out: BTreeMap<u8, Option<Instant>>,
 }
@@ -25,6 +31,10 @@ impl Admission {
     /// The paths that share the load now.
     pub(super) fn admit(&mut self, now: Instant, skew: Duration, views: &[PathView]) -> PathSet {
         let usable: PathSet = views.iter().filter(|view| view.may_carry()).map(|view| view.path).collect();
+        if self.judged.is_some_and(|(at, paths)| paths == usable && now - at < AGAIN) {
+            return self.members;
+        }
+        self.judged = Some((now, usable));
         self.out.retain(|path, _| usable.contains(*path));
         for gone in self.members.iter().filter(|path| !usable.contains(*path)) {
             self.members.remove(gone);
@@ -39,6 +49,11 @@ impl Admission {
             self.out.retain(|path, _| !window.contains(*path));
         }
         self.members
+    }
+
+    /// Judges at the next packet: what is near has changed.
+    pub(super) fn refresh(&mut self) {
+        self.judged = None;
     }
 
     fn judge(&mut self, now: Instant, path: u8, near: bool) {
@@ -62,29 +77,29 @@ impl Admission {
         }
     }
 
-    /// The paths in the window that holds the most.
+    /// The paths in the window that holds the most. Only what was measured of late decides which that is, if there is
+    /// such; the others are in it unless they are known to be too far.
     fn window(&self, skew: Duration, views: &[PathView]) -> PathSet {
         let usable = || views.iter().filter(|view| view.may_carry());
+        let fresh = usable().any(|view| view.fresh);
+        let counts = |view: &&PathView| view.fresh || !fresh;
         let inside = |from: Duration, view: &PathView| {
             // Coming back takes more than staying.
             let stays = self.members.contains(view.path) || !self.out.contains_key(&view.path);
-            view.delay >= from && view.delay - from <= if stays { skew } else { skew * 3 / 4 }
+            let near = view.delay.saturating_sub(from) <= if stays { skew } else { skew * 3 / 4 };
+            near && (view.delay >= from || !counts(&view))
         };
         let weight = |view: &PathView| {
             u128::from(view.rate.bytes_per_second()) * if self.members.contains(view.path) { 5 } else { 4 }
         };
-        let holds = |from: Duration| usable().filter(|view| inside(from, view)).map(weight).sum::<u128>();
-        // The first of equals: the lowest delay.
-        let mut starts: alloc::vec::Vec<Duration> = usable().map(|view| view.delay).collect();
-        starts.sort_unstable();
-        let mut best: Option<(u128, Duration)> = None;
-        for from in starts {
-            let held = holds(from);
-            if best.is_none_or(|(most, _)| held > most) {
-                best = Some((held, from));
-            }
-        }
-        let Some((_, from)) = best else { return PathSet::EMPTY };
+        let holds = |from: Duration| -> u128 {
+            usable().filter(counts).filter(|view| inside(from, view)).map(weight).sum()
+        };
+        // Of equals the one of the lowest delay.
+        let starts = usable().filter(counts).map(|view| view.delay);
+        let Some(from) = starts.max_by_key(|from| (holds(*from), Reverse(*from))) else {
+            return PathSet::EMPTY;
+        };
         usable().filter(|view| inside(from, view)).map(|view| view.path).collect()
     }
 }

@@ -65,6 +65,7 @@ impl Scheduler {
     /// By how much the delays of paths that share the load may differ.
     pub(crate) fn set_max_skew(&mut self, max_skew: Duration) {
         self.max_skew = max_skew;
+        self.admission.refresh();
     }
 
     /// What is to become of the head. It may be asked as often as one likes; what is really sent is told to

@@ -119,6 +119,10 @@ fn stale_data_never_outranks_fresh() {
             assert_eq!(decision, Decision::Send(1), "{name}");
         }
     }
+    // Nor does it say what is too far.
+    let views = [idle, path(1, 20, 140)];
+    let members = scheduler(Strategy::Aggregate).members(milliseconds(1), &views);
+    assert_eq!(members.iter().collect::<Vec<_>>(), [0, 1]);
     // It is tried when the others are busy, so that it can be measured; not with the last packet.
     let views = [idle, until(2, path(1, 20, 40))];
     let mut scheduler = scheduler(Strategy::Aggregate);
