@@ -185,3 +185,35 @@ fn the_pages_link_to_files_that_there_are() {
         }
     }
 }
+
+/// A row of `core/docs/limits.md` ends in `` `FILE` `CONSTANT` ``.
+#[test]
+fn the_page_of_limits_names_constants_that_exist() {
+    let page = std::fs::read_to_string(root().join("core/docs/limits.md")).expect("the page is there");
+    let mut rows = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ") && line.contains(".rs` `")) {
+        let mut words = row.trim_end_matches(" |").rsplit('`').filter(|word| !word.trim().is_empty());
+        let (constant, file) =
+            (words.next().expect("a constant"), words.next().expect("a file in front of it"));
+        let source = std::fs::read_to_string(root().join(file)).unwrap_or_default();
+        assert!(source.contains(&format!("const {constant}:")), "{file} has no constant {constant}");
+        rows += 1;
+    }
+    assert!(rows > 30, "{rows} rows were found");
+}
+
+/// A file that `ARCHITECTURE.md` names by its whole path is there.
+#[test]
+fn the_page_of_architecture_names_files_that_exist() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there");
+    let tops = ["core/", "cli/", "sim/", "runtime-mio/", "runtime-async-std/"];
+    let mut files = 0;
+    for word in page.split('`').filter(|word| tops.iter().any(|top| word.starts_with(top))) {
+        if word.contains(['{', '*']) || word.contains("SERVICE") {
+            continue;
+        }
+        assert!(root().join(word).exists(), "ARCHITECTURE.md names {word}, which does not exist");
+        files += 1;
+    }
+    assert!(files > 30, "{files} names were found");
+}

@@ -444,3 +444,21 @@ fn an_address_behind_silent_ones_gets_its_turn() {
     lab.finish();
     assert_eq!(code(&lab, who), 0, "two silent addresses must not use up all attempts");
 }
+
+#[test]
+fn attempts_for_one_connection_have_an_end_that_is_told_once() {
+    let mut lab = lab(3);
+    let ips: Vec<String> = (0..8).map(|i| format!("192.0.2.{}", 100 + i)).collect();
+    for ip in &ips {
+        lab.target(&format!("{ip}:80"), Target::that(Behave::Fail(Fault::HostUnreachable, ms(20))));
+    }
+    let ips: Vec<&str> = ips.iter().map(String::as_str).collect();
+    lab.name("many.example", [Answer::ips(ms(10), &ips)]);
+    let who = asks_with(&mut lab, say::socks5_to_name("many.example", 80));
+    lab.finish();
+    assert_eq!(code(&lab, who), 4);
+    let attempts = lab.world.events.iter().filter(|(_, event)| matches!(event, Event::AttemptFailed { .. }));
+    assert_eq!(attempts.count(), 12);
+    let limits = lab.world.events.iter().filter(|(_, event)| matches!(event, Event::FixedLimit { .. }));
+    assert_eq!(limits.count(), 1);
+}

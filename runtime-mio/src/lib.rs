@@ -27,5 +27,7 @@ mod worker;
 
 #[cfg(all(unix, feature = "tun"))]
 pub use ropewalk_sockets::{Configure, Tun};
-pub use ropewalk_sockets::{Handle, Listeners, Shared, Watch, listen, listen_datagrams};
+pub use ropewalk_sockets::{
+    Handle, LimitHits, Listeners, Shared, Watch, limit_hits, listen, listen_datagrams,
+};
 pub use worker::Worker;

@@ -13,7 +13,7 @@ use super::Cx;
 use super::config::Config;
 use super::guard;
 use super::reply::Plea;
-use crate::machine::event::{Event, Refusal};
+use crate::machine::event::{Event, FixedLimit, Refusal};
 use crate::machine::{
     Assign, Assignment, Close, ConnId, Fault, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
 };
@@ -226,6 +226,10 @@ impl Opening {
         let count = self.candidates.len();
         let first = (self.made / 2) as usize;
         let next = (0..count).map(|i| (first + i) % count).find(|i| !self.candidates[*i].dead);
+        if next.is_some() && self.made >= MAX_ATTEMPTS && !self.exhausted {
+            let limit = MAX_ATTEMPTS as usize;
+            cx.event(Event::FixedLimit { which: FixedLimit::Attempts, limit });
+        }
         let Some(candidate) = next.filter(|_| self.made < MAX_ATTEMPTS) else {
             self.exhausted = true;
             self.company_at = None;

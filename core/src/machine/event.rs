@@ -239,6 +239,13 @@ pub enum Event {
         /// The limit, in buffers.
         limit: usize,
     },
+    /// A limit was hit that no switch moves. `core/docs/limits.md` has all of them.
+    FixedLimit {
+        /// Which.
+        which: FixedLimit,
+        /// Its value.
+        limit: usize,
+    },
     /// An uplink is left until it may be tried again.
     UplinkDown {
         /// Which.
@@ -253,6 +260,16 @@ pub enum Event {
         /// Which.
         uplink: UplinkId,
     },
+}
+
+/// A limit that no switch moves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum FixedLimit {
+    /// Attempts for one connection: there were addresses or uplinks left to try.
+    Attempts,
+    /// Balancers' ports in quarantine: the one that was silent for longest was forgotten.
+    Quarantine,
 }
 
 /// Why a connection was refused.

@@ -16,8 +16,8 @@ mod traffic;
 use super::admission;
 use super::config::{Config, PortConflict};
 use super::outbox::{Outbox, Spare};
-use super::quarantine::Quarantine;
-use crate::machine::event::{Dropped, Event, FlowEnd};
+use super::quarantine::{self, Quarantine};
+use crate::machine::event::{Dropped, Event, FixedLimit, FlowEnd};
 use crate::machine::{Fault, ListenerId, Output, SocketId, Via};
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};
@@ -309,6 +309,14 @@ impl Flows {
         self.outputs.push_back(Output::Event(Event::DatagramDropped { peer, why }));
     }
 
+    /// The session of `port` is over while its client may still send.
+    fn put_in_quarantine(&mut self, port: (usize, SocketAddr), until: Instant) {
+        if self.quarantine.insert(port, until) {
+            let (which, limit) = (FixedLimit::Quarantine, quarantine::MOST);
+            self.outputs.push_back(Output::Event(Event::FixedLimit { which, limit }));
+        }
+    }
+
     fn end(&mut self, socket: SocketId, why: FlowEnd, config: &Config) {
         let Some(Socket::Flow(mut flow)) = self.sockets.remove(socket) else { return };
         self.idle.rearm(socket, &mut flow.armed, None);
@@ -317,7 +325,7 @@ impl Flows {
         if self.by_balancer.get(&balancer) == Some(&socket) {
             self.by_balancer.remove(&balancer);
             if why != FlowEnd::Idle {
-                self.quarantine.insert(balancer, self.now + idle_time(config, self.draining));
+                self.put_in_quarantine(balancer, self.now + idle_time(config, self.draining));
             }
         }
         flow.outbox.clear(&mut self.spare);

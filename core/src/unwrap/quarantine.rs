@@ -1,4 +1,4 @@
-//! Ports of balancers that have no flow although their clients speak on.
+//! Balancers' ports whose session is over although their clients still send: what comes from them is dropped until idle.
 //!
 //! Where only the first datagram has a header, a header counts when its port has no flow. After that first datagram was
 //! refused, or its flow has failed or was evicted, what the port sends next was written by the client: a header in it would
@@ -13,7 +13,7 @@ use core::net::SocketAddr;
 pub(super) type Port = (usize, SocketAddr);
 
 /// As many as one address of a balancer has ports. Beyond that the longest silent one is forgotten.
-const MOST: usize = 65_536;
+pub(super) const MOST: usize = 65_536;
 
 #[derive(Debug)]
 pub(super) struct Quarantine {
@@ -26,18 +26,20 @@ impl Quarantine {
         Quarantine { armed: BTreeMap::new(), deadlines: Timers::new() }
     }
 
-    /// `port` is one until `until`.
-    pub(super) fn insert(&mut self, port: Port, until: Instant) {
+    /// Puts `port` into quarantine until `until`. Whether another had to be forgotten for it.
+    pub(super) fn insert(&mut self, port: Port, until: Instant) -> bool {
         let armed = self.armed.entry(port).or_default();
         self.deadlines.rearm(port, armed, Some(until));
         if self.armed.len() > MOST
             && let Some(oldest) = self.deadlines.first()
         {
             self.forget(oldest);
+            return true;
         }
+        false
     }
 
-    /// Whether `port` is one at `now`; if so, it has spoken, and is one until `until`.
+    /// Whether `port` is in quarantine at `now`. If so, it has just sent something, and stays until `until`.
     pub(super) fn heard(&mut self, now: Instant, port: Port, until: Instant) -> bool {
         while let Some(silent) = self.deadlines.pop_due(now) {
             self.armed.remove(&silent);
@@ -71,7 +73,7 @@ mod tests {
     #[test]
     fn it_lasts_until_it_was_silent_for_long_enough() {
         let mut quarantine = Quarantine::new();
-        quarantine.insert(port(1), at(60));
+        assert!(!quarantine.insert(port(1), at(60)));
         assert!(!quarantine.heard(at(1), port(2), at(61)));
         assert!(quarantine.heard(at(59), port(1), at(119)));
         assert!(quarantine.heard(at(118), port(1), at(178)));
@@ -83,10 +85,10 @@ mod tests {
     fn there_is_an_end_to_them_and_the_longest_silent_goes_first() {
         let mut quarantine = Quarantine::new();
         for n in 0..MOST as u32 {
-            quarantine.insert(port(n), at(60));
+            assert!(!quarantine.insert(port(n), at(60)));
         }
         assert!(quarantine.heard(at(1), port(0), at(61)));
-        quarantine.insert(port(u32::MAX), at(61));
+        assert!(quarantine.insert(port(u32::MAX), at(61)));
         assert_eq!((quarantine.armed.len(), quarantine.deadlines.len()), (MOST, MOST));
         assert!(quarantine.heard(at(2), port(0), at(62)) && !quarantine.heard(at(2), port(1), at(62)));
     }

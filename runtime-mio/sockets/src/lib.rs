@@ -10,6 +10,7 @@
 //! | `socket` | TCP sockets: listen, accept, read or write, end |
 //! | `datagram` | UDP sockets: open, receive in batches, send in groups |
 //! | `table` | the UDP sockets of a worker |
+//! | `hits` | how often a fixed limit was hit |
 //! | `listeners` | where a worker's clients come in |
 //! | `bind` | sockets bound to a device and a source address |
 //! | `route` | whether a device has a route (Linux) |
@@ -21,6 +22,7 @@
 
 mod bind;
 mod datagram;
+mod hits;
 mod listeners;
 mod resolve;
 #[cfg(target_os = "linux")]
@@ -37,6 +39,7 @@ pub use bind::Binder;
 #[cfg(unix)]
 pub use bind::connect_local;
 pub use datagram::{Buffers, Datagrams, listen_datagrams};
+pub use hits::{LimitHits, limit_hits};
 pub use listeners::Listeners;
 pub use resolve::{Answer, Resolver};
 pub use shared::{Handle, Inbox, Shared, Wake, Watch};

@@ -77,12 +77,14 @@ impl Pipes {
 
     fn open(&self) -> Option<Pipe> {
         if self.lent.len() >= LIMIT {
+            crate::hits::PIPES.hit();
             log::debug!("{LIMIT} pipes are in use: copying instead");
             return None;
         }
         let (read, write) = match pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC) {
             Ok(ends) => ends,
             Err(error) => {
+                crate::hits::PIPES.hit();
                 log::debug!("no pipe to splice through: {error}");
                 return None;
             }

@@ -2,7 +2,7 @@
 
 use super::flood::Flood;
 use super::reasons::{self, REASONS};
-use ropewalk_core::machine::event::{Event, Excess, Refusal};
+use ropewalk_core::machine::event::{Event, Excess, FixedLimit, Refusal};
 use ropewalk_core::time::Instant;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -32,7 +32,10 @@ pub(crate) struct Relays {
     kept: Flood,
     logins: Flood,
     login_told: AtomicBool,
+    pub(crate) attempts_exhausted: AtomicU64,
+    pub(crate) quarantine_full: AtomicU64,
     limit: Flood,
+    fixed: Flood,
     pause: Flood,
     buffers: Flood,
 }
@@ -124,6 +127,18 @@ impl Relays {
                 let text =
                     format_args!("listener {}: cannot accept: {fault}; pausing (ulimit -n)", listener.0);
                 self.pause.warn(now, text);
+            }
+            Event::FixedLimit { which: FixedLimit::Attempts, limit } => {
+                add(&self.attempts_exhausted);
+                let text = format_args!("{limit} attempts were made for one connection: no more are");
+                self.fixed.warn(now, text);
+            }
+            Event::FixedLimit { which: FixedLimit::Quarantine, limit } => {
+                add(&self.quarantine_full);
+                let text = format_args!(
+                    "{limit} ports of balancers are in quarantine: the longest silent one is forgotten"
+                );
+                self.fixed.warn(now, text);
             }
             Event::BuffersExhausted { limit } => {
                 add(&self.buffers_exhausted);

@@ -75,7 +75,7 @@ impl Flows {
             Err(why) => {
                 // What comes next from this port is its client's, who must not begin with a header of its own.
                 if listener.header == UdpHeader::First && why != Dropped::NoFlow {
-                    self.quarantine.insert(port, self.silent_at(config));
+                    self.put_in_quarantine(port, self.silent_at(config));
                 }
                 return Err(why);
             }
