@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `stream` | the stream world (feature `stream`, on by default): turmoil hosts around the machines that move streams |
 //! | `link` | one direction of a link: rate, queue, loss, delay, jitter, changes |
+//! | `tcp` | a model of the kernel's TCP on segments |
 //! | `packet`, `scenario`, `report` | the packet world (feature `packet`, on by default): links and hosts around the bond, scenarios, figures |
 //!
 //! No protocol decision is taken here. A world gives a machine sockets, a clock and trouble, and writes down
@@ -21,3 +22,4 @@ pub mod report;
 pub mod scenario;
 #[cfg(feature = "stream")]
 pub mod stream;
+pub mod tcp;
