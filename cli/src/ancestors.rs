@@ -24,8 +24,7 @@ pub(crate) fn answer(arguments: impl Iterator<Item = OsString>) -> Option<String
         let name = word.strip_prefix('-')?.split('=').next()?;
         let doubled = name.strip_prefix('-');
         // With two dashes only what is no switch of ours.
-        let theirs =
-            doubled.filter(|name| ["lhost", "lport", "listeners", "list"].contains(name)).unwrap_or(name);
+        let theirs = doubled.filter(|name| ["lhost", "lport", "listeners"].contains(name)).unwrap_or(name);
         let (_, whose, ours) = SWITCHES.into_iter().find(|(switch, ..)| *switch == theirs)?;
         let given = word.split('=').next()?;
         Some(format!("{given} is a switch of {whose}; expected {ours}"))
@@ -67,6 +66,7 @@ mod tests {
             "unwrap -l 0.0.0.0:1 -4 127.0.0.1:1 --mark 1 --close-after=5 --allowed-subnets f",
             "list --json",
             "dispatch list",
+            "sim --list",
         ] {
             assert_eq!(said(line), None, "{line}");
         }

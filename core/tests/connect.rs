@@ -462,3 +462,19 @@ fn attempts_for_one_connection_have_an_end_that_is_told_once() {
     let limits = lab.world.events.iter().filter(|(_, event)| matches!(event, Event::FixedLimit { .. }));
     assert_eq!(limits.count(), 1);
 }
+
+#[test]
+fn an_ipv4_address_in_ipv6_clothes_is_dialled_as_ipv4() {
+    let mut lab = Setup::new(1).build();
+    lab.serve("192.0.2.1:80", [Act::Send(b"hello".to_vec()), Act::AwaitEnd]);
+    lab.name("mapped.example", [Answer::ips(ms(5), &["::ffff:192.0.2.1"])]);
+    let who = lab.client([
+        Act::Send(say::socks5_to_name("mapped.example", 80)),
+        Act::AwaitText(b"hello".to_vec()),
+        Act::Fin,
+        Act::AwaitEnd,
+    ]);
+    lab.finish();
+    assert!(lab.got(who).ends_with(b"hello"));
+    assert!(lab.world.served.iter().all(|(to, _)| to.is_ipv4()), "{:?}", lab.world.served);
+}

@@ -518,3 +518,82 @@ fn a_client_that_leaves_while_its_origin_is_mute_does_not_hold_its_place_for_eve
     lab.run_for(secs(120));
     assert_eq!(lab.machine.counters().open, 0, "given up after the keep-alive's time");
 }
+
+// ---- what is remembered between events ----
+
+#[test]
+fn two_ports_of_one_host_are_two_origins() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("one")]));
+    lab.serve("192.0.2.1:8080", origin(&[&ok("two")]));
+    let all = [get("192.0.2.1", "/"), get("192.0.2.1:8080", "/"), get("192.0.2.1:80", "/")].concat();
+    let who = lab.client([send(&all), until("one"), until("two"), until("one"), Act::Fin, Act::AwaitEnd]);
+    lab.finish();
+    assert_eq!(text(lab.got(who)), [passed("one"), passed("two"), passed("one")].concat());
+    assert_eq!((connections(&lab, ONE), connections(&lab, "192.0.2.1:8080")), (2, 1));
+}
+
+#[test]
+fn an_origin_that_answered_before_it_took_the_request_is_not_asked_again() {
+    let mut lab = lab();
+    // It reads nothing for a while, so that most of the body is still with the proxy when its answer comes.
+    let first = Person::new([
+        Act::Read(Reading::Stopped),
+        Act::Pause(ms(100)),
+        send(&ok("early")),
+        Act::Pause(secs(2)),
+        Act::Read(Reading::Fast),
+        Act::AwaitEnd,
+    ]);
+    let mut target = Target::new(Person::new(origin(&[&ok("second")])));
+    target.first.push_back(first.windows(4_000, 64 * 1024));
+    lab.target(ONE, target);
+    let body = "x".repeat(12_000);
+    let post = format!("POST http://192.0.2.1/ HTTP/1.1\r\nContent-Length: 12000\r\n\r\n{body}");
+    let client = Person::new([
+        send(&post),
+        until("early"),
+        send(&get("192.0.2.1", "/second")),
+        until("second"),
+        Act::Fin,
+        Act::AwaitEnd,
+    ]);
+    let who = lab.person(client.whole());
+    lab.finish();
+    assert_eq!(text(lab.got(who)), [passed("early"), passed("second")].concat());
+    assert_eq!(connections(&lab, ONE), 2);
+    assert!(text(lab.got(lab.served(1))).starts_with("GET /second "));
+}
+
+#[test]
+fn what_comes_behind_a_request_waits_with_its_client_while_the_origin_is_mute() {
+    let mut lab = lab();
+    lab.serve(ONE, [head_end(), Act::Pause(secs(30)), send(&ok("late")), Act::AwaitEnd]);
+    let behind = get("192.0.2.1", "/").repeat(20_000);
+    let who = lab.client([send(&[get("192.0.2.1", "/"), behind].concat()), Act::AwaitEnd]);
+    lab.run_for(secs(4));
+    let read = lab.sock(who).proxy_read;
+    assert!(read <= 16 * 1024 + 16 * 1024, "{read} bytes are kept for one client");
+}
+
+#[test]
+fn an_uplink_that_vanishes_ends_the_exchanges_on_it() {
+    use ropewalk_core::machine::{Input, UplinkId};
+    for half in [false, true] {
+        let mut lab = Setup::new(1).build();
+        let answer = if half { "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf" } else { "" };
+        lab.serve(ONE, [head_end(), send(answer), Act::Pause(secs(60)), Act::Fin, Act::AwaitEnd]);
+        let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+        lab.run_for(secs(1));
+        lab.input(Input::UplinkGone { uplink: UplinkId(1) });
+        lab.run_for(secs(1));
+        assert_eq!(lab.end(who), End::Open, "it concerns another");
+        lab.input(Input::UplinkGone { uplink: UplinkId(0) });
+        lab.run_for(secs(3));
+        match half {
+            true => assert_eq!(lab.end(who), End::Reset),
+            false => assert_eq!((say::status(lab.got(who)), lab.end(who)), (502, End::Fin)),
+        }
+        lab.finish();
+    }
+}

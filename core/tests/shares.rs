@@ -225,3 +225,33 @@ fn connections_end_when_the_address_they_leave_from_is_lost_and_others_do_not() 
         lab.finish();
     }
 }
+
+// ---- handshakes that stall ----
+
+#[test]
+fn who_stalls_goes_for_who_comes_and_the_oldest_first() {
+    let mut lab =
+        Setup::new(2).with(|config| (config.max_connections, config.max_half_open) = (20, 10)).build();
+    lab.serve(ONE, [Act::Send(b"hello".to_vec()), Act::AwaitEnd]);
+    let stalled: Vec<usize> = (0..30)
+        .map(|n| lab.visitor(ms(10 * n), 0, "127.0.0.2", Person::new([Act::Send(vec![5]), Act::AwaitEnd])))
+        .collect();
+    // Those whose handshake is complete are in nobody's way.
+    let relays: Vec<usize> = (0..5)
+        .map(|n| {
+            let script = [Act::Send(say::socks5(addr(ONE))), Act::Pause(secs(3)), Act::Fin, Act::AwaitEnd];
+            lab.visitor(ms(400 + n), 0, "127.0.0.3", Person::new(script))
+        })
+        .collect();
+    lab.run_for(secs(2));
+    for who in &relays {
+        assert!(lab.got(*who).ends_with(b"hello"));
+    }
+    let open: Vec<bool> = stalled.iter().map(|who| lab.end(*who) == End::Open).collect();
+    let first = open.iter().position(|open| *open).expect("the newest are open");
+    assert!((20..=26).contains(&first) && open[first..].iter().all(|open| *open), "{open:?}");
+    lab.finish();
+    let crowded =
+        lab.refusals().iter().filter(|why| matches!(why, Refusal::CrowdedOut { limit: 10 })).count();
+    assert_eq!(crowded, first);
+}

@@ -56,6 +56,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         connect_timeout: options.connect_timeout,
         idle_timeout: options.common.idle_timeout,
         max_connections,
+        max_half_open: options.common.handshakes(max_connections),
         max_client_connections: Some(of_one),
         max_kept: options.max_request_memory as usize,
         max_lookups: options.max_lookups as usize,

@@ -22,6 +22,10 @@ pub(crate) struct Common {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: Option<u32>,
 
+    /// Connections whose handshake or header is not complete; beyond that the oldest is reset for a new one [default: half of --max-connections]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_handshakes: Option<u32>,
+
     /// Relay buffers of 128 KiB in use at once, in each worker; beyond that pieces of 4 KiB
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_buffers: u32,
@@ -48,6 +52,12 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// How many incomplete handshakes each worker may have, of `connections`.
+    pub(crate) fn handshakes(&self, connections: usize) -> usize {
+        let asked = self.max_handshakes.map(|all| all.div_ceil(self.workers.into()));
+        asked.and_then(|each| usize::try_from(each).ok()).unwrap_or(connections.div_ceil(2))
+    }
+
     /// The driver that was asked for; in a build with one driver, that one.
     pub(crate) fn runtime(&self) -> Runtime {
         #[cfg(feature = "async-std")]

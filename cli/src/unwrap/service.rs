@@ -65,6 +65,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     let flows = if config.datagram_listeners.is_empty() { 0 } else { config.max_flows };
     config.max_connections =
         descriptors::each_worker(process.common.max_connections, process.common.workers, flows);
+    config.max_half_open = process.common.handshakes(config.max_connections);
     // Without its own addresses it could not tell headers that name one as their client.
     let links = links::snapshot().map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
     config.local_addresses = links::local_addresses(&links);
@@ -293,6 +294,12 @@ fn introduce(all: &[Options], config: &Config) {
                     if let [first, ..] = bound[..] {
                         let last = bound.last().unwrap_or(&first).port();
                         log::info!("listening on {} ({protocol}), to {to}", Range { first, last });
+                        if first.ip() == std::net::Ipv6Addr::UNSPECIFIED {
+                            let other = format!("0.0.0.0:{}", first.port());
+                            log::info!(
+                                "[::] takes IPv6 clients only; --listen {other} beside it takes IPv4 clients"
+                            );
+                        }
                     }
                 }
             }

@@ -27,3 +27,4 @@ mod notify;
 mod signals;
 #[cfg(feature = "sim")]
 mod sim;
+mod words;

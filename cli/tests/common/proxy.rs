@@ -273,8 +273,41 @@ pub(crate) struct Outcome {
 /// Runs `ropewalk` to its end.
 #[track_caller]
 pub(crate) fn run(args: &[&str]) -> Outcome {
-    let output = Command::new(ROPEWALK).args(args).stdin(Stdio::null()).output();
-    let output = output.expect("the binary was built for this test");
+    let mut command = Command::new(ROPEWALK);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary was built for this test");
+    let (mut stdout, mut stderr) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+    // Read while it runs: a full pipe would keep it from ending.
+    let readers = [
+        std::thread::spawn(move || read_all(&mut stdout)),
+        std::thread::spawn(move || read_all(&mut stderr)),
+    ];
+    // One that was to refuse, and serves, does not end by itself.
+    let deadline = Instant::now() + LONG;
+    let status = loop {
+        match child.try_wait().expect("our own child") {
+            Some(status) => break Some(status),
+            None if Instant::now() >= deadline => {
+                let _ = child.kill();
+                let _ = child.wait();
+                break None;
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let [stdout, stderr] = readers.map(|reader| reader.join().expect("it only reads"));
+    let Some(status) = status else {
+        panic!(
+            "expected ropewalk {args:?} to end within {LONG:?}, it said: {}",
+            String::from_utf8_lossy(&stderr)
+        );
+    };
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("ropewalk writes text");
-    Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    Outcome { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+fn read_all(from: &mut impl std::io::Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    let _ = from.read_to_end(&mut all);
+    all
 }

@@ -105,3 +105,25 @@ fn open_connections_on_a_device_that_vanished_end_within_five_seconds() {
     let ended = matches!(end, Ok(0) | Err(std::io::ErrorKind::ConnectionReset));
     assert!(ended, "expected the end of a tunnel that leads nowhere, got {end:?}");
 }
+
+#[test]
+fn open_connections_end_within_five_seconds_when_their_address_goes_and_the_interface_stays() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let listener = world.far(1).run(|| std::net::TcpListener::bind("203.0.113.1:7")).expect("a free port");
+    let mut held = Vec::new();
+    let silent = crate::common::servers::Server::in_turn(listener, move |stream| held.push(stream));
+    let proxy = world.dispatch(&["up1", "up2"]);
+    let mut tunnels: Vec<_> =
+        (0..10).map(|_| world.connect(&proxy, silent.address).expect("both carry")).collect();
+    // Roaming: another address, the same interface.
+    world.client.ip("addr del 10.77.2.2/24 dev up2\naddr add 10.77.2.9/24 dev up2\n");
+    let began = std::time::Instant::now();
+    let mut ended = 0;
+    for tunnel in &mut tunnels {
+        let left = SOON.saturating_sub(began.elapsed()).max(Duration::from_millis(50));
+        tunnel.set_read_timeout(Some(left)).expect("above zero");
+        let end = tunnel.read(&mut [0; 1]).map_err(|error| error.kind());
+        ended += usize::from(matches!(end, Ok(0) | Err(std::io::ErrorKind::ConnectionReset)));
+    }
+    assert_eq!(ended, 5, "those on up2 end, and no others");
+}

@@ -36,6 +36,8 @@ pub struct Config {
     pub linger: Duration,
     /// Connections open at once; more wait in the backlog. Default 10,000.
     pub max_connections: usize,
+    /// Connections whose handshake is not complete; beyond that the oldest is reset for a new one. Default 5,000.
+    pub max_half_open: usize,
     /// Connections of one client open at once; more are reset. Default none.
     pub max_client_connections: Option<usize>,
     /// Bytes kept in all before relays stand: heads, and what clients send behind them. Beyond that each connection may
@@ -76,6 +78,7 @@ impl Default for Config {
             auth_delay: Duration::from_secs(1),
             linger: Duration::from_secs(2),
             max_connections: 10_000,
+            max_half_open: 5_000,
             max_client_connections: None,
             max_kept: 16 * 1024 * 1024,
             max_lookups: 64,
@@ -101,6 +104,7 @@ impl Config {
             listeners: self.listeners.len(),
             datagram_listeners: 0,
             max_connections: self.max_connections,
+            max_half_open: self.max_half_open,
             max_client_connections: self.max_client_connections,
             max_kept: self.max_kept,
             max_lookups: self.max_lookups,

@@ -73,6 +73,15 @@ impl Connection for Conn {
         matches!(self.state, State::Gone)
     }
 
+    fn is_half_open(&self) -> bool {
+        matches!(self.state, State::Handshake(_))
+    }
+
+    fn crowd_out(&mut self, limit: usize, cx: &mut Cx) {
+        self.refused(Refusal::CrowdedOut { limit }, cx);
+        self.end(Close::Reset, cx);
+    }
+
     // ---- what the driver may do ----
 
     /// At most how many bytes to read from `side` now.

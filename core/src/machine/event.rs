@@ -314,6 +314,11 @@ pub enum Refusal {
     NoUplink,
     /// The handshake was not complete at its deadline.
     HandshakeTimeout,
+    /// It was the oldest of so many handshakes that were not complete, and a newer client came.
+    CrowdedOut {
+        /// The limit.
+        limit: usize,
+    },
     /// The client left before its handshake was complete.
     Left,
     /// The client's connection failed during its handshake.
@@ -355,6 +360,9 @@ impl fmt::Display for Refusal {
             Refusal::Unreachable(fault) => write!(f, "destination not reached: {fault}"),
             Refusal::NoUplink => f.write_str("no uplink can carry this destination"),
             Refusal::HandshakeTimeout => f.write_str("handshake not complete at its deadline"),
+            Refusal::CrowdedOut { limit } => {
+                write!(f, "oldest of {limit} incomplete handshakes, and a newer client came")
+            }
             Refusal::Left => f.write_str("client left during its handshake"),
             Refusal::ClientFailed(fault) => write!(f, "client failed during its handshake: {fault}"),
             Refusal::PeerNotAllowed => f.write_str("peer is not in the allowed subnets"),

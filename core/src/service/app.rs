@@ -9,6 +9,7 @@ use crate::machine::event::Event;
 use crate::machine::{Close, ConnId, Fault, Input, ListenerId, Output, Splice, StreamId};
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
@@ -52,6 +53,8 @@ struct Entry<C> {
     client: IpAddr,
     /// Bytes that it keeps, as accounted for.
     kept: usize,
+    /// It is among those whose handshake is not complete.
+    half_open: bool,
 }
 
 /// A service: listeners, and a connection for each client.
@@ -62,6 +65,9 @@ pub(crate) struct Service<C: Connection> {
     draining: bool,
     finished: bool,
     full: bool,
+    /// How many handshakes are not complete, and in which order their clients came; some of the line are complete.
+    half_open: usize,
+    line: VecDeque<ConnId>,
     /// Connections of each client.
     clients: Clients,
     counters: Counters,
@@ -81,6 +87,8 @@ impl<C: Connection> Service<C> {
             draining: false,
             finished: false,
             full: false,
+            half_open: 0,
+            line: VecDeque::new(),
             clients: Clients::default(),
             counters: Counters::default(),
             cx: Cx::new(config, limits),
@@ -161,11 +169,33 @@ impl<C: Connection> Service<C> {
         let id = self.conns.insert_with(|id: ConnId| {
             cx.adopt(stream, Owner::Client(id));
             let accepted = Accepted { id, stream, listener, peer };
-            Entry { conn: C::new(accepted, cx), armed: None, client, kept: 0 }
+            Entry { conn: C::new(accepted, cx), armed: None, client, kept: 0, half_open: false }
         });
         // It may be refused and gone already: then there is room for the next.
         self.with(id, |_, _| ());
+        self.crowd_out(id);
         self.ask(listener);
+    }
+
+    /// One that is half open has come. Where there are too many of them, the oldest goes: who stalls cannot keep those
+    /// out who do not.
+    fn crowd_out(&mut self, newest: ConnId) {
+        if self.conn(newest).is_some_and(C::is_half_open) {
+            self.line.push_back(newest);
+        }
+        let limit = self.cx.limits.max_half_open;
+        while self.half_open > limit
+            && let Some(oldest) = self.line.pop_front()
+        {
+            if self.conn(oldest).is_some_and(C::is_half_open) {
+                self.with(oldest, |conn, cx| conn.crowd_out(limit, cx));
+            }
+        }
+        // Those that are complete are taken out now and then.
+        if self.line.len() > 64 + 2 * self.half_open {
+            let conns = &self.conns;
+            self.line.retain(|id| conns.get(*id).is_some_and(|entry| entry.half_open));
+        }
     }
 
     fn accept_failed(&mut self, stream: StreamId, fault: Fault) {
@@ -214,6 +244,9 @@ impl<C: Connection> Service<C> {
         let kept = [Side::Client, Side::Target].into_iter().filter_map(|side| entry.conn.keeps(side)).sum();
         self.cx.keep(entry.kept, kept);
         entry.kept = kept;
+        let half_open = entry.conn.is_half_open();
+        let before = core::mem::replace(&mut entry.half_open, half_open);
+        self.half_open = self.half_open + usize::from(half_open) - usize::from(before);
         if !entry.conn.is_gone() {
             let wanted = entry.conn.deadline(&self.cx.config);
             // A deadline that has moved on (idle) is left to fire and looked at then: moving it with each byte would

@@ -32,6 +32,12 @@ pub(crate) trait Connection: Sized {
     /// Nothing is left of it: both streams are closed.
     fn is_gone(&self) -> bool;
 
+    /// Its client has not said all that is needed to serve it.
+    fn is_half_open(&self) -> bool;
+
+    /// There are too many that are half open, and it is the oldest of them.
+    fn crowd_out(&mut self, limit: usize, cx: &mut Cx<Self::Config>);
+
     /// When it wants a [`Connection::timeout`].
     fn deadline(&self, config: &Self::Config) -> Option<Instant>;
 

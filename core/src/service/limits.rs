@@ -11,6 +11,8 @@ pub(crate) struct Limits {
     pub(crate) datagram_listeners: usize,
     /// Connections open at once.
     pub(crate) max_connections: usize,
+    /// Connections whose handshake is not complete; the oldest goes for a new one.
+    pub(crate) max_half_open: usize,
     /// Connections of one client open at once.
     pub(crate) max_client_connections: Option<usize>,
     /// Bytes kept in all before relays stand: heads, what was sent behind them. Beyond that each connection may keep
@@ -64,6 +66,9 @@ impl Limits {
         }
         if self.max_connections == 0 {
             return Err(ConfigError::Zero("max_connections"));
+        }
+        if self.max_half_open == 0 {
+            return Err(ConfigError::Zero("max_half_open"));
         }
         if self.max_lookups == 0 {
             return Err(ConfigError::Zero("max_lookups"));

@@ -62,10 +62,17 @@ fn search(
     peer: SocketAddr,
     header: &Header,
 ) -> Result<Admission, Refusal> {
+    // A dual-stack socket tells IPv4 peers as IPv4-mapped, and Linux takes no such source.
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let admitted = match header.origin {
+        // A balancer on this host that checks the server's health names itself. That grants no more than LOCAL does.
+        Origin::Proxied { source, .. }
+            if source.ip().to_canonical() == peer.ip() && check_source(config, peer.ip()).is_err() =>
+        {
+            own(config, targets, peer)?
+        }
         Origin::Proxied { source, destination } => proxied(config, targets, source, destination)?,
-        // A dual-stack socket tells IPv4 peers as IPv4-mapped, and Linux takes no such source.
-        Origin::Peer(_) => own(config, targets, SocketAddr::new(peer.ip().to_canonical(), peer.port()))?,
+        Origin::Peer(_) => own(config, targets, peer)?,
     };
     match admitted.to {
         Target::Address(to) if leads_back(config, targets.transport, to) => Err(Refusal::Itself(to)),

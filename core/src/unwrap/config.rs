@@ -47,6 +47,8 @@ pub struct Config {
     pub max_queue: usize,
     /// Connections open at once; more wait in the backlog. Default 10,000.
     pub max_connections: usize,
+    /// Connections whose header is not whole; beyond that the oldest is reset for a new one. Default 5,000.
+    pub max_half_open: usize,
     /// Bytes of one relay buffer. Default 128 KiB.
     pub buffer_size: usize,
     /// Relay buffers taken at once; beyond that bytes are carried in pieces of 4 KiB. Default 512 (64 MiB).
@@ -76,6 +78,7 @@ impl Default for Config {
             max_flows: 4096,
             max_queue: 1 << 20,
             max_connections: 10_000,
+            max_half_open: 5_000,
             buffer_size: 128 * 1024,
             buffer_limit: 512,
             splice_after: 2,
@@ -90,6 +93,7 @@ impl Config {
             listeners: self.listeners.len(),
             datagram_listeners: self.datagram_listeners.len(),
             max_connections: self.max_connections,
+            max_half_open: self.max_half_open,
             // Its clients are balancers, and a header is small.
             max_client_connections: None,
             max_kept: usize::MAX,

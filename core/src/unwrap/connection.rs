@@ -69,6 +69,14 @@ impl Connection for Conn {
         matches!(self.state, State::Gone)
     }
 
+    fn is_half_open(&self) -> bool {
+        matches!(self.state, State::Header(_))
+    }
+
+    fn crowd_out(&mut self, limit: usize, cx: &mut Cx) {
+        self.refuse(Refusal::CrowdedOut { limit }, cx);
+    }
+
     fn deadline(&self, config: &Config) -> Option<Instant> {
         match &self.state {
             State::Header(_) => Some(self.since + config.header_timeout),

@@ -116,3 +116,95 @@ impl Health {
         rest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+    use alloc::vec::Vec;
+
+    /// What happens to an uplink, at which second, and how long it rests of it.
+    fn rests(story: &[(u64, char)]) -> Vec<Option<u64>> {
+        let config = HealthConfig::default();
+        let mut health = Health::new(&config);
+        let happens = |(second, what): &(u64, char)| {
+            let now = Instant::ZERO + Duration::from_secs(*second);
+            let rest = match what {
+                'o' => health.outpaced(&config, now),
+                'e' => health.endpoint_failed(&config, now, Fault::Refused),
+                'b' => health.broken(&config, now, Fault::NetworkDown),
+                _ => {
+                    health.connected(&config, Duration::from_millis(10));
+                    None
+                }
+            };
+            rest.map(|(_, rest)| rest.as_secs())
+        };
+        story.iter().map(happens).collect()
+    }
+
+    #[test]
+    fn rests_double_up_to_a_minute_and_begin_anew_after_a_success() {
+        let doubled = [5, 10, 20, 40, 60, 60];
+        let mut story = vec![(0, 'o'), (0, 'o')];
+        let mut at = 0;
+        for rest in doubled {
+            story.push((at, 'o'));
+            at += rest;
+        }
+        // It carries again: three strikes and the first rest, then one strike each.
+        story.extend([(at, 'c'), (at, 'o'), (at, 'o'), (at, 'o'), (at + 5, 'o')]);
+        let mut wanted = vec![None, None];
+        wanted.extend(doubled.map(Some));
+        wanted.extend([None, None, None, Some(5), Some(10)]);
+        assert_eq!(rests(&story), wanted);
+    }
+
+    #[test]
+    fn one_failure_right_after_a_rest_sends_it_back_and_none_during_it_counts() {
+        assert_eq!(
+            rests(&[(0, 'o'), (0, 'o'), (0, 'o'), (1, 'o'), (4, 'o'), (5, 'o'), (14, 'o'), (15, 'o')]),
+            [None, None, Some(5), None, None, Some(10), None, Some(20)]
+        );
+        assert_eq!(
+            rests(&[(0, 'o'), (0, 'o'), (0, 'c'), (0, 'o'), (0, 'o')]),
+            [None; 5],
+            "two in a row are none"
+        );
+    }
+
+    #[test]
+    fn an_endpoint_rests_at_its_first_failure() {
+        assert_eq!(
+            rests(&[(0, 'e'), (4, 'e'), (5, 'e'), (15, 'c'), (15, 'e')]),
+            [Some(5), None, Some(10), None, Some(5)]
+        );
+    }
+
+    #[test]
+    fn a_fault_of_this_host_rests_a_second_and_shortens_no_longer_rest() {
+        let config = HealthConfig::default();
+        let second = |n| Instant::ZERO + Duration::from_secs(n);
+        assert_eq!(rests(&[(0, 'b'), (0, 'b')]), [Some(1), None], "told once");
+        let mut health = Health::new(&config);
+        let told = (0..3).filter(|_| health.outpaced(&config, second(0)).is_some()).count();
+        assert_eq!(told, 1);
+        health.broken(&config, second(0), Fault::NoDevice);
+        assert!(!health.usable(second(4)) && health.usable(second(5)));
+        health.broken(&config, second(5), Fault::NoDevice);
+        assert!(!health.usable(second(5)) && health.usable(second(6)));
+    }
+
+    #[test]
+    fn patience_follows_what_connects_take_within_its_bounds() {
+        let config = HealthConfig::default();
+        let mut health = Health::new(&config);
+        for (took, patience) in [(10, 250), (100, 300), (400, 1000), (83, 250), (84, 252)] {
+            health.connected(&config, Duration::from_millis(took));
+            assert_eq!(health.patience.as_millis(), patience, "after {took} ms");
+        }
+        health.outpaced(&config, Instant::ZERO);
+        health.outpaced(&config, Instant::ZERO);
+        assert_eq!(health.patience.as_millis(), 500, "twice the least, not more");
+    }
+}

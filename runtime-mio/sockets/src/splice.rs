@@ -191,4 +191,35 @@ mod tests {
         assert_eq!((moved.taken, moved.given, moved.held), (4, 0, 4));
         assert!(matches!(pipes.splice(1, &source, &sink, 64), Err(SpliceError::To(_))));
     }
+
+    #[test]
+    fn the_next_tenant_of_an_index_gets_none_of_the_bytes_of_the_one_before() {
+        let ((source, mut writer), (sink, reader)) = (pair(), pair());
+        while (&sink).write(&[0; 1024]).is_ok() {}
+        writer.write_all(b"secret").expect("room");
+        let mut pipes = Pipes::default();
+        assert_eq!(pipes.splice(1, &source, &sink, 64).map(|moved| moved.held), Ok(6));
+        // Another's pipe stays whose it is.
+        let ((other, mut other_writer), (other_sink, mut other_reader)) = (pair(), pair());
+        while (&other_sink).write(&[0; 1024]).is_ok() {}
+        other_writer.write_all(b"mine").expect("room");
+        assert_eq!(pipes.splice(2, &other, &other_sink, 64).map(|moved| moved.held), Ok(4));
+        pipes.drop_of(1);
+        drop((source, sink, reader));
+
+        let ((source, mut writer), (sink, mut reader)) = (pair(), pair());
+        writer.write_all(b"new").expect("room");
+        let moved = pipes.splice(1, &source, &sink, 64).expect("nothing fails");
+        assert_eq!((moved.taken, moved.given, moved.held), (3, 3, 0));
+        let mut heard = [0; 16];
+        assert_eq!(reader.read(&mut heard).expect("it was given"), 3);
+        assert_eq!(&heard[..3], b"new");
+
+        other_reader.set_nonblocking(true).expect("a socket can");
+        while other_reader.read(&mut [0; 4096]).is_ok() {}
+        let moved = pipes.splice(2, &other, &other_sink, 0).expect("nothing fails");
+        assert_eq!((moved.given, moved.held), (4, 0));
+        assert_eq!(other_reader.read(&mut heard).expect("it was given"), 4);
+        assert_eq!(&heard[..4], b"mine");
+    }
 }

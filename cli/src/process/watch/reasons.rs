@@ -28,7 +28,7 @@ pub(crate) const REASONS: [&str; 26] = [
     "request_too_large",
     "response_too_large",
     "stale",
-    "no_credentials",
+    "crowded_out",
     "other",
 ];
 
@@ -42,7 +42,7 @@ pub(crate) fn place(why: &Refusal) -> usize {
         Refusal::Malformed(_) | Refusal::BadHeader(_) => 0,
         Refusal::BadHost(_) => 1,
         Refusal::NoAuthMethod => 2,
-        Refusal::BadCredentials => 3,
+        Refusal::BadCredentials | Refusal::NoCredentials => 3,
         Refusal::Socks4WithAuth => 4,
         Refusal::Command(_) => 5,
         Refusal::AddressType(_) => 6,
@@ -63,7 +63,7 @@ pub(crate) fn place(why: &Refusal) -> usize {
         Refusal::RequestTooLarge(_) => 21,
         Refusal::ResponseTooLarge(_) => 22,
         Refusal::Stale => 23,
-        Refusal::NoCredentials => 24,
+        Refusal::CrowdedOut { .. } => 24,
         // Reasons may come that this file does not know yet.
         _ => 25,
     }
@@ -129,7 +129,7 @@ mod tests {
             Refusal::RequestTooLarge(Excess::Bytes(1)),
             Refusal::ResponseTooLarge(Excess::Bytes(1)),
             Refusal::Stale,
-            Refusal::NoCredentials,
+            Refusal::CrowdedOut { limit: 1 },
         ];
         for why in all {
             assert_eq!(REASONS[place(&why)], snake(&format!("{why:?}")));

@@ -23,6 +23,8 @@ pub(crate) struct Relays {
     pub(crate) accept_paused: AtomicU64,
     pub(crate) buffers_exhausted: AtomicU64,
     pub(crate) heads_too_large: AtomicU64,
+    pub(crate) half_open_limit: AtomicU64,
+    half_open: Flood,
     pub(crate) client_limit: AtomicU64,
     pub(crate) lookup_limit: AtomicU64,
     pub(crate) kept_limit: AtomicU64,
@@ -61,6 +63,13 @@ impl Relays {
             Event::Refused { conn, client, why } => {
                 self.refused(why);
                 log::debug!("{conn:?}: {client} refused: {why}");
+                if let Refusal::CrowdedOut { limit } = why {
+                    add(&self.half_open_limit);
+                    let text = format_args!(
+                        "{limit} handshakes are incomplete in this worker: the oldest go for new ones (--max-handshakes)"
+                    );
+                    self.half_open.warn(now, text);
+                }
                 if *why == Refusal::BadCredentials {
                     self.logins.warn(now, format_args!("wrong user or password from {}", client.ip()));
                 }
@@ -158,7 +167,7 @@ impl Relays {
     pub(crate) fn summary(&self, beside: &str) -> String {
         format!(
             "{} connections relayed ({} broken), {} refused, {beside}; limits hit: connections {}, descriptors {}, \
-             buffers {}, heads {}, clients {}, lookups {}, requests {}",
+             buffers {}, heads {}, clients {}, lookups {}, requests {}, handshakes {}",
             get(&self.connected),
             get(&self.broken),
             get(&self.refused),
@@ -169,6 +178,7 @@ impl Relays {
             get(&self.client_limit),
             get(&self.lookup_limit),
             get(&self.kept_limit),
+            get(&self.half_open_limit),
         )
     }
 }
