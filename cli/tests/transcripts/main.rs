@@ -10,6 +10,7 @@
 //! | --- | --- |
 //! | `page` | a page, its blocks, and the comparison |
 //! | `dispatch` | tests: a machine with two links |
+//! | `sim` | tests: a run in virtual time |
 //! | `unwrap` | tests: a server behind a balancer |
 #![cfg(target_os = "linux")]
 
@@ -17,4 +18,6 @@
 mod common;
 mod dispatch;
 mod page;
+#[cfg(feature = "sim")]
+mod sim;
 mod unwrap;
