@@ -65,6 +65,7 @@ mod tests {
             "dispatch -qq -vv -l 127.0.0.1:1 -- -lport",
             "unwrap -l 0.0.0.0:1 -4 127.0.0.1:1 --mark 1 --close-after=5 --allowed-subnets f",
             "list --json",
+            "sim --list",
             "dispatch list",
             "sim --list",
         ] {
