@@ -170,8 +170,11 @@ impl Builder {
     /// Makes the world. Nothing has happened in it yet.
     ///
     /// # Panics
-    /// When the plan is no plan (two uplinks with one label, a weight of 0).
-    pub fn build(self) -> World {
+    /// When the plan is no plan (two uplinks with one label, a weight of 0), or [`SEED`] is set and no number.
+    pub fn build(mut self) -> World {
+        if let Ok(text) = std::env::var(SEED) {
+            self.seed = text.parse().unwrap_or_else(|_| panic!("{SEED}: expected a number, got '{text}'"));
+        }
         let mut sim = turmoil::Builder::new()
             .rng_seed(self.seed)
             .simulation_duration(self.limit)
@@ -278,12 +281,26 @@ pub struct Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}: {}\nthe trace's end:", self.seed, self.error)?;
+        writeln!(f, "seed {}: {}\nagain: {}\nthe trace's end:", self.seed, self.error, again(self.seed))?;
         self.tail.iter().try_for_each(|line| writeln!(f, "  {line}"))
     }
 }
 
 impl std::error::Error for Failure {}
+
+/// Set it to run every world of a test with this seed instead of its own.
+pub const SEED: &str = "ROPEWALK_SEED";
+
+/// The command that runs this test again with this seed. A test's thread has the test's name, and its program is called
+/// `stream_relay-0123456789abcdef`.
+fn again(seed: u64) -> String {
+    let program = std::env::current_exe().unwrap_or_default();
+    let name = program.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    let binary = name.rsplit_once('-').map_or(name, |(name, _)| name);
+    let thread = std::thread::current();
+    let test = thread.name().filter(|name| *name != "main").unwrap_or_default();
+    format!("{SEED}={seed} cargo test -p ropewalk-sim --test {binary} {test}")
+}
 
 /// Lines of the trace that a failure shows.
 const TAIL: usize = 40;
@@ -421,5 +438,19 @@ impl World {
         let lines = self.trace.lines();
         let tail = lines[lines.len().saturating_sub(TAIL)..].to_vec();
         Failure { seed: self.seed, error, tail }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_how_to_run_it_again() {
+        let failure = Failure { seed: 7, error: "it hangs".into(), tail: vec!["the last line".into()] };
+        let text = failure.to_string();
+        assert!(text.starts_with("seed 7: it hangs\n"), "{text}");
+        assert!(text.contains("again: ROPEWALK_SEED=7 cargo test -p ropewalk-sim --test "), "{text}");
+        assert!(text.contains("a_failure_says_how_to_run_it_again\n"), "{text}");
     }
 }
