@@ -1,0 +1,245 @@
+//! A recording, read back.
+
+use super::*;
+
+/// One entry, read back.
+#[derive(Debug)]
+pub(in crate::record) enum Entry<'a> {
+    Output(u64),
+    Read(Instant, StreamId, &'a [u8]),
+    Written(Instant, StreamId, usize, u64),
+    Timeout(Instant),
+    RefuseSplice(StreamId),
+    Datagrams(Instant, SocketId, Vec<Group<'a>>),
+    Transmit(Instant, SocketId, usize, u64),
+    Packet(Instant, TunId, &'a [u8], Offload),
+    Given(Instant, TunId, u64, Result<(), Fault>),
+    Input(Instant, Recorded),
+}
+
+/// An input that owns what it brings.
+#[derive(Debug)]
+pub(in crate::record) enum Recorded {
+    Plain(Input<'static>),
+    Resolved(QueryId, Vec<IpAddr>),
+    LocalAddresses(Vec<IpAddr>),
+}
+
+impl Recorded {
+    pub(in crate::record) fn with(&self, f: impl FnOnce(Input<'_>)) {
+        match self {
+            Recorded::Plain(input) => f(*input),
+            Recorded::Resolved(query, addresses) => f(Input::Resolved { query: *query, addresses }),
+            Recorded::LocalAddresses(addresses) => f(Input::LocalAddresses { addresses }),
+        }
+    }
+}
+
+pub(in crate::record) struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    last: Instant,
+}
+
+impl<'a> Reader<'a> {
+    pub(in crate::record) fn new(bytes: &'a [u8], magic: &[u8]) -> Option<Self> {
+        bytes.starts_with(magic).then_some(Reader { bytes, at: magic.len(), last: Instant::ZERO })
+    }
+
+    /// The next entry; the offset where it is damaged as the error.
+    pub(in crate::record) fn next(&mut self) -> Result<Option<Entry<'a>>, usize> {
+        if self.at == self.bytes.len() {
+            return Ok(None);
+        }
+        let start = self.at;
+        self.entry().map(Some).ok_or(start)
+    }
+
+    fn entry(&mut self) -> Option<Entry<'a>> {
+        let tag = self.byte()?;
+        match tag {
+            OUTPUT => return Some(Entry::Output(self.print()?)),
+            REFUSE_SPLICE => return Some(Entry::RefuseSplice(self.stream()?)),
+            _ => {}
+        }
+        let since = Duration::from_nanos(self.number()?);
+        self.last += since;
+        let now = self.last;
+        let input = match tag {
+            READ => {
+                let stream = self.stream()?;
+                let len = self.len()?;
+                return Some(Entry::Read(now, stream, self.raw(len)?));
+            }
+            WRITTEN => return Some(Entry::Written(now, self.stream()?, self.len()?, self.print()?)),
+            TIMEOUT => return Some(Entry::Timeout(now)),
+            DATAGRAMS => return Some(Entry::Datagrams(now, self.socket()?, self.groups()?)),
+            TRANSMIT => return Some(Entry::Transmit(now, self.socket()?, self.len()?, self.print()?)),
+            PACKET => return self.packet(now),
+            GIVEN => return self.given(now),
+            ACCEPTED => {
+                Input::Accepted { stream: self.stream()?, peer: self.address()?, local: self.address()? }
+            }
+            ACCEPT_FAILED => Input::AcceptFailed { stream: self.stream()?, fault: self.fault()? },
+            CONNECTED => Input::Connected { stream: self.stream()?, local: self.address()? },
+            CONNECT_FAILED => Input::ConnectFailed { stream: self.stream()?, fault: self.fault()? },
+            ASSIGNED => {
+                let (index, generation) = self.id()?;
+                let conn = ConnId::from_parts(index, generation);
+                Input::Assigned { conn, assignment: self.option(Reader::assignment)? }
+            }
+            RESOLVED => {
+                let query = self.query()?;
+                return Some(Entry::Input(now, Recorded::Resolved(query, self.ips()?)));
+            }
+            LOCAL_ADDRESSES => return Some(Entry::Input(now, Recorded::LocalAddresses(self.ips()?))),
+            UPLINK_GONE => Input::UplinkGone { uplink: UplinkId(u16::try_from(self.number()?).ok()?) },
+            RESOLVE_FAILED => Input::ResolveFailed { query: self.query()?, fault: self.fault()? },
+            READ_CLOSED => Input::ReadClosed { stream: self.stream()? },
+            SPLICED => Input::Spliced {
+                from: self.stream()?,
+                to: self.stream()?,
+                taken: self.len()?,
+                given: self.len()?,
+                eof: self.byte()? != 0,
+            },
+            FAILED => Input::Failed { stream: self.stream()?, fault: self.fault()? },
+            WRITE_FAILED => Input::WriteFailed { stream: self.stream()?, fault: self.fault()? },
+            OPENED => Input::Opened { socket: self.socket()?, local: self.address()? },
+            OPEN_FAILED => Input::OpenFailed { socket: self.socket()?, fault: self.fault()? },
+            SOCKET_FAILED => Input::SocketFailed { socket: self.socket()?, fault: self.fault()? },
+            SEND_FAILED => Input::SendFailed {
+                socket: self.socket()?,
+                id: u32::try_from(self.number()?).ok()?,
+                sent: self.len()?,
+                fault: self.fault()?,
+            },
+            UPLINK_BACK => {
+                let uplink = UplinkId(u16::try_from(self.number()?).ok()?);
+                Input::UplinkBack { uplink, via: self.via()? }
+            }
+            CONFIGURE_FAILED => Input::ConfigureFailed { tun: self.tun()?, fault: self.fault()? },
+            ENTROPY => Input::Entropy { bytes: &[0; 32] },
+            DRAIN => Input::Drain,
+            _ => return None,
+        };
+        Some(Entry::Input(now, Recorded::Plain(input)))
+    }
+
+    pub(in crate::record) fn byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    pub(in crate::record) fn raw(&mut self, len: usize) -> Option<&'a [u8]> {
+        let raw = self.bytes.get(self.at..self.at.checked_add(len)?)?;
+        self.at += len;
+        Some(raw)
+    }
+
+    pub(in crate::record) fn print(&mut self) -> Option<u64> {
+        self.raw(8)?.try_into().ok().map(u64::from_be_bytes)
+    }
+
+    pub(in crate::record) fn number(&mut self) -> Option<u64> {
+        let mut number = 0u64;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            number |= u64::from(byte & 0x7f).checked_shl(shift)?;
+            if byte < 0x80 {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    pub(in crate::record) fn len(&mut self) -> Option<usize> {
+        usize::try_from(self.number()?).ok()
+    }
+
+    pub(in crate::record) fn id(&mut self) -> Option<(u32, u32)> {
+        Some((u32::try_from(self.number()?).ok()?, u32::try_from(self.number()?).ok()?))
+    }
+
+    fn stream(&mut self) -> Option<StreamId> {
+        self.id().map(|(index, generation)| StreamId::from_parts(index, generation))
+    }
+
+    fn query(&mut self) -> Option<QueryId> {
+        self.id().map(|(index, generation)| QueryId::from_parts(index, generation))
+    }
+
+    pub(in crate::record) fn ip(&mut self) -> Option<IpAddr> {
+        match self.byte()? {
+            4 => <[u8; 4]>::try_from(self.raw(4)?).ok().map(|octets| Ipv4Addr::from(octets).into()),
+            6 => <[u8; 16]>::try_from(self.raw(16)?).ok().map(|octets| Ipv6Addr::from(octets).into()),
+            _ => None,
+        }
+    }
+
+    fn ips(&mut self) -> Option<Vec<IpAddr>> {
+        let count = self.len()?;
+        (0..count).map(|_| self.ip()).collect()
+    }
+
+    pub(in crate::record) fn address(&mut self) -> Option<SocketAddr> {
+        let ip = self.ip()?;
+        Some(SocketAddr::new(ip, u16::try_from(self.number()?).ok()?))
+    }
+
+    pub(in crate::record) fn fault(&mut self) -> Option<Fault> {
+        Some(match self.byte()? {
+            0 => Fault::Refused,
+            1 => Fault::Reset,
+            2 => Fault::TimedOut,
+            3 => Fault::NetworkUnreachable,
+            4 => Fault::HostUnreachable,
+            5 => Fault::NoRoute,
+            6 => Fault::NetworkDown,
+            7 => Fault::NoDevice,
+            8 => Fault::AddressNotAvailable,
+            9 => Fault::AddressInUse,
+            10 => Fault::PermissionDenied,
+            11 => Fault::NoDescriptors,
+            12 => Fault::NoMemory,
+            13 => Fault::Unsupported,
+            14 => Fault::NameNotFound,
+            15 => Fault::NameUnavailable,
+            17 => Fault::TooLarge,
+            18 => Fault::Malformed,
+            16 => Fault::Other(u32::try_from(self.number()?).ok()? as i32),
+            _ => return None,
+        })
+    }
+
+    pub(in crate::record) fn option<T>(
+        &mut self,
+        f: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.byte()? {
+            0 => Some(None),
+            1 => f(self).map(Some),
+            _ => None,
+        }
+    }
+
+    fn assignment(&mut self) -> Option<Assignment> {
+        let uplink = self.option(|r| u16::try_from(r.number()?).ok().map(UplinkId))?;
+        let via = self.via()?;
+        let endpoint = self.option(Reader::address)?;
+        let patience = Duration::from_nanos(self.number()?);
+        Some(Assignment { uplink, via, endpoint, patience })
+    }
+
+    fn via(&mut self) -> Option<Via> {
+        let device = self.option(|r| {
+            let len = r.len()?;
+            Device::new(core::str::from_utf8(r.raw(len)?).ok()?)
+        })?;
+        let source = self.option(Reader::ip)?;
+        let transparent = self.option(Reader::address)?;
+        let mark = self.option(|r| u32::try_from(r.number()?).ok())?;
+        Some(Via { device, source, transparent, mark })
+    }
+}
