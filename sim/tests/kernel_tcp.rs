@@ -1,0 +1,91 @@
+//! The model of TCP against recordings of the kernel's (`data/kernel-tcp`, with its README).
+//!
+//! Goodput within a tenth, the window's cycles alike, retransmissions of the same order. Where losses are drawn, a mean
+//! over seeds stands against the one draw of the recording.
+
+#[path = "util/recorded.rs"]
+mod recorded;
+
+use recorded::{Flow, Recording};
+
+/// Seeds for a link that draws losses; a link without draws needs one.
+fn flows(name: &str, recording: &Recording) -> Vec<Flow> {
+    let draws = ["loss", "bursts", "jitter", "reorder"].iter().any(|word| name.starts_with(word));
+    let one = |seed| recording.model(seed, false);
+    (0..if draws { 12 } else { 1 }).map(one).collect()
+}
+
+fn mean(flows: &[Flow], of: impl Fn(&Flow) -> f64) -> f64 {
+    flows.iter().map(of).sum::<f64>() / flows.len() as f64
+}
+
+/// The falls of the window by a fifth or more within half a second, after the first three seconds: their highest, their lowest and their number.
+fn cycles(flow: &Flow) -> (f64, f64, usize) {
+    let rows: Vec<f64> = flow.rows.iter().skip(30).map(|row| row.cwnd as f64 / 1448.0).collect();
+    let (mut peaks, mut depths, mut at) = (Vec::new(), Vec::new(), 0);
+    while at + 5 < rows.len() {
+        let least = rows[at..at + 5].iter().copied().fold(f64::MAX, f64::min);
+        if least < rows[at] * 0.8 {
+            peaks.push(rows[at]);
+            depths.push(least);
+            at += 5;
+        } else {
+            at += 1;
+        }
+    }
+    let mean = |of: &[f64]| of.iter().sum::<f64>() / of.len().max(1) as f64;
+    (mean(&peaks), mean(&depths), peaks.len())
+}
+
+#[test]
+fn goodput_is_the_kernels_within_a_tenth() {
+    for (name, recording) in Recording::all() {
+        let goodput = mean(&flows(&name, &recording), |flow| flow.goodput);
+        let ratio = goodput / recording.flow.goodput;
+        println!("{name}: kernel {:.2}, model {goodput:.2}", recording.flow.goodput);
+        if name.starts_with("bursts") {
+            // One draw of bursts says little: a burst that outlives its round trip costs seconds of time-outs, in the
+            // recording as in the model. It lies among the model's draws.
+            let all: Vec<f64> = flows(&name, &recording).iter().map(|flow| flow.goodput).collect();
+            let least = all.iter().copied().fold(f64::MAX, f64::min);
+            let most = all.iter().copied().fold(0.0, f64::max);
+            assert!(least < recording.flow.goodput && recording.flow.goodput < most, "{all:?}");
+            continue;
+        }
+        assert!(
+            (0.9..=1.1).contains(&ratio),
+            "{name}: kernel {:.2}, model {goodput:.2}",
+            recording.flow.goodput
+        );
+    }
+}
+
+#[test]
+fn retransmissions_are_of_the_kernels_order() {
+    for (name, recording) in Recording::all() {
+        let model = mean(&flows(&name, &recording), |flow| flow.retransmits as f64);
+        let ratio = model / recording.flow.retransmits as f64;
+        let kernel = recording.flow.retransmits;
+        println!("{name}: kernel {kernel}, model {model:.1}");
+        assert!((0.2..=5.0).contains(&ratio), "{name}: kernel {kernel}, model {model:.1}");
+    }
+}
+
+#[test]
+fn the_windows_cycles_are_the_kernels() {
+    for (name, recording) in Recording::all().iter().filter(|(name, _)| name.starts_with("clean-")) {
+        let (kernel, model) = (cycles(&recording.flow), cycles(&recording.model(0, false)));
+        println!("{name}: kernel {kernel:?}, model {model:?}");
+        assert!(kernel.2.abs_diff(model.2) <= 1, "{name}: kernel {kernel:?}, model {model:?}");
+        if kernel.2 > 0 && model.2 > 0 {
+            assert!(
+                (0.9..=1.1).contains(&(model.0 / kernel.0)),
+                "{name}: kernel {kernel:?}, model {model:?}"
+            );
+            assert!(
+                (0.85..=1.15).contains(&(model.1 / kernel.1)),
+                "{name}: kernel {kernel:?}, model {model:?}"
+            );
+        }
+    }
+}
