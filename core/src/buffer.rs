@@ -1,4 +1,4 @@
-//! Pooled buffers: who has nothing to carry owns none.
+//! Pooled buffers. An idle connection holds no buffer.
 //!
 //! A driver reads into the pool's scratch buffer; only when bytes came does a connection take that buffer,
 //! and it gives it back once they have left. The same few hot buffers serve all busy connections, an idle
@@ -38,8 +38,8 @@ impl Filled {
     }
 }
 
-/// A pool of equal buffers. Up to `limit` of them are taken at once; beyond that bytes are carried in small pieces, so
-/// that who does not read slows itself down, never the others.
+/// A pool of equal buffers. Up to `limit` of them are taken at once; beyond that bytes are carried in
+/// small pieces. So a slow reader is throttled, and other connections are not.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     free: Vec<Box<[u8]>>,

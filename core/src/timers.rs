@@ -42,7 +42,7 @@ impl<K: Ord + Copy> Timers<K> {
         self.queue.first().map(|(_, key)| *key)
     }
 
-    /// Takes out the earliest key whose deadline is not after `now`. The owner must forget what it armed.
+    /// Takes out the earliest key whose deadline is not after `now`. The caller must set its `armed` to `None`.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
         let (at, _) = *self.queue.first()?;
         if at > now {

@@ -112,8 +112,8 @@ impl Listener {
     }
 }
 
-/// `poll` is ready where it has an event to tell that the waker was woken for before: that one was served. Asked once
-/// more it arms.
+/// Polls until `Pending`, which registers the waker. The first `Ready` is the event that was served
+/// already.
 pub(crate) fn arm(waker: &Waker, mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<()>>) -> Result<()> {
     let mut cx = Context::from_waker(waker);
     while let Poll::Ready(told) = poll(&mut cx) {

@@ -27,7 +27,7 @@ pub(crate) struct Link {
     pub(crate) kind: Option<String>,
     /// The bridge, bond or VRF it is a part of.
     pub(crate) master: Option<u32>,
-    /// There is hardware behind it, or what the machine takes for it.
+    /// Real or virtual hardware backs it.
     pub(crate) physical: bool,
     /// Its addresses, in the system's order.
     pub(crate) addresses: Vec<Address>,

@@ -14,7 +14,7 @@ pub(crate) fn networks(device: Option<Device>, on_link: &[host::prefix::Prefix],
         return Networks { on_link: prefixes(on_link), ..Networks::default() };
     };
     let link = links.iter().find(|link| link.device == Some(device));
-    // Where nothing will tell that it comes, an interface that is not there yet may be tried all the same.
+    // Without notifications (not Linux) keep trying an interface that is absent now.
     let Some(link) = link else {
         let tried = !cfg!(target_os = "linux");
         return Networks { v4: tried, v6: tried, on_link: Vec::new() };

@@ -18,7 +18,7 @@ impl Closing {
     pub(super) fn new(client: StreamId, reply: Vec<u8>, cx: &mut Cx) -> Self {
         let mut closing = Closing { reply, sent: 0, shut: false, held: false };
         closing.end_when_sent(client, cx);
-        cx.mark(client);
+        cx.mark_dirty(client);
         closing
     }
 
@@ -33,7 +33,7 @@ impl Closing {
             return false;
         }
         self.end_when_sent(client, cx);
-        cx.mark(client);
+        cx.mark_dirty(client);
         true
     }
 
@@ -53,8 +53,8 @@ impl Closing {
     fn end_when_sent(&mut self, client: StreamId, cx: &mut Cx) {
         if self.sent == self.reply.len() && !self.shut {
             self.shut = true;
-            cx.say(Output::Shutdown { stream: client });
-            cx.mark(client);
+            cx.push_output(Output::Shutdown { stream: client });
+            cx.mark_dirty(client);
         }
     }
 }

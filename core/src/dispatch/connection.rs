@@ -8,7 +8,7 @@ use super::config::Config;
 use super::forward::{Forward, Next};
 use super::handshake::Handshake;
 use super::opening::Opening;
-use super::reply::Plea;
+use super::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Assignment, Close, ConnId, Fault, Splice, StreamId, UplinkId};
 use crate::service::{Accepted, Connection, Fate, Relay, Side};
@@ -58,13 +58,14 @@ impl Connection for Conn {
             state: State::Gone,
         };
         if cx.config.tunnel {
-            let mut opening = Box::new(Opening::new(Plea::Raw, 0, Vec::new(), Vec::new(), peer.ip(), cx));
+            let mut opening =
+                Box::new(Opening::new(ReplyFormat::Raw, 0, Vec::new(), Vec::new(), peer.ip(), cx));
             let progress = opening.start_tunnel(id, cx);
             conn.state = State::Opening(opening);
             conn.progress(progress, cx);
         } else {
             conn.state = State::Handshake(Box::new(Handshake::new()));
-            cx.mark(client);
+            cx.mark_dirty(client);
         }
         conn
     }
@@ -165,7 +166,7 @@ impl Connection for Conn {
 
     fn read_closed(&mut self, side: Side, cx: &mut Cx) {
         match (&mut self.state, side) {
-            // Who leaves before having asked is no news when it never spoke (a port check), else it is.
+            // Do not log a client that sent nothing (a port scan); log one that left mid-handshake.
             (State::Handshake(handshake), Side::Client) => {
                 if !handshake.is_silent() {
                     self.refused(Refusal::Left, cx);
@@ -294,17 +295,17 @@ impl Connection for Conn {
         };
         self.leaves_from = winner.uplink.map(|_| local.ip().to_canonical());
         let mut reply = opening.take_unsent();
-        opening.plea.granted(local, &mut reply);
+        opening.format.granted(local, &mut reply);
         let early = core::mem::take(&mut opening.early);
         let client_ended = opening.client_ended;
-        match core::mem::replace(&mut opening.plea, Plea::Raw) {
-            Plea::Forward(request) => {
+        match core::mem::replace(&mut opening.format, ReplyFormat::Raw) {
+            ReplyFormat::Forward(request) => {
                 let (forward, next) =
                     Forward::new(self.client, winner.stream, winner.uplink, *request, early, cx);
                 self.state = State::Forward(Box::new(forward));
                 self.next(next, cx);
             }
-            Plea::Socks5 | Plea::Socks4 | Plea::Connect | Plea::Raw => {
+            ReplyFormat::Socks5 | ReplyFormat::Socks4 | ReplyFormat::Connect | ReplyFormat::Raw => {
                 let relay = Relay::new(self.client, winner.stream, winner.uplink, &reply, &early, cx);
                 self.state = State::Relay(relay);
             }

@@ -9,7 +9,7 @@
 //! Bytes may come one at a time or all at once with payload behind; what is not of the handshake is handed on.
 
 use super::config::Config;
-use super::reply::Plea;
+use super::reply::ReplyFormat;
 use crate::machine::event::Refusal;
 use crate::name::{Destination, Host};
 use crate::wire::http::{self, HeadEnd, HttpError, RequestKind};
@@ -45,7 +45,7 @@ pub(super) enum Step {
     /// The client wants to go there.
     Open {
         /// In these words.
-        plea: Plea,
+        format: ReplyFormat,
         /// There.
         destination: Destination,
         /// What it sent behind its request.
@@ -113,7 +113,7 @@ impl Handshake {
         let first = self.seen.get(http::empty_lines(&self.seen)).copied();
         let is_http = self.stage == Stage::First
             && first.is_none_or(|first| http::looks_like_http(first) || first == b'\r');
-        // A long head that dribbles is looked at again only where it may have come to its end.
+        // Reparse a long head only where it may have ended: else parsing is quadratic.
         if is_http && !self.head_end.is_worth_parsing(&self.seen, config.max_head) {
             return Step::More;
         }
@@ -203,15 +203,15 @@ impl Handshake {
         let parsed = match parsed {
             // RFC 1928 section 6: a request that cannot be read is a general failure.
             Err(Unparsed::Malformed(why)) => {
-                return Err(self.refusal(&Plea::Socks5, Refusal::Malformed(why)));
+                return Err(self.refusal(&ReplyFormat::Socks5, Refusal::Malformed(why)));
             }
             other => other,
         };
         let Some((destination, used)) = self.complete(parsed)? else { return Ok(false) };
         self.seen.drain(..used);
         Err(match destination {
-            Ok(destination) => self.open(Plea::Socks5, destination),
-            Err(why) => self.refusal(&Plea::Socks5, why),
+            Ok(destination) => self.open(ReplyFormat::Socks5, destination),
+            Err(why) => self.refusal(&ReplyFormat::Socks5, why),
         })
     }
 
@@ -230,24 +230,24 @@ impl Handshake {
         });
         let parsed = match parsed {
             Err(Unparsed::Malformed(why)) => {
-                return Err(self.refusal(&Plea::Socks4, Refusal::Malformed(why)));
+                return Err(self.refusal(&ReplyFormat::Socks4, Refusal::Malformed(why)));
             }
             other => other,
         };
         let Some((destination, used)) = self.complete(parsed)? else { return Ok(false) };
         self.seen.drain(..used);
         Err(match destination {
-            Ok(destination) => self.open(Plea::Socks4, destination),
-            Err(why) => self.refusal(&Plea::Socks4, why),
+            Ok(destination) => self.open(ReplyFormat::Socks4, destination),
+            Err(why) => self.refusal(&ReplyFormat::Socks4, why),
         })
     }
 
     fn http(&mut self, config: &Config) -> Result<bool, Step> {
         match http_request(config, &self.seen) {
             HttpStep::More => Ok(false),
-            HttpStep::Open { plea, destination, used } => {
+            HttpStep::Open { format, destination, used } => {
                 self.seen.drain(..used);
-                Err(self.open(plea, destination))
+                Err(self.open(format, destination))
             }
             HttpStep::Answer { reply } => Err(Step::Answer { reply }),
             HttpStep::Refuse { reply, why } => Err(Step::Refuse { reply, why }),
@@ -264,18 +264,18 @@ impl Handshake {
         }
     }
 
-    fn open(&mut self, plea: Plea, destination: Destination) -> Step {
+    fn open(&mut self, format: ReplyFormat, destination: Destination) -> Step {
         let unsent = self.reply.split_off(self.sent);
-        Step::Open { plea, destination, early: core::mem::take(&mut self.seen), unsent }
+        Step::Open { format, destination, early: core::mem::take(&mut self.seen), unsent }
     }
 
     fn refuse(&mut self, why: Refusal) -> Result<bool, Step> {
         Err(Step::Refuse { reply: self.reply.split_off(self.sent), why })
     }
 
-    fn refusal(&mut self, plea: &Plea, why: Refusal) -> Step {
+    fn refusal(&mut self, format: &ReplyFormat, why: Refusal) -> Step {
         let mut reply = self.reply.split_off(self.sent);
-        plea.refused(&why, &mut reply);
+        format.refused(&why, &mut reply);
         Step::Refuse { reply, why }
     }
 }
@@ -286,7 +286,7 @@ pub(super) enum HttpStep {
     /// Its head is not complete.
     More,
     /// The client wants to go there; the head took `used` bytes.
-    Open { plea: Plea, destination: Destination, used: usize },
+    Open { format: ReplyFormat, destination: Destination, used: usize },
     /// The answer to a request that goes no further: write it, then close.
     Answer { reply: Vec<u8> },
     /// Write this, then close.
@@ -318,11 +318,13 @@ pub(super) fn http_request(config: &Config, bytes: &[u8]) -> HttpStep {
         }
     }
     match head.kind {
-        RequestKind::Connect(destination) => HttpStep::Open { plea: Plea::Connect, destination, used },
+        RequestKind::Connect(destination) => {
+            HttpStep::Open { format: ReplyFormat::Connect, destination, used }
+        }
         RequestKind::Answered(reply) => HttpStep::Answer { reply },
         RequestKind::Forward(forward) => {
             let destination = forward.destination.clone();
-            HttpStep::Open { plea: Plea::Forward(Box::new(forward)), destination, used }
+            HttpStep::Open { format: ReplyFormat::Forward(Box::new(forward)), destination, used }
         }
     }
 }

@@ -12,7 +12,7 @@
 use super::Cx;
 use super::config::Config;
 use super::guard;
-use super::reply::Plea;
+use super::reply::ReplyFormat;
 use crate::machine::event::{Event, FixedLimit, Refusal};
 use crate::machine::{
     Assign, Assignment, Close, ConnId, Fault, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
@@ -26,7 +26,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 const MAX_ATTEMPTS: u32 = 12;
 /// Attempts for one connection at the same time.
 const MAX_PENDING: usize = 4;
-/// No more is read from the client before it is known where the bytes go.
+/// Bytes buffered from the client while connecting, at most.
 const MAX_EARLY: usize = 16 * 1024;
 /// What every name of loopback stands for.
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -64,7 +64,7 @@ struct Asking {
 
 #[derive(Debug)]
 pub(super) struct Opening {
-    pub(super) plea: Plea,
+    pub(super) format: ReplyFormat,
     pub(super) early: Vec<u8>,
     /// The client has ended its half.
     pub(super) client_ended: bool,
@@ -77,11 +77,11 @@ pub(super) struct Opening {
     candidates: Vec<Candidate>,
     attempts: Vec<Attempt>,
     asking: Option<Asking>,
-    used: UplinkSet,
+    uplinks_tried: UplinkSet,
     /// Attempts that got nowhere for a reason that may be the uplink's.
-    losers: Vec<(UplinkId, usize)>,
-    company_at: Option<Instant>,
-    made: u32,
+    suspects: Vec<(UplinkId, usize)>,
+    next_attempt_at: Option<Instant>,
+    attempts_made: u32,
     exhausted: bool,
     fault: Option<Fault>,
 }
@@ -104,7 +104,7 @@ pub(super) enum Progress {
 
 impl Opening {
     pub(super) fn new(
-        plea: Plea,
+        format: ReplyFormat,
         port: u16,
         early: Vec<u8>,
         unsent: Vec<u8>,
@@ -112,7 +112,7 @@ impl Opening {
         cx: &Cx,
     ) -> Self {
         Opening {
-            plea,
+            format,
             early,
             client_ended: false,
             unsent,
@@ -124,10 +124,10 @@ impl Opening {
             candidates: Vec::new(),
             attempts: Vec::new(),
             asking: None,
-            used: UplinkSet::EMPTY,
-            losers: Vec::new(),
-            company_at: None,
-            made: 0,
+            uplinks_tried: UplinkSet::EMPTY,
+            suspects: Vec::new(),
+            next_attempt_at: None,
+            attempts_made: 0,
             exhausted: false,
             fault: None,
         }
@@ -158,8 +158,8 @@ impl Opening {
         self.ask(conn, false, cx)
     }
 
-    /// Reading on shows a client's reset, so that nothing is opened for nobody. (One that only ends its half may still
-    /// wait for the answer.)
+    /// Keeps reading while connecting, to notice a client's reset. (A client that ended its half may
+    /// still wait for the answer.)
     pub(super) fn wants(&self) -> usize {
         if self.client_ended { 0 } else { MAX_EARLY.saturating_sub(self.early.len()) }
     }
@@ -183,7 +183,7 @@ impl Opening {
     pub(super) fn next_deadline(&self, config: &Config) -> Instant {
         let at = match self.query {
             Some(_) => Some(self.began + config.lookup_timeout),
-            None => self.company_at,
+            None => self.next_attempt_at,
         };
         at.map_or(self.deadline, |at| at.min(self.deadline))
     }
@@ -193,7 +193,7 @@ impl Opening {
         self.query = None;
         let mut refusal = None;
         for ip in interleave(addresses) {
-            // An IPv4 address in IPv6 clothes leaves by IPv4, as any other.
+            // IPv4-mapped addresses are dialled over IPv4.
             let to = SocketAddr::new(ip.to_canonical(), self.port);
             match allowed(&cx.config, self.client_ip, to) {
                 Ok(()) => self.candidates.push(Candidate {
@@ -224,15 +224,15 @@ impl Opening {
         }
         // Two attempts at an address, then the next one: the second tells an uplink's fault from the address's.
         let count = self.candidates.len();
-        let first = (self.made / 2) as usize;
+        let first = (self.attempts_made / 2) as usize;
         let next = (0..count).map(|i| (first + i) % count).find(|i| !self.candidates[*i].dead);
-        if next.is_some() && self.made >= MAX_ATTEMPTS && !self.exhausted {
+        if next.is_some() && self.attempts_made >= MAX_ATTEMPTS && !self.exhausted {
             let limit = MAX_ATTEMPTS as usize;
             cx.event(Event::FixedLimit { which: FixedLimit::Attempts, limit });
         }
-        let Some(candidate) = next.filter(|_| self.made < MAX_ATTEMPTS) else {
+        let Some(candidate) = next.filter(|_| self.attempts_made < MAX_ATTEMPTS) else {
             self.exhausted = true;
-            self.company_at = None;
+            self.next_attempt_at = None;
             return self.judge();
         };
         self.question(conn, Asking { candidate, fresh_uplink }, cx);
@@ -242,11 +242,11 @@ impl Opening {
     fn question(&mut self, conn: ConnId, asking: Asking, cx: &mut Cx) {
         let Candidate { to, tried, .. } = self.candidates[asking.candidate];
         let tried = match asking.fresh_uplink {
-            true => UplinkSet::from_bits(tried.to_bits() | self.used.to_bits()),
+            true => UplinkSet::from_bits(tried.to_bits() | self.uplinks_tried.to_bits()),
             false => tried,
         };
         self.asking = Some(asking);
-        cx.say(Output::Assign(Assign { conn, destination: to, tried }));
+        cx.push_output(Output::Assign(Assign { conn, destination: to, tried }));
     }
 
     /// Takes in the pool's answer.
@@ -273,12 +273,12 @@ impl Opening {
         match assignment.uplink {
             Some(uplink) => {
                 candidate.tried.insert(uplink);
-                self.used.insert(uplink);
+                self.uplinks_tried.insert(uplink);
             }
             None => candidate.tried_unbound = true,
         }
         let stream = cx.open_target(conn);
-        cx.say(Output::Connect { stream, to, via: assignment.via });
+        cx.push_output(Output::Connect { stream, to, via: assignment.via });
         self.attempts.push(Attempt {
             stream,
             candidate: asking.candidate,
@@ -286,14 +286,14 @@ impl Opening {
             uplink: assignment.uplink,
             began: cx.now,
         });
-        self.made += 1;
+        self.attempts_made += 1;
         // Only so many at a time: the oldest has been silent longest.
         if self.attempts.len() > MAX_PENDING {
             let Attempt { stream, uplink, candidate, .. } = self.attempts.remove(0);
             cx.close(stream, Close::Reset);
-            self.losers.extend(uplink.map(|uplink| (uplink, candidate)));
+            self.suspects.extend(uplink.map(|uplink| (uplink, candidate)));
         }
-        self.company_at = Some(cx.now + assignment.patience);
+        self.next_attempt_at = Some(cx.now + assignment.patience);
         Progress::Pending
     }
 
@@ -328,12 +328,12 @@ impl Opening {
                 self.candidates[candidate].dead = true;
                 self.candidates[candidate].refused = true;
             }
-            // This process is out of something: another attempt needs the same.
+            // Out of descriptors or memory: another attempt would fail too.
             Fault::NoDescriptors | Fault::NoMemory => {
                 self.candidates.iter_mut().for_each(|candidate| candidate.dead = true);
             }
             Fault::TimedOut | Fault::HostUnreachable | Fault::NetworkUnreachable => {
-                self.losers.extend(uplink.map(|uplink| (uplink, candidate)));
+                self.suspects.extend(uplink.map(|uplink| (uplink, candidate)));
             }
             _ => {}
         }
@@ -360,8 +360,8 @@ impl Opening {
         cx.event(Event::Connected { conn, to: won.to, uplink: won.uplink, took });
         let silent = self.attempts.iter().filter(|other| other.began < won.began);
         let silent = silent.filter_map(|other| other.uplink.map(|uplink| (uplink, other.candidate)));
-        self.losers.extend(silent);
-        for (uplink, candidate) in core::mem::take(&mut self.losers) {
+        self.suspects.extend(silent);
+        for (uplink, candidate) in core::mem::take(&mut self.suspects) {
             if candidate == won.candidate && Some(uplink) != won.uplink {
                 cx.report(Report::Outpaced { uplink });
             }
@@ -379,8 +379,8 @@ impl Opening {
             let known = self.fault.filter(|known| weight(*known) > weight(Fault::TimedOut));
             return Progress::Failed(Refusal::Unreachable(known.unwrap_or(Fault::TimedOut)));
         }
-        if self.company_at.is_some_and(|at| at <= cx.now) {
-            self.company_at = None;
+        if self.next_attempt_at.is_some_and(|at| at <= cx.now) {
+            self.next_attempt_at = None;
             return self.ask(conn, true, cx);
         }
         Progress::Pending

@@ -9,9 +9,9 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddr};
 
-/// In which words a client asked, and so will be answered.
+/// The protocol of the request. It decides the format of the reply.
 #[derive(Debug)]
-pub(super) enum Plea {
+pub(super) enum ReplyFormat {
     /// SOCKS5 CONNECT.
     Socks5,
     /// SOCKS4 or 4a CONNECT.
@@ -26,24 +26,26 @@ pub(super) enum Plea {
 
 const NOWHERE: SocketAddr = SocketAddr::new(core::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
-impl Plea {
+impl ReplyFormat {
     /// The answer when the target is reached; `local` is our address on that connection.
     pub(super) fn granted(&self, local: SocketAddr, out: &mut Vec<u8>) {
         match self {
-            Plea::Socks5 => socks5::emit_reply(socks5::Reply::Succeeded, local, out),
-            Plea::Socks4 => socks4::emit_reply(true, local, out),
-            Plea::Connect => http::emit_connected(out),
-            Plea::Forward(_) | Plea::Raw => {}
+            ReplyFormat::Socks5 => socks5::emit_reply(socks5::Reply::Succeeded, local, out),
+            ReplyFormat::Socks4 => socks4::emit_reply(true, local, out),
+            ReplyFormat::Connect => http::emit_connected(out),
+            ReplyFormat::Forward(_) | ReplyFormat::Raw => {}
         }
     }
 
     /// The answer when it is not.
     pub(super) fn refused(&self, why: &Refusal, out: &mut Vec<u8>) {
         match self {
-            Plea::Socks5 => socks5::emit_reply(socks5_code(why), NOWHERE, out),
-            Plea::Socks4 => socks4::emit_reply(false, NOWHERE, out),
-            Plea::Connect | Plea::Forward(_) => http::emit_error(http_status(why), &why.to_string(), out),
-            Plea::Raw => {}
+            ReplyFormat::Socks5 => socks5::emit_reply(socks5_code(why), NOWHERE, out),
+            ReplyFormat::Socks4 => socks4::emit_reply(false, NOWHERE, out),
+            ReplyFormat::Connect | ReplyFormat::Forward(_) => {
+                http::emit_error(http_status(why), &why.to_string(), out)
+            }
+            ReplyFormat::Raw => {}
         }
     }
 }

@@ -36,7 +36,7 @@ impl Sockets {
         Some(index)
     }
 
-    /// It waits for its turn already, and sends then.
+    /// Whether it is queued already: it is flushed when its turn comes.
     pub(super) fn is_queued(&self, socket: SocketId) -> bool {
         self.live(socket) && self.slots[socket.index() as usize].queued
     }

@@ -12,8 +12,8 @@ use core::net::SocketAddr;
 /// Why an operation moved nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TryError {
-    /// It would have to wait. The runtime says [`Drive::ready`](super::Drive::ready) when that has changed: this answer is the only wish
-    /// for an event that there is.
+    /// It would have to wait. By this answer, and by nothing else, `Drive` asks to be notified: the
+    /// runtime says [`Drive::ready`](super::Drive::ready) when that has changed.
     WouldBlock,
     /// It failed for good.
     Fault(Fault),

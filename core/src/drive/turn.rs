@@ -398,7 +398,7 @@ impl Drive {
         Input::Failed { stream, fault }
     }
 
-    /// What came before the failure may still be there, and no event will tell of it.
+    /// Marks the stream readable: unread data may remain, and no event will report it.
     fn write_failed(&mut self, stream: StreamId, fault: Fault) -> Input<'static> {
         let slot = &mut self.slots[stream.index() as usize];
         (slot.readable, slot.writable) = (true, false);

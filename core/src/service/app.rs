@@ -132,7 +132,7 @@ impl<C: Connection> Service<C> {
         }
         let stream = self.cx.open(Owner::Listener(listener));
         entry.asked = Some(stream);
-        self.cx.say(Output::Accept { listener, stream });
+        self.cx.push_output(Output::Accept { listener, stream });
     }
 
     /// The limit of connections is reached: what is still asked for on other listeners is taken back.
@@ -146,7 +146,7 @@ impl<C: Connection> Service<C> {
         for (index, entry) in self.listeners.iter_mut().enumerate() {
             if let Some(stream) = entry.asked.take() {
                 self.cx.forget(stream);
-                self.cx.say(Output::CancelAccept { listener: ListenerId(index as u16), stream });
+                self.cx.push_output(Output::CancelAccept { listener: ListenerId(index as u16), stream });
             }
         }
     }
@@ -167,7 +167,7 @@ impl<C: Connection> Service<C> {
         self.clients.come(client);
         let cx = &mut self.cx;
         let id = self.conns.insert_with(|id: ConnId| {
-            cx.adopt(stream, Owner::Client(id));
+            cx.set_owner(stream, Owner::Client(id));
             let accepted = Accepted { id, stream, listener, peer };
             Entry { conn: C::new(accepted, cx), armed: None, client, kept: 0, half_open: false }
         });
@@ -222,7 +222,7 @@ impl<C: Connection> Service<C> {
             if let Some(stream) = entry.asked.take() {
                 self.cx.forget(stream);
             }
-            self.cx.say(Output::Unlisten { listener });
+            self.cx.push_output(Output::Unlisten { listener });
         }
         for id in self.conns.keys() {
             self.with(id, C::drain);
@@ -233,7 +233,7 @@ impl<C: Connection> Service<C> {
     fn finish_if_drained(&mut self) {
         if self.draining && !self.finished && self.conns.len() == 0 {
             self.finished = true;
-            self.cx.say(Output::Finished);
+            self.cx.push_output(Output::Finished);
         }
     }
 

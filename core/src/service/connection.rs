@@ -58,7 +58,7 @@ pub(crate) trait Connection: Sized {
     /// Leave to move bytes from `side` in the kernel.
     fn splice(&self, side: Side) -> Option<Splice>;
 
-    /// The driver cannot.
+    /// The driver refused the splice.
     fn refuse_splice(&mut self, side: Side, cx: &mut Cx<Self::Config>);
 
     // ---- what happened to its streams ----

@@ -122,7 +122,7 @@ impl Common {
         }
     }
 
-    pub(crate) fn say(&mut self, output: Output) {
+    pub(crate) fn push_output(&mut self, output: Output) {
         self.outputs.push_back(output);
     }
 
@@ -159,7 +159,7 @@ impl Common {
         self.streams.get(stream).map(|entry| entry.owner)
     }
 
-    pub(super) fn adopt(&mut self, stream: StreamId, owner: Owner) {
+    pub(super) fn set_owner(&mut self, stream: StreamId, owner: Owner) {
         if let Some(entry) = self.streams.get_mut(stream) {
             entry.owner = owner;
         }
@@ -173,12 +173,12 @@ impl Common {
     /// Closes a stream, if it is not closed yet.
     pub(crate) fn close(&mut self, stream: StreamId, how: Close) {
         if self.streams.remove(stream).is_some() {
-            self.say(Output::Close { stream, how });
+            self.push_output(Output::Close { stream, how });
         }
     }
 
     /// The wishes of `stream` may have changed.
-    pub(crate) fn mark(&mut self, stream: StreamId) {
+    pub(crate) fn mark_dirty(&mut self, stream: StreamId) {
         if let Some(entry) = self.streams.get_mut(stream)
             && !entry.dirty
         {
@@ -201,7 +201,7 @@ impl Common {
     pub(crate) fn query(&mut self, conn: ConnId, client: IpAddr, name: &Name) -> QueryId {
         let query = self.queries.insert((conn, client));
         match self.lookups.begin(self.now, client, query, name.clone()) {
-            Begun::Now(name) => self.say(Output::Resolve { query, name }),
+            Begun::Now(name) => self.push_output(Output::Resolve { query, name }),
             Begun::Waits => {}
             Begun::ShareTaken => {
                 self.lookups_limit += 1;
@@ -225,7 +225,7 @@ impl Common {
     pub(crate) fn cancel(&mut self, query: QueryId) {
         let Some((_, client)) = self.queries.remove(query) else { return };
         if self.lookups.end(client, query) {
-            self.say(Output::CancelResolve { query });
+            self.push_output(Output::CancelResolve { query });
         }
         self.begin_lookups();
     }
@@ -233,7 +233,7 @@ impl Common {
     /// Names that have waited have their turn.
     pub(super) fn begin_lookups(&mut self) {
         while let Some((query, name)) = self.lookups.next(self.now) {
-            self.say(Output::Resolve { query, name });
+            self.push_output(Output::Resolve { query, name });
         }
         let at = self.lookups.next_timeout();
         self.timers.rearm(Timer::Lookups, &mut self.lookups_at, at);
@@ -244,7 +244,7 @@ impl Common {
         self.kept = self.kept - before + after;
         if self.kept < self.limits.max_kept && !self.starved.is_empty() {
             for stream in core::mem::take(&mut self.starved) {
-                self.mark(stream);
+                self.mark_dirty(stream);
             }
         }
     }
@@ -277,7 +277,7 @@ impl Common {
     }
 
     /// Gives a buffer back to the pool.
-    pub(crate) fn give(&mut self, filled: Filled) {
+    pub(crate) fn return_buffer(&mut self, filled: Filled) {
         self.buffers.give(filled);
         self.told_exhausted = false;
     }

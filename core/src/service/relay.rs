@@ -99,8 +99,8 @@ impl Relay {
             relay.up.held = Some(cx.buffers.copy(early));
             relay.up.total = early.len() as u64;
         }
-        cx.mark(client);
-        cx.mark(target);
+        cx.mark_dirty(client);
+        cx.mark_dirty(target);
         relay
     }
 
@@ -154,7 +154,7 @@ impl Relay {
         let stream = self.stream(side);
         let flow = self.flow_mut(side);
         (flow.splicing, flow.full_reads) = (false, 0);
-        cx.mark(stream);
+        cx.mark_dirty(stream);
     }
 
     /// `len` bytes were read at `side` into the scratch buffer.
@@ -169,7 +169,7 @@ impl Relay {
         if after != 0 && flow.full_reads >= after {
             (flow.splicing, flow.thin) = (true, 0);
         }
-        cx.mark(self.stream(side.other()));
+        cx.mark_dirty(self.stream(side.other()));
     }
 
     /// `len` bytes of what was held for `side` were written there.
@@ -182,8 +182,8 @@ impl Relay {
             if held.is_empty()
                 && let Some(held) = flow.held.take()
             {
-                cx.give(held);
-                cx.mark(self.stream(from));
+                cx.return_buffer(held);
+                cx.mark_dirty(self.stream(from));
             }
         }
         self.end_flow_when_empty(from, cx);
@@ -208,7 +208,7 @@ impl Relay {
         flow.thin = if taken < THIN { flow.thin.saturating_add(1) } else { 0 };
         if flow.thin >= THIN_ENOUGH && flow.piped == 0 {
             (flow.splicing, flow.full_reads) = (false, 0);
-            cx.mark(stream);
+            cx.mark_dirty(stream);
         }
         self.end_flow_when_empty(side, cx);
         self.fate()
@@ -246,7 +246,7 @@ impl Relay {
         // Copied, so that the end of it is told by a read.
         self.flow_mut(side).splicing = false;
         self.broken = Some(Broken { side, fault, at: cx.now, readable: true });
-        cx.mark(self.stream(side));
+        cx.mark_dirty(self.stream(side));
         self.fate()
     }
 
@@ -254,7 +254,7 @@ impl Relay {
         let flow = self.flow_mut(side.other());
         flow.piped = 0;
         if let Some(lost) = flow.held.take() {
-            cx.give(lost);
+            cx.return_buffer(lost);
         }
     }
 
@@ -265,9 +265,9 @@ impl Relay {
         let flow = self.flow_mut(from);
         if flow.ended && flow.held.is_none() && flow.piped == 0 && !flow.shut && !broken {
             flow.shut = true;
-            // Where this was the last half both streams are closed now, which says the same to the other side.
+            // Both directions have ended: the close that follows replaces the FIN.
             if !last {
-                cx.say(Output::Shutdown { stream: to });
+                cx.push_output(Output::Shutdown { stream: to });
             }
         }
     }
@@ -298,7 +298,7 @@ impl Relay {
     /// When it has waited long enough: for anything to move, or for one side to take its last bytes.
     pub(crate) fn deadline(&self, idle: Option<Duration>, linger: Duration) -> Option<Instant> {
         match self.broken {
-            // Who does not take its last bytes shall not keep a dead connection alive.
+            // `linger` bounds how long a broken relay waits for its last bytes to be taken.
             Some(broken) => Some(self.active.max(broken.at) + linger),
             None => idle.map(|idle| self.active + idle),
         }
@@ -322,7 +322,7 @@ impl Relay {
         cx.close(self.target, how);
         cx.close(self.client, how);
         for held in [self.up.held, self.down.held].into_iter().flatten() {
-            cx.give(held);
+            cx.return_buffer(held);
         }
     }
 }

@@ -114,7 +114,7 @@ fn proxied(
 fn own(config: &Config, targets: &Targets<'_>, peer: SocketAddr) -> Result<Admission, Refusal> {
     let to = targets
         .of(peer)
-        // A server that can be reached is worth more to a health check than an address in its log.
+        // For health checks use any server, even one of the other family.
         .or_else(|| targets.v4.as_ref().or(targets.v6.as_ref()))
         .cloned()
         .ok_or(Refusal::NoTarget { ipv6: peer.is_ipv6() })?;
@@ -122,7 +122,7 @@ fn own(config: &Config, targets: &Targets<'_>, peer: SocketAddr) -> Result<Admis
     if let Target::Address(address) = to
         && address.is_ipv4() == peer.is_ipv4()
     {
-        // An address of this host needs no disguise, and its port is in use: by the very connection we were reached by.
+        // Bind a local peer's address plainly. Its port is taken, by the incoming connection.
         match is_here(config, peer.ip()) {
             true => via.source = Some(peer.ip()),
             false if is_link_local(peer.ip()) => {}

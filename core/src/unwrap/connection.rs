@@ -58,7 +58,7 @@ impl Connection for Conn {
             listener.allowed.iter().any(|prefix| prefix.contains(ip))
         });
         if allowed {
-            cx.mark(client);
+            cx.mark_dirty(client);
         } else {
             conn.refuse(Refusal::PeerNotAllowed, cx);
         }
@@ -98,7 +98,7 @@ impl Connection for Conn {
         }
     }
 
-    /// What is open goes on: nothing is idle that would not end by itself.
+    /// Nothing to do: every open connection ends by itself.
     fn drain(&mut self, _: &mut Cx) {}
 
     fn wants(&self, side: Side) -> usize {
@@ -144,7 +144,7 @@ impl Connection for Conn {
 
     fn read_closed(&mut self, side: Side, cx: &mut Cx) {
         match &mut self.state {
-            // Who comes and goes without a word looks whether the port is open.
+            // A connection that closes without data is a port check: close it quietly.
             State::Header(seen) if seen.is_empty() => self.end(Close::Graceful, None, cx),
             State::Header(_) => self.refuse(Refusal::Left, cx),
             State::Relay(relay) => {
@@ -251,7 +251,7 @@ impl Conn {
                 if seen.is_empty() {
                     seen.extend_from_slice(came);
                 }
-                cx.mark(self.client);
+                cx.mark_dirty(self.client);
                 return;
             }
             Err(Unparsed::Malformed(why)) => return self.refuse(Refusal::BadHeader(why), cx),
@@ -300,7 +300,7 @@ impl Conn {
 /// Asks for the server.
 fn connect(conn: ConnId, admitted: &Admission, cx: &mut Cx) -> StreamId {
     let stream = cx.open_target(conn);
-    cx.say(match &admitted.to {
+    cx.push_output(match &admitted.to {
         Target::Address(to) => Output::Connect { stream, to: *to, via: admitted.via },
         Target::Local(path) => Output::ConnectLocal { stream, path: path.clone() },
     });

@@ -1,6 +1,6 @@
 //! PROXY protocol headers, written; and what they say, shown. For tests, simulators and senders.
 //!
-//! The parser is this crate's own, like all of its byte formats.
+//! The parser is private, as all codecs are.
 //!
 //! ```
 //! use ropewalk_core::unwrap::emit::{self, Tlv, Tlvs, Transport, kind};

@@ -268,7 +268,7 @@ impl Flows {
         }
         let (client, key) = (flow.client, (flow.client, flow.to));
         let balancer = (flow.listener, flow.balancer);
-        // It is the old id that is in the list.
+        // The dirty list holds the old id: clear the flag so that the new one is listed.
         flow.outbox.unlist();
         let anew = self.open(flow, config);
         self.by_client.insert(key, anew);

@@ -12,7 +12,7 @@ use crate::time::{Duration, Instant};
 /// When an uplink is left, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HealthConfig {
-    /// So many attempts in a row that another uplink outpaced make an uplink rest. Default 3.
+    /// Consecutive outpaced attempts before an uplink rests. At 0 the first one suffices. Default 3.
     pub silent_attempts: u32,
     /// The first rest after silence; it doubles each time. Default 5 s.
     pub first_rest: Duration,
@@ -86,7 +86,7 @@ impl Health {
     /// Another uplink reached what this one had not.
     pub(super) fn outpaced(&mut self, config: &HealthConfig, now: Instant) -> Option<(DownReason, Duration)> {
         self.outpaced += 1;
-        // It may only be slow; but each doubling costs every client of a black hole as much.
+        // Double at most once: every client that is sent to a dead uplink waits this long.
         self.patience = (self.patience * 2).min(config.patience * 2);
         // One that comes back from a rest has to prove itself: a single failure sends it back.
         let proven = self.resting_until.is_none();

@@ -74,7 +74,7 @@ impl UplinkConfig {
     }
 
     fn carries(&self, v6: bool) -> bool {
-        // A device without an address of the family would be lent another device's by the system.
+        // Without an address of this family the kernel would use another interface's.
         if !(if v6 { self.networks.v6 } else { self.networks.v4 }) {
             return false;
         }

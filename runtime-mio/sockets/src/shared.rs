@@ -56,7 +56,7 @@ impl Shared {
         self.watch.event(now, event);
     }
 
-    /// Asks or tells the pool. It has news after each.
+    /// Runs `f` on the pool, then publishes the events that it queued.
     pub fn with_pool<T>(&self, now: Instant, f: impl FnOnce(&mut Pool) -> T) -> T {
         let mut pool = self.pool();
         let result = f(&mut pool);

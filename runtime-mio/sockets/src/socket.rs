@@ -145,7 +145,8 @@ pub fn accept<S: AsSocket>(
 /// `WouldBlock` while connecting goes on; a fault when it failed.
 pub fn finish_connect(socket: &impl AsSocket) -> Tried<SocketAddr> {
     let socket = SockRef::from(socket);
-    // Who has a peer is connected; only who has none is asked why. One call less for each connection.
+    // getpeername works once the socket is connected, so SO_ERROR is read only on failure: one call
+    // less for each connection.
     if let Err(error) = socket.peer_addr() {
         return Err(match socket.take_error().map_err(try_error)? {
             Some(cause) => TryError::Fault(fault(&cause)),

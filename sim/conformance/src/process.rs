@@ -183,7 +183,7 @@ pub fn descriptors() -> Vec<(u32, String)> {
     let number = |entry: io::Result<fs::DirEntry>| {
         let entry = entry.ok()?;
         let number = entry.file_name().to_str()?.parse().ok()?;
-        // The folder that is being read is gone when somebody asks.
+        // Skip the descriptor of the directory listing itself.
         let what = fs::read_link(entry.path()).ok()?;
         Some((number, what.to_string_lossy().into_owned()))
     };

@@ -124,8 +124,8 @@ pub(crate) fn arguments(
     Ok(all)
 }
 
-/// The command that is called and has a file, if `argv` names both. What is wrong with `argv` otherwise is told when it
-/// is read in earnest.
+/// The command that is called and has a file, if `argv` names both. Other errors in `argv`
+/// are reported by the real parse.
 fn configured(argv: &[OsString], command: &Command) -> Option<(String, ArgMatches)> {
     let lenient = command.clone().ignore_errors(true);
     let mut matches = lenient.try_get_matches_from(argv).ok()?;

@@ -163,7 +163,8 @@ fn write(stream: &mut TcpStream, mut bytes: &[u8], deadline: Instant) -> bool {
     true
 }
 
-/// The answer to a head. Whoever comes by a foreign name is told nothing, not even what there is.
+/// The answer to a head. A Host that is not loopback gets 403 before the path is looked at: DNS
+/// rebinding lets a web page ask under its own name.
 fn respond(head: &[u8], page: &Page) -> String {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut request = httparse::Request::new(&mut fields);

@@ -6,7 +6,7 @@ use crate::dispatch::closing::Closing;
 use crate::dispatch::forward::{Next, Tunnel};
 use crate::dispatch::handshake::Step;
 use crate::dispatch::opening::{Opening, Progress};
-use crate::dispatch::reply::Plea;
+use crate::dispatch::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, Fault, Report};
 use crate::name::Destination;
@@ -30,7 +30,7 @@ impl Conn {
 
     pub(super) fn step(&mut self, step: Step, cx: &mut Cx) {
         match step {
-            Step::More => cx.mark(self.client),
+            Step::More => cx.mark_dirty(self.client),
             Step::Answer { reply } => self.close_with(reply, cx),
             Step::Refuse { reply, why: why @ Refusal::BadCredentials } => {
                 self.refused(why, cx);
@@ -40,15 +40,15 @@ impl Conn {
                 self.refused(why, cx);
                 self.close_with(reply, cx);
             }
-            Step::Open { plea, destination, early, unsent } => {
-                self.open(plea, destination, early, unsent, cx)
+            Step::Open { format, destination, early, unsent } => {
+                self.open(format, destination, early, unsent, cx)
             }
         }
     }
 
     pub(super) fn open(
         &mut self,
-        plea: Plea,
+        format: ReplyFormat,
         destination: Destination,
         early: Vec<u8>,
         unsent: Vec<u8>,
@@ -58,10 +58,10 @@ impl Conn {
             let (conn, client) = (self.id, self.peer);
             cx.event(Event::Requested { conn, client, destination: destination.clone() });
         }
-        let mut opening = Box::new(Opening::new(plea, destination.port, early, unsent, self.peer.ip(), cx));
+        let mut opening = Box::new(Opening::new(format, destination.port, early, unsent, self.peer.ip(), cx));
         let progress = opening.start(self.id, &destination, cx);
         self.state = State::Opening(opening);
-        cx.mark(self.client);
+        cx.mark_dirty(self.client);
         self.progress(progress, cx);
     }
 
@@ -70,7 +70,7 @@ impl Conn {
         let State::Opening(opening) = &mut self.state else { return };
         opening.give_up(cx);
         let mut reply = opening.take_unsent();
-        opening.plea.refused(&why, &mut reply);
+        opening.format.refused(&why, &mut reply);
         self.refused(why, cx);
         self.close_with(reply, cx);
     }
@@ -86,9 +86,9 @@ impl Conn {
     pub(super) fn next(&mut self, next: Next, cx: &mut Cx) {
         match next {
             Next::Open => {}
-            Next::Reopen { plea, destination, early, client_ended } => {
+            Next::Reopen { format, destination, early, client_ended } => {
                 self.leave_forward(None, cx);
-                self.open(plea, destination, early, Vec::new(), cx);
+                self.open(format, destination, early, Vec::new(), cx);
                 if let State::Opening(opening) = &mut self.state {
                     opening.client_ended = client_ended;
                 }

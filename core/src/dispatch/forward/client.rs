@@ -1,7 +1,7 @@
 //! What comes from the client: requests and their bodies.
 
 use super::super::Cx;
-use super::super::reply::Plea;
+use super::super::reply::ReplyFormat;
 use super::{Forward, Next, Response, passed_on};
 use crate::machine::Fault;
 use crate::machine::event::Refusal;
@@ -86,7 +86,7 @@ impl Forward {
             return Next::Break(Fault::Malformed);
         }
         let mut reply = self.take_unsent(cx);
-        Plea::Connect.refused(&why, &mut reply);
+        ReplyFormat::Connect.refused(&why, &mut reply);
         Next::Refuse { reply, why: Some(why) }
     }
 }

@@ -19,7 +19,7 @@ mod stale;
 
 use super::Cx;
 use super::handshake::{HttpStep, http_request};
-use super::reply::Plea;
+use super::reply::ReplyFormat;
 use crate::buffer::Filled;
 use crate::machine::event::Refusal;
 use crate::machine::{Close, Fault, StreamId, UplinkId};
@@ -87,7 +87,7 @@ pub(super) enum Next {
     /// The client wants to go there now; the old origin is closed.
     Reopen {
         /// In these words.
-        plea: Plea,
+        format: ReplyFormat,
         /// There.
         destination: Destination,
         /// What came behind the head.
@@ -216,9 +216,9 @@ impl Forward {
     }
 
     fn mark(&self, cx: &mut Cx) {
-        cx.mark(self.client);
+        cx.mark_dirty(self.client);
         if let Some(target) = self.target {
-            cx.mark(target);
+            cx.mark_dirty(target);
         }
     }
 
@@ -234,7 +234,7 @@ impl Forward {
             if filled.is_empty()
                 && let Some(filled) = held.take()
             {
-                cx.give(filled);
+                cx.return_buffer(filled);
                 self.mark(cx);
             }
         }
@@ -272,21 +272,21 @@ impl Forward {
             // Nothing more comes, or not enough: what is there is all there will be.
             HttpStep::More if self.client_ended => Next::Refuse { reply: Vec::new(), why: None },
             HttpStep::More => {
-                cx.mark(self.client);
+                cx.mark_dirty(self.client);
                 Next::Open
             }
             HttpStep::Answer { reply } => Next::Refuse { reply, why: None },
             HttpStep::Refuse { reply, why } => Next::Refuse { reply, why: Some(why) },
-            HttpStep::Open { plea, destination, used } => {
+            HttpStep::Open { format, destination, used } => {
                 self.waiting_end = HeadEnd::default();
                 let mut early = core::mem::take(&mut self.waiting);
                 early.drain(..used);
-                match plea {
-                    Plea::Forward(request) if self.target.is_some() && destination == self.origin => {
+                match format {
+                    ReplyFormat::Forward(request) if self.target.is_some() && destination == self.origin => {
                         self.kept = true;
                         self.begin(*request, early, cx)
                     }
-                    plea => Next::Reopen { plea, destination, early, client_ended: self.client_ended },
+                    format => Next::Reopen { format, destination, early, client_ended: self.client_ended },
                 }
             }
         }
@@ -297,7 +297,7 @@ impl Forward {
             cx.close(target, how);
         }
         if let Some(filled) = self.to_target.take() {
-            cx.give(filled);
+            cx.return_buffer(filled);
         }
     }
 
@@ -309,7 +309,7 @@ impl Forward {
     /// Gives the buffers back.
     pub(super) fn release(self, cx: &mut Cx) {
         for held in [self.to_target, self.to_client].into_iter().flatten() {
-            cx.give(held);
+            cx.return_buffer(held);
         }
     }
 }
@@ -318,7 +318,7 @@ impl Forward {
 fn take_bytes(held: &mut Option<Filled>, cx: &mut Cx) -> Vec<u8> {
     let Some(filled) = held.take() else { return Vec::new() };
     let bytes = filled.bytes().to_vec();
-    cx.give(filled);
+    cx.return_buffer(filled);
     bytes
 }
 

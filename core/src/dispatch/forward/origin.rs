@@ -1,7 +1,7 @@
 //! What comes from the origin: responses and their bodies, or a change of protocol.
 
 use super::super::Cx;
-use super::super::reply::Plea;
+use super::super::reply::ReplyFormat;
 use super::{Forward, Next, Response, Tunnel, passed_on, take_bytes};
 use crate::machine::event::Refusal;
 use crate::machine::{Close, Fault};
@@ -162,7 +162,7 @@ impl Forward {
                 }
                 let why = Refusal::Unreachable(fault);
                 let mut reply = self.take_unsent(cx);
-                Plea::Connect.refused(&why, &mut reply);
+                ReplyFormat::Connect.refused(&why, &mut reply);
                 Next::Refuse { reply, why: Some(why) }
             }
             // The response came whole: its end does not matter to the client.
@@ -180,7 +180,7 @@ impl Forward {
         self.client_stays = false;
         self.origin_stays = false;
         if let Some(filled) = self.to_target.take() {
-            cx.give(filled);
+            cx.return_buffer(filled);
         }
         self.deaf = true;
         self.mark(cx);

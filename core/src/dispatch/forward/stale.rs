@@ -11,7 +11,7 @@
 //! Sources: RFC 9110 section 9.2.2, RFC 9112 section 9.3.1.
 
 use super::super::Cx;
-use super::super::reply::Plea;
+use super::super::reply::ReplyFormat;
 use super::{Forward, Next};
 use crate::machine::Close;
 use crate::machine::event::Refusal;
@@ -28,7 +28,7 @@ impl Forward {
         Some(match self.again.take() {
             Some(request) => Next::Reopen {
                 destination: request.destination.clone(),
-                plea: Plea::Forward(request),
+                format: ReplyFormat::Forward(request),
                 early: core::mem::take(&mut self.waiting),
                 client_ended: self.client_ended,
             },

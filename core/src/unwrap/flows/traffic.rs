@@ -139,7 +139,7 @@ impl Flows {
         Ok(self.begin(flow, config))
     }
 
-    /// The balancer speaks for the client of `socket` by this port, and by no other any more.
+    /// Maps this balancer's port to the flow, and drops the flow's old mapping.
     fn heard_from(&mut self, port: (usize, SocketAddr), socket: SocketId, listener: &DatagramListener) {
         let Some(Socket::Flow(flow)) = self.sockets.get(socket) else { return };
         let before = (flow.listener, flow.balancer);

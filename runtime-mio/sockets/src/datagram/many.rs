@@ -21,7 +21,7 @@ pub(super) fn send_many(socket: &impl AsSocket, list: &[Transmit], bytes: &[u8])
     let (v4, v6);
     let (tos, class) = (ecn, i32::from(ecn));
     let mut control = Vec::with_capacity(2);
-    // Exactly as much as is used: what is left over would be taken for a broken message.
+    // Size it exactly: the kernel reads spare space as a malformed control message.
     let mut space = 0;
     match from {
         Some(IpAddr::V4(from)) => {
