@@ -369,3 +369,24 @@ fn a_client_that_the_system_shows_as_somebody_else_is_refused() {
     assert_eq!(hand.how_closed(server), Some(Close::Reset));
     assert_eq!(hand.how_closed(client), Some(Close::Reset));
 }
+
+#[test]
+fn a_balancer_on_this_host_that_names_itself_is_one_that_says_local() {
+    for (peer, named_ip, server) in [
+        ("127.0.0.1:7000", "127.0.0.1:1", SERVER_V4),
+        ("[::ffff:127.0.0.1]:7000", "127.0.0.1:1", SERVER_V4),
+        ("10.0.0.200:7000", "10.0.0.200:1", SERVER_V4),
+        ("[::1]:7000", "[::1]:1", SERVER_V6),
+    ] {
+        let mut hand = Hand::new(tcp());
+        hand.arrives(peer, &named(named_ip));
+        let asked = hand.only_connect();
+        assert_eq!((asked.to, asked.via.transparent), (Target::Address(addr(server)), None), "{peer}");
+    }
+    // Another of its addresses is still nobody's.
+    for (peer, named_ip) in [("127.0.0.1:7000", "127.0.0.2:1"), ("10.0.0.200:7000", "127.0.0.1:1")] {
+        let mut hand = Hand::new(tcp());
+        hand.arrives(peer, &named(named_ip));
+        assert!(matches!(hand.refusals()[..], [Refusal::BogusSource(_)]), "{peer}");
+    }
+}

@@ -173,7 +173,7 @@ fn a_stranger_is_shown_the_door_before_a_byte_is_read() {
 
 /// No client can have these.
 const BOGUS: [&str; 12] = [
-    "127.0.0.1:40000",
+    "127.0.0.2:40000",
     "127.5.5.5:40000",
     "0.0.0.0:40000",
     "0.1.2.3:40000",
@@ -181,7 +181,7 @@ const BOGUS: [&str; 12] = [
     "224.0.0.1:40000",
     "169.254.1.1:40000",
     "10.9.0.1:40000",
-    "[::ffff:127.0.0.1]:40000",
+    "[::ffff:127.0.0.2]:40000",
     "[::ffff:0.0.0.0]:40000",
     "[::ffff:169.254.169.254]:40000",
     "[::ffff:10.9.0.1]:40000",
@@ -213,6 +213,19 @@ fn a_header_that_names_a_client_that_cannot_be_is_refused() {
     assert_eq!(refused, 2 * all.len() as u64);
     proxy.wait_for("which no client can have");
     serves(&host, &server, CLIENT);
+}
+
+#[test]
+fn a_balancer_on_this_host_that_names_itself_gets_what_local_gets() {
+    let Some(host) = Host::new(here!()) else { return };
+    let [server, _] = host.servers();
+    let _proxy = host.usual("");
+    for header in [v1, v2] {
+        let mut balancer = host.send(&header("127.0.0.1:40000"));
+        let (mut inner, peer) = server.accept();
+        assert_eq!(peer.ip(), addr("127.0.0.1:0").ip());
+        crate::host::carries(&mut inner, &mut balancer, b"healthy");
+    }
 }
 
 #[test]

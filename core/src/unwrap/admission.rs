@@ -65,9 +65,12 @@ fn search(
     // A dual-stack socket tells IPv4 peers as IPv4-mapped, and Linux takes no such source.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let admitted = match header.origin {
-        // A balancer on this host that checks the server's health names itself. That grants no more than LOCAL does.
+        // A balancer on this host that checks the server's health names itself. That grants no more than LOCAL does. (A
+        // datagram's source can be forged.)
         Origin::Proxied { source, .. }
-            if source.ip().to_canonical() == peer.ip() && check_source(config, peer.ip()).is_err() =>
+            if targets.transport == Transport::Stream
+                && source.ip().to_canonical() == peer.ip()
+                && check_source(config, peer.ip()).is_err() =>
         {
             own(config, targets, peer)?
         }
