@@ -20,7 +20,7 @@ pub(crate) enum Ready {
 #[derive(Default)]
 struct State {
     ready: Vec<Ready>,
-    /// Who is to be woken; none while it is awake already.
+    /// The waker of the owner; none while it is awake already.
     owner: Option<Waker>,
 }
 

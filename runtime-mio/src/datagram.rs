@@ -14,7 +14,7 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Takes over a socket; what becomes possible on it is told as `token`.
+    /// Takes over a socket; its readiness comes as `token`.
     pub(crate) fn new(
         socket: std::net::UdpSocket,
         peer: Option<SocketAddr>,

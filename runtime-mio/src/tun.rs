@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd;
 pub(crate) struct Tuns(Vec<Tun>);
 
 impl Tuns {
-    /// Takes over the devices; what becomes possible is told by the `token` of each.
+    /// Takes over the devices; their readiness comes as the `token` of each.
     pub(crate) fn new(tuns: Vec<Tun>, registry: &Registry, token: fn(TunId) -> Token) -> Result<Self> {
         for (index, tun) in tuns.iter().enumerate() {
             let (fd, both) = (tun.as_raw_fd(), Interest::READABLE | Interest::WRITABLE);

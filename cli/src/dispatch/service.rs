@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Runs until it is told to stop.
+/// Runs until it is stopped.
 ///
 /// # Errors
 /// A sentence that says what was expected, what came and where.

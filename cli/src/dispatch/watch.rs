@@ -1,4 +1,4 @@
-//! What `dispatch` has to tell beside.
+//! What `dispatch` counts and logs of its own events.
 
 use crate::process::watch::{Relays, add, get};
 use ropewalk_core::machine::UplinkId;

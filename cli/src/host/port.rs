@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
-/// The sentence about a listener that cannot be had, with the switch that chose it.
+/// The sentence about a listener that is not available, with the switch that chose it.
 pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error, switch: &str) -> String {
     if error.kind() == ErrorKind::AddrInUse {
         let who = who_listens(address).unwrap_or_else(|| "another program".into());
@@ -14,7 +14,7 @@ pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error, switch:
     format!("cannot listen on {address} ({switch}): {error}")
 }
 
-/// Who listens at `addr`, or at the wildcard in its way: `pid 123 (nginx)`, or, when the process is not ours
+/// The process that listens at `addr`, or at the wildcard in its way: `pid 123 (nginx)`, or, when the process is not ours
 /// to see, `a process of user id 33`. `None` where the system does not tell.
 pub(crate) fn who_listens(addr: SocketAddr) -> Option<String> {
     #[cfg(target_os = "linux")]

@@ -20,7 +20,7 @@ pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
     let links = links::snapshot().map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
     let json = all.iter().any(|args| args.json);
     match print::print(&links, json, &mut std::io::stdout().lock()) {
-        // Whoever reads has seen enough (`| head`).
+        // The reader has seen enough (`| head`).
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|error| format!("cannot write the list: {error}")),
     }

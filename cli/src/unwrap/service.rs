@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Descriptors of which UDP flows may have their part.
 const MOST_FLOWS: u64 = 16_384;
 
-/// Runs until it is told to stop. One of `all` for each group of listeners.
+/// Runs until it is stopped. One of `all` for each group of listeners.
 ///
 /// # Errors
 /// A sentence that says what was expected, what came and where.

@@ -1,4 +1,4 @@
-//! What `unwrap` has to tell beside.
+//! What `unwrap` counts and logs of its own events.
 
 use crate::process::watch::{DROPS, Flood, REASONS, Relays, add, drop_place, get, place};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};

@@ -1,4 +1,4 @@
-//! Who may come: users and passwords, compared in constant time.
+//! Users and passwords, compared in constant time.
 
 use alloc::vec::Vec;
 use core::fmt;

@@ -1,4 +1,4 @@
-//! What a dispatch machine is told at its construction.
+//! The configuration of a dispatch machine.
 
 use super::auth::Credentials;
 use crate::service::Limits;
@@ -16,7 +16,7 @@ pub struct Config {
     pub local_addresses: Vec<IpAddr>,
     /// Where this process tells about itself: never open to clients beyond this host.
     pub private_endpoints: Vec<SocketAddr>,
-    /// Who may come; `None`: everybody.
+    /// Users and passwords. `None`: everybody may connect.
     pub credentials: Option<Credentials>,
     /// Clients beyond loopback may go to private, link-local and loopback destinations. Default false.
     pub allow_private: bool,
@@ -51,7 +51,7 @@ pub struct Config {
     pub buffer_size: usize,
     /// Relay buffers taken at once; beyond that bytes are carried in pieces of 4 KiB. Default 512 (64 MiB).
     pub buffer_limit: usize,
-    /// After so many reads in a row that filled the buffer, bytes move in the kernel; 0: never. Default 2.
+    /// Consecutive reads that filled the buffer before bytes move in the kernel. 0: never. Default 2.
     pub splice_after: u8,
     /// Bytes of one HTTP head, of requests and of responses. Default 256 KiB: what browsers take, so that no page that
     /// works without the proxy fails with it.

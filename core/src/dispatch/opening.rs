@@ -287,7 +287,7 @@ impl Opening {
             began: cx.now,
         });
         self.attempts_made += 1;
-        // Only so many at a time: the oldest has been silent longest.
+        // At most `MAX_PENDING` at a time: give up the oldest, which has been silent longest.
         if self.attempts.len() > MAX_PENDING {
             let Attempt { stream, uplink, candidate, .. } = self.attempts.remove(0);
             cx.close(stream, Close::Reset);

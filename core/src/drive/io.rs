@@ -171,7 +171,7 @@ pub trait Io {
     /// Tells the process's uplink pool.
     fn report(&mut self, now: Instant, report: &Report);
 
-    /// Tells whoever watches.
+    /// Passes an event to the watcher.
     fn event(&mut self, now: Instant, event: &Event);
 
     /// Datagrams of `listener` are those of `socket`; without `fragments` none leaves it in pieces.
@@ -199,7 +199,7 @@ pub trait Io {
         let _ = socket;
     }
 
-    /// Receives what can be had in one call and gives it to `sink`.
+    /// Receives what one call brings and gives it to `sink`.
     ///
     /// # Errors
     /// As [`TryError`] says; a fault is one of the socket's past, and the next try may succeed.

@@ -69,9 +69,9 @@ struct Listener {
 
 /// How much one stream or listener may do before the others have theirs, in operations; many bytes count as more.
 const SHARE: usize = 8;
-/// Copying so many bytes takes about as long as one more operation.
+/// Copying this many bytes takes about as long as one more operation.
 pub(super) const COPIED: usize = 32 * 1024;
-/// And so many, moved in the kernel.
+/// And this many, moved in the kernel.
 const SPLICED: usize = 128 * 1024;
 
 /// What a driver remembers between turns: which stream may be able to do what.

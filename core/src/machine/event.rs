@@ -1,4 +1,4 @@
-//! What a person may want to see: said by machines and pools, logged and counted by whoever watches.
+//! What a person may want to see: said by machines and pools, logged and counted by the watcher.
 //!
 //! Events are small and copied. They change nothing: a run with nobody watching is the same run.
 
@@ -101,7 +101,7 @@ pub enum Event {
         conn: ConnId,
         /// Who sent the header.
         peer: SocketAddr,
-        /// Who the server is told it is.
+        /// The address that the server sees as its client.
         client: SocketAddr,
         /// The server.
         to: Target,
@@ -123,7 +123,7 @@ pub enum Event {
         conn: ConnId,
         /// The client.
         client: SocketAddr,
-        /// Why its own could not be had; `None`: the header said port 0.
+        /// Why its own port was not available; `None`: the header said port 0.
         fault: Option<Fault>,
     },
     /// A UDP flow has begun: datagrams of `client` go to `to` from its address.
@@ -165,7 +165,7 @@ pub enum Event {
         socket: SocketId,
         /// The client.
         client: SocketAddr,
-        /// Why its own could not be had; `None`: the header said port 0.
+        /// Why its own port was not available; `None`: the header said port 0.
         fault: Option<Fault>,
     },
     /// The system told of an error on a flow's socket, which goes on.
@@ -334,7 +334,7 @@ pub enum Refusal {
     },
     /// The header names port 0, and another port is not wanted.
     NoPort,
-    /// The client's own port could not be had, and another is not wanted.
+    /// The client's own port was not available, and another is not wanted.
     PortConflict(Fault),
 }
 
@@ -390,7 +390,7 @@ pub enum FlowEnd {
     },
     /// Its socket could not be opened.
     Failed(Fault),
-    /// Its client's own port could not be had, and another is not wanted.
+    /// Its client's own port was not available, and another is not wanted.
     PortConflict(Fault),
     /// Its socket would have sent from this address, which is not its client's.
     OtherAddress(IpAddr),
@@ -416,7 +416,7 @@ impl fmt::Display for FlowEnd {
 pub enum Dropped {
     /// For a reason that ends connections too.
     Refused(Refusal),
-    /// Its header is not whole; so many bytes came.
+    /// Its header is not whole: the number of bytes that came.
     CutShort(usize),
     /// It has no header and no flow.
     NoFlow,
@@ -426,7 +426,7 @@ pub enum Dropped {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// With its header it is longer than a datagram can be: so many bytes.
+    /// With its header it is longer than a datagram can be: its length in bytes.
     TooLong(usize),
     /// It would begin a flow, and no new ones are taken.
     Draining,

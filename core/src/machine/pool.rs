@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 /// A question to the uplink pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Assign {
-    /// Who asks.
+    /// The connection that asks.
     pub conn: ConnId,
     /// Where the connection goes; `None` when the pool's own endpoints are the destination.
     pub destination: Option<SocketAddr>,

@@ -1,6 +1,6 @@
 //! A run written down, and run again.
 //!
-//! A [`Recorder`] stands between a driver and its machine and writes down everything the machine is told: inputs with
+//! A [`Recorder`] stands between a driver and its machine and writes down everything that reaches the machine: inputs with
 //! their times, the bytes that were read, the pool's answers. Of what the machine says it writes fingerprints.
 //! [`replay`] tells a fresh machine of the same configuration the same things and compares: the same inputs give the
 //! same outputs, on every machine, or [`Divergence`] says where not.
@@ -52,7 +52,8 @@ pub struct Recorder<M> {
 }
 
 impl<M> Recorder<M> {
-    /// Records everything `machine` is told from now on.
+    /// Records everything that reaches `machine` from now on. Wrap it before its first output is polled.
+    /// The recording grows until [`Recorder::take`].
     pub fn new(machine: M) -> Self {
         let mut writer = Writer::default();
         writer.raw(MAGIC);

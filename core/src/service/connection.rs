@@ -23,7 +23,7 @@ pub(crate) struct Accepted {
 /// One connection of a service: a client side, and a target side once there is one. After each call the service looks
 /// whether it is gone, and when its next deadline is.
 pub(crate) trait Connection: Sized {
-    /// What all connections of the service are told.
+    /// The configuration that all connections of the service share.
     type Config;
 
     /// A connection whose client has just come.

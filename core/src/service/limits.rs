@@ -24,7 +24,7 @@ pub(crate) struct Limits {
     pub(crate) buffer_size: usize,
     /// Relay buffers taken at once.
     pub(crate) buffer_limit: usize,
-    /// After so many reads in a row that filled the buffer, bytes move in the kernel; 0: never.
+    /// Consecutive reads that filled the buffer before bytes move in the kernel. 0: never.
     pub(crate) splice_after: u8,
 }
 

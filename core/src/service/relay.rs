@@ -243,7 +243,7 @@ impl Relay {
             return self.failed(side, fault, cx);
         }
         self.lose_what_was_for(side, cx);
-        // Copied, so that the end of it is told by a read.
+        // Copied, so that a read reports its end.
         self.flow_mut(side).splicing = false;
         self.broken = Some(Broken { side, fault, at: cx.now, readable: true });
         cx.mark_dirty(self.stream(side));

@@ -9,7 +9,7 @@ use core::net::{IpAddr, SocketAddr};
 /// What is to be done for a connection whose header is whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Admission {
-    /// Who the server is told it is.
+    /// The address that the server sees as its client.
     pub(super) client: SocketAddr,
     /// Where to.
     pub(super) to: Target,

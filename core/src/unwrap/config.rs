@@ -1,4 +1,4 @@
-//! What an unwrap machine is told at its construction.
+//! The configuration of an unwrap machine.
 
 use crate::machine::Target;
 use crate::service::Limits;
@@ -21,7 +21,7 @@ pub struct Config {
     pub local_addresses: Vec<IpAddr>,
     /// Clients that a header may name although they are bogus (loopback, link-local and so on). Default none.
     pub allow_source: Vec<Prefix>,
-    /// What to do where the client's own port cannot be had. Default [`PortConflict::Fail`].
+    /// What to do where the client's own port is not available. Default [`PortConflict::Fail`].
     pub on_port_conflict: PortConflict,
     /// Mark what goes to the servers (Linux `SO_MARK`). Default none.
     pub mark: Option<u32>,
@@ -53,7 +53,7 @@ pub struct Config {
     pub buffer_size: usize,
     /// Relay buffers taken at once; beyond that bytes are carried in pieces of 4 KiB. Default 512 (64 MiB).
     pub buffer_limit: usize,
-    /// After so many reads in a row that filled the buffer, bytes move in the kernel; 0: never. Default 2.
+    /// Consecutive reads that filled the buffer before bytes move in the kernel. 0: never. Default 2.
     pub splice_after: u8,
     /// Say [`Event::Header`](crate::machine::event::Event::Header) too, which copies text. Default false.
     pub narrate: bool,
@@ -111,7 +111,7 @@ impl Config {
 pub struct Listener {
     /// The address listened on.
     pub address: SocketAddr,
-    /// Who may connect: a header is believed, so a source outside is closed before a byte of it is read.
+    /// The peers that may connect: a header is believed, so a peer outside is closed before a byte of it is read.
     pub allowed: Arc<[Prefix]>,
     /// The server for IPv4 clients.
     pub target_v4: Option<Target>,
@@ -168,7 +168,7 @@ impl Destinations {
     }
 }
 
-/// What to do where the client's own port cannot be had: it is in use, below 1024 without the privilege, or 0.
+/// What to do where the client's own port is not available: it is in use, below 1024 without the privilege, or 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum PortConflict {
     /// Refuse the connection: what a server logs is true or not there.

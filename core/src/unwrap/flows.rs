@@ -30,7 +30,7 @@ use core::net::{IpAddr, SocketAddr};
 /// Bytes of a Simple Proxy Protocol header.
 const SIMPLE: usize = 38;
 
-/// How often it is told how many datagrams have passed, while they do.
+/// The interval at which the number of datagrams that passed is reported, while any do.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// How long a flow may be silent while the service drains.

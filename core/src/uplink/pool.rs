@@ -291,7 +291,7 @@ impl Pool {
         self.unbound = unbound;
     }
 
-    /// News for whoever watches, oldest first.
+    /// News for the watcher, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }

@@ -2,7 +2,7 @@
 //! weight, and the choices of one uplink lie as far apart as they can.
 //!
 //! Each candidate earns its weight, the richest is chosen and pays what all have earned (the method nginx made
-//! known). Who is not a candidate earns and pays nothing, so leaving one out re-normalises the others.
+//! known). An uplink that is no candidate earns and pays nothing, so leaving one out re-normalises the others.
 
 /// One uplink's place in the round.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Neither the user nor the name tells its length, so both are bounded here: 255 bytes before the zero byte.
-//! A wrong byte is told as soon as it is seen.
+//! A wrong byte is reported as soon as it is seen.
 //!
 //! Sources: "SOCKS: A protocol for TCP proxy across firewalls" and "SOCKS 4A: A Simple Extension to SOCKS 4
 //! Protocol", both by Ying-Da Lee.

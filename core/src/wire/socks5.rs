@@ -13,7 +13,7 @@
 //!   port: two bytes, most significant first
 //! ```
 //!
-//! A wrong byte is told as soon as it is seen, whatever is still to come. What is well formed but not served
+//! A wrong byte is reported as soon as it is seen, whatever is still to come. What is well formed but not served
 //! (BIND, an unknown command or address type) parses, so that the proxy can answer with the reply meant for
 //! it.
 //!

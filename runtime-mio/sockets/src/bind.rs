@@ -1,4 +1,4 @@
-//! Sockets that leave this host the way they are told to, or not at all.
+//! Sockets that leave this host the way `Via` says, or not at all.
 //!
 //! On Linux a device is bound with `SO_BINDTODEVICE`, which needs no privilege since 5.7. A device without a route to
 //! the target would make IPv4 believe that the target is its neighbour, and wait for ARP in vain: so the routing
@@ -25,7 +25,7 @@ pub struct Binder {
 }
 
 impl Binder {
-    /// Begins to connect, without blocking. Any part of the binding that cannot be had fails the attempt.
+    /// Begins to connect, without blocking. The attempt fails if any part of the binding is not available.
     ///
     /// # Errors
     /// What is known at once.
@@ -47,7 +47,7 @@ impl Binder {
     /// A socket that will leave for `to` as `via` says.
     ///
     /// # Errors
-    /// What cannot be had.
+    /// What is not available.
     pub(super) fn open(
         &mut self,
         kind: Type,

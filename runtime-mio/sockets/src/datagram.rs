@@ -93,7 +93,7 @@ impl<S: AsSocket> Datagrams<S> {
         &mut self.socket
     }
 
-    /// Receives what can be had in one call. `call` makes it where the runtime has to see its outcome.
+    /// Receives what one call brings. `call` makes it where the runtime has to see its outcome.
     ///
     /// # Errors
     /// As [`TryError`](ropewalk_core::drive::TryError) says.

@@ -1,6 +1,6 @@
 //! Sockets without a runtime: what every driver does in the same way, and what the workers of a process share.
 //!
-//! Nothing here waits for readiness or knows who does. A runtime holds its sockets in types of its own and lends them;
+//! Nothing here waits for readiness. A runtime holds its sockets in types of its own and lends them;
 //! what would block is told as [`TryError::WouldBlock`](ropewalk_core::drive::TryError), and when to try again is the
 //! runtime's affair.
 //!

@@ -70,7 +70,7 @@ impl Resolver {
     /// Asks for the addresses of a name.
     ///
     /// # Errors
-    /// [`Fault::NameUnavailable`] when too many wait already, or no thread can be had.
+    /// [`Fault::NameUnavailable`] when too many wait already, or the system gives no thread.
     pub fn ask(&self, query: QueryId, name: &Name) -> Result<(), Fault> {
         let mut state = self.inner.lock();
         if state.queue.len() >= QUEUE {

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Who is told what happens. Called from all workers, on their event loops: it must not wait.
+/// Receives the events of all workers. Called from all of them, on their event loops: it must not wait.
 pub trait Watch: Send + Sync {
     /// Something happened in a worker.
     fn event(&self, now: Instant, event: &Event);
@@ -30,7 +30,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Shares a pool and whoever watches. Time begins now.
+    /// Shares a pool and a watcher. Time begins now.
     pub fn new(pool: Pool, watch: Box<dyn Watch>) -> Arc<Self> {
         Arc::new(Shared { epoch: std::time::Instant::now(), pool: Mutex::new(pool), watch })
     }
@@ -51,7 +51,7 @@ impl Shared {
         self.epoch.checked_add(Duration::from_nanos(time.as_nanos()))
     }
 
-    /// Tells whoever watches.
+    /// Passes an event to the watcher.
     pub fn tell(&self, now: Instant, event: &Event) {
         self.watch.event(now, event);
     }

@@ -10,7 +10,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 /// A datagram socket in its runtime's hands: a [`Datagrams`](super::Datagrams) and whatever tells of its readiness.
 pub trait DatagramSocket {
-    /// Receives what can be had in one call.
+    /// Receives what one call brings.
     ///
     /// # Errors
     /// As [`TryError`] says.
@@ -63,7 +63,7 @@ impl<S: DatagramSocket> DatagramTable<S> {
     /// Opens a socket that speaks with `to` only; gives its own address.
     ///
     /// # Errors
-    /// What cannot be had; nothing is left behind then.
+    /// What is not available. Nothing is left behind then.
     pub fn open(
         &mut self,
         id: SocketId,

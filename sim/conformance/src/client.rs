@@ -160,7 +160,7 @@ pub fn all(stream: &mut TcpStream) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads so many bytes.
+/// Reads exactly `len` bytes.
 ///
 /// # Errors
 /// What the system says; a deadline too.

@@ -130,7 +130,7 @@ impl Peer {
     /// A socket like that of any program.
     ///
     /// # Panics
-    /// When it cannot be had.
+    /// When the system does not give it.
     pub fn at(address: impl Into<SocketAddr>) -> Self {
         let socket = UdpSocket::bind(address.into()).expect("the port is free");
         socket.set_read_timeout(Some(patience())).expect("a socket option");
@@ -146,7 +146,7 @@ impl Peer {
     /// A socket that sends and receives groups, and sees ECN.
     ///
     /// # Panics
-    /// When it cannot be had.
+    /// When the system does not give it.
     pub fn rich(ip: IpAddr) -> Self {
         let peer = Peer::on(ip);
         let state = UdpSocketState::new((&peer.socket).into()).expect("a socket option");

@@ -32,7 +32,7 @@ const CONFIG: &str = "config";
 pub(crate) struct Arguments {
     /// With the program's name in front.
     pub(crate) argv: Vec<OsString>,
-    /// What of it came from where, for whoever is told that something is wrong with it.
+    /// What of it came from where, for the message about an error in it.
     pub(crate) origin: Option<String>,
 }
 
@@ -217,7 +217,7 @@ fn overruled(switch: &Switch<'_>, matches: &ArgMatches, sub: &Command) -> bool {
     if given(switch.arg.get_id().as_str()) {
         return true;
     }
-    // --verbose and --quiet are two names of one setting. Other switches that exclude each other are told as an error:
+    // --verbose and --quiet are two names of one setting. Other switches that exclude each other are an error:
     // a password file must not fall away unseen.
     let counts = |arg: &clap::Arg| matches!(arg.get_action(), ArgAction::Count);
     let excludes = |one: &clap::Arg, other: &clap::Arg| {

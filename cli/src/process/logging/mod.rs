@@ -1,6 +1,6 @@
 //! Log lines on standard error: seconds since the start, level, text.
 //!
-//! A thread of their own writes them: whoever reads standard error slowly, or not at all, holds up nobody else. What
+//! A thread of their own writes them: a slow reader of standard error, or one that has stopped, holds up nobody. What
 //! does not fit into the queue meanwhile is lost, counted, and told of in one line as soon as there is room.
 
 mod queue;
@@ -56,7 +56,7 @@ fn line(level: Level, text: &fmt::Arguments<'_>) -> String {
 /// Starts logging and the thread that writes; may be called once. The thread keeps the privileges of its caller.
 ///
 /// # Errors
-/// There is no thread to be had.
+/// The system gives no thread.
 pub(crate) fn start(verbose: u8, quiet: u8) -> Result<(), String> {
     let level = match (quiet, verbose) {
         (0, 0) => LevelFilter::Info,

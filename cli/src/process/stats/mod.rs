@@ -23,7 +23,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Who has figures. Asked once for each request, from a thread of the endpoint.
+/// A source of figures. Asked once for each request, from a thread of the endpoint.
 pub(crate) trait Source: Send + Sync {
     /// Puts all figures into `out`.
     fn collect(&self, out: &mut Samples);
@@ -49,7 +49,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Binds, so that an address that cannot be had is told at the start.
+    /// Binds, so that an address that is not available fails the start.
     ///
     /// # Errors
     /// A sentence that names the address and who has it.
@@ -68,7 +68,7 @@ impl Endpoint {
     /// Answers from now on, in threads of its own, which keep the privileges of the caller.
     ///
     /// # Errors
-    /// There is no thread to be had.
+    /// The system gives no thread.
     pub(crate) fn serve(self, source: impl Source + 'static) -> Result<(), String> {
         let began = Instant::now();
         let page = move |form| {

@@ -35,7 +35,7 @@ pub(super) fn start(listener: TcpListener, page: Arc<Page>) -> std::io::Result<(
         match listener.accept() {
             Ok((stream, _)) => {
                 let (page, place) = (Arc::clone(&page), Busy::take(&busy));
-                // Where there is no thread to be had, the client sees its connection end.
+                // Where the system gives no thread, the client sees its connection end.
                 let _ = thread("stats request").spawn(move || {
                     answer(stream, &*page);
                     drop(place);

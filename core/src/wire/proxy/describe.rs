@@ -1,7 +1,7 @@
 //! TLVs as people read them in a log.
 //!
 //! A client chooses some of the values, so they are escaped and cut short: no value can begin a line, turn the
-//! direction of text, or drown what else is told.
+//! direction of text, or drown the rest of the line.
 
 use core::fmt::{self, Write};
 

@@ -19,7 +19,7 @@ pub(crate) fn hold_for_input(input: &[u8]) {
 /// Panics where a law of the parser does not hold for these bytes.
 pub(crate) fn hold(bytes: &[u8], rules: &Rules) {
     let whole = parse(bytes, rules);
-    // However the bytes are split, what is told early is what is told at the end.
+    // However the bytes are split, an early verdict is the final one.
     for end in ends(bytes.len(), &whole) {
         let early = parse(&bytes[..end], rules);
         let settled = match &whole {

@@ -13,7 +13,7 @@
 //!
 //! What the parser keeps:
 //! - A verdict never changes with the bytes that follow it.
-//! - A wrong byte is told when it is seen, a wrong value when the header is whole: addresses, ports and TLVs
+//! - A wrong byte is reported when it is seen, a wrong value when the header is whole: addresses, ports and TLVs
 //!   are not read before. So one call costs at most 107 steps until the header is whole, and its length once.
 //! - The bytes after the header are not looked at.
 //! - Nothing is allocated.

@@ -101,7 +101,7 @@ pub struct Ssl<'a> {
     pub client: u8,
     /// 0 where there was a certificate and it was verified.
     pub verify: u32,
-    /// What else is told of it.
+    /// What else the header says of it.
     pub tlvs: Tlvs<'a>,
 }
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The shape of the line is ours: literals, single spaces, which bytes a field may hold and how many of them. It is
-//! checked as the bytes come, so that a wrong byte is told at once. The values are read by `ppp`, once and when
+//! checked as the bytes come, so that a wrong byte is reported at once. The values are read by `ppp`, once and when
 //! the line is whole; what its parser lets pass and should not (`+80`) the shape has refused before, and what it
 //! takes for a beginning (`garbage CRLF`) never reaches it.
 

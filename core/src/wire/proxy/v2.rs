@@ -130,7 +130,7 @@ fn length(bytes: &[u8], command: Command, rules: &Rules) -> Result<usize, Unpars
     let &[.., high, low] = bytes.first_chunk::<FIXED>().ok_or(Unparsed::Incomplete)?;
     let length = u16::from_be_bytes([high, low]);
     let wrong = |expected| Err(Malformed { expected, found: Some(length.into()), at: 14 }.into());
-    // Ours: who may send a header may still not make us keep 64 KiB for it.
+    // Our own limit: a sender of headers must not make us keep 64 KiB for one.
     if usize::from(length) > rules.max_length {
         return wrong("a length within the cap for headers");
     }

@@ -112,7 +112,7 @@ pub(super) fn a_burst_of_equal_datagrams_stays_as_many_in_order(kit: &Kit) {
         for datagram in burst.chunks(SIZE) {
             assert!(client.hear().bytes == datagram, "to the client, of {count}");
         }
-        // The same from somebody who does not know of groups.
+        // The same from a sender without groups.
         let list: Vec<Vec<u8>> = burst.chunks(SIZE).map(<[u8]>::to_vec).collect();
         to_and_fro(&client, &server, &list, |list| {
             list.iter().for_each(|bytes| client.send(rig.address, bytes));

@@ -68,7 +68,7 @@ impl Lapse {
     }
 }
 
-/// Bytes a runtime may carry for others before it comes back to whoever has a little to say.
+/// Bytes a runtime may carry for others before it comes back to a connection with little to send.
 const MUCH: u64 = 128 << 20;
 /// Bytes after which the flows are under way.
 const UNDER_WAY: u64 = 16 << 20;
