@@ -1,6 +1,7 @@
 //! Command lines of the programs that ropewalk replaces: answered with today's switch.
 //!
-//! They write long names with one dash (`-lport 1080`), which would be read as short ones here: `-l port`.
+//! They write long names with one dash (`-lport 1080`), which would be read as short ones here: `-l
+//! port`.
 
 use std::ffi::OsString;
 

@@ -28,7 +28,8 @@ fn collect(command: Command, name: String, all: &mut Vec<Command>) {
     }
 }
 
-/// `ROPEWALK_BLESS=1 cargo test -p ropewalk man_pages` writes them anew. They describe the default build.
+/// `ROPEWALK_BLESS=1 cargo test -p ropewalk man_pages` writes them anew. They describe the default
+/// build.
 #[cfg(not(feature = "async-std"))]
 #[test]
 fn the_man_pages_are_what_the_arguments_say() {
@@ -123,7 +124,8 @@ fn a_row_of_a_manual_has_the_value_and_the_default_that_help_tells() {
                     .iter()
                     .map(|value| format!("`{}`", value.display()))
                     .collect();
-                // Flags have "false", which is nothing to tell; what has no fixed default is told in words.
+                // Flags have "false", which is nothing to tell; what has no fixed default is told
+                // in words.
                 values.is_empty() || !argument.get_action().takes_values() || values.join(", ") == default
             };
             assert!(same.iter().any(told), "{path}: --{long} has another default than {default:?}");

@@ -1,10 +1,12 @@
-//! The `ropewalk` command: arguments in, a running service out. It takes no decision about a protocol; the core does.
+//! The `ropewalk` command: arguments in, a running service out. It takes no decision about a
+//! protocol; the core does.
 //!
-//! A command is a folder: `Args`, and `run` of all that were given (several where its section of the configuration
-//! file has an array of tables). Below, a line for each.
+//! A command is a folder: `Args`, and `run` of all that were given (several where its section of
+//! the configuration file has an array of tables). Below, a line for each.
 
 #![forbid(unsafe_code)]
-// A build with fewer commands needs less of `host` and `process`. The whole build shows what nobody needs.
+// A build with fewer commands needs less of `host` and `process`. The whole build shows what nobody
+// needs.
 #![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "a part of the commands"))]
 
 mod ancestors;
@@ -38,7 +40,8 @@ struct Cli {
 
 macro_rules! commands {
     ($($(#[$attribute:meta])* $variant:ident in $folder:ident $(with $tables:path)?,)+) => {
-        /// Each command, and the array of tables that its section of the configuration file may have.
+        /// Each command, and the array of tables that its section of the configuration file may
+        /// have.
         const TABLES: &[(&str, &[&str])] = &[$($(#[$attribute])* (stringify!($folder), &[$($tables)?]),)+];
 
         #[derive(Subcommand, Debug)]

@@ -4,8 +4,9 @@
 //! cargo bench -p ropewalk-core --bench bond_seal
 //! ```
 //!
-//! `session` is what an association does for each packet: header, number, seal, look-up, open, replay window. `cipher`
-//! is one sealing alone. Each figure is the best of many short rounds: the others were disturbed.
+//! `session` is what an association does for each packet: header, number, seal, look-up, open,
+//! replay window. `cipher` is one sealing alone. Each figure is the best of many short rounds: the
+//! others were disturbed.
 
 use ropewalk_core::bond::crypto::Cipher;
 use ropewalk_core::bond::laws::{Sealer, Sealing};

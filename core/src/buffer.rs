@@ -1,9 +1,9 @@
 //! Pooled buffers. An idle connection holds no buffer.
 //!
-//! A driver reads into the pool's scratch buffer; only when bytes came does a connection take that buffer,
-//! and it gives it back once they have left. The same few hot buffers serve all busy connections, an idle
-//! one holds nothing. Slow readers may hold a limited number of them; what is read beyond that is held in pieces of
-//! at most 4 KiB each.
+//! A driver reads into the pool's scratch buffer; only when bytes came does a connection take that
+//! buffer, and it gives it back once they have left. The same few hot buffers serve all busy
+//! connections, an idle one holds nothing. Slow readers may hold a limited number of them; what is
+//! read beyond that is held in pieces of at most 4 KiB each.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -38,8 +38,8 @@ impl Filled {
     }
 }
 
-/// A pool of equal buffers. Up to `limit` of them are taken at once; beyond that bytes are carried in
-/// small pieces. So a slow reader is throttled, and other connections are not.
+/// A pool of equal buffers. Up to `limit` of them are taken at once; beyond that bytes are carried
+/// in small pieces. So a slow reader is throttled, and other connections are not.
 #[derive(Debug)]
 pub(crate) struct Buffers {
     free: Vec<Box<[u8]>>,

@@ -1,7 +1,8 @@
 //! The manual, as modules: each page is compiled, and its examples are run.
 //!
-//! The pages are also read where no link to an item works, so they name items without one. The words of the contract are
-//! items of [`machine`](crate::machine), those of a runtime of [`drive`](crate::drive).
+//! The pages are also read where no link to an item works, so they name items without one. The
+//! words of the contract are items of [`machine`](crate::machine), those of a runtime of
+//! [`drive`](crate::drive).
 
 #[doc = include_str!("../docs/contract.md")]
 pub mod contract {}

@@ -1,8 +1,8 @@
 //! Sans-IO state machines that make one way out of many.
 //!
-//! Everything ropewalk decides is decided here, and nothing here touches a socket, a clock, a thread or a source
-//! of entropy: bytes and time are given, commands and bytes come back. A runtime is thin around it, a simulator
-//! is another runtime.
+//! Everything ropewalk decides is decided here, and nothing here touches a socket, a clock, a
+//! thread or a source of entropy: bytes and time are given, commands and bytes come back. A runtime
+//! is thin around it, a simulator is another runtime.
 //!
 //! | module | is |
 //! | --- | --- |
@@ -17,16 +17,16 @@
 //! | [`name`] | hosts and destinations as clients send them |
 //! | [`docs`] | the manual |
 //!
-//! Byte formats live in `wire`, which only this crate can see: a driver that could import a codec would soon
-//! hold protocol decisions.
+//! Byte formats live in `wire`, which only this crate can see: a driver that could import a codec
+//! would soon hold protocol decisions.
 //!
 //! ```compile_fail
 //! use ropewalk_core::wire::socks5;
 //! ```
 //!
-//! With the feature `std` (on by default) there is also the mapping from the operating system's errors to
-//! [`machine::Fault`], with `unwrap` (on by default, needs `std`) the PROXY protocol; without them the crate builds
-//! for bare metal.
+//! With the feature `std` (on by default) there is also the mapping from the operating system's
+//! errors to [`machine::Fault`], with `unwrap` (on by default, needs `std`) the PROXY protocol;
+//! without them the crate builds for bare metal.
 
 // A build of some machines needs some of what they share. The whole build shows what nobody needs.
 #![cfg_attr(not(feature = "default"), allow(dead_code, reason = "a part of the machines"))]

@@ -1,11 +1,12 @@
-//! Host names as they come from clients: what is let through to a resolver, and what is an address in disguise.
+//! Host names as they come from clients: what is let through to a resolver, and what is an address
+//! in disguise.
 
 use alloc::boxed::Box;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// A host name: 1 to 255 visible ASCII bytes or UTF-8, without controls, white space and characters that a reader would not
-/// see or that would turn the text around them.
+/// A host name: 1 to 255 visible ASCII bytes or UTF-8, without controls, white space and characters
+/// that a reader would not see or that would turn the text around them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Box<str>);
 
@@ -15,7 +16,8 @@ impl Name {
         &self.0
     }
 
-    /// Whether it is `localhost` or ends so, in any case, with or without a dot at the end (RFC 6761 section 6.3).
+    /// Whether it is `localhost` or ends so, in any case, with or without a dot at the end (RFC
+    /// 6761 section 6.3).
     pub fn is_localhost(&self) -> bool {
         let name = self.0.strip_suffix('.').unwrap_or(&self.0);
         let last = name.rsplit('.').next().unwrap_or(name);
@@ -85,8 +87,8 @@ pub enum Host {
 }
 
 impl Host {
-    /// Reads a host as clients send it: a name, or an IPv4 or IPv6 address in text (also in brackets), which
-    /// must not go to a resolver.
+    /// Reads a host as clients send it: a name, or an IPv4 or IPv6 address in text (also in
+    /// brackets), which must not go to a resolver.
     ///
     /// # Errors
     /// [`BadHost`] says what is wrong and where.
@@ -122,8 +124,8 @@ impl Host {
     }
 }
 
-/// Controls of the second kind, white space, line and paragraph separators, and marks of direction and of no width: a log in
-/// which they stand can be made to show what is not there.
+/// Controls of the second kind, white space, line and paragraph separators, and marks of direction
+/// and of no width: a log in which they stand can be made to show what is not there.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || c.is_whitespace()

@@ -8,8 +8,8 @@ pub(crate) fn private(ip: IpAddr) -> bool {
         IpAddr::V4(v4) => private_v4(v4),
         IpAddr::V6(v6) => {
             let segments = v6.segments();
-            // RFC 6052 section 2.1: the last 32 bits of 64:ff9b::/96 are an IPv4 address; RFC 3056: so are
-            // bits 16 to 47 of 2002::/16.
+            // RFC 6052 section 2.1: the last 32 bits of 64:ff9b::/96 are an IPv4 address; RFC 3056:
+            // so are bits 16 to 47 of 2002::/16.
             let low = Ipv4Addr::from_bits(v6.to_bits() as u32);
             let high = Ipv4Addr::from_bits((v6.to_bits() >> 80) as u32);
             (segments[0] & 0xfe00) == 0xfc00
@@ -20,7 +20,8 @@ pub(crate) fn private(ip: IpAddr) -> bool {
                 || v6.is_unspecified()
                 || (segments[..6] == [0x64, 0xff9b, 0, 0, 0, 0] && private_v4(low))
                 || (segments[..6] == [0; 6])
-                // RFC 8215: translation prefixes of the local network; RFC 4380: Teredo, which hides an IPv4 address.
+                // RFC 8215: translation prefixes of the local network; RFC 4380: Teredo, which
+                // hides an IPv4 address.
                 || segments[..3] == [0x64, 0xff9b, 1]
                 || segments[..2] == [0x2001, 0]
                 || (segments[0] == 0x2002 && private_v4(high))

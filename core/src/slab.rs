@@ -1,7 +1,7 @@
 //! Slots with generations: the ids a machine hands out, and what stands behind them.
 //!
-//! An id names a slot and the generation that lives in it. When the slot is given to another, its generation
-//! has moved on and the old id misses: a late completion can never reach a stranger.
+//! An id names a slot and the generation that lives in it. When the slot is given to another, its
+//! generation has moved on and the old id misses: a late completion can never reach a stranger.
 
 use alloc::vec::Vec;
 

@@ -1,7 +1,7 @@
 //! Time as the machines see it: a number that only the driver can move.
 //!
-//! An [`Instant`] counts nanoseconds since an epoch of the driver's choice (its own start, or zero in
-//! virtual time). Machines add and compare instants; they never ask for one.
+//! An [`Instant`] counts nanoseconds since an epoch of the driver's choice (its own start, or zero
+//! in virtual time). Machines add and compare instants; they never ask for one.
 
 use core::fmt;
 use core::ops::{Add, AddAssign, Sub};
@@ -9,7 +9,8 @@ pub use core::time::Duration;
 
 /// A point in time, in nanoseconds since the driver's epoch.
 ///
-/// Two instants compare only when one driver made them. 2^64 nanoseconds are 584 years; additions saturate.
+/// Two instants compare only when one driver made them. 2^64 nanoseconds are 584 years; additions
+/// saturate.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instant(u64);
 

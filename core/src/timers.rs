@@ -1,12 +1,13 @@
 //! When to do what: an ordered set of deadlines, at most one for each key.
 //!
-//! The earliest deadline is found in O(log n) and equal deadlines fire in the order of their keys, so the
-//! same run fires the same timers in the same order. A key without a deadline costs nothing.
+//! The earliest deadline is found in O(log n) and equal deadlines fire in the order of their keys,
+//! so the same run fires the same timers in the same order. A key without a deadline costs nothing.
 
 use crate::time::Instant;
 use alloc::collections::BTreeSet;
 
-/// Deadlines by key. The owner remembers what it armed (see [`Timers::rearm`]), so no second index is kept.
+/// Deadlines by key. The owner remembers what it armed (see [`Timers::rearm`]), so no second index
+/// is kept.
 #[derive(Debug, Default)]
 pub struct Timers<K: Ord + Copy> {
     queue: BTreeSet<(Instant, K)>,
@@ -18,7 +19,8 @@ impl<K: Ord + Copy> Timers<K> {
         Timers { queue: BTreeSet::new() }
     }
 
-    /// Moves the deadline of `key` from `armed` (what the owner remembers) to `wanted`, and updates `armed`.
+    /// Moves the deadline of `key` from `armed` (what the owner remembers) to `wanted`, and updates
+    /// `armed`.
     pub fn rearm(&mut self, key: K, armed: &mut Option<Instant>, wanted: Option<Instant>) {
         if *armed == wanted {
             return;
@@ -42,7 +44,8 @@ impl<K: Ord + Copy> Timers<K> {
         self.queue.first().map(|(_, key)| *key)
     }
 
-    /// Takes out the earliest key whose deadline is not after `now`. The caller must set its `armed` to `None`.
+    /// Takes out the earliest key whose deadline is not after `now`. The caller must set its
+    /// `armed` to `None`.
     pub fn pop_due(&mut self, now: Instant) -> Option<K> {
         let (at, _) = *self.queue.first()?;
         if at > now {

@@ -536,7 +536,8 @@ fn two_ports_of_one_host_are_two_origins() {
 #[test]
 fn an_origin_that_answered_before_it_took_the_request_is_not_asked_again() {
     let mut lab = lab();
-    // It reads nothing for a while, so that most of the body is still with the proxy when its answer comes.
+    // It reads nothing for a while, so that most of the body is still with the proxy when its
+    // answer comes.
     let first = Person::new([
         Act::Read(Reading::Stopped),
         Act::Pause(ms(100)),

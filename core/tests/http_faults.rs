@@ -79,8 +79,8 @@ fn a_final_answer_before_the_request_is_whole_reaches_the_client() {
 
 #[test]
 fn a_whole_answer_reaches_a_slow_client_though_the_origin_then_resets() {
-    // The answer is with the proxy, all of it, when the connection to the origin breaks under the request's
-    // body. What was promised can still be delivered.
+    // The answer is with the proxy, all of it, when the connection to the origin breaks under the
+    // request's body. What was promised can still be delivered.
     let body = "l".repeat(2_000);
     let answer = format!("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2000\r\n\r\n{body}");
     let mut lab = lab();
@@ -93,8 +93,8 @@ fn a_whole_answer_reaches_a_slow_client_though_the_origin_then_resets() {
 
 #[test]
 fn what_goes_wrong_behind_an_interim_response_never_garbles_it() {
-    // The interim response is half written to a slow client when the exchange breaks: the rest of it comes
-    // before the 502, or a reset does.
+    // The interim response is half written to a slow client when the exchange breaks: the rest of
+    // it comes before the 502, or a reset does.
     let interim = format!("HTTP/1.1 103 Hints\r\nLink: {}\r\n\r\n", "l".repeat(1_000));
     for (end, body) in [(Act::Reset, ""), (Act::AwaitEnd, "no chunk at all")] {
         let mut lab = lab();

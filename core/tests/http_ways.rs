@@ -1,5 +1,5 @@
-//! HTTP forwarding beside the plain exchange: a change of protocol, kept connections that were closed, messages that go
-//! no further, trailers, what comes in front of the first request.
+//! HTTP forwarding beside the plain exchange: a change of protocol, kept connections that were
+//! closed, messages that go no further, trailers, what comes in front of the first request.
 
 mod util;
 
@@ -118,8 +118,8 @@ fn a_change_that_was_not_offered_is_a_502() {
 
 // ---- kept connections that were closed ----
 
-/// An origin that answers one request on its first connection, and ends when the second has come; later connections
-/// answer.
+/// An origin that answers one request on its first connection, and ends when the second has come;
+/// later connections answer.
 fn closes_on_the_second(end: &[Act]) -> Target {
     let fresh = Person::new([head_end(), send(&ok("again")), Act::AwaitEnd]);
     let mut target = Target::new(fresh);

@@ -45,12 +45,14 @@ fn split_world(auth: bool) -> Lab {
     lab
 }
 
-/// What became of a client that sends `pieces`, half-closes and waits: its bytes, its end, the target's bytes.
+/// What became of a client that sends `pieces`, half-closes and waits: its bytes, its end, the
+/// target's bytes.
 fn outcome(auth: bool, pieces: &[&[u8]], gap: u64) -> (Vec<u8>, End, Vec<Vec<u8>>) {
     let mut lab = split_world(auth);
     let sends = pieces.iter().filter(|piece| !piece.is_empty());
     let script = sends.flat_map(|piece| [Act::Send(piece.to_vec()), Act::Pause(ms(gap))]);
-    // The pause lets each reply come before our end: who leaves in the midst of a handshake is not answered.
+    // The pause lets each reply come before our end: who leaves in the midst of a handshake is not
+    // answered.
     let script: Vec<Act> = script.chain([Act::Pause(secs(4)), Act::Fin, Act::AwaitEnd]).collect();
     let who = lab.person(Person::new(script).whole());
     lab.finish();
@@ -125,7 +127,8 @@ proptest! {
 
 // ---- any order of inputs ----
 
-/// One thing a driver might say, right or wrong, in time or late. Numbers choose among the ids known.
+/// One thing a driver might say, right or wrong, in time or late. Numbers choose among the ids
+/// known.
 #[derive(Clone, Copy, Debug)]
 struct Say {
     what: u8,

@@ -1,4 +1,5 @@
-//! What one client may take, so that there is something left for the others: names, connections, memory, guesses.
+//! What one client may take, so that there is something left for the others: names, connections,
+//! memory, guesses.
 
 mod util;
 

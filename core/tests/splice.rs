@@ -47,7 +47,8 @@ fn connected(rest: impl IntoIterator<Item = Act>) -> Person {
     Person::new(hello.into_iter().chain(rest).collect::<Vec<_>>())
 }
 
-/// Runs the same two persons in each mode; all must see the same. Says whether bytes moved in the kernel.
+/// Runs the same two persons in each mode; all must see the same. Says whether bytes moved in the
+/// kernel.
 #[track_caller]
 fn parity(client: &Person, target: &Person) -> Seen {
     let (plain, _) = relay(SpliceMode::Never, 1, client.clone(), target.clone());
@@ -122,7 +123,8 @@ fn a_sink_that_closes_under_a_splice_resets_its_source() {
 
 #[test]
 fn thin_traffic_returns_to_copying() {
-    // Bulk makes it splice; then single small messages, each of which would cost two calls and a pipe.
+    // Bulk makes it splice; then single small messages, each of which would cost two calls and a
+    // pipe.
     let mut script = vec![Act::Send(pattern(300_000, 1)), Act::Pause(secs(1))];
     for i in 0..50 {
         script.extend([Act::Send(vec![i; 100]), Act::Pause(ms(50))]);
@@ -258,8 +260,9 @@ fn no_end_is_said_while_a_splice_holds_bytes() {
 
 #[test]
 fn a_reset_of_the_source_waits_for_the_bytes_inside_the_pipe() {
-    // relay.rs: "a reset goes through as a reset, after what was read before it". Where the driver copies, the
-    // held buffer is delivered first; bytes inside a pipe were read before the reset, too.
+    // relay.rs: "a reset goes through as a reset, after what was read before it". Where the driver
+    // copies, the held buffer is delivered first; bytes inside a pipe were read before the reset,
+    // too.
     let mut bare = Bare::splicing();
     bare.spliced(5000, 2000, false);
     // Found by a write of the other flow, or told by the event queue.

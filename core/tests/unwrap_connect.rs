@@ -1,4 +1,5 @@
-//! TCP, from the header to the relay: port conflicts, servers that do not answer, and clients that do not wait.
+//! TCP, from the header to the relay: port conflicts, servers that do not answer, and clients that
+//! do not wait.
 
 mod util;
 

@@ -1,4 +1,5 @@
-//! UDP with a header in the first datagram only: what follows belongs to it, whatever it looks like.
+//! UDP with a header in the first datagram only: what follows belongs to it, whatever it looks
+//! like.
 
 mod util;
 
@@ -150,7 +151,8 @@ fn listeners_of_both_kinds_keep_their_ways() {
     config.datagram_listeners[1].address = addr("198.51.100.1:25599");
     let mut hand = Hand::new(config);
     hand.datagram_at(0, BALANCER, &[&v2(ANN), b"1"]);
-    // The other listener believes no datagram without a header, though the port is known at the first.
+    // The other listener believes no datagram without a header, though the port is known at the
+    // first.
     hand.datagram_at(1, BALANCER, &[b"x"]);
     assert!(matches!(hand.drops()[..], [Dropped::Refused(Refusal::BadHeader(_))]));
     hand.datagram_at(1, BALANCER, &[&v2(BOB), b"2"]);
@@ -159,7 +161,8 @@ fn listeners_of_both_kinds_keep_their_ways() {
         let client = if sent.data == b"2" { BOB } else { ANN };
         assert_eq!(hand.via(sent.socket).transparent, Some(addr(client)), "{sent:?}");
     }
-    // Ann comes by the other listener: her flow is answered there, and her old port stands for nobody.
+    // Ann comes by the other listener: her flow is answered there, and her old port stands for
+    // nobody.
     hand.datagram_at(1, OTHER_BALANCER, &[&v2(ANN), b"4"]);
     hand.datagram_at(0, BALANCER, &[b"5"]);
     assert_eq!((hand.drops().last(), hand.flows().len()), (Some(&Dropped::NoFlow), 2));

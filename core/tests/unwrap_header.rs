@@ -28,7 +28,8 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Sends `pieces` one by one; gives what the server got. Nothing may be asked for before byte `whole`.
+/// Sends `pieces` one by one; gives what the server got. Nothing may be asked for before byte
+/// `whole`.
 fn through(client: &str, pieces: &[&[u8]], whole: usize) -> Vec<u8> {
     let mut hand = Hand::new(Config { mark: Some(77), narrate: true, ..tcp() });
     let stream = hand.accept(BALANCER);

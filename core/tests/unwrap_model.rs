@@ -1,5 +1,5 @@
-//! UDP against a model: balancers, clients, datagrams, faults and time, in any order. Who gets what is told before by a
-//! few lines that know no sockets; each run is replayed from its recording.
+//! UDP against a model: balancers, clients, datagrams, faults and time, in any order. Who gets what
+//! is told before by a few lines that know no sockets; each run is replayed from its recording.
 
 mod util;
 
@@ -108,7 +108,8 @@ struct Model {
     flows: BTreeMap<IpAddr, Flow>,
     /// Whom a balancer's port stands for.
     ports: BTreeMap<SocketAddr, IpAddr>,
-    /// Ports that have lost their client, or never had one that was taken: until they were silent for so long.
+    /// Ports that have lost their client, or never had one that was taken: until they were silent
+    /// for so long.
     orphans: BTreeMap<SocketAddr, Instant>,
     open_fault: Option<Fault>,
     ephemeral: bool,

@@ -1,4 +1,5 @@
-//! TCP through the whole drive: bytes both ways, ends, resets, idle, drain, limits, bytes moved in the kernel.
+//! TCP through the whole drive: bytes both ways, ends, resets, idle, drain, limits, bytes moved in
+//! the kernel.
 
 mod util;
 
@@ -236,8 +237,8 @@ fn ten_thousand_clients_come_and_go() {
 proptest! {
     #![proptest_config(util::cases(40))]
 
-    /// Whatever persons and servers do: what arrives is a prefix of what its own other side sent, whole where both end
-    /// in order, nothing leaks, and the run replays.
+    /// Whatever persons and servers do: what arrives is a prefix of what its own other side sent,
+    /// whole where both end in order, nothing leaks, and the run replays.
     #[test]
     fn nobody_gets_what_is_anothers(
         seed in any::<u64>(),

@@ -1,5 +1,5 @@
-//! Random worlds: clients and targets that come, go, stall, refuse and reset, uplinks that die and come back.
-//! Each world is made of one seed, which proptest prints when it fails.
+//! Random worlds: clients and targets that come, go, stall, refuse and reset, uplinks that die and
+//! come back. Each world is made of one seed, which proptest prints when it fails.
 
 mod util;
 
@@ -38,8 +38,8 @@ struct Plan {
     socks5: bool,
 }
 
-/// Where the targets are, and how they are. All bytes from a client begin with its number, those of a
-/// target that speaks first are `pattern(.., 99)`.
+/// Where the targets are, and how they are. All bytes from a client begin with its number, those of
+/// a target that speaks first are `pattern(.., 99)`.
 const SPEAKS: &str = "192.0.2.3:80";
 const SINK: &str = "192.0.2.4:80";
 const LEAVES: &str = "192.0.2.5:80";

@@ -1,8 +1,9 @@
 //! The second driver: async-std's tasks and async-io's readiness, the machine's decisions.
 //!
-//! It proves that `ropewalk-mio` holds no logic: the same machines, told the same way, by a runtime of another make.
-//! A [`Worker`] is one task around one machine, run by the thread that calls [`Worker::run`]. async-io's reactor is one
-//! for the whole process; it wakes a direction of a socket once each time it was armed:
+//! It proves that `ropewalk-mio` holds no logic: the same machines, told the same way, by a runtime
+//! of another make. A [`Worker`] is one task around one machine, run by the thread that calls
+//! [`Worker::run`]. async-io's reactor is one for the whole process; it wakes a direction of a
+//! socket once each time it was armed:
 //!
 //! ```text
 //!   reactor ──wake──▶ mailbox: which listener, which stream, which direction
@@ -11,7 +12,8 @@
 //!                     owner: Drive::ready, Drive::turn ──would block──▶ arm that direction again
 //! ```
 //!
-//! So the cost is that of what happens: no task looks through the sockets, and an idle one costs nothing.
+//! So the cost is that of what happens: no task looks through the sockets, and an idle one costs
+//! nothing.
 //!
 //! | file | is |
 //! | --- | --- |

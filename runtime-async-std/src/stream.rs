@@ -1,8 +1,9 @@
 //! Sockets held in [`Async`], armed a direction at a time.
 //!
-//! The reactor tells of a direction once each time it was armed, and then looks at the state, not at the change: what
-//! came between the try that would block and the arming is told at once. So a short read needs no second try, and an
-//! end that came with the bytes is not missed. Every answer that says "it would block" has armed.
+//! The reactor tells of a direction once each time it was armed, and then looks at the state, not
+//! at the change: what came between the try that would block and the arming is told at once. So a
+//! short read needs no second try, and an end that came with the bytes is not missed. Every answer
+//! that says "it would block" has armed.
 
 use crate::wake::{Mailbox, Ready};
 use async_io::Async;
@@ -23,7 +24,8 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// Takes over a socket that does not block; what becomes possible is said to `mailbox` of stream number `index`.
+    /// Takes over a socket that does not block; what becomes possible is said to `mailbox` of
+    /// stream number `index`.
     pub(crate) fn new(socket: TcpStream, index: u32, mailbox: &Arc<Mailbox>) -> Result<Self> {
         let readable = Mailbox::waker(mailbox, Ready::Readable(index));
         let writable = Mailbox::waker(mailbox, Ready::Writable(index));

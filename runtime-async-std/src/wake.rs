@@ -1,13 +1,14 @@
 //! The mailbox of a worker: what the reactor and other threads leave for its owner.
 //!
-//! Each socket direction has one waker, which says where it belongs. A direction is woken at most once each time it is
-//! armed, so the list of the ready is never longer than the list of the armed.
+//! Each socket direction has one waker, which says where it belongs. A direction is woken at most
+//! once each time it is armed, so the list of the ready is never longer than the list of the armed.
 
 use ropewalk_core::machine::ListenerId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
-/// What may have become possible. By index, without a generation: a stale one is a hint for the next tenant.
+/// What may have become possible. By index, without a generation: a stale one is a hint for the
+/// next tenant.
 #[derive(Clone, Copy)]
 pub(crate) enum Ready {
     Listener(ListenerId),
@@ -40,7 +41,8 @@ impl Mailbox {
         self.leave(|_| ());
     }
 
-    /// Takes all there is: `ready`, which must be empty, is filled. From now on the owner is woken by what comes.
+    /// Takes all there is: `ready`, which must be empty, is filled. From now on the owner is woken
+    /// by what comes.
     pub(crate) fn take(&self, owner: &Waker, ready: &mut Vec<Ready>) {
         let mut state = self.lock();
         state.owner.get_or_insert_with(|| owner.clone()).clone_from(owner);

@@ -29,7 +29,8 @@ pub struct Worker<M> {
 const FUEL: usize = 64;
 
 impl<M: Application> Worker<M> {
-    /// A worker whose listeners have the ids 0, 1, 2 and so on: those of streams, then those of datagrams.
+    /// A worker whose listeners have the ids 0, 1, 2 and so on: those of streams, then those of
+    /// datagrams.
     ///
     /// # Errors
     /// What the system says when it cannot register a listener with the reactor.
@@ -55,8 +56,9 @@ impl<M: Application> Worker<M> {
         Ok((worker, Handle::new(inbox)))
     }
 
-    /// Runs until the machine has finished after a [`Handle::drain`], or until [`Handle::stop`]. Gives the machine
-    /// back, so that its counters can be read. Call it from a thread of its own, not from inside a task.
+    /// Runs until the machine has finished after a [`Handle::drain`], or until [`Handle::stop`].
+    /// Gives the machine back, so that its counters can be read. Call it from a thread of its own,
+    /// not from inside a task.
     ///
     /// # Errors
     /// None today: async-io keeps to itself what the system says while it waits.
@@ -107,15 +109,16 @@ impl<M: Application> Worker<M> {
     }
 }
 
-/// The one timer of a worker. To set it interrupts the reactor, and the machine's next time moves with every connection:
-/// so it is left where it is as long as it rings early enough.
+/// The one timer of a worker. To set it interrupts the reactor, and the machine's next time moves
+/// with every connection: so it is left where it is as long as it rings early enough.
 struct Alarm {
     timer: Timer,
     armed: Option<Instant>,
 }
 
 impl Alarm {
-    /// Ready when the machine may want a turn; otherwise the owner is woken for `wanted` at the latest.
+    /// Ready when the machine may want a turn; otherwise the owner is woken for `wanted` at the
+    /// latest.
     fn poll(&mut self, wanted: Option<Instant>, shared: &Shared, cx: &mut Context<'_>) -> Poll<()> {
         let Some(wanted) = wanted else { return Poll::Pending };
         if self.armed.is_none_or(|armed| wanted < armed) {

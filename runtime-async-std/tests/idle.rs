@@ -21,7 +21,8 @@ fn room() -> bool {
         && setrlimit(Resource::Nofile, Rlimit { current: Some(DESCRIPTORS), maximum: limit.maximum }).is_ok()
 }
 
-/// Ticks of the processor (USER_HZ, 1/100 s) by each thread but the tests' own: proc(5), fields 14 and 15.
+/// Ticks of the processor (USER_HZ, 1/100 s) by each thread but the tests' own: proc(5), fields 14
+/// and 15.
 fn ticks() -> Vec<(String, u64)> {
     let mut threads = Vec::new();
     for entry in std::fs::read_dir("/proc/self/task").expect("Linux has it").flatten() {

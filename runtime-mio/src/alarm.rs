@@ -1,4 +1,5 @@
-//! Waits that mio cannot make: it rounds them up to whole milliseconds, and a pacer wants microseconds.
+//! Waits that mio cannot make: it rounds them up to whole milliseconds, and a pacer wants
+//! microseconds.
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -39,7 +40,8 @@ impl Alarm {
         let at = Timespec { tv_sec: 0, tv_nsec: wait.subsec_nanos().into() };
         let never = Timespec { tv_sec: 0, tv_nsec: 0 };
         let spec = Itimerspec { it_interval: never, it_value: at };
-        // Setting it anew also takes back what it has said; an event that comes late is a turn for nothing.
+        // Setting it anew also takes back what it has said; an event that comes late is a turn for
+        // nothing.
         match timerfd_settime(timer, TimerfdTimerFlags::empty(), &spec) {
             Ok(_) => None,
             Err(_) => Some(wait),

@@ -1,7 +1,8 @@
 //! The driver that ships: mio's readiness, the machine's decisions.
 //!
-//! A [`Worker`] is one thread's event loop around one machine. Several workers share one [`Shared`]: the uplink pool
-//! and whoever watches. Everything a protocol could ask is asked of the machine; here are only sockets.
+//! A [`Worker`] is one thread's event loop around one machine. Several workers share one
+//! [`Shared`]: the uplink pool and whoever watches. Everything a protocol could ask is asked of the
+//! machine; here are only sockets.
 //!
 //! | file | is |
 //! | --- | --- |
@@ -12,7 +13,8 @@
 //! | `tun` | TUN devices in mio's hands (Unix, feature `tun`) |
 //! | `alarm` | waits shorter than mio's milliseconds (Linux) |
 //!
-//! What needs no mio is `ropewalk-sockets`, in the folder `sockets`: the second driver builds on the same.
+//! What needs no mio is `ropewalk-sockets`, in the folder `sockets`: the second driver builds on
+//! the same.
 
 #![forbid(unsafe_code)]
 

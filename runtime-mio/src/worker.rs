@@ -30,7 +30,8 @@ pub(crate) const WAKER: Token = Token(usize::MAX - 1);
 pub(crate) const ALARM: Token = Token(usize::MAX - 2);
 
 impl<M: Application> Worker<M> {
-    /// A worker whose listeners have the ids 0, 1, 2 and so on: those of streams, then those of datagrams.
+    /// A worker whose listeners have the ids 0, 1, 2 and so on: those of streams, then those of
+    /// datagrams.
     ///
     /// # Errors
     /// What the system says when it cannot give an event queue or register a listener with it.
@@ -62,8 +63,8 @@ impl<M: Application> Worker<M> {
         Ok((worker, Handle::new(inbox)))
     }
 
-    /// Runs until the machine has finished after a [`Handle::drain`], or until [`Handle::stop`]. Gives the machine
-    /// back, so that its counters can be read.
+    /// Runs until the machine has finished after a [`Handle::drain`], or until [`Handle::stop`].
+    /// Gives the machine back, so that its counters can be read.
     ///
     /// # Errors
     /// What the system says when waiting for events fails.

@@ -1,7 +1,8 @@
-//! The cases of the conformance kit that make sense in virtual time, on the stream world, under the same names.
+//! The cases of the conformance kit that make sense in virtual time, on the stream world, under the
+//! same names.
 //!
-//! What needs a kernel stays with the real runtimes: splice, descriptors, devices, processor time. In the place of
-//! processor time stand the driver's turns.
+//! What needs a kernel stays with the real runtimes: splice, descriptors, devices, processor time.
+//! In the place of processor time stand the driver's turns.
 
 mod util;
 

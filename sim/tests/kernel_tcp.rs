@@ -1,7 +1,7 @@
 //! The model of TCP against recordings of the kernel's (`data/kernel-tcp`, with its README).
 //!
-//! Goodput within a tenth, the window's cycles alike, retransmissions of the same order. Where losses are drawn, a mean
-//! over seeds stands against the one draw of the recording.
+//! Goodput within a tenth, the window's cycles alike, retransmissions of the same order. Where
+//! losses are drawn, a mean over seeds stands against the one draw of the recording.
 
 #[path = "util/recorded.rs"]
 mod recorded;
@@ -19,7 +19,8 @@ fn mean(flows: &[Flow], of: impl Fn(&Flow) -> f64) -> f64 {
     flows.iter().map(of).sum::<f64>() / flows.len() as f64
 }
 
-/// The falls of the window by a fifth or more within half a second, after the first three seconds: their highest, their lowest and their number.
+/// The falls of the window by a fifth or more within half a second, after the first three seconds:
+/// their highest, their lowest and their number.
 fn cycles(flow: &Flow) -> (f64, f64, usize) {
     let rows: Vec<f64> = flow.rows.iter().skip(30).map(|row| row.cwnd as f64 / 1448.0).collect();
     let (mut peaks, mut depths, mut at) = (Vec::new(), Vec::new(), 0);
@@ -44,8 +45,8 @@ fn goodput_is_the_kernels_within_a_tenth() {
         let ratio = goodput / recording.flow.goodput;
         println!("{name}: kernel {:.2}, model {goodput:.2}", recording.flow.goodput);
         if name.starts_with("bursts") {
-            // One draw of bursts says little: a burst that outlives its round trip costs seconds of time-outs, in the
-            // recording as in the model. It lies among the model's draws.
+            // One draw of bursts says little: a burst that outlives its round trip costs seconds of
+            // time-outs, in the recording as in the model. It lies among the model's draws.
             let all: Vec<f64> = flows(&name, &recording).iter().map(|flow| flow.goodput).collect();
             let least = all.iter().copied().fold(f64::MAX, f64::min);
             let most = all.iter().copied().fold(0.0, f64::max);

@@ -58,7 +58,8 @@ fn names_that_fail_give_04() {
     assert_eq!(world.trace().count("> Connect {"), 0);
 }
 
-/// A look-up that takes longer than the connect deadline is cancelled; its answer may come all the same.
+/// A look-up that takes longer than the connect deadline is cancelled; its answer may come all the
+/// same.
 fn a_cancelled_look_up(stubborn: bool) {
     let (name, answer, delay) = ("late.example", Ok(vec![ip(FIRST)]), Duration::from_secs(25));
     let builder = World::builder().uplink("wlan0", 1).uplink("usb0", 1);

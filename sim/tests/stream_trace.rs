@@ -62,10 +62,10 @@ fn another_seed_gives_another_trace() {
     assert_ne!(scenario(1).0, scenario(2).0);
 }
 
-/// Holds the behaviour of machine, driver and world together. It changes whenever any of them does something
-/// else, says it at another time, or prints it with other words (`Debug` of `Input` and `Output`), and with
-/// another version of turmoil or rand. When a change is meant: run
-/// `cargo test -p ropewalk-sim --test stream_trace`, look at what the trace says now (`TRACE=1` prints it;
+/// Holds the behaviour of machine, driver and world together. It changes whenever any of them does
+/// something else, says it at another time, or prints it with other words (`Debug` of `Input` and
+/// `Output`), and with another version of turmoil or rand. When a change is meant: run `cargo test
+/// -p ropewalk-sim --test stream_trace`, look at what the trace says now (`TRACE=1` prints it;
 /// compare with the one of the commit before), and put the hash that the failure names here.
 const HASH: u64 = 0x5286_d459_4a29_ddd5;
 

@@ -111,8 +111,8 @@ fn a_black_hole_is_left_within_the_stagger_and_rests_after_three_and_comes_back(
 
 #[test]
 fn every_connection_meets_a_black_hole_for_at_most_500_ms_beyond_the_stagger() {
-    // What is promised: "Uplink black-holed: the same request succeeds through another one within 500 ms of
-    // the stagger": each request, not the first one only.
+    // What is promised: "Uplink black-holed: the same request succeeds through another one within
+    // 500 ms of the stagger": each request, not the first one only.
     let mut world = World::builder().uplink("wlan0", 1).uplink("usb0", 1).build();
     let to = world.target(echo);
     world.client(move |client| async move {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-/// The binary of this package, or the one that `ROPEWALK_BIN` names; the error says what is missing.
+/// The binary of this package, or the one that `ROPEWALK_BIN` names; the error says what is
+/// missing.
 pub(crate) fn ropewalk() -> Result<PathBuf, String> {
     let built = option_env!("CARGO_BIN_EXE_ropewalk").map(PathBuf::from);
     match std::env::var_os("ROPEWALK_BIN").map(PathBuf::from).or(built) {

@@ -1,5 +1,5 @@
-//! The byte-exact half-close check: the client sends 8 MiB and its end, and only then the server answers 1 MiB.
-//! A proxy that closes both directions when one of them ends loses the answer.
+//! The byte-exact half-close check: the client sends 8 MiB and its end, and only then the server
+//! answers 1 MiB. A proxy that closes both directions when one of them ends loses the answer.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;

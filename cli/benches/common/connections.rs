@@ -1,5 +1,5 @@
-//! The client side of the connection-rate workload: 64 at a time, each connects, shakes hands, sends a message,
-//! gets it back and closes.
+//! The client side of the connection-rate workload: 64 at a time, each connects, shakes hands,
+//! sends a message, gets it back and closes.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -15,7 +15,8 @@ use crate::common::route::{CHOICE, GREETING, REPLY_HEAD, Route, reply_length};
 
 /// Connections at a time.
 const AT_A_TIME: usize = 64;
-/// A window ends early after so many: the proxy's own side has about 28,000 ports to each of the server's ports.
+/// A window ends early after so many: the proxy's own side has about 28,000 ports to each of the
+/// server's ports.
 const MOST: u64 = 200_000;
 /// The longest reply and message.
 const ROOM: usize = 64;
@@ -152,8 +153,8 @@ impl Attempt {
     }
 }
 
-/// Opens connections through `route` for the warm-up and `window`, with `message` on each, which must begin with the `P`
-/// that asks for an echo; `proxy` is the proxy's process.
+/// Opens connections through `route` for the warm-up and `window`, with `message` on each, which
+/// must begin with the `P` that asks for an echo; `proxy` is the proxy's process.
 pub(crate) fn run(
     window: Duration,
     route: &Route,

@@ -33,7 +33,8 @@ pub(crate) trait Workload: Copy + Eq + 'static {
 
     /// The name of the benchmark.
     const BENCH: &'static str;
-    /// Whether the benchmark runs in a network namespace of its own, where it may set what it likes.
+    /// Whether the benchmark runs in a network namespace of its own, where it may set what it
+    /// likes.
     const OWN_NAMESPACE: bool;
     /// In the order they run; a check comes first.
     const ALL: &'static [Self];
@@ -44,7 +45,8 @@ pub(crate) trait Workload: Copy + Eq + 'static {
     /// The table's title.
     fn title(self) -> &'static str;
 
-    /// Whether more of the first figure is better (and the way without a proxy has one to compare with).
+    /// Whether more of the first figure is better (and the way without a proxy has one to compare
+    /// with).
     fn is_rate(self) -> bool;
 
     /// Whether it says the same in each round.

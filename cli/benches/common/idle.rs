@@ -1,4 +1,5 @@
-//! What idle connections cost a proxy: memory and descriptors, each connection having carried something before.
+//! What idle connections cost a proxy: memory and descriptors, each connection having carried
+//! something before.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,9 +12,11 @@ use crate::common::route::{Route, awaiting};
 
 /// Descriptors for all else.
 const OTHERS: u64 = 200;
-/// Connections that carry their bytes at the same time: some proxies leave Nagle's algorithm on and take 40 ms each.
+/// Connections that carry their bytes at the same time: some proxies leave Nagle's algorithm on and
+/// take 40 ms each.
 const BATCH: usize = 100;
-/// Bytes each of them carries before it is idle; sockets hold as much, so that writing first and reading then is safe.
+/// Bytes each of them carries before it is idle; sockets hold as much, so that writing first and
+/// reading then is safe.
 const CARRIED: usize = 64 * 1024;
 /// How long they are idle before memory is read.
 const QUIET: Duration = Duration::from_secs(1);
@@ -32,7 +35,8 @@ pub(crate) struct Measured {
     pub(crate) descriptors_each: f64,
 }
 
-/// Opens `wanted` connections through `route`, or as many as the descriptors allow; `None` without a `proxy` process.
+/// Opens `wanted` connections through `route`, or as many as the descriptors allow; `None` without
+/// a `proxy` process.
 pub(crate) fn measure(route: &Route, proxy: Option<u32>, wanted: usize) -> Result<Option<Measured>, String> {
     let Some(pid) = proxy else { return Ok(None) };
     // This process holds both ends of each; so does the proxy, which has the same limit.

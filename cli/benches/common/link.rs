@@ -1,4 +1,5 @@
-//! One connection of the client under load: what it sends, what it expects back, and what that adds to the tally.
+//! One connection of the client under load: what it sends, what it expects back, and what that adds
+//! to the tally.
 
 use std::io::{self, ErrorKind, Read};
 use std::time::Instant;
@@ -60,7 +61,8 @@ pub(crate) struct Link {
     closing: bool,
     /// Already in the client's queue.
     pub(crate) queued: bool,
-    /// Of a flood's block or of the message: how much of it was sent, and how much of the message came back.
+    /// Of a flood's block or of the message: how much of it was sent, and how much of the message
+    /// came back.
     sent: usize,
     back: usize,
     message: [u8; MESSAGE],
@@ -152,7 +154,8 @@ impl Link {
     fn round_trip(&mut self, tally: &mut Tally) -> io::Result<Option<usize>> {
         if self.sent < MESSAGE {
             if self.sent == 0 {
-                // After the first byte, which tells the server to echo, so that no two messages are alike.
+                // After the first byte, which tells the server to echo, so that no two messages are
+                // alike.
                 self.message[1..9].copy_from_slice(&self.count.to_le_bytes());
                 self.began = Instant::now();
             }
@@ -161,7 +164,8 @@ impl Link {
             self.sent += sent.unwrap_or(0);
             return Ok(sent);
         }
-        // Room for more than is due, so that a short read is the rule and saves a read that would block.
+        // Room for more than is due, so that a short read is the rule and saves a read that would
+        // block.
         let mut answer = [0; MESSAGE + 1];
         let Some(count) = self.receive(&mut answer, tally)? else {
             return Ok(None);

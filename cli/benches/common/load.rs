@@ -1,6 +1,7 @@
 //! The client side of the bulk, flood and round-trip workloads: one thread, one event loop.
 //!
-//! Bytes and round trips count only in the window after the warm-up, bytes at the end that receives them.
+//! Bytes and round trips count only in the window after the warm-up, bytes at the end that receives
+//! them.
 
 use std::io::{self, ErrorKind, Write};
 use std::time::{Duration, Instant};
@@ -47,7 +48,8 @@ impl Sample {
     }
 }
 
-/// Loads `connections` connections through `route` for the warm-up and `window`; `proxy` is the proxy's process.
+/// Loads `connections` connections through `route` for the warm-up and `window`; `proxy` is the
+/// proxy's process.
 pub(crate) fn run(
     kind: Kind,
     connections: usize,

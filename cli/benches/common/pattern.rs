@@ -1,4 +1,5 @@
-//! Pseudo-random bytes both ends can make for themselves, so that a check compares every byte and not a checksum.
+//! Pseudo-random bytes both ends can make for themselves, so that a check compares every byte and
+//! not a checksum.
 
 /// An endless stream of bytes that depends on its seed alone (xorshift64).
 pub(crate) struct Pattern {

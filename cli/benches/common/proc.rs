@@ -1,14 +1,16 @@
-//! What the kernel says of a rival: processor time, memory and descriptors of its whole process tree (dante forks,
-//! microsocks starts a thread for each connection).
+//! What the kernel says of a rival: processor time, memory and descriptors of its whole process
+//! tree (dante forks, microsocks starts a thread for each connection).
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 
-/// Ticks a second of the times in `/proc/PID/stat`: USER_HZ, which is 100 on every Linux Rust runs on.
+/// Ticks a second of the times in `/proc/PID/stat`: USER_HZ, which is 100 on every Linux Rust runs
+/// on.
 const USER_HZ: f64 = 100.0;
 
-/// The fields after the command of `/proc/PID/stat`, see proc(5); the command may itself hold spaces and brackets.
+/// The fields after the command of `/proc/PID/stat`, see proc(5); the command may itself hold
+/// spaces and brackets.
 fn stat_fields(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, fields) = stat.rsplit_once(')')?;
@@ -42,8 +44,8 @@ pub(crate) fn tree(root: u32) -> Vec<u32> {
     found
 }
 
-/// Processor seconds used so far. Fields 14 and 15 count all threads, ended ones too; 16 and 17 the children that
-/// ended and were waited for.
+/// Processor seconds used so far. Fields 14 and 15 count all threads, ended ones too; 16 and 17 the
+/// children that ended and were waited for.
 pub(crate) fn cpu_seconds(root: u32) -> f64 {
     let ticks: u64 = tree(root)
         .into_iter()

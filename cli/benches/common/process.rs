@@ -1,5 +1,5 @@
-//! A rival's process: started with its standard error in a file, awaited with a deadline, ended by id with all it
-//! started.
+//! A rival's process: started with its standard error in a file, awaited with a deadline, ended by
+//! id with all it started.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,7 +24,8 @@ const SETTLE: Duration = Duration::from_millis(150);
 /// Lines of standard error told of a rival that failed.
 const LAST_WORDS: usize = 5;
 
-/// Makes orphans of the rivals children of this process, so that none is left behind: dante forks a few dozen.
+/// Makes orphans of the rivals children of this process, so that none is left behind: dante forks a
+/// few dozen.
 pub(crate) fn adopt_orphans() -> io::Result<()> {
     // Any process id but none says yes.
     Ok(set_child_subreaper(Some(getpid()))?)
@@ -36,7 +37,8 @@ pub(crate) fn free_port() -> std::io::Result<SocketAddrV4> {
     Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr()?.port()))
 }
 
-/// One child process of ours; ended, with all its descendants, when dropped. At most one lives at a time.
+/// One child process of ours; ended, with all its descendants, when dropped. At most one lives at a
+/// time.
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
@@ -114,7 +116,8 @@ impl Drop for Process {
             }
             thread::sleep(Duration::from_millis(5));
         }
-        // Its own children are ours now, see `adopt_orphans`; as rivals run one at a time, there are no others.
+        // Its own children are ours now, see `adopt_orphans`; as rivals run one at a time, there
+        // are no others.
         let deadline = Instant::now() + END;
         loop {
             let orphans = proc::tree(std::process::id()).split_off(1);

@@ -12,8 +12,8 @@ use crate::common::process;
 use crate::common::report::{self, Entry};
 use crate::common::server::Server;
 
-/// The whole program. `enter` comes before all else and says whether there is a run; `prepare` comes once the server and the
-/// folder are there, and what it gives is kept for the run.
+/// The whole program. `enter` comes before all else and says whether there is a run; `prepare`
+/// comes once the server and the folder are there, and what it gives is kept for the run.
 pub(crate) fn main<W: Workload, P>(
     enter: impl FnOnce() -> Result<bool, String>,
     prepare: impl FnOnce(&Server, &Path) -> Result<P, String>,

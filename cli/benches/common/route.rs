@@ -1,5 +1,5 @@
-//! The way from the client to the server: straight, through a forwarded port, through a SOCKS5 proxy, or behind a
-//! balancer's PROXY header.
+//! The way from the client to the server: straight, through a forwarded port, through a SOCKS5
+//! proxy, or behind a balancer's PROXY header.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
@@ -25,7 +25,8 @@ pub(crate) fn request(target: SocketAddrV4) -> [u8; 10] {
     [5, 1, 0, 1, a, b, c, d, high, low]
 }
 
-/// RFC 1928 section 6: the full length of a reply, from its first four bytes; an error unless it grants the request.
+/// RFC 1928 section 6: the full length of a reply, from its first four bytes; an error unless it
+/// grants the request.
 pub(crate) fn reply_length(head: &[u8]) -> io::Result<usize> {
     match head {
         [5, 0, _, 1, ..] => Ok(10),
@@ -34,8 +35,9 @@ pub(crate) fn reply_length(head: &[u8]) -> io::Result<usize> {
     }
 }
 
-/// Where connections of one measurement go. Connections rotate over the server's ports: a proxy that dials each
-/// time from 127.0.0.1 would otherwise run out of ports to one destination while old ones are in TIME-WAIT.
+/// Where connections of one measurement go. Connections rotate over the server's ports: a proxy
+/// that dials each time from 127.0.0.1 would otherwise run out of ports to one destination while
+/// old ones are in TIME-WAIT.
 pub(crate) enum Route {
     /// No handshake: the server's own ports, or the port of a forwarder.
     Plain(Vec<SocketAddrV4>),
@@ -58,8 +60,9 @@ pub(crate) enum Route {
 /// Clients of one measurement.
 const CLIENTS: usize = 1 << 20;
 
-/// Client number `number`: of 198.18.0.0/15, which RFC 2544 section C.2.2 keeps for benchmarks. The two counts have
-/// no common factor, so that billions pass before one comes again: none meets itself in TIME-WAIT.
+/// Client number `number`: of 198.18.0.0/15, which RFC 2544 section C.2.2 keeps for benchmarks. The
+/// two counts have no common factor, so that billions pass before one comes again: none meets
+/// itself in TIME-WAIT.
 pub(crate) fn client(number: usize) -> SocketAddrV4 {
     let address = u32::from(Ipv4Addr::new(198, 18, 0, 1)) + u32::try_from(number % 131_041).unwrap_or(0);
     SocketAddrV4::new(address.into(), u16::try_from(1500 + number % 64_000).unwrap_or(1500))
@@ -80,7 +83,8 @@ impl Route {
         }
     }
 
-    /// What goes ahead of all else on connection number `turn`: proxy-protocol.txt section 2.1, version 1.
+    /// What goes ahead of all else on connection number `turn`: proxy-protocol.txt section 2.1,
+    /// version 1.
     pub(crate) fn preface(&self, turn: usize) -> Option<String> {
         let (client, proxy) = (self.client(turn)?, self.entry(turn));
         Some(format!("PROXY TCP4 {} {} {} {}\r\n", client.ip(), proxy.ip(), client.port(), proxy.port()))
@@ -102,7 +106,8 @@ impl Route {
         }
     }
 
-    /// Opens connection number `turn`, handshake included; blocking, with [`PATIENCE`] for each step.
+    /// Opens connection number `turn`, handshake included; blocking, with [`PATIENCE`] for each
+    /// step.
     pub(crate) fn open(&self, turn: usize) -> io::Result<TcpStream> {
         let entry = self.entry(turn);
         let connected = TcpStream::connect_timeout(&SocketAddr::V4(entry), PATIENCE);

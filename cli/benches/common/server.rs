@@ -70,12 +70,14 @@ impl Server {
         self.shared.received.load(Ordering::Relaxed)
     }
 
-    /// The client's address as the server saw it in the latest connection since this was last asked.
+    /// The client's address as the server saw it in the latest connection since this was last
+    /// asked.
     pub(crate) fn take_last_peer(&self) -> Option<SocketAddr> {
         self.shared.last_peer.lock().ok().and_then(|mut peer| peer.take())
     }
 
-    /// Waits until the connections of the last measurement are gone, so that none of their bytes count in the next.
+    /// Waits until the connections of the last measurement are gone, so that none of their bytes
+    /// count in the next.
     pub(crate) fn wait_until_empty(&self) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {

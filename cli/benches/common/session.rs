@@ -7,8 +7,8 @@
 //! | `P` | echoes everything, that byte included (flood, round trips, connection rate, idle) |
 //! | `C` | compares what follows with a [`Pattern`], waits for the end, then answers and closes (half-close check) |
 //!
-//! mio is edge-triggered: `readable` and `writable` stay set until a call would block, and a session that used up
-//! its turn is put back in the queue by the server.
+//! mio is edge-triggered: `readable` and `writable` stay set until a call would block, and a
+//! session that used up its turn is put back in the queue by the server.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -127,8 +127,8 @@ impl Session {
         self.closing |= event.is_read_closed() || event.is_error();
     }
 
-    /// Works until a call would block or the turn is used up. `scratch` is for reading, `payload` is what bulk
-    /// data is made of, `received` counts the bytes of every session.
+    /// Works until a call would block or the turn is used up. `scratch` is for reading, `payload`
+    /// is what bulk data is made of, `received` counts the bytes of every session.
     pub(crate) fn turn(
         &mut self,
         scratch: &mut [u8],

@@ -1,6 +1,7 @@
 //! Medians, and which rounds not to trust.
 
-/// A round is disturbed if its direct figure is off the median of direct figures by more than this part.
+/// A round is disturbed if its direct figure is off the median of direct figures by more than this
+/// part.
 const DISTURBED: f64 = 0.25;
 
 /// The middle of `values`, or the mean of the two middle ones; `None` of nothing.
@@ -22,7 +23,8 @@ pub(crate) fn range(values: &[f64]) -> Option<(f64, f64)> {
     Some((low, high))
 }
 
-/// For each round, by its direct figure, whether it was disturbed. A round without a direct figure is not told.
+/// For each round, by its direct figure, whether it was disturbed. A round without a direct figure
+/// is not told.
 pub(crate) fn disturbed(direct: &[Option<f64>]) -> Vec<bool> {
     let known: Vec<f64> = direct.iter().copied().flatten().collect();
     let Some(median) = median(&known) else {

@@ -1,8 +1,9 @@
 //! `ropewalk dispatch` beside its rivals and beside no proxy at all; `common` says how.
 //!
-//! The kernel's congestion control matters much on loopback (bbr halves bulk) and holds for the rivals' sockets as
-//! well as for ours: the head line names it. `--sysctl` sets reno for the run. So does, with nothing to put back,
-//! a network namespace: `unshare -n sh -c 'ip link set lo up; cargo bench ... -- --sysctl'`.
+//! The kernel's congestion control matters much on loopback (bbr halves bulk) and holds for the
+//! rivals' sockets as well as for ours: the head line names it. `--sysctl` sets reno for the run.
+//! So does, with nothing to put back, a network namespace: `unshare -n sh -c 'ip link set lo up;
+//! cargo bench ... -- --sysctl'`.
 
 #[cfg(target_os = "linux")]
 #[path = "../common/mod.rs"]

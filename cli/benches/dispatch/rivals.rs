@@ -1,7 +1,7 @@
 //! The proxies compared: how each is found, configured, started and ended. No rival is tuned.
 //!
-//! Each measurement starts its rival anew and ends it afterwards, so that none runs beside another and none carries
-//! anything over.
+//! Each measurement starts its rival anew and ends it afterwards, so that none runs beside another
+//! and none carries anything over.
 
 use std::fs;
 use std::net::SocketAddrV4;
@@ -56,7 +56,8 @@ impl contest::Rival for Rival {
 }
 
 impl Rival {
-    /// Starts the rival, its files under `folder`, to proxy to `targets`, and waits until it accepts.
+    /// Starts the rival, its files under `folder`, to proxy to `targets`, and waits until it
+    /// accepts.
     pub(crate) fn start(self, targets: &[SocketAddrV4], folder: &Path) -> Result<Running, String> {
         let Some(binary) = contest::Rival::binary(self)? else {
             return Ok(Running { process: None, route: Route::Plain(targets.to_vec()) });
@@ -106,7 +107,8 @@ fn dante_config(listen: SocketAddrV4) -> String {
 }
 
 fn haproxy_config(listen: SocketAddrV4, targets: &[SocketAddrV4]) -> String {
-    // It refuses to start unless the descriptors suffice: two for each connection and two for every fourth's pipe.
+    // It refuses to start unless the descriptors suffice: two for each connection and two for every
+    // fourth's pipe.
     let most = 20_000.min(host::descriptor_limit().saturating_sub(200) * 2 / 5);
     let mut config = format!(
         "global\n nbthread 1\n maxconn {most}\ndefaults\n mode tcp\n maxconn {most}\n option splice-auto\n \

@@ -1,4 +1,5 @@
-//! Datagrams by the dozen: one call for many, so that neither end of the benchmark is what limits it.
+//! Datagrams by the dozen: one call for many, so that neither end of the benchmark is what limits
+//! it.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{SocketAddrV4, UdpSocket};

@@ -1,7 +1,9 @@
-//! The client side over UDP: 50 clients behind one socket of one balancer, each datagram with a header.
+//! The client side over UDP: 50 clients behind one socket of one balancer, each datagram with a
+//! header.
 //!
-//! A fixed number of datagrams is on the way at a time, and each that comes back lets the next go: the rate is the
-//! highest at which next to nothing is lost, which is the one to compare processor time at.
+//! A fixed number of datagrams is on the way at a time, and each that comes back lets the next go:
+//! the rate is the highest at which next to nothing is lost, which is the one to compare processor
+//! time at.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,7 +22,8 @@ use crate::echo::{BUFFER, Echo, passes};
 
 /// Clients behind the balancer.
 const CLIENTS: usize = 50;
-/// Datagrams on the way at a time: fewer than the smallest receive buffer on it holds of 1,200 bytes.
+/// Datagrams on the way at a time: fewer than the smallest receive buffer on it holds of 1,200
+/// bytes.
 const UNDER_WAY: usize = 128;
 /// A datagram that took longer is lost.
 const LOST: Duration = Duration::from_millis(100);
@@ -29,7 +32,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// From this part of loss on a figure is remarked upon.
 const TOO_MANY: f64 = 0.01;
 
-/// proxy-protocol.txt section 2.2: the signature, version 2 with PROXY, AF_INET with DGRAM, 12 bytes of addresses.
+/// proxy-protocol.txt section 2.2: the signature, version 2 with PROXY, AF_INET with DGRAM, 12
+/// bytes of addresses.
 const HEADER: [u8; 16] = *b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c";
 
 /// One datagram at a time of one client.
@@ -54,7 +58,8 @@ impl Slot {
         Self { header, turn: 0, sent: Instant::now() }
     }
 
-    /// The next datagram of the slot, as it goes out: header, slot, turn, and filling up to `size` bytes.
+    /// The next datagram of the slot, as it goes out: header, slot, turn, and filling up to `size`
+    /// bytes.
     fn next(&mut self, index: usize, size: usize) -> Vec<u8> {
         self.turn += 1;
         self.sent = Instant::now();
@@ -161,7 +166,8 @@ fn outcome(seconds: f64, echoed: u64, lost: u64, cpu: f64) -> Outcome {
     outcome
 }
 
-/// One datagram of each client there and back, byte for byte, and the server must have seen the clients.
+/// One datagram of each client there and back, byte for byte, and the server must have seen the
+/// clients.
 pub(crate) fn check(route: &Route, echo: &Echo) -> Result<Outcome, String> {
     const SIZE: usize = 1200;
     let failed = |e: io::Error| format!("the client's socket: {e}");

@@ -5,12 +5,12 @@
 //!   client ──bytes─────────────────────────────────────────────────────> server     without a proxy, thus without a header
 //! ```
 //!
-//! Answers to foreign addresses need routes, and those are the system's: so the benchmark, as root, makes itself a
-//! network namespace, sets reno there and has `ropewalk unwrap setup` add the routes. They serve HAProxy just as well. All
-//! of it goes with the process.
+//! Answers to foreign addresses need routes, and those are the system's: so the benchmark, as root,
+//! makes itself a network namespace, sets reno there and has `ropewalk unwrap setup` add the
+//! routes. They serve HAProxy just as well. All of it goes with the process.
 //!
-//! The headers name clients of 198.18.0.0/15, each connection another. Before figures count the server must have seen
-//! them.
+//! The headers name clients of 198.18.0.0/15, each connection another. Before figures count the
+//! server must have seen them.
 
 #[cfg(target_os = "linux")]
 mod batch;

@@ -8,8 +8,8 @@ use nix::sched::{CloneFlags, unshare};
 
 use crate::common::{binaries, host};
 
-/// Moves this process, while it has one thread, and with it all it starts, into a new network namespace. False without
-/// the right to.
+/// Moves this process, while it has one thread, and with it all it starts, into a new network
+/// namespace. False without the right to.
 pub(crate) fn enter() -> Result<bool, String> {
     if !host::is_root() {
         println!(

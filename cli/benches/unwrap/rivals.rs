@@ -66,7 +66,8 @@ impl contest::Rival for Rival {
 }
 
 impl Rival {
-    /// Starts the rival, its files under `folder`, before `target`, and waits until it takes something.
+    /// Starts the rival, its files under `folder`, before `target`, and waits until it takes
+    /// something.
     pub(crate) fn start(
         self,
         protocol: Protocol,
@@ -114,7 +115,8 @@ fn receives(listen: SocketAddrV4) -> bool {
 }
 
 fn haproxy_config(listen: SocketAddrV4, target: SocketAddrV4, splice: bool) -> String {
-    // It refuses to start unless the descriptors suffice: two for each connection and two for every fourth's pipe.
+    // It refuses to start unless the descriptors suffice: two for each connection and two for every
+    // fourth's pipe.
     let most = 20_000.min(host::descriptor_limit().saturating_sub(200) * 2 / 5);
     let splice = if splice { " option splice-auto\n" } else { "" };
     format!(

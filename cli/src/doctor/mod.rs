@@ -1,4 +1,5 @@
-//! `ropewalk doctor`: what a service needs of this host. The checks of a service stand in its own folder.
+//! `ropewalk doctor`: what a service needs of this host. The checks of a service stand in its own
+//! folder.
 
 #[cfg(feature = "unwrap")]
 use crate::unwrap;

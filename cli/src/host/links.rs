@@ -1,6 +1,7 @@
 //! The interfaces of this host as one list of plain values.
 //!
-//! Linux is asked over rtnetlink, other systems through `if-addrs`, which tells nothing about routes.
+//! Linux is asked over rtnetlink, other systems through `if-addrs`, which tells nothing about
+//! routes.
 
 use super::prefix::{self, Prefix};
 use ropewalk_core::machine::Device;
@@ -22,8 +23,8 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     /// Leads back to this host.
     pub(crate) loopback: bool,
-    /// What made it, in Linux's words (`veth`, `bridge`, `tun`, `wireguard`); `None` for hardware, and
-    /// on other systems.
+    /// What made it, in Linux's words (`veth`, `bridge`, `tun`, `wireguard`); `None` for hardware,
+    /// and on other systems.
     pub(crate) kind: Option<String>,
     /// The bridge, bond or VRF it is a part of.
     pub(crate) master: Option<u32>,
@@ -31,8 +32,8 @@ pub(crate) struct Link {
     pub(crate) physical: bool,
     /// Its addresses, in the system's order.
     pub(crate) addresses: Vec<Address>,
-    /// The default routes through it, in all tables, IPv4 first, by metric; `None` where the system does
-    /// not tell.
+    /// The default routes through it, in all tables, IPv4 first, by metric; `None` where the system
+    /// does not tell.
     pub(crate) defaults: Option<Vec<DefaultRoute>>,
 }
 
@@ -45,10 +46,11 @@ pub(crate) struct Address {
     pub(crate) prefix_len: u8,
     /// The other end of a point-to-point link; the prefix is then the peer's.
     pub(crate) peer: Option<IpAddr>,
-    /// The broadcast address that was given with it; `None` where there is none or the system does not tell.
+    /// The broadcast address that was given with it; `None` where there is none or the system does
+    /// not tell.
     pub(crate) broadcast: Option<IpAddr>,
-    /// May be the source of a connection that leaves the link: not tentative, deprecated, loopback or
-    /// link-local.
+    /// May be the source of a connection that leaves the link: not tentative, deprecated, loopback
+    /// or link-local.
     pub(crate) usable: bool,
 }
 
@@ -80,8 +82,8 @@ pub(crate) enum Reach {
 }
 
 impl Link {
-    /// The default route of this family that sockets bound to this interface use; with `source` those
-    /// with that source address. `Err` where the system does not tell its routes.
+    /// The default route of this family that sockets bound to this interface use; with `source`
+    /// those with that source address. `Err` where the system does not tell its routes.
     pub(crate) fn default_route(
         &self,
         v6: bool,
@@ -115,8 +117,8 @@ impl Link {
         self.addresses.iter().any(|address| address.ip == ip)
     }
 
-    /// The prefixes that are on-link here, each once. fe80::/64 is left out: every interface has it, and an
-    /// address of it says nothing without its interface.
+    /// The prefixes that are on-link here, each once. fe80::/64 is left out: every interface has
+    /// it, and an address of it says nothing without its interface.
     pub(crate) fn networks(&self) -> Vec<Prefix> {
         let mut networks = Vec::new();
         for address in &self.addresses {
@@ -149,8 +151,8 @@ impl Address {
         prefix::network(self.peer.unwrap_or(self.ip), self.prefix_len)
     }
 
-    /// The broadcast addresses that come with it: the one that was given, and of its network the last and, before Linux
-    /// 5.14, the first. RFC 3021: of two addresses none is for broadcasts.
+    /// The broadcast addresses that come with it: the one that was given, and of its network the
+    /// last and, before Linux 5.14, the first. RFC 3021: of two addresses none is for broadcasts.
     fn broadcasts(&self) -> Vec<IpAddr> {
         let mut all = Vec::from_iter(self.broadcast);
         if let (IpAddr::V4(first), bits @ 0..=30) = self.network() {
@@ -170,9 +172,10 @@ pub(crate) fn snapshot() -> io::Result<Vec<Link>> {
     Ok(links)
 }
 
-/// All addresses of this host, with the broadcast addresses of its networks: what a connection to them would reach is
-/// this host itself or nobody. Linux lets a socket be bound to a broadcast address, and then sends from an address of its
-/// own choice: to a server on loopback from 127.0.0.1.
+/// All addresses of this host, with the broadcast addresses of its networks: what a connection to
+/// them would reach is this host itself or nobody. Linux lets a socket be bound to a broadcast
+/// address, and then sends from an address of its own choice: to a server on loopback from
+/// 127.0.0.1.
 pub(crate) fn local_addresses(links: &[Link]) -> Vec<IpAddr> {
     let addresses = || links.iter().flat_map(|link| &link.addresses);
     let mut all: Vec<IpAddr> = addresses().map(|address| address.ip).collect();

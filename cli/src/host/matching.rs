@@ -1,8 +1,8 @@
 //! From what was written to what a socket is bound to, held against a snapshot of the links.
 //!
-//! An address binds to its interface and to itself; a name binds to the interface alone, so that its
-//! addresses may change. What may still come (an interface that is unplugged) is a warning, what cannot be
-//! meant is an error.
+//! An address binds to its interface and to itself; a name binds to the interface alone, so that
+//! its addresses may change. What may still come (an interface that is unplugged) is a warning,
+//! what cannot be meant is an error.
 
 use super::links::Link;
 use super::prefix::{self, Prefix};
@@ -219,8 +219,8 @@ fn warnings(link: &Link, source: Option<IpAddr>, links: &[Link]) -> Vec<String> 
     warnings
 }
 
-/// Without a default route of the interface Linux takes every IPv4 address for on-link there, and connections
-/// hang.
+/// Without a default route of the interface Linux takes every IPv4 address for on-link there, and
+/// connections hang.
 fn without_route(link: &Link, source: Option<IpAddr>, links: &[Link]) -> Option<String> {
     let name = &link.name;
     let families: &[bool] = match source {
@@ -266,8 +266,8 @@ fn free_metric(v6: bool, links: &[Link]) -> u32 {
     (200..).find(|metric| !taken(metric)).unwrap_or(200)
 }
 
-/// What goes out unbound: the prefixes on-link on interfaces that are no uplink, and loopback. A prefix that
-/// is on-link on an uplink too is that uplink's.
+/// What goes out unbound: the prefixes on-link on interfaces that are no uplink, and loopback. A
+/// prefix that is on-link on an uplink too is that uplink's.
 pub(crate) fn unbound_prefixes(links: &[Link], uplinks: &[UplinkSpec]) -> Vec<Prefix> {
     let mut prefixes: Vec<Prefix> =
         vec![(Ipv4Addr::new(127, 0, 0, 0).into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];

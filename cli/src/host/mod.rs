@@ -1,5 +1,5 @@
-//! What this host has to leave by: its interfaces, their addresses and default routes, and what the command
-//! line makes of them.
+//! What this host has to leave by: its interfaces, their addresses and default routes, and what the
+//! command line makes of them.
 //!
 //! ```text
 //!  rtnetlink ─┐                     ┌─▶ select   which interfaces `auto` takes, and why not the others
@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Invariants
-//! - Only [`links::snapshot`] and [`port::who_listens`] look at the machine; all else is a function of a
-//!   snapshot, so that it can be asked again whenever the links have changed.
+//! - Only [`links::snapshot`] and [`port::who_listens`] look at the machine; all else is a function
+//!   of a snapshot, so that it can be asked again whenever the links have changed.
 //! - What the system does not tell is `None`, never a guess.
 
 #[cfg(test)]

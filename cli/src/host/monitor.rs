@@ -1,4 +1,5 @@
-//! The host as it is now: what its interfaces have, told to pool and workers at the start and after each change.
+//! The host as it is now: what its interfaces have, told to pool and workers at the start and after
+//! each change.
 //!
 //! On Linux the kernel tells of changes (rtnetlink); elsewhere what was found at the start stays.
 
@@ -61,7 +62,8 @@ mod linux {
     const GROUPS: u32 = 0x1 | 0x10 | 0x100;
     const STACK: usize = 256 * 1024;
 
-    /// Watches in a thread of its own, which waits most of the time. `links` is what was found before.
+    /// Watches in a thread of its own, which waits most of the time. `links` is what was found
+    /// before.
     pub(crate) fn start(
         uplinks: Vec<UplinkSpec>,
         links: Vec<Link>,
@@ -78,7 +80,8 @@ mod linux {
                 // Something may have changed between the first look and the socket.
                 monitor.look();
                 loop {
-                    // What changed is looked up whole: a message that was lost (ENOBUFS) costs nothing.
+                    // What changed is looked up whole: a message that was lost (ENOBUFS) costs
+                    // nothing.
                     if let Err(error) = socket.recv_from_full() {
                         log::debug!("watching interfaces: {error}");
                         // An error that stays must not spin.

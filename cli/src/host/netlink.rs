@@ -1,7 +1,9 @@
-//! A snapshot over rtnetlink: links, addresses, routes of all tables and rules, each asked for as one dump.
+//! A snapshot over rtnetlink: links, addresses, routes of all tables and rules, each asked for as
+//! one dump.
 //!
-//! Attributes are walked here and only the few that matter are read. A kernel that tells more, or tells
-//! something else in another shape, then costs nothing; a parser of whole messages would refuse the link.
+//! Attributes are walked here and only the few that matter are read. A kernel that tells more, or
+//! tells something else in another shape, then costs nothing; a parser of whole messages would
+//! refuse the link.
 
 use super::links::{Address, DefaultRoute, Link};
 use super::prefix;
@@ -187,7 +189,8 @@ fn next_hops(mut bytes: &[u8]) -> Vec<(u32, Option<IpAddr>)> {
     hops
 }
 
-/// The router in RTA_GATEWAY, or in RTA_VIA (an IPv6 router of an IPv4 route, after a 2-byte family).
+/// The router in RTA_GATEWAY, or in RTA_VIA (an IPv6 router of an IPv4 route, after a 2-byte
+/// family).
 fn gateway(attribute: u16, value: &[u8]) -> Option<IpAddr> {
     match attribute {
         RTA_GATEWAY => ip(value),

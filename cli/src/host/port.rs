@@ -14,8 +14,9 @@ pub(crate) fn cannot_listen(address: SocketAddr, error: &std::io::Error, switch:
     format!("cannot listen on {address} ({switch}): {error}")
 }
 
-/// The process that listens at `addr`, or at the wildcard in its way: `pid 123 (nginx)`, or, when the process is not ours
-/// to see, `a process of user id 33`. `None` where the system does not tell.
+/// The process that listens at `addr`, or at the wildcard in its way: `pid 123 (nginx)`, or, when
+/// the process is not ours to see, `a process of user id 33`. `None` where the system does not
+/// tell.
 pub(crate) fn who_listens(addr: SocketAddr) -> Option<String> {
     #[cfg(target_os = "linux")]
     return proc::who_listens(addr);
@@ -26,8 +27,8 @@ pub(crate) fn who_listens(addr: SocketAddr) -> Option<String> {
     }
 }
 
-/// The addresses that TCP servers listen at, or (`udp`) that UDP sockets without a peer are bound to, in this network
-/// namespace.
+/// The addresses that TCP servers listen at, or (`udp`) that UDP sockets without a peer are bound
+/// to, in this network namespace.
 #[cfg(target_os = "linux")]
 pub(crate) fn served(udp: bool) -> Vec<SocketAddr> {
     proc::served(udp)
@@ -84,7 +85,8 @@ mod proc {
         listeners.iter().filter(clashes).max_by_key(nearness).copied()
     }
 
-    /// A line of /proc/net/tcp: `sl local remote st queues timer retransmits uid timeout inode ...`.
+    /// A line of /proc/net/tcp: `sl local remote st queues timer retransmits uid timeout inode
+    /// ...`.
     pub(super) fn listener(line: &str) -> Option<Listener> {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         if *fields.get(3)? != LISTEN {
@@ -94,7 +96,8 @@ mod proc {
         Some(Listener { addr, user: fields.get(7)?.parse().ok()?, inode: fields.get(9)?.parse().ok()? })
     }
 
-    /// `0100007F:1F90`: the address in words of 32 bits as they lie in memory, the port as a number.
+    /// `0100007F:1F90`: the address in words of 32 bits as they lie in memory, the port as a
+    /// number.
     fn socket_addr(text: &str) -> Option<SocketAddr> {
         let (ip, port) = text.split_once(':')?;
         let word = |at: usize| u32::from_str_radix(ip.get(at..at + 8)?, 16).ok().map(u32::to_ne_bytes);

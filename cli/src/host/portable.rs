@@ -1,5 +1,5 @@
-//! The interfaces where there is no rtnetlink: names, addresses and state. Routes, kinds and masters are not
-//! known, and an interface without an address is not told.
+//! The interfaces where there is no rtnetlink: names, addresses and state. Routes, kinds and
+//! masters are not known, and an interface without an address is not told.
 
 use super::links::{Address, Link};
 use super::prefix;

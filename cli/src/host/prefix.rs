@@ -26,8 +26,8 @@ pub(crate) fn contains(prefix: Prefix, ip: IpAddr) -> bool {
     ip.is_ipv4() == prefix.0.is_ipv4() && network(ip, prefix.1) == network(prefix.0, prefix.1)
 }
 
-/// An address of the network of `ip` that its router may have: the first, or the second where `ip` is the
-/// first. `None` where the network has no room for a router.
+/// An address of the network of `ip` that its router may have: the first, or the second where `ip`
+/// is the first. `None` where the network has no room for a router.
 pub(crate) fn likely_router(ip: IpAddr, len: u8) -> Option<IpAddr> {
     let (IpAddr::V4(first), IpAddr::V4(own)) = (network(ip, len).0, ip) else {
         // Routers of IPv6 are known by their link-local address.

@@ -12,7 +12,8 @@ use std::net::IpAddr;
 // linux/netlink.h
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
-/// A dump that the kernel calls interrupted (something changed under it) is asked for anew so often.
+/// A dump that the kernel calls interrupted (something changed under it) is asked for anew so
+/// often.
 const TRIES: usize = 5;
 
 /// A blocking rtnetlink socket.

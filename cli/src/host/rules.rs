@@ -1,5 +1,5 @@
-//! Which routing tables a socket bound to an interface gets to: the rules of `ip rule`, as far as they can be
-//! told without a packet at hand.
+//! Which routing tables a socket bound to an interface gets to: the rules of `ip rule`, as far as
+//! they can be told without a packet at hand.
 //!
 //! ```text
 //! 0:      from all lookup local
@@ -52,8 +52,8 @@ enum Table {
     OfVrf,
 }
 
-/// The rule in an RTM_NEWRULE body; `None` where it never applies to a plain TCP socket of ours, or leads to
-/// no default route.
+/// The rule in an RTM_NEWRULE body; `None` where it never applies to a plain TCP socket of ours, or
+/// leads to no default route.
 pub(super) fn parse(payload: &[u8]) -> Option<Rule> {
     let header = RuleHeader::parse(payload).ok()?;
     let v6 = match header.family {
@@ -92,8 +92,8 @@ pub(super) fn parse(payload: &[u8]) -> Option<Rule> {
     (!marked && !other).then_some(Rule { v6, table, device, source })
 }
 
-/// Which sockets bound to the interface `name`, which has the addresses `own`, get to `route`. Without rules
-/// the kernel looks at `main` alone.
+/// Which sockets bound to the interface `name`, which has the addresses `own`, get to `route`.
+/// Without rules the kernel looks at `main` alone.
 pub(super) fn reach(
     route: &DefaultRoute,
     name: &str,

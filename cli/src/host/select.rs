@@ -1,10 +1,12 @@
-//! Which interfaces `auto` takes: those that are up and have a usable address and a default route of their
-//! own, but no bridge, no link to a container, no tunnel. Of each of the others it says why not.
+//! Which interfaces `auto` takes: those that are up and have a usable address and a default route
+//! of their own, but no bridge, no link to a container, no tunnel. Of each of the others it says
+//! why not.
 
 use super::links::{DefaultRoute, Link, Reach};
 use super::uplink::{Selector, UplinkArg};
 
-/// Software that wraps packets into others: traffic through these leaves by another uplink in the end.
+/// Software that wraps packets into others: traffic through these leaves by another uplink in the
+/// end.
 const TUNNEL_KINDS: &[&str] = &[
     "wireguard",
     "amneziawg",
@@ -52,7 +54,8 @@ const CONTAINER_NAMES: &[&str] = &[
     "llw",
     "anpi",
 ];
-/// What the names of ropewalk's own interfaces begin with: the TUN of a bond must not carry the bond.
+/// What the names of ropewalk's own interfaces begin with: the TUN of a bond must not carry the
+/// bond.
 const OWN_NAME: &str = "ropewalk";
 
 /// What `auto` stands for on this host.
@@ -106,7 +109,8 @@ pub(crate) fn judge(link: &Link, links: &[Link]) -> Result<UplinkArg, String> {
         route.is_ok_and(|route| route.is_some())
     });
     match source {
-        // The route is there for this source alone: bound to the interface only, nothing would get out.
+        // The route is there for this source alone: bound to the interface only, nothing would get
+        // out.
         Some(source) => {
             let label = format!("{source}%{}", link.name);
             Ok(UplinkArg { label, selector: Selector::Both(source, link.name.clone()), weight: 1 })

@@ -121,7 +121,8 @@ fn selector(label: &str) -> Result<Selector, String> {
     }
 }
 
-/// Whether an address was meant: no interface is called `10.0.0`, none has a colon or a slash in its name.
+/// Whether an address was meant: no interface is called `10.0.0`, none has a colon or a slash in
+/// its name.
 fn looks_like_address(text: &str) -> bool {
     let digits_and_dots = text.contains('.') && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     let with_more = text.contains(['/', ':']) && text.starts_with(|c: char| c.is_ascii_digit() || c == ':');

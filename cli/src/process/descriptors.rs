@@ -5,7 +5,8 @@ const RESERVE: u64 = 256;
 /// More connections than this are a decision for a person to make.
 const MOST: u64 = 1 << 20;
 
-/// Raises the soft limit of descriptors to the hard limit. Gives the limit then in force, if the system has one.
+/// Raises the soft limit of descriptors to the hard limit. Gives the limit then in force, if the
+/// system has one.
 #[cfg(unix)]
 pub(crate) fn raise_descriptors() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -31,8 +32,8 @@ pub(crate) fn connections(descriptors: Option<u64>) -> u64 {
     descriptors.map_or(MOST, |limit| (limit.saturating_sub(RESERVE.min(limit / 2)) / 2).clamp(1, MOST))
 }
 
-/// How many connections each worker may have, of those that were asked for or of all that are possible besides `others`,
-/// descriptors that are promised already.
+/// How many connections each worker may have, of those that were asked for or of all that are
+/// possible besides `others`, descriptors that are promised already.
 pub(crate) fn each_worker(wanted: Option<u32>, workers: u16, others: usize) -> usize {
     let possible = connections(raise_descriptors().map(|limit| limit.saturating_sub(others as u64)));
     let wanted = wanted.map_or(possible, u64::from);

@@ -16,7 +16,8 @@ pub(crate) fn optional(value: Option<String>) -> String {
     value.unwrap_or_else(|| "null".to_string())
 }
 
-/// RFC 8259 section 7: quote, backslash and the controls must be escaped, all else may stand as it is.
+/// RFC 8259 section 7: quote, backslash and the controls must be escaped, all else may stand as it
+/// is.
 pub(crate) fn string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

@@ -16,8 +16,8 @@ pub(crate) fn bind_all(addresses: &[SocketAddr], workers: u16) -> Result<Vec<Vec
         let mut listener =
             ropewalk_mio::listen(*address, false).map_err(|error| cannot_listen(*address, &error))?;
         if several {
-            // Shared ports let a second ropewalk listen here unseen: the first bind, unshared, has shown that
-            // nobody does.
+            // Shared ports let a second ropewalk listen here unseen: the first bind, unshared, has
+            // shown that nobody does.
             let actual = listener.local_addr().map_err(|error| error.to_string())?;
             drop(listener);
             listener = ropewalk_mio::listen(actual, true).map_err(|error| cannot_listen(actual, &error))?;
@@ -36,8 +36,9 @@ pub(crate) fn bind_all(addresses: &[SocketAddr], workers: u16) -> Result<Vec<Vec
     Ok(all)
 }
 
-/// `[::]:PORT` is everybody's reading of "everywhere": 0.0.0.0 belongs to it, unless it is given too. (Two sockets, so that
-/// clients of IPv4 are seen as such. With port 0 the system would choose two.)
+/// `[::]:PORT` is everybody's reading of "everywhere": 0.0.0.0 belongs to it, unless it is given
+/// too. (Two sockets, so that clients of IPv4 are seen as such. With port 0 the system would choose
+/// two.)
 fn with_both_families(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut all = addresses.to_vec();
     for address in addresses {

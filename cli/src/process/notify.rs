@@ -1,7 +1,8 @@
 //! Tells the service manager that the service is ready, or about to end: sd_notify(3).
 //!
-//! A manager that wants to know names a datagram socket in the environment variable `NOTIFY_SOCKET`: systemd with `Type=notify`, and
-//! others that do as it does. Without the variable nothing is sent.
+//! A manager that wants to know names a datagram socket in the environment variable
+//! `NOTIFY_SOCKET`: systemd with `Type=notify`, and others that do as it does. Without the variable
+//! nothing is sent.
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{ready, stopping};

@@ -30,7 +30,8 @@ pub(crate) fn serve<M: Send + 'static>(workers: Vec<(Run<M>, Handle)>) -> Result
     }
     notify::ready();
     signals.wait(&handles);
-    // Where one worker failed the others end too: half a proxy is worse than one that its supervisor restarts.
+    // Where one worker failed the others end too: half a proxy is worse than one that its
+    // supervisor restarts.
     handles.iter().for_each(Handle::stop);
     for thread in running {
         match thread.join() {
@@ -74,7 +75,8 @@ mod signals {
 
     impl Signals {
         pub(super) fn new(workers: usize) -> Result<Self, String> {
-            // A service that is told to read its files again must not end of it; one whose terminal was closed shall.
+            // A service that is told to read its files again must not end of it; one whose terminal
+            // was closed shall.
             let hangs_up = std::io::stderr().is_terminal();
             let watched: &[_] = if hangs_up { &[SIGINT, SIGTERM] } else { &[SIGINT, SIGTERM, SIGHUP] };
             let inner = signal_hook::iterator::Signals::new(watched)

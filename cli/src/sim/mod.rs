@@ -1,4 +1,5 @@
-//! `ropewalk sim`: what the links would give, in virtual time. The simulator is `ropewalk-sim`; here are its switches.
+//! `ropewalk sim`: what the links would give, in virtual time. The simulator is `ropewalk-sim`;
+//! here are its switches.
 
 mod args;
 

@@ -32,8 +32,8 @@ mod linux {
         Ok(())
     }
 
-    /// Gives up all but CAP_NET_RAW, and CAP_NET_BIND_SERVICE where `low_ports` are to be had; root becomes `user`. To be
-    /// called before there are other threads: a capability is one thread's.
+    /// Gives up all but CAP_NET_RAW, and CAP_NET_BIND_SERVICE where `low_ports` are to be had; root
+    /// becomes `user`. To be called before there are other threads: a capability is one thread's.
     ///
     /// Gives what is to be said in the log, which is not there yet.
     ///
@@ -87,7 +87,8 @@ mod linux {
             },
         };
         let failed = |error: &dyn std::fmt::Display| format!("cannot become user {uid}: {error}");
-        // capabilities(7): a change from root to another user takes the permitted set away unless told to keep it.
+        // capabilities(7): a change from root to another user takes the permitted set away unless
+        // told to keep it.
         rustix::thread::set_keep_capabilities(true).map_err(|error| failed(&error))?;
         setgroups(&[]).map_err(|error| failed(&error))?;
         setresgid(gid, gid, gid).map_err(|error| failed(&error))?;

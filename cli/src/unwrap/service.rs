@@ -267,7 +267,8 @@ fn introduce(all: &[Options], config: &Config) {
     if let Some(path) = all.first().and_then(|options| options.process.common.config.as_ref()) {
         log::info!("configuration: {}", path.display());
     }
-    // In the order in which `add_listeners` has put them there, by now with the ports that the system has chosen.
+    // In the order in which `add_listeners` has put them there, by now with the ports that the
+    // system has chosen.
     let mut streams = config.listeners.iter().map(|listener| listener.address);
     let mut datagrams = config.datagram_listeners.iter().map(|listener| listener.address);
     for options in all {

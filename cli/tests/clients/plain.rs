@@ -1,4 +1,5 @@
-//! Plain HTTP as origins and browsers speak it, byte for byte: an origin with a script, a client that reads to the end.
+//! Plain HTTP as origins and browsers speak it, byte for byte: an origin with a script, a client
+//! that reads to the end.
 
 use crate::common::proxy::Proxy;
 use std::io::{Read, Write};
@@ -7,8 +8,8 @@ use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// An origin that gives each connection its answers in turn, one for each request head, and closes behind the last. Where
-/// none is left for a connection, it closes with the request unread.
+/// An origin that gives each connection its answers in turn, one for each request head, and closes
+/// behind the last. Where none is left for a connection, it closes with the request unread.
 fn origin(connections: Vec<Vec<Vec<u8>>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("it is bound");

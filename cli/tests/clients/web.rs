@@ -7,7 +7,8 @@
 //! | `X-Expect` | what `Expect` asked for, or `none` |
 //! | `X-Saw` | the names of the request's headers, in small letters, with commas |
 //!
-//! A body is given back as it came; else the answer is a line with method and target, or a file below the root.
+//! A body is given back as it came; else the answer is a line with method and target, or a file
+//! below the root.
 
 use crate::common::servers::Server;
 use std::io::{BufRead, BufReader, Write};

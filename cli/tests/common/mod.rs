@@ -1,4 +1,5 @@
-//! What the tests of the built binary share: the running proxy, a small SOCKS5 client, servers, waiting, skipping.
+//! What the tests of the built binary share: the running proxy, a small SOCKS5 client, servers,
+//! waiting, skipping.
 //!
 //! Each test binary takes a part of it:
 //!

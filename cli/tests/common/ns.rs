@@ -60,7 +60,8 @@ impl Ns {
         self.run(|| std::fs::write(&path, value).unwrap_or_else(|error| panic!("{path}: {error}")));
     }
 
-    /// Runs `f` on a thread inside. Sockets made and processes started there stay there, wherever they are used.
+    /// Runs `f` on a thread inside. Sockets made and processes started there stay there, wherever
+    /// they are used.
     pub(crate) fn run<T: Send>(&self, f: impl FnOnce() -> T + Send) -> T {
         let inside = || {
             let handle = File::open(format!("/run/netns/{}", self.name)).expect("ip netns made it");

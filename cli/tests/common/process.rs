@@ -30,7 +30,8 @@ pub(crate) fn descriptors(pid: u32) -> usize {
 /// Processor time used so far, in user space and in the kernel.
 fn used(pid: u32) -> Duration {
     let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process lives");
-    // proc(5): the second field is in brackets and may hold anything; utime and stime are fields 14 and 15.
+    // proc(5): the second field is in brackets and may hold anything; utime and stime are fields 14
+    // and 15.
     let (_, rest) = text.rsplit_once(')').expect("a command in brackets");
     let field = |n: usize| -> u64 {
         rest.split_ascii_whitespace().nth(n - 3).and_then(|text| text.parse().ok()).expect("a number")
@@ -39,7 +40,8 @@ fn used(pid: u32) -> Duration {
     Duration::from_millis((field(14) + field(15)) * 10)
 }
 
-/// Processor time used while `span` passes: the one thing that cannot be waited for but must be watched.
+/// Processor time used while `span` passes: the one thing that cannot be waited for but must be
+/// watched.
 pub(crate) fn used_during(pid: u32, span: Duration) -> Duration {
     let before = used(pid);
     std::thread::sleep(span);

@@ -72,8 +72,8 @@ impl Launch {
         Launch { service: "unwrap", ..Launch::new(args) }
     }
 
-    /// The same out of a copy of the binary that every user can run, with these file capabilities, behind the words of
-    /// `by` (`setpriv` and its switches).
+    /// The same out of a copy of the binary that every user can run, with these file capabilities,
+    /// behind the words of `by` (`setpriv` and its switches).
     pub(crate) fn unwrap_by(by: &[&str], capabilities: Option<&str>, args: &[&str]) -> Self {
         let (copy, path) = copied();
         if let Some(capabilities) = capabilities {
@@ -104,8 +104,8 @@ impl Launch {
         Launch { command, ..Launch::new(args) }
     }
 
-    /// Starts it and waits until it listens: `dispatch` on a free port of 127.0.0.1 unless the arguments or a file say
-    /// where.
+    /// Starts it and waits until it listens: `dispatch` on a free port of 127.0.0.1 unless the
+    /// arguments or a file say where.
     pub(crate) fn start(mut self) -> Proxy {
         self.command.arg(self.service).args(&self.args);
         let told = self.args.iter().any(|arg| arg == "--listen" || arg == "--config");
@@ -141,8 +141,8 @@ impl Launch {
 fn copied() -> (Scratch, std::path::PathBuf) {
     let copy = Scratch::new();
     let path = copy.path().join("ropewalk");
-    // By another process: a descriptor open for writing, inherited by a child of another test that forks just
-    // now, would make the copy "text file busy".
+    // By another process: a descriptor open for writing, inherited by a child of another test that
+    // forks just now, would make the copy "text file busy".
     let copied = Command::new("cp").arg(ROPEWALK).arg(&path).status().expect("cp is everywhere");
     assert!(copied.success(), "expected a copy of {ROPEWALK}, got {copied}");
     (copy, path)

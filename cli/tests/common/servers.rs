@@ -12,8 +12,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves one connection after another, on the accepting thread. The sockets stay in the network namespace that
-    /// the listener was made in.
+    /// Serves one connection after another, on the accepting thread. The sockets stay in the
+    /// network namespace that the listener was made in.
     pub(crate) fn in_turn(listener: TcpListener, mut serve: impl FnMut(TcpStream) + Send + 'static) -> Self {
         let address = listener.local_addr().expect("it listens");
         let accepted = Arc::new(AtomicUsize::new(0));
@@ -79,7 +79,8 @@ impl ClosedPort {
     }
 }
 
-/// A port of 127.0.0.1 that answers nobody: it listens, its backlog is full, and Linux drops what comes then.
+/// A port of 127.0.0.1 that answers nobody: it listens, its backlog is full, and Linux drops what
+/// comes then.
 pub(crate) struct DeafPort {
     pub(crate) address: SocketAddr,
     _listener: TcpListener,

@@ -1,4 +1,5 @@
-//! UDP flows: how they begin where only the first datagram has a header, how many there may be, and how they end.
+//! UDP flows: how they begin where only the first datagram has a header, how many there may be, and
+//! how they end.
 
 use crate::common::proxy::Proxy;
 use crate::common::{LONG, here, wait_until};
@@ -48,7 +49,8 @@ fn what_belongs_to_no_flow_is_dropped_and_counted() {
         balancer.send(datagram).expect("sent");
     }
     round_trip(&balancer(&host, LISTEN), &server, CLIENT, b"first");
-    // What begins as a header does is told as a wrong one, and its port is not believed again: see the next test.
+    // What begins as a header does is told as a wrong one, and its port is not believed again: see
+    // the next test.
     let reasons = ["no_flow", "cut_short", "malformed"].map(|reason| dropped(&host, reason));
     assert!(reasons.iter().all(|count| *count > 0), "{reasons:?}");
     assert_eq!(reasons.iter().sum::<u64>(), all.len() as u64);

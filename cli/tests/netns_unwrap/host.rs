@@ -173,7 +173,8 @@ impl Host {
         stream
     }
 
-    /// What the stats endpoint at 127.0.0.1:9090 says of the sample with this name and these labels.
+    /// What the stats endpoint at 127.0.0.1:9090 says of the sample with this name and these
+    /// labels.
     #[track_caller]
     pub(crate) fn metric(&self, sample: &str) -> u64 {
         let mut stream = self.send_to("127.0.0.1:9090", b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
@@ -224,7 +225,8 @@ impl Server {
     }
 }
 
-/// Binds it. A child of another test, forked just before, may keep a copy of a closed socket until it execs.
+/// Binds it. A child of another test, forked just before, may keep a copy of a closed socket until
+/// it execs.
 #[track_caller]
 pub(crate) fn bind(socket: &Socket, at: SocketAddr) {
     wait_until(&format!("{at} is free"), LONG, || match socket.bind(&at.into()) {

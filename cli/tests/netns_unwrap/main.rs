@@ -1,4 +1,5 @@
-//! `ropewalk unwrap` itself: the built binary in network namespaces that each test makes for itself.
+//! `ropewalk unwrap` itself: the built binary in network namespaces that each test makes for
+//! itself.
 //!
 //! Making namespaces needs root: without it each test says `SKIP` and its name.
 //!

@@ -132,7 +132,8 @@ fn a_port_under_1024_is_a_conflict_without_the_privilege() {
     carries(&mut inner, &mut outer, b"welcome");
 }
 
-/// The client comes, again and again until it is served: Linux may keep the pair of an old connection for a moment.
+/// The client comes, again and again until it is served: Linux may keep the pair of an old
+/// connection for a moment.
 #[track_caller]
 fn comes(host: &Host, server: &Server, client: &str) -> (TcpStream, TcpStream) {
     let mut outer = None;

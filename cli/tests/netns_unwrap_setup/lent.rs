@@ -19,8 +19,8 @@ fn addr(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
-/// Starts a server at `at` that answers each client, on TCP also before it is asked, with the address it sees. It
-/// ends with the test's process.
+/// Starts a server at `at` that answers each client, on TCP also before it is asked, with the
+/// address it sees. It ends with the test's process.
 pub(crate) fn serve(host: &Host, kind: Kind, at: &str) {
     let domain = if addr(at).is_ipv6() { Domain::IPV6 } else { Domain::IPV4 };
     let socket = host.ns.run(|| {

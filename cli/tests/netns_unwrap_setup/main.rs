@@ -1,5 +1,5 @@
-//! `ropewalk unwrap setup`, `teardown` and `doctor unwrap`: the built binary in network namespaces that each test makes
-//! for itself.
+//! `ropewalk unwrap setup`, `teardown` and `doctor unwrap`: the built binary in network namespaces
+//! that each test makes for itself.
 //!
 //! Making namespaces needs root: without it each test says `SKIP` and its name.
 //!

@@ -42,7 +42,8 @@ impl Capture {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until `count` are seen, then stops and gives all there are: `IP SOURCE.PORT > TARGET.PORT: ...`.
+    /// Waits until `count` are seen, then stops and gives all there are: `IP SOURCE.PORT >
+    /// TARGET.PORT: ...`.
     #[track_caller]
     pub(crate) fn finish(mut self, count: usize) -> Vec<String> {
         wait_until("tcpdump has seen all", LONG, || self.lines().len() >= count);

@@ -79,7 +79,8 @@ fn an_interface_by_name_follows_its_address() {
 fn a_device_that_is_renamed_away_is_not_taken_for_another() {
     let Some(world) = World::new(here!(), 2) else { return };
     let proxy = world.dispatch(&["up1", "up2"]);
-    // What is called up2 now is another device, and without routes: nothing may leave by the old one.
+    // What is called up2 now is another device, and without routes: nothing may leave by the old
+    // one.
     world.client.ip("link set up2 down\nlink set up2 name old2\nlink set old2 up\n");
     world.client.ip("route add default via 10.77.2.1 dev old2 metric 102\n");
     for _ in 0..6 {

@@ -13,7 +13,8 @@ const PORTS: u16 = 50;
 const ADDRESSES: u8 = 20;
 const ALL: usize = PORTS as usize * ADDRESSES as usize;
 
-/// A connection to each target, all open at the same time. Gives what the far side sees: whence each came.
+/// A connection to each target, all open at the same time. Gives what the far side sees: whence
+/// each came.
 fn open_all(world: &World, proxy: &Proxy) -> Vec<SocketAddr> {
     // One listener for each port, for all addresses.
     let far = world.far(1);

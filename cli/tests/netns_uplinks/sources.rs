@@ -9,8 +9,9 @@ use std::time::Duration;
 /// Until an attempt gets company: nobody who is passed over at once takes so long.
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// `up2` has a route to `target` but no address of that family: Linux lends it the address of `up1`. Packets with a
-/// source that is not theirs must not leave by it, and no client should wait for them. `marker` is seen on `up2` last.
+/// `up2` has a route to `target` but no address of that family: Linux lends it the address of
+/// `up1`. Packets with a source that is not theirs must not leave by it, and no client should wait
+/// for them. `marker` is seen on `up2` last.
 fn lends_none(world: &World, target: SocketAddr, lent: IpAddr, marker: &str) {
     let proxy = world.dispatch(&["up1", "up2"]);
     let capture = Capture::of_syns(&world.client, "up2");

@@ -7,8 +7,8 @@
 //!   up2 10.77.2.2 ─── 10.77.2.1 far2 ┘
 //! ```
 //!
-//! Each uplink has a default route of its own, with metrics 101, 102, and so on. With a far side for each uplink
-//! (`apart`) the server is there once on each.
+//! Each uplink has a default route of its own, with metrics 101, 102, and so on. With a far side
+//! for each uplink (`apart`) the server is there once on each.
 
 use crate::common::ns::Ns;
 use crate::common::proxy::{Launch, Proxy};
@@ -61,8 +61,8 @@ impl World {
 
     fn build(uplinks: usize, alike: bool) -> Result<Self, String> {
         let mut world = World { client: Ns::new()?, fars: Vec::new(), servers: Vec::new(), alike };
-        // The answers come back through the uplink that the question left by, which need not be the best route: strict
-        // filtering is a chapter of its own (`ropewalk doctor`).
+        // The answers come back through the uplink that the question left by, which need not be the
+        // best route: strict filtering is a chapter of its own (`ropewalk doctor`).
         for key in ["all", "default"] {
             world.client.set(&format!("ipv4/conf/{key}/rp_filter"), "0");
         }
@@ -102,7 +102,8 @@ impl World {
     /// Connects uplink `n`, with addresses only.
     pub(crate) fn plug_without_routes(&self, n: usize) {
         let (net, far) = (self.net(n), self.far(n));
-        // Without link-local addresses there is nothing to wait for until they are known to be unique.
+        // Without link-local addresses there is nothing to wait for until they are known to be
+        // unique.
         self.client.ip(&format!(
             "link add up{n} type veth peer name far{n} netns {}\n\
              link set up{n} addrgenmode none\n\
@@ -181,7 +182,8 @@ impl World {
         self.client.run(|| ask(proxy.address, target))
     }
 
-    /// Asks the IPv4 server so many times, one after another; gives the number of the uplink of each.
+    /// Asks the IPv4 server so many times, one after another; gives the number of the uplink of
+    /// each.
     #[track_caller]
     pub(crate) fn ask_times(&self, proxy: &Proxy, times: usize) -> Vec<usize> {
         let one = || {

@@ -43,7 +43,8 @@ fn a_slow_reader_holds_its_source_back_and_loses_nothing() {
         }
         now > 0 && last.1.elapsed() > Duration::from_millis(500)
     });
-    // The kernel's own buffers on loopback take up to tcp_wmem + tcp_rmem on each of two connections.
+    // The kernel's own buffers on loopback take up to tcp_wmem + tcp_rmem on each of two
+    // connections.
     let stands_at = pushed.load(Ordering::SeqCst);
     assert!(stands_at < TOTAL / 2, "the source was not held back: {} MiB are gone", stands_at / MIB);
     let grown = resident(proxy.id()).saturating_sub(before);
@@ -100,7 +101,8 @@ fn settled(proxy: &Proxy, server: &Server) -> usize {
     last
 }
 
-/// Opens 100 clients that all ask for a tunnel, looks at the proxy meanwhile, closes them, asks once more.
+/// Opens 100 clients that all ask for a tunnel, looks at the proxy meanwhile, closes them, asks
+/// once more.
 fn overwhelm(proxy: &mut Proxy) {
     let server = Server::echo();
     let clients: Vec<TcpStream> = (0..100)

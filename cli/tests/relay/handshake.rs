@@ -13,8 +13,8 @@ fn a_handshake_of_one_byte_at_a_time_gets_its_tunnel() {
     let proxy = Proxy::start(&[]);
     let mut client = socks::dial(proxy.address);
     for (at, byte) in socks::hello(server.address).into_iter().enumerate() {
-        // Nagle is off: each byte is a segment. The answer to the greeting is read in its place, so that the rest
-        // cannot join it.
+        // Nagle is off: each byte is a segment. The answer to the greeting is read in its place, so
+        // that the rest cannot join it.
         client.write_all(&[byte]).expect("the proxy reads");
         if at == 2 {
             let mut method = [0; 2];

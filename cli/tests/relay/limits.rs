@@ -86,8 +86,8 @@ fn many_busy_tunnels_share_two_buffers_and_lose_nothing() {
     });
 }
 
-/// A response that is not read holds a buffer. Those who come then must be served all the same: a handshake takes some
-/// bytes.
+/// A response that is not read holds a buffer. Those who come then must be served all the same: a
+/// handshake takes some bytes.
 #[test]
 fn readers_that_stand_still_do_not_keep_the_others_from_being_served() {
     let filled = Arc::new(AtomicUsize::new(0));

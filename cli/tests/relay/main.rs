@@ -1,5 +1,5 @@
-//! The relay of the built binary, over loopback: what goes in comes out, ends as it ended, and costs no more than it
-//! may.
+//! The relay of the built binary, over loopback: what goes in comes out, ends as it ended, and
+//! costs no more than it may.
 //!
 //! | file | is about |
 //! | --- | --- |

@@ -1,5 +1,5 @@
-//! Reads Prometheus' text format and panics where the real reader would refuse it, or where `promtool check metrics`
-//! would complain.
+//! Reads Prometheus' text format and panics where the real reader would refuse it, or where
+//! `promtool check metrics` would complain.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! A page with `console` blocks: a line that begins with `$ ` is a command, the lines below it are what it prints.
+//! A page with `console` blocks: a line that begins with `$ ` is a command, the lines below it are
+//! what it prints.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};

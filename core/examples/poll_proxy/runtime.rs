@@ -1,7 +1,9 @@
-//! A third runtime, written by following `docs/porting.md`: the dispatch machine over poll(2), for Unix.
+//! A third runtime, written by following `docs/porting.md`: the dispatch machine over poll(2), for
+//! Unix.
 //!
-//! One thread has the sockets (the standard library's, non-blocking), some others look up names. There are no
-//! uplinks, so that all connections leave unbound, no devices and no splice. When standard input ends, it drains.
+//! One thread has the sockets (the standard library's, non-blocking), some others look up names.
+//! There are no uplinks, so that all connections leave unbound, no devices and no splice. When
+//! standard input ends, it drains.
 //!
 //! ```text
 //! cargo run -p ropewalk-core --example poll_proxy -- 127.0.0.1:1080
@@ -12,8 +14,9 @@
 //! turn() ──▶ poll(waker, listener, streams with a wish) ──▶ ready(), resolved(), input() ──▶ turn() ..
 //! ```
 //!
-//! Invariant: `want` holds what `Drive` does not believe possible, and nothing else. A fresh socket wants both
-//! directions, then each is wanted that an operation ran out of. What poll told is taken out.
+//! Invariant: `want` holds what `Drive` does not believe possible, and nothing else. A fresh socket
+//! wants both directions, then each is wanted that an operation ran out of. What poll told is taken
+//! out.
 
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::drive::{Drive, Incoming, Io, Moved, TryError};
@@ -49,8 +52,9 @@ struct Socket {
 }
 
 impl Socket {
-    /// What became of a read or write of at most `max` bytes. A short one has emptied (or filled) the socket, and
-    /// poll tells of all that comes later, an end too, so that to try again would be a wasted call.
+    /// What became of a read or write of at most `max` bytes. A short one has emptied (or filled)
+    /// the socket, and poll tells of all that comes later, an end too, so that to try again would
+    /// be a wasted call.
     fn moved(&mut self, way: PollFlags, max: usize, len: Result<usize, TryError>) -> Result<Moved, TryError> {
         let more = matches!(len, Ok(len) if len == 0 || len == max);
         self.want |= if more { PollFlags::empty() } else { way };
@@ -101,7 +105,8 @@ impl Sockets {
         answer
     }
 
-    /// Waits, then tells `drive` whether connections may be there, and which stream may be able to do what.
+    /// Waits, then tells `drive` whether connections may be there, and which stream may be able to
+    /// do what.
     fn wait(&mut self, drive: &mut Drive, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds = vec![PollFd::new(&self.waker, PollFlags::IN)];
@@ -237,7 +242,8 @@ impl Io for Sockets {
 fn look_up(queries: &Mutex<Receiver<(QueryId, Name)>>, tell: impl Fn(Message)) {
     let next = || queries.lock().ok()?.recv().ok();
     while let Some((query, name)) = next() {
-        // The standard library does not tell a name that is not there from a server that does not answer.
+        // The standard library does not tell a name that is not there from a server that does not
+        // answer.
         let answer = (name.as_str(), 0).to_socket_addrs().map_err(|_| Fault::NameNotFound);
         tell(Message::Answer(query, answer.map(|addresses| addresses.map(|a| a.ip()).collect())));
     }
@@ -254,7 +260,8 @@ pub(crate) fn serve(listener: TcpListener, mut stop: impl Read + Send + 'static)
     wake.set_nonblocking(true)?;
     let (asked, wake) = (Arc::new(Mutex::new(asked)), Arc::new(wake));
     let tell = move |message| {
-        // A full waker is about to wake the loop anyway; after the loop's end nobody listens, nor need anybody.
+        // A full waker is about to wake the loop anyway; after the loop's end nobody listens, nor
+        // need anybody.
         let _ = sender.send(message).map(|()| (&*wake).write(&[0]));
     };
     for _ in 0..RESOLVERS {

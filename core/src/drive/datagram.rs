@@ -124,7 +124,8 @@ impl Drive {
         operations + calls
     }
 
-    /// Sends what the machine has for `socket`, up to its share. Returns how many operations it made.
+    /// Sends what the machine has for `socket`, up to its share. Returns how many operations it
+    /// made.
     pub(super) fn flush_socket<M: Application, I: Io>(
         &mut self,
         machine: &mut M,

@@ -24,7 +24,8 @@ pub enum TryError {
 pub struct Moved {
     /// Bytes; 0 from a read says that the other side has ended its half.
     pub len: usize,
-    /// False when the next try is known to block, so that it need not be made: counts as `WouldBlock`.
+    /// False when the next try is known to block, so that it need not be made: counts as
+    /// `WouldBlock`.
     pub more: bool,
 }
 
@@ -70,15 +71,16 @@ pub struct Incoming {
 pub struct Received {
     /// Datagrams, or groups of them.
     pub count: usize,
-    /// False when the next try is known to block, so that it need not be made: counts as `WouldBlock`.
+    /// False when the next try is known to block, so that it need not be made: counts as
+    /// `WouldBlock`.
     pub more: bool,
 }
 
 /// Why nothing was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TransmitError {
-    /// It would have to wait. The runtime keeps what it took, to be sent first at the next call, and says
-    /// [`Drive::socket_ready`](super::Drive::socket_ready) when that may be possible.
+    /// It would have to wait. The runtime keeps what it took, to be sent first at the next call,
+    /// and says [`Drive::socket_ready`](super::Drive::socket_ready) when that may be possible.
     WouldBlock,
     /// This one could not be sent, or not all of it; the next may be.
     Failed {
@@ -91,8 +93,8 @@ pub enum TransmitError {
     },
 }
 
-/// What a runtime's sockets can do, each without waiting. Streams are kept by [`StreamId::index`]: the machine
-/// closes a stream before it uses the index again.
+/// What a runtime's sockets can do, each without waiting. Streams are kept by [`StreamId::index`]:
+/// the machine closes a stream before it uses the index again.
 pub trait Io {
     /// The time since the runtime's epoch.
     fn now(&mut self) -> Instant;
@@ -100,14 +102,15 @@ pub trait Io {
     /// Takes one connection from the backlog of `listener` and calls it `stream`.
     ///
     /// # Errors
-    /// `WouldBlock` when the backlog is empty; a fault when waiting may cure it (no descriptors). A connection
-    /// that was reset in the backlog is no error: take the next.
+    /// `WouldBlock` when the backlog is empty; a fault when waiting may cure it (no descriptors). A
+    /// connection that was reset in the backlog is no error: take the next.
     fn try_accept(&mut self, listener: ListenerId, stream: StreamId) -> Result<Incoming, TryError>;
 
     /// Closes a listener.
     fn unlisten(&mut self, listener: ListenerId);
 
-    /// Begins to connect; the runtime says [`Drive::ready`](super::Drive::ready) when it may have ended.
+    /// Begins to connect; the runtime says [`Drive::ready`](super::Drive::ready) when it may have
+    /// ended.
     ///
     /// # Errors
     /// What is known at once; the id is then unused.
@@ -125,7 +128,8 @@ pub trait Io {
     /// Whether a connect that was begun has ended: gives our own address on it.
     ///
     /// # Errors
-    /// `WouldBlock` while it goes on; a fault when it failed (the runtime has forgotten the stream then).
+    /// `WouldBlock` while it goes on; a fault when it failed (the runtime has forgotten the stream
+    /// then).
     fn finish_connect(&mut self, stream: StreamId) -> Result<SocketAddr, TryError>;
 
     /// Reads into `buf`.
@@ -140,8 +144,8 @@ pub trait Io {
     /// As [`TryError`] says.
     fn try_write(&mut self, stream: StreamId, buf: &[u8]) -> Result<Moved, TryError>;
 
-    /// Moves bytes in the kernel: gives what is inside, takes at most `max`, gives that. What was moved before a
-    /// failure is told first; the failure at the next call.
+    /// Moves bytes in the kernel: gives what is inside, takes at most `max`, gives that. What was
+    /// moved before a failure is told first; the failure at the next call.
     ///
     /// # Errors
     /// As [`SpliceError`] says. `Unavailable` only while nothing is inside.
@@ -156,7 +160,8 @@ pub trait Io {
     /// Closes the stream, or gives up a connect that goes on.
     fn close(&mut self, stream: StreamId, how: Close);
 
-    /// Begins to look up a name; the answer is told through [`Drive::resolved`](super::Drive::resolved).
+    /// Begins to look up a name; the answer is told through
+    /// [`Drive::resolved`](super::Drive::resolved).
     ///
     /// # Errors
     /// What is known at once (too many queries at a time).
@@ -179,7 +184,8 @@ pub trait Io {
         let _ = (listener, socket, fragments);
     }
 
-    /// Opens a datagram socket and connects it; gives its own address. Without `fragments` none of its datagrams leaves in pieces.
+    /// Opens a datagram socket and connects it; gives its own address. Without `fragments` none of
+    /// its datagrams leaves in pieces.
     ///
     /// # Errors
     /// The id is then unused. [`Fault::Unsupported`] where the runtime moves no datagrams.
@@ -212,8 +218,8 @@ pub trait Io {
         Err(TryError::WouldBlock)
     }
 
-    /// Asks `source` for something to send, and sends it: as much as can be sent in one call. How many [`Transmit`]s
-    /// were sent; 0: there is nothing.
+    /// Asks `source` for something to send, and sends it: as much as can be sent in one call. How
+    /// many [`Transmit`]s were sent; 0: there is nothing.
     ///
     /// # Errors
     /// As [`TransmitError`] says.
@@ -226,11 +232,13 @@ pub trait Io {
         Ok(0)
     }
 
-    /// Takes one packet out of a TUN device into `buf`; gives its length and what is left to do with it, which
-    /// [fits](Offload::fits) the packet. A length of 0: one was dropped that does not fit.
+    /// Takes one packet out of a TUN device into `buf`; gives its length and what is left to do
+    /// with it, which [fits](Offload::fits) the packet. A length of 0: one was dropped that does
+    /// not fit.
     ///
     /// # Errors
-    /// As [`TryError`] says. The runtime says [`Drive::tun_ready`](super::Drive::tun_ready) when that has changed.
+    /// As [`TryError`] says. The runtime says [`Drive::tun_ready`](super::Drive::tun_ready) when
+    /// that has changed.
     fn try_take(&mut self, tun: TunId, buf: &mut [u8]) -> Result<(usize, Offload), TryError> {
         let _ = (tun, buf);
         Err(TryError::WouldBlock)

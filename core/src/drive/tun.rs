@@ -55,7 +55,8 @@ impl Tuns {
 }
 
 impl Drive {
-    /// `tun` may have a packet to take, or room for one that is given. A hint, as in [`Drive::ready`].
+    /// `tun` may have a packet to take, or room for one that is given. A hint, as in
+    /// [`Drive::ready`].
     pub fn tun_ready(&mut self, tun: TunId, readable: bool, writable: bool) {
         let slot = self.tuns.slot(tun);
         slot.readable |= readable;
@@ -63,9 +64,11 @@ impl Drive {
         self.tuns.enqueue(tun);
     }
 
-    /// The machine's wishes have changed: what it has to give goes first, what it may take waits for its turn.
+    /// The machine's wishes have changed: what it has to give goes first, what it may take waits
+    /// for its turn.
     pub(super) fn tun_dirty<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, tun: TunId) {
-        // A device that waits for its turn gives then: otherwise a machine that names it each time could hold the turn.
+        // A device that waits for its turn gives then: otherwise a machine that names it each time
+        // could hold the turn.
         if self.tuns.slot(tun).queued {
             return;
         }

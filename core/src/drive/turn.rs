@@ -67,7 +67,8 @@ struct Listener {
     wanted: VecDeque<StreamId>,
 }
 
-/// How much one stream or listener may do before the others have theirs, in operations; many bytes count as more.
+/// How much one stream or listener may do before the others have theirs, in operations; many bytes
+/// count as more.
 const SHARE: usize = 8;
 /// Copying this many bytes takes about as long as one more operation.
 pub(super) const COPIED: usize = 32 * 1024;
@@ -92,8 +93,8 @@ impl Drive {
         Drive::default()
     }
 
-    /// Stream number `index` may be readable, writable or failed. A hint: it may be wrong or stale, and it is
-    /// forgotten only when an operation would block.
+    /// Stream number `index` may be readable, writable or failed. A hint: it may be wrong or stale,
+    /// and it is forgotten only when an operation would block.
     pub fn ready(&mut self, index: u32, readable: bool, writable: bool) {
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
         if slot.state == State::Empty {
@@ -108,8 +109,9 @@ impl Drive {
         }
     }
 
-    /// The system tells of an error on stream number `index`: [`Drive::ready`] in both directions, and where its other
-    /// side has ended already, so that no read would meet the error, the machine is told.
+    /// The system tells of an error on stream number `index`: [`Drive::ready`] in both directions,
+    /// and where its other side has ended already, so that no read would meet the error, the
+    /// machine is told.
     pub fn failed(&mut self, index: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.failed = true;
@@ -140,14 +142,16 @@ impl Drive {
         self.input(machine, io, input);
     }
 
-    /// Tells the machine something from outside (such as [`Input::Drain`]) and does what it asks for.
+    /// Tells the machine something from outside (such as [`Input::Drain`]) and does what it asks
+    /// for.
     pub fn input<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, input: Input<'_>) {
         machine.handle_input(io.now(), input);
         self.settle(machine, io);
     }
 
-    /// Lets machine and sockets talk: at most about `fuel` operations (32 KiB copied or 128 KiB spliced count as one
-    /// more), then due timers. A turn is how long everything else waits: 64 is about a millisecond of bulk.
+    /// Lets machine and sockets talk: at most about `fuel` operations (32 KiB copied or 128 KiB
+    /// spliced count as one more), then due timers. A turn is how long everything else waits: 64 is
+    /// about a millisecond of bulk.
     pub fn turn<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, fuel: usize) -> Turn {
         self.settle(machine, io);
         let mut left = fuel;
@@ -449,7 +453,8 @@ impl Drive {
                     }
                 }
             } else if let Some(socket) = machine.poll_dirty_socket() {
-                // One that had its share would never end, if the machine named it each time it was asked.
+                // One that had its share would never end, if the machine named it each time it was
+                // asked.
                 if !self.sockets.is_queued(socket) {
                     self.flush_socket(machine, io, socket);
                 }

@@ -1,4 +1,5 @@
-//! The datagram half of the contract: what is received, what is to be sent, and the machine that moves them.
+//! The datagram half of the contract: what is received, what is to be sent, and the machine that
+//! moves them.
 
 use super::{Machine, SocketId};
 use crate::time::Instant;
@@ -7,9 +8,11 @@ use core::net::{IpAddr, SocketAddr};
 /// What was received in one go: one datagram, or several of equal length from the same sender.
 #[derive(Debug)]
 pub struct Rx<'a> {
-    /// The bytes. They are the machine's to change until the call ends: what is sealed can be opened in place.
+    /// The bytes. They are the machine's to change until the call ends: what is sealed can be
+    /// opened in place.
     pub data: &'a mut [u8],
-    /// Bytes of each datagram in `data`; the last may be shorter. Not 0, unless `data` is empty: one empty datagram.
+    /// Bytes of each datagram in `data`; the last may be shorter. Not 0, unless `data` is empty:
+    /// one empty datagram.
     pub stride: usize,
     /// Who sent it.
     pub from: SocketAddr,
@@ -49,7 +52,8 @@ pub struct Transmit {
 /// The most datagrams in one [`Transmit`] (Linux `UDP_MAX_SEGMENTS` of old kernels).
 pub const MAX_SEGMENTS: usize = 64;
 
-/// A machine that moves datagrams. One that has none to move says so: `impl DatagramMachine for Mine {}`.
+/// A machine that moves datagrams. One that has none to move says so: `impl DatagramMachine for
+/// Mine {}`.
 pub trait DatagramMachine: Machine {
     /// A socket on which the machine may have something to send since it was last told, each once.
     fn poll_dirty_socket(&mut self) -> Option<SocketId> {
@@ -61,8 +65,8 @@ pub trait DatagramMachine: Machine {
         let _ = (now, socket, rx);
     }
 
-    /// Writes what is to be sent next on `socket` to `buf`, which has room for the largest datagram of UDP, and for more
-    /// where several can be sent in one go. `None`: nothing.
+    /// Writes what is to be sent next on `socket` to `buf`, which has room for the largest datagram
+    /// of UDP, and for more where several can be sent in one go. `None`: nothing.
     fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
         let _ = (now, socket, buf);
         None

@@ -42,7 +42,8 @@ pub enum Event {
         /// What.
         news: BondNews,
     },
-    /// A client asked for a destination. Said only where the configuration asks for it: it copies a name.
+    /// A client asked for a destination. Said only where the configuration asks for it: it copies a
+    /// name.
     Requested {
         /// The connection.
         conn: ConnId,
@@ -152,7 +153,8 @@ pub enum Event {
         /// Why.
         why: FlowEnd,
     },
-    /// So many datagrams have passed since this was last said: at most once a second, and when a flow ends.
+    /// So many datagrams have passed since this was last said: at most once a second, and when a
+    /// flow ends.
     Datagrams {
         /// From clients to servers.
         sent: u64,
@@ -177,7 +179,8 @@ pub enum Event {
         /// What it told.
         fault: Fault,
     },
-    /// What the header of a flow's first datagram said. Said only where the configuration asks for it.
+    /// What the header of a flow's first datagram said. Said only where the configuration asks for
+    /// it.
     DatagramHeader {
         /// Who sent it.
         peer: SocketAddr,
@@ -203,7 +206,8 @@ pub enum Event {
         /// The limit.
         limit: usize,
     },
-    /// A client offers a user and a password only, and none is asked for here: whatever it says is taken.
+    /// A client offers a user and a password only, and none is asked for here: whatever it says is
+    /// taken.
     LoginIgnored {
         /// The client.
         client: SocketAddr,
@@ -215,7 +219,8 @@ pub enum Event {
         /// The limit.
         limit: usize,
     },
-    /// Clients have sent as much as is kept before their relays stand: what is read now waits for room.
+    /// Clients have sent as much as is kept before their relays stand: what is read now waits for
+    /// room.
     KeptLimit {
         /// The limit, in bytes.
         limit: usize,
@@ -286,7 +291,8 @@ pub enum Refusal {
     RequestTooLarge(Excess),
     /// A response is larger than allowed.
     ResponseTooLarge(Excess),
-    /// An origin closed its kept connection just as the next request went out, which cannot be sent once more.
+    /// An origin closed its kept connection just as the next request went out, which cannot be sent
+    /// once more.
     Stale,
     /// The host it named is none.
     BadHost(BadHost),
@@ -420,8 +426,8 @@ pub enum Dropped {
     CutShort(usize),
     /// It has no header and no flow.
     NoFlow,
-    /// Too much waits to be sent already: more bytes than the limit, or more datagrams than 64 and one for each 16
-    /// bytes of the limit.
+    /// Too much waits to be sent already: more bytes than the limit, or more datagrams than 64 and
+    /// one for each 16 bytes of the limit.
     QueueFull {
         /// The limit, in bytes.
         limit: usize,

@@ -13,8 +13,8 @@ macro_rules! id {
         }
 
         impl $name {
-            /// An id from its parts. Ids come from machines; a driver builds one only to read a recording,
-            /// or to keep an id in a smaller form (an event token).
+            /// An id from its parts. Ids come from machines; a driver builds one only to read a
+            /// recording, or to keep an id in a smaller form (an event token).
             pub const fn from_parts(index: u32, generation: u32) -> Self {
                 $name { index, generation }
             }

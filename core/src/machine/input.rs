@@ -97,8 +97,8 @@ pub enum Input<'a> {
         /// Why.
         fault: Fault,
     },
-    /// Nothing can be written to the stream any more; what the other side sent before that may still be read. The
-    /// driver keeps the socket until [`Output::Close`].
+    /// Nothing can be written to the stream any more; what the other side sent before that may
+    /// still be read. The driver keeps the socket until [`Output::Close`].
     WriteFailed {
         /// Which.
         stream: StreamId,
@@ -119,7 +119,8 @@ pub enum Input<'a> {
         /// Why.
         fault: Fault,
     },
-    /// The system told of an error on a datagram socket, such as an answer that nobody listens. The socket lives on.
+    /// The system told of an error on a datagram socket, such as an answer that nobody listens. The
+    /// socket lives on.
     SocketFailed {
         /// Which.
         socket: SocketId,
@@ -142,12 +143,14 @@ pub enum Input<'a> {
         /// All of them.
         addresses: &'a [IpAddr],
     },
-    /// The interface of an uplink has vanished: what is open through it is dead, though no packet will tell.
+    /// The interface of an uplink has vanished: what is open through it is dead, though no packet
+    /// will tell.
     UplinkGone {
         /// Which.
         uplink: UplinkId,
     },
-    /// An uplink that was gone can be used again, or its address has changed: a socket that was opened before still has the old one.
+    /// An uplink that was gone can be used again, or its address has changed: a socket that was
+    /// opened before still has the old one.
     UplinkBack {
         /// Which.
         uplink: UplinkId,
@@ -161,7 +164,8 @@ pub enum Input<'a> {
         /// Why.
         fault: Fault,
     },
-    /// The answer to [`Output::Entropy`]: bytes that nobody else knows. A recording never holds them.
+    /// The answer to [`Output::Entropy`]: bytes that nobody else knows. A recording never holds
+    /// them.
     Entropy {
         /// The bytes.
         bytes: &'a [u8; 32],

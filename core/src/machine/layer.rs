@@ -1,7 +1,7 @@
 //! A machine around another: a recorder, an auditor, a trace, a fault.
 //!
-//! A [`Layer`] writes the methods in which it differs. All others go to the machine inside. Every layer is an
-//! [`Application`] by that alone.
+//! A [`Layer`] writes the methods in which it differs. All others go to the machine inside. Every
+//! layer is an [`Application`] by that alone.
 
 use super::{
     Application, DatagramMachine, Fault, Input, Machine, Offload, Output, Rx, SocketId, Splice, StreamId,
@@ -9,7 +9,8 @@ use super::{
 };
 use crate::time::Instant;
 
-/// A machine around another. What it does not say itself, the inner machine says; see the traits of the same methods.
+/// A machine around another. What it does not say itself, the inner machine says; see the traits of
+/// the same methods.
 #[expect(missing_docs, reason = "each method is documented in the trait that it is handed on to")]
 pub trait Layer {
     /// The machine inside.

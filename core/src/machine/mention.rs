@@ -1,8 +1,8 @@
 //! The ids that an [`Input`] or an [`Output`] names, and what it says of each.
 //!
-//! A checker of the contract (the auditor of the conformance kit, a recorder, a test) follows ids by these lists. The
-//! matches below are exhaustive, which they cannot be outside this crate: a new variant does not compile until its ids
-//! are named here, so it cannot pass a checker unseen.
+//! A checker of the contract (the auditor of the conformance kit, a recorder, a test) follows ids
+//! by these lists. The matches below are exhaustive, which they cannot be outside this crate: a new
+//! variant does not compile until its ids are named here, so it cannot pass a checker unseen.
 
 use super::{ConnId, Input, ListenerId, Output, QueryId, SocketId, StreamId, TunId, UplinkId};
 
@@ -76,7 +76,8 @@ impl Input<'_> {
         }
     }
 
-    /// The ids it names. Ids that the machine gave must have been born before, or the driver has made them up.
+    /// The ids it names. Ids that the machine gave must have been born before, or the driver has
+    /// made them up.
     ///
     /// ```
     /// use ropewalk_core::machine::{Id, Input, Mention, StreamId};
@@ -142,7 +143,8 @@ impl Output {
         }
     }
 
-    /// The ids it names. [`Output::Unlisten`] also kills the accepts asked of its listener, which it does not name.
+    /// The ids it names. [`Output::Unlisten`] also kills the accepts asked of its listener, which
+    /// it does not name.
     pub fn ids(&self) -> impl Iterator<Item = (Id, Mention)> + use<> {
         let ids = match *self {
             Output::Accept { listener, stream } => {

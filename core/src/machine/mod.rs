@@ -1,4 +1,5 @@
-//! The contract all machines share: what a driver may tell a machine, and what a machine may ask of a driver.
+//! The contract all machines share: what a driver may tell a machine, and what a machine may ask of
+//! a driver.
 //!
 //! ```text
 //!              handle_input, handle_timeout
@@ -12,8 +13,8 @@
 //! - After any input the driver drains [`Machine::poll_output`] before it waits.
 //! - `now` is an argument and never goes back.
 //! - The machine hands out ids; they carry a generation, so that a late completion misses.
-//! - Commands ([`Output`]) are said once. Byte movement is level-triggered: as long as `read_buf` is not empty
-//!   the machine wants bytes, as long as `write_buf` is not empty it has some to give.
+//! - Commands ([`Output`]) are said once. Byte movement is level-triggered: as long as `read_buf`
+//!   is not empty the machine wants bytes, as long as `write_buf` is not empty it has some to give.
 //! - Only constructors return errors. What a peer does wrong becomes outputs.
 //!
 //! The manual, with a toy machine and two toy drivers, is [`crate::docs::contract`].

@@ -10,8 +10,8 @@ use core::net::SocketAddr;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Output {
-    /// When a connection comes in on `listener`, call it `stream` and tell [`Input::Accepted`]. One connection
-    /// for each command; what has no command waits in the backlog.
+    /// When a connection comes in on `listener`, call it `stream` and tell [`Input::Accepted`]. One
+    /// connection for each command; what has no command waits in the backlog.
     Accept {
         /// Where.
         listener: ListenerId,
@@ -39,8 +39,8 @@ pub enum Output {
         /// How to leave.
         via: Via,
     },
-    /// Open a stream to a Unix socket of this host; answered as [`Output::Connect`], with the unspecified address as our
-    /// own.
+    /// Open a stream to a Unix socket of this host; answered as [`Output::Connect`], with the
+    /// unspecified address as our own.
     ConnectLocal {
         /// The id it will have.
         stream: StreamId,
@@ -75,17 +75,19 @@ pub enum Output {
         /// With a FIN, or with a reset.
         how: Close,
     },
-    /// Datagrams that come in on `listener` are those of `socket`, until [`Output::CloseSocket`], which closes the listener.
+    /// Datagrams that come in on `listener` are those of `socket`, until [`Output::CloseSocket`],
+    /// which closes the listener.
     Receive {
         /// Where.
         listener: ListenerId,
         /// The id its socket has from now on.
         socket: SocketId,
-        /// Whether the system may send a datagram in fragments. If not, one that is too large fails with [`Fault::TooLarge`](super::Fault::TooLarge).
+        /// Whether the system may send a datagram in fragments. If not, one that is too large fails
+        /// with [`Fault::TooLarge`](super::Fault::TooLarge).
         fragments: bool,
     },
-    /// Open a datagram socket that speaks with one other address only; answered by [`Input::Opened`] or
-    /// [`Input::OpenFailed`].
+    /// Open a datagram socket that speaks with one other address only; answered by
+    /// [`Input::Opened`] or [`Input::OpenFailed`].
     OpenSocket {
         /// The id it will have.
         socket: SocketId,
@@ -101,16 +103,17 @@ pub enum Output {
         /// Which.
         socket: SocketId,
     },
-    /// Set a TUN device's addresses and MTU; answered by [`Input::ConfigureFailed`](super::Input::ConfigureFailed) where that cannot be
-    /// done, else by nothing.
+    /// Set a TUN device's addresses and MTU; answered by
+    /// [`Input::ConfigureFailed`](super::Input::ConfigureFailed) where that cannot be done, else by
+    /// nothing.
     Configure {
         /// Which.
         tun: TunId,
         /// To what.
         configuration: TunConfiguration,
     },
-    /// Give bytes that nobody else can know; answered at once by [`Input::Entropy`](super::Input::Entropy), or by nothing in a
-    /// world that has none.
+    /// Give bytes that nobody else can know; answered at once by
+    /// [`Input::Entropy`](super::Input::Entropy), or by nothing in a world that has none.
     Entropy,
     /// Something a person may want to see. It changes nothing.
     Event(super::Event),

@@ -47,8 +47,8 @@ pub enum Report {
         /// Why.
         fault: Fault,
     },
-    /// An attempt through `uplink` was still silent when one through another uplink, begun later, had
-    /// reached the same address.
+    /// An attempt through `uplink` was still silent when one through another uplink, begun later,
+    /// had reached the same address.
     Outpaced {
         /// The silent one.
         uplink: UplinkId,

@@ -1,4 +1,5 @@
-//! The stream half of the contract: bytes that are read and written, and the machine that moves them.
+//! The stream half of the contract: bytes that are read and written, and the machine that moves
+//! them.
 
 use super::{Machine, StreamId};
 
@@ -11,15 +12,18 @@ pub struct Splice {
     pub max: usize,
 }
 
-/// A machine that moves the bytes of streams. One that has none says so: `impl StreamMachine for Mine {}`.
+/// A machine that moves the bytes of streams. One that has none says so: `impl StreamMachine for
+/// Mine {}`.
 pub trait StreamMachine: Machine {
-    /// A stream whose wishes (read, write, splice) may have changed since it was last told, each once.
+    /// A stream whose wishes (read, write, splice) may have changed since it was last told, each
+    /// once.
     fn poll_dirty(&mut self) -> Option<StreamId> {
         None
     }
 
-    /// Where to read the next bytes of `stream` into; empty: do not read now. What was read is told with
-    /// [`Input::Read`] before any other call that takes `&mut self`: the next stream may get the same buffer.
+    /// Where to read the next bytes of `stream` into; empty: do not read now. What was read is told
+    /// with [`Input::Read`] before any other call that takes `&mut self`: the next stream may get
+    /// the same buffer.
     fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
         let _ = stream;
         &mut []
@@ -31,15 +35,15 @@ pub trait StreamMachine: Machine {
         &[]
     }
 
-    /// Leave to move bytes from `from` in the kernel. While it stands, `read_buf` of `from` is empty. A driver
-    /// that cannot splice reads instead: see [`StreamMachine::refuse_splice`].
+    /// Leave to move bytes from `from` in the kernel. While it stands, `read_buf` of `from` is
+    /// empty. A driver that cannot splice reads instead: see [`StreamMachine::refuse_splice`].
     fn splice(&self, from: StreamId) -> Option<Splice> {
         let _ = from;
         None
     }
 
-    /// The driver cannot splice (at all, or no pipe is left for `from` now): the machine offers `read_buf`
-    /// for it again. Never said while a splice has taken more than it has given.
+    /// The driver cannot splice (at all, or no pipe is left for `from` now): the machine offers
+    /// `read_buf` for it again. Never said while a splice has taken more than it has given.
     fn refuse_splice(&mut self, from: StreamId) {
         let _ = from;
     }

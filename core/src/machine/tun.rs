@@ -1,19 +1,23 @@
-//! The TUN half of the contract: packets that this host's system sends into a TUN device, and packets that the machine
-//! gives to the system through it.
+//! The TUN half of the contract: packets that this host's system sends into a TUN device, and
+//! packets that the machine gives to the system through it.
 //!
 //! ```text
 //!  system ──▶ TUN ──try_take──▶ take_buf, handle_packet      one packet, or one superpacket
 //!  system ◀── TUN ◀──try_give── give_buf, handle_given       the same
 //! ```
 //!
-//! A TUN has no call that moves several packets. Where the system offloads segmentation, one read is one superpacket of up to
-//! 64 KiB: the segments of one flow under one header. [`Offload`] says which, in the words of the virtio header
-//! (`struct virtio_net_hdr`, VIRTIO 1.2 section 5.1.6), which the runtime reads and writes.
+//! A TUN has no call that moves several packets. Where the system offloads segmentation, one read
+//! is one superpacket of up to 64 KiB: the segments of one flow under one header. [`Offload`] says
+//! which, in the words of the virtio header (`struct virtio_net_hdr`, VIRTIO 1.2 section 5.1.6),
+//! which the runtime reads and writes.
 //!
 //! Invariants
-//! - A packet is lent: it lies in a buffer of the machine until the machine gives the buffer away again.
-//! - An empty [`TunMachine::take_buf`] is back-pressure: the packets wait in the system's queue, which drops what is over it.
-//! - Numbers of an [`Offload`] that a driver gives have been held against the packet's length ([`Offload::fits`]).
+//! - A packet is lent: it lies in a buffer of the machine until the machine gives the buffer away
+//!   again.
+//! - An empty [`TunMachine::take_buf`] is back-pressure: the packets wait in the system's queue,
+//!   which drops what is over it.
+//! - Numbers of an [`Offload`] that a driver gives have been held against the packet's length
+//!   ([`Offload::fits`]).
 
 use super::Machine;
 use super::{Fault, TunId};
@@ -27,14 +31,16 @@ pub enum Offload {
     /// Nothing: the packet is as it goes over a wire.
     #[default]
     None,
-    /// Its checksum: at `start + offset` lies the sum of the pseudo header; the checksum from `start` to the end belongs there.
+    /// Its checksum: at `start + offset` lies the sum of the pseudo header; the checksum from
+    /// `start` to the end belongs there.
     Checksum {
         /// Where the sum begins, in bytes from the packet's first.
         start: u16,
         /// Where it is written, in bytes from `start`.
         offset: u16,
     },
-    /// Cutting into TCP segments, with their checksums: the length in the IP header is not to be believed.
+    /// Cutting into TCP segments, with their checksums: the length in the IP header is not to be
+    /// believed.
     Tcp {
         /// Bytes of the IP and the TCP header.
         header: u16,
@@ -84,15 +90,17 @@ pub struct TunConfiguration {
     pub mtu: u16,
 }
 
-/// A machine that moves packets of TUN devices. One that has none says so: `impl TunMachine for Mine {}`.
+/// A machine that moves packets of TUN devices. One that has none says so: `impl TunMachine for
+/// Mine {}`.
 pub trait TunMachine: Machine {
     /// A TUN device whose wishes (take, give) may have changed since it was last told, each once.
     fn poll_dirty_tun(&mut self) -> Option<TunId> {
         None
     }
 
-    /// Where to put the next packet of `tun`, which may be a superpacket of 64 KiB; empty: take none now. What was taken is told with
-    /// [`TunMachine::handle_packet`] before any other call that takes `&mut self`.
+    /// Where to put the next packet of `tun`, which may be a superpacket of 64 KiB; empty: take
+    /// none now. What was taken is told with [`TunMachine::handle_packet`] before any other call
+    /// that takes `&mut self`.
     fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
         let _ = tun;
         &mut []

@@ -15,8 +15,8 @@ impl Device {
     /// The longest name, in bytes.
     pub const MAX: usize = 15;
 
-    /// The device called `name`; `None` for an empty name, one over [`Device::MAX`] bytes, or one with a NUL,
-    /// a slash or white space (Linux refuses these).
+    /// The device called `name`; `None` for an empty name, one over [`Device::MAX`] bytes, or one
+    /// with a NUL, a slash or white space (Linux refuses these).
     pub fn new(name: &str) -> Option<Self> {
         let bad = |b: u8| b == 0 || b == b'/' || b.is_ascii_whitespace();
         if name.is_empty() || name.len() > Self::MAX || name.bytes().any(bad) {
@@ -45,16 +45,16 @@ impl fmt::Display for Device {
     }
 }
 
-/// How an attempt must leave this host. What cannot be kept fails the attempt: traffic never leaks out of
-/// another way.
+/// How an attempt must leave this host. What cannot be kept fails the attempt: traffic never leaks
+/// out of another way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 pub struct Via {
     /// Leave through this device (Linux `SO_BINDTODEVICE`).
     pub device: Option<Device>,
     /// Leave with this source address; the port is the system's choice.
     pub source: Option<IpAddr>,
-    /// Leave with this address, which need not be this host's (Linux `IP_TRANSPARENT`), and with its port; port 0:
-    /// the system's choice.
+    /// Leave with this address, which need not be this host's (Linux `IP_TRANSPARENT`), and with
+    /// its port; port 0: the system's choice.
     pub transparent: Option<SocketAddr>,
     /// Mark each packet with this number (Linux `SO_MARK`).
     pub mark: Option<u32>,
@@ -68,7 +68,8 @@ impl LocalPath {
     /// The longest path, in bytes (Linux `sun_path` less its NUL).
     pub const MAX: usize = 107;
 
-    /// The socket at `path`; `None` for an empty path, one over [`LocalPath::MAX`] bytes, or one with a NUL.
+    /// The socket at `path`; `None` for an empty path, one over [`LocalPath::MAX`] bytes, or one
+    /// with a NUL.
     pub fn new(path: &[u8]) -> Option<Self> {
         let fits = !path.is_empty() && path.len() <= Self::MAX && !path.contains(&0);
         fits.then(|| LocalPath(path.into()))

@@ -1,4 +1,5 @@
-//! The bytes of a recording: a tag, then fields. Numbers are LEB128, times are the nanoseconds since the entry before.
+//! The bytes of a recording: a tag, then fields. Numbers are LEB128, times are the nanoseconds
+//! since the entry before.
 
 mod reader;
 

@@ -1,12 +1,14 @@
 //! A run written down, and run again.
 //!
-//! A [`Recorder`] stands between a driver and its machine and writes down everything that reaches the machine: inputs with
-//! their times, the bytes that were read, the pool's answers. Of what the machine says it writes fingerprints.
-//! [`replay`] tells a fresh machine of the same configuration the same things and compares: the same inputs give the
-//! same outputs, on every machine, or [`Divergence`] says where not.
+//! A [`Recorder`] stands between a driver and its machine and writes down everything that reaches
+//! the machine: inputs with their times, the bytes that were read, the pool's answers. Of what the
+//! machine says it writes fingerprints. [`replay`] tells a fresh machine of the same configuration
+//! the same things and compares: the same inputs give the same outputs, on every machine, or
+//! [`Divergence`] says where not.
 //!
-//! A recording holds what clients sent, passwords too: treat it as they would be treated. It never holds entropy
-//! ([`Input::Entropy`] is replayed as zeros): what was sealed with it replays in length and time only.
+//! A recording holds what clients sent, passwords too: treat it as they would be treated. It never
+//! holds entropy ([`Input::Entropy`] is replayed as zeros): what was sealed with it replays in
+//! length and time only.
 //!
 //! ```
 //! use ropewalk_core::dispatch::{Config, Dispatch};
@@ -52,15 +54,16 @@ pub struct Recorder<M> {
 }
 
 impl<M> Recorder<M> {
-    /// Records everything that reaches `machine` from now on. Wrap it before its first output is polled.
-    /// The recording grows until [`Recorder::take`].
+    /// Records everything that reaches `machine` from now on. Wrap it before its first output is
+    /// polled. The recording grows until [`Recorder::take`].
     pub fn new(machine: M) -> Self {
         let mut writer = Writer::default();
         writer.raw(MAGIC);
         Recorder { machine, writer }
     }
 
-    /// What was written since the last time this was called. The parts in their order make one recording.
+    /// What was written since the last time this was called. The parts in their order make one
+    /// recording.
     pub fn take(&mut self) -> Vec<u8> {
         self.writer.take()
     }
@@ -346,7 +349,8 @@ pub fn replay<M: Application>(recording: &[u8], mut machine: M) -> Result<Replay
     }
 }
 
-/// FNV-1a, 64 bits: short, the same everywhere, and no defence against an adversary, which is not needed here.
+/// FNV-1a, 64 bits: short, the same everywhere, and no defence against an adversary, which is not
+/// needed here.
 fn fingerprint(bytes: &[u8]) -> u64 {
     bytes
         .iter()

@@ -14,7 +14,8 @@ fn address(text: &str) -> SocketAddr {
     text.parse().expect("literal")
 }
 
-/// A SOCKS5 client asks for a name, one uplink fails, another carries, bytes go both ways, all ends.
+/// A SOCKS5 client asks for a name, one uplink fails, another carries, bytes go both ways, all
+/// ends.
 fn run() -> Vec<u8> {
     let mut m = Recorder::new(machine(true));
     let mut recording = Vec::new();

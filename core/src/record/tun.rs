@@ -1,4 +1,5 @@
-//! The TUN half of a recording: the packets that were taken, and the fingerprints of those that were given.
+//! The TUN half of a recording: the packets that were taken, and the fingerprints of those that
+//! were given.
 
 use super::codec::{Entry, Reader, Writer};
 use crate::machine::{Fault, Offload, TunId};

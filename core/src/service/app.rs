@@ -65,7 +65,8 @@ pub(crate) struct Service<C: Connection> {
     draining: bool,
     finished: bool,
     full: bool,
-    /// How many handshakes are not complete, and in which order their clients came; some of the line are complete.
+    /// How many handshakes are not complete, and in which order their clients came; some of the
+    /// line are complete.
     half_open: usize,
     line: VecDeque<ConnId>,
     /// Connections of each client.
@@ -135,7 +136,8 @@ impl<C: Connection> Service<C> {
         self.cx.push_output(Output::Accept { listener, stream });
     }
 
-    /// The limit of connections is reached: what is still asked for on other listeners is taken back.
+    /// The limit of connections is reached: what is still asked for on other listeners is taken
+    /// back.
     fn stop_asking(&mut self) {
         if !self.full {
             self.full = true;
@@ -177,8 +179,8 @@ impl<C: Connection> Service<C> {
         self.ask(listener);
     }
 
-    /// One that is half open has come. Where there are too many of them, the oldest goes: who stalls cannot keep those
-    /// out who do not.
+    /// One that is half open has come. Where there are too many of them, the oldest goes: who
+    /// stalls cannot keep those out who do not.
     fn crowd_out(&mut self, newest: ConnId) {
         if self.conn(newest).is_some_and(C::is_half_open) {
             self.line.push_back(newest);
@@ -249,8 +251,8 @@ impl<C: Connection> Service<C> {
         self.half_open = self.half_open + usize::from(half_open) - usize::from(before);
         if !entry.conn.is_gone() {
             let wanted = entry.conn.deadline(&self.cx.config);
-            // A deadline that has moved on (idle) is left to fire and looked at then: moving it with each byte would
-            // cost more than a wake.
+            // A deadline that has moved on (idle) is left to fire and looked at then: moving it
+            // with each byte would cost more than a wake.
             if entry.armed.zip(wanted).is_none_or(|(armed, wanted)| wanted < armed) {
                 self.cx.timers.rearm(Timer::Conn(id), &mut entry.armed, wanted);
             }
@@ -349,7 +351,8 @@ impl<C: Connection> Service<C> {
             Input::WriteFailed { stream, fault } => {
                 self.on_stream(stream, |conn, side, cx| conn.write_failed(side, fault, cx));
             }
-            // Configuration, which the machine has taken; datagrams and packets, of which a service has none.
+            // Configuration, which the machine has taken; datagrams and packets, of which a service
+            // has none.
             Input::LocalAddresses { .. }
             | Input::UplinkBack { .. }
             | Input::ConfigureFailed { .. }
@@ -367,7 +370,8 @@ impl<C: Connection> Service<C> {
         }
     }
 
-    /// These were addresses of this host and are no more: what is open from them is dead, though no packet will tell.
+    /// These were addresses of this host and are no more: what is open from them is dead, though no
+    /// packet will tell.
     pub(crate) fn addresses_gone(&mut self, now: Instant, gone: &[IpAddr]) {
         self.cx.now = now;
         if gone.is_empty() {

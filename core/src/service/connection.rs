@@ -20,8 +20,8 @@ pub(crate) struct Accepted {
     pub(crate) peer: SocketAddr,
 }
 
-/// One connection of a service: a client side, and a target side once there is one. After each call the service looks
-/// whether it is gone, and when its next deadline is.
+/// One connection of a service: a client side, and a target side once there is one. After each call
+/// the service looks whether it is gone, and when its next deadline is.
 pub(crate) trait Connection: Sized {
     /// The configuration that all connections of the service share.
     type Config;
@@ -109,6 +109,7 @@ pub(crate) trait Connection: Sized {
         let _ = (gone, cx);
     }
 
-    /// What is read from `side` next is kept, beside so many bytes that are kept already; `None`: it goes on at once.
+    /// What is read from `side` next is kept, beside so many bytes that are kept already; `None`:
+    /// it goes on at once.
     fn keeps(&self, side: Side) -> Option<usize>;
 }

@@ -1,5 +1,5 @@
-//! What all connections of one machine share: the configuration; and what knows no configuration: the ids, the queues,
-//! the buffers.
+//! What all connections of one machine share: the configuration; and what knows no configuration:
+//! the ids, the queues, the buffers.
 
 use super::limits::Limits;
 use super::lookups::{Begun, Lookups};
@@ -249,7 +249,8 @@ impl Common {
         }
     }
 
-    /// How much may be read from `stream`, whose connection keeps `kept` bytes and will keep what comes.
+    /// How much may be read from `stream`, whose connection keeps `kept` bytes and will keep what
+    /// comes.
     pub(super) fn room(&mut self, stream: StreamId, kept: usize) -> usize {
         if self.kept < self.limits.max_kept {
             return self.limits.max_kept - self.kept;

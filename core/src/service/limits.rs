@@ -15,8 +15,8 @@ pub(crate) struct Limits {
     pub(crate) max_half_open: usize,
     /// Connections of one client open at once.
     pub(crate) max_client_connections: Option<usize>,
-    /// Bytes kept in all before relays stand: heads, what was sent behind them. Beyond that each connection may keep
-    /// a little.
+    /// Bytes kept in all before relays stand: heads, what was sent behind them. Beyond that each
+    /// connection may keep a little.
     pub(crate) max_kept: usize,
     /// Names that one client may have looked up at the same time.
     pub(crate) max_lookups: usize,

@@ -1,4 +1,5 @@
-//! Names under way, and whose they are: names of one client that hang keep no other name from being looked up.
+//! Names under way, and whose they are: names of one client that hang keep no other name from being
+//! looked up.
 //!
 //! ```text
 //!   begin ─▶ waiting ─▶ fresh ──[half a second]──▶ slow ─▶ end
@@ -7,7 +8,8 @@
 //!               └─ each client has a line of its own
 //! ```
 //!
-//! - A name that answers soon never waits behind those that hang, until its client's whole share hangs.
+//! - A name that answers soon never waits behind those that hang, until its client's whole share
+//!   hangs.
 //! - When all clients together have many under way, each may have a few only: nobody takes all.
 
 use super::clients::whose;

@@ -1,4 +1,5 @@
-//! What every service that relays connections shares: listeners, ids, deadlines, buffers, the relay itself.
+//! What every service that relays connections shares: listeners, ids, deadlines, buffers, the relay
+//! itself.
 //!
 //! ```text
 //!  driver ──▶ Service<C>: which input concerns whom ──▶ C: Connection, one for each client

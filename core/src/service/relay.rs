@@ -1,11 +1,11 @@
 //! Two flows of bytes, one each way, until both have ended.
 //!
-//! A flow holds at most one buffer: it reads when that is empty, so a slow reader slows its sender down. After
-//! some reads that filled the buffer the flow lets the driver move bytes in the kernel; after some thin moves
-//! it copies again, since copying is cheaper for small messages.
+//! A flow holds at most one buffer: it reads when that is empty, so a slow reader slows its sender
+//! down. After some reads that filled the buffer the flow lets the driver move bytes in the kernel;
+//! after some thin moves it copies again, since copying is cheaper for small messages.
 //!
-//! Invariants: half-close goes through as half-close, after the last byte; a reset goes through as a reset,
-//! after what was read before it.
+//! Invariants: half-close goes through as half-close, after the last byte; a reset goes through as
+//! a reset, after what was read before it.
 
 use super::cx::Common;
 use crate::buffer::Filled;
@@ -237,7 +237,8 @@ impl Relay {
         self.fate()
     }
 
-    /// Nothing can be written to `side` any more. What it sent before that is still read and delivered.
+    /// Nothing can be written to `side` any more. What it sent before that is still read and
+    /// delivered.
     pub(crate) fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Common) -> Fate {
         if self.broken.is_some() || self.flow(side).ended {
             return self.failed(side, fault, cx);
@@ -295,7 +296,8 @@ impl Relay {
         self.broken.map(|broken| broken.fault)
     }
 
-    /// When it has waited long enough: for anything to move, or for one side to take its last bytes.
+    /// When it has waited long enough: for anything to move, or for one side to take its last
+    /// bytes.
     pub(crate) fn deadline(&self, idle: Option<Duration>, linger: Duration) -> Option<Instant> {
         match self.broken {
             // `linger` bounds how long a broken relay waits for its last bytes to be taken.

@@ -13,13 +13,15 @@ use core::ops::RangeInclusive;
 /// The configuration of one [`Unwrap`](super::Unwrap) machine (one worker).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where connections come in, in the order of their [`ListenerId`](crate::machine::ListenerId)s.
+    /// Where connections come in, in the order of their
+    /// [`ListenerId`](crate::machine::ListenerId)s.
     pub listeners: Vec<Listener>,
     /// Where datagrams come in; their ids follow those of `listeners`.
     pub datagram_listeners: Vec<DatagramListener>,
     /// This host's own addresses: no header may name them as a client's.
     pub local_addresses: Vec<IpAddr>,
-    /// Clients that a header may name although they are bogus (loopback, link-local and so on). Default none.
+    /// Clients that a header may name although they are bogus (loopback, link-local and so on).
+    /// Default none.
     pub allow_source: Vec<Prefix>,
     /// What to do where the client's own port is not available. Default [`PortConflict::Fail`].
     pub on_port_conflict: PortConflict,
@@ -27,8 +29,8 @@ pub struct Config {
     pub mark: Option<u32>,
     /// The most a version 2 header may say to follow its first 16 bytes. Default 4096.
     pub max_header: usize,
-    /// Take version 1 lines whose destination is of the other family than their source, as nginx writes them. Default
-    /// false.
+    /// Take version 1 lines whose destination is of the other family than their source, as nginx
+    /// writes them. Default false.
     pub mixed_families: bool,
     /// A header must be whole by then. Default 3 s.
     pub header_timeout: Duration,
@@ -42,20 +44,24 @@ pub struct Config {
     pub flow_idle_timeout: Duration,
     /// UDP flows open at once; beyond that the longest idle one is ended. Default 4096.
     pub max_flows: usize,
-    /// Bytes that may wait to be sent on one UDP socket, in at most a 16th as many datagrams and 64 more; what comes beyond
-    /// that is dropped. Default 1 MiB.
+    /// Bytes that may wait to be sent on one UDP socket, in at most a 16th as many datagrams and 64
+    /// more; what comes beyond that is dropped. Default 1 MiB.
     pub max_queue: usize,
     /// Connections open at once; more wait in the backlog. Default 10,000.
     pub max_connections: usize,
-    /// Connections whose header is not whole; beyond that the oldest is reset for a new one. Default 5,000.
+    /// Connections whose header is not whole; beyond that the oldest is reset for a new one.
+    /// Default 5,000.
     pub max_half_open: usize,
     /// Bytes of one relay buffer. Default 128 KiB.
     pub buffer_size: usize,
-    /// Relay buffers taken at once; beyond that bytes are carried in pieces of 4 KiB. Default 512 (64 MiB).
+    /// Relay buffers taken at once; beyond that bytes are carried in pieces of 4 KiB. Default 512
+    /// (64 MiB).
     pub buffer_limit: usize,
-    /// Consecutive reads that filled the buffer before bytes move in the kernel. 0: never. Default 2.
+    /// Consecutive reads that filled the buffer before bytes move in the kernel. 0: never. Default
+    /// 2.
     pub splice_after: u8,
-    /// Say [`Event::Header`](crate::machine::event::Event::Header) too, which copies text. Default false.
+    /// Say [`Event::Header`](crate::machine::event::Event::Header) too, which copies text. Default
+    /// false.
     pub narrate: bool,
 }
 
@@ -111,14 +117,15 @@ impl Config {
 pub struct Listener {
     /// The address listened on.
     pub address: SocketAddr,
-    /// The peers that may connect: a header is believed, so a peer outside is closed before a byte of it is read.
+    /// The peers that may connect: a header is believed, so a peer outside is closed before a byte
+    /// of it is read.
     pub allowed: Arc<[Prefix]>,
     /// The server for IPv4 clients.
     pub target_v4: Option<Target>,
     /// The server for IPv6 clients.
     pub target_v6: Option<Target>,
-    /// Go where the header says its client wanted to go, if that is in here; `None`: to the targets. The targets are then
-    /// for the connections whose header names nobody (health checks).
+    /// Go where the header says its client wanted to go, if that is in here; `None`: to the
+    /// targets. The targets are then for the connections whose header names nobody (health checks).
     pub to_header: Option<Arc<[Destinations]>>,
 }
 
@@ -127,8 +134,8 @@ pub struct Listener {
 pub struct DatagramListener {
     /// The address listened on.
     pub address: SocketAddr,
-    /// Whose headers are believed. A source can be forged in UDP: a packet filter has to see to it that what comes from
-    /// these addresses is from them.
+    /// Whose headers are believed. A source can be forged in UDP: a packet filter has to see to it
+    /// that what comes from these addresses is from them.
     pub allowed: Arc<[Prefix]>,
     /// The server for IPv4 clients.
     pub target_v4: Option<SocketAddr>,
@@ -146,9 +153,9 @@ pub enum UdpHeader {
     /// Each (the specification; Cloudflare's Simple Proxy Protocol).
     #[default]
     Each,
-    /// The first from each port of the balancer (Cloudflare Spectrum with version 2, frp). A port that was silent for
-    /// [`Config::flow_idle_timeout`] begins anew: where the balancer keeps a session for longer, its client can then write a
-    /// header of its own.
+    /// The first from each port of the balancer (Cloudflare Spectrum with version 2, frp). A port
+    /// that was silent for [`Config::flow_idle_timeout`] begins anew: where the balancer keeps a
+    /// session for longer, its client can then write a header of its own.
     First,
 }
 
@@ -168,7 +175,8 @@ impl Destinations {
     }
 }
 
-/// What to do where the client's own port is not available: it is in use, below 1024 without the privilege, or 0.
+/// What to do where the client's own port is not available: it is in use, below 1024 without the
+/// privilege, or 0.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum PortConflict {
     /// Refuse the connection: what a server logs is true or not there.

@@ -42,8 +42,8 @@ pub fn v1_unknown() -> Vec<u8> {
 
 /// A header of version 2 that says `PROXY`; with `crc` its checksum is the last TLV.
 ///
-/// Where only one end is IPv4, it is written IPv4-mapped under `AF_INET6`. The TLVs are written as they are, also
-/// those that a receiver will refuse.
+/// Where only one end is IPv4, it is written IPv4-mapped under `AF_INET6`. The TLVs are written as
+/// they are, also those that a receiver will refuse.
 ///
 /// # Panics
 ///
@@ -87,7 +87,8 @@ pub fn simple(client: SocketAddr, proxy: SocketAddr) -> [u8; 38] {
     emit::simple(client, proxy)
 }
 
-/// Panics where a law of the parser does not hold for these bytes. For the fuzzer and for the test of its corpus.
+/// Panics where a law of the parser does not hold for these bytes. For the fuzzer and for the test
+/// of its corpus.
 #[cfg(feature = "laws")]
 #[doc(hidden)]
 pub fn assert_laws(bytes: &[u8]) {

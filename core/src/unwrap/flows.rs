@@ -1,4 +1,5 @@
-//! UDP: one socket of our own for each client, from its address, so that the server answers the client.
+//! UDP: one socket of our own for each client, from its address, so that the server answers the
+//! client.
 //!
 //! ```text
 //!  balancer ──header+data──▶ listener ──▶ flow (client, target): socket from the client's address ──data──▶ server
@@ -6,9 +7,10 @@
 //! ```
 //!
 //! Invariants
-//! - One flow for each pair of client and target, however many balancers, ports and listeners it is reached by.
-//! - A flow lives until it was idle for the time set, was the longest idle when the limit was reached, or the service is
-//!   told to stop. What goes wrong on its socket ends nothing.
+//! - One flow for each pair of client and target, however many balancers, ports and listeners it is
+//!   reached by.
+//! - A flow lives until it was idle for the time set, was the longest idle when the limit was
+//!   reached, or the service is told to stop. What goes wrong on its socket ends nothing.
 //! - A datagram is passed on whole or dropped and counted, never cut.
 
 mod traffic;
@@ -93,7 +95,8 @@ pub(super) struct Flows {
     by_client: BTreeMap<(SocketAddr, SocketAddr), SocketId>,
     /// Which client a balancer's port stands for, where only the first datagram tells.
     by_balancer: BTreeMap<(usize, SocketAddr), SocketId>,
-    /// Balancers' ports there that have lost their flow, or never had one: no client of theirs says who it is.
+    /// Balancers' ports there that have lost their flow, or never had one: no client of theirs says
+    /// who it is.
     quarantine: Quarantine,
     idle: Timers<SocketId>,
     outputs: VecDeque<Output>,
@@ -166,7 +169,8 @@ impl Flows {
         self.idle.next()
     }
 
-    /// No new flows. UDP has no end that could be seen: what is silent for a while is taken for ended.
+    /// No new flows. UDP has no end that could be seen: what is silent for a while is taken for
+    /// ended.
     pub(super) fn drain(&mut self, now: Instant, config: &Config) {
         self.draining = true;
         for socket in self.by_client.values() {
@@ -204,7 +208,8 @@ impl Flows {
         while self.by_client.len() >= config.max_flows.max(1)
             && let Some(oldest) = self.idle.first()
         {
-            // A deadline may lag behind (see `Flow::touch`): the earliest is the longest idle's only where it does not.
+            // A deadline may lag behind (see `Flow::touch`): the earliest is the longest idle's
+            // only where it does not.
             if let Some(Socket::Flow(flow)) = self.sockets.get_mut(oldest) {
                 let deadline = Some(flow.active + config.flow_idle_timeout);
                 if flow.armed != deadline {
@@ -364,8 +369,8 @@ impl Flows {
 }
 
 impl Flow {
-    /// Something moved. The deadline is set anew only when it has moved by a part of itself: with each datagram it would
-    /// cost more than it is worth.
+    /// Something moved. The deadline is set anew only when it has moved by a part of itself: with
+    /// each datagram it would cost more than it is worth.
     fn touch(&mut self, now: Instant, idle: Duration, socket: SocketId, timers: &mut Timers<SocketId>) {
         self.active = now;
         let wanted = now + idle;

@@ -1,5 +1,5 @@
-//! `unwrap`: the client's real address, given back to the server. What is behind a PROXY protocol header is passed on
-//! from the address in it.
+//! `unwrap`: the client's real address, given back to the server. What is behind a PROXY protocol
+//! header is passed on from the address in it.
 //!
 //! ```text
 //!  TCP  accepted ─▶ Header ─▶ Opening ─▶ Relay ─▶ gone          one `connection` for each client
@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - [`Unwrap`] is the application: a `service` of these connections, and the flows.
-//! - `admission` says who a header's client is, where it goes, and which headers no client can have.
+//! - `admission` says who a header's client is, where it goes, and which headers no client can
+//!   have.
 //! - [`emit`] writes headers, for tests and senders.
 
 mod admission;

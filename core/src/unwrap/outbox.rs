@@ -47,12 +47,14 @@ pub(super) struct Spare {
 const KEEP: usize = 8;
 /// What was larger than this goes back to the allocator.
 const KEEP_BYTES: usize = 128 * 1024;
-/// Bytes that have left are let go of when there are so many, and no fewer than those that wait: else a batch that never
-/// runs empty would grow for ever.
+/// Bytes that have left are let go of when there are so many, and no fewer than those that wait:
+/// else a batch that never runs empty would grow for ever.
 const SHED: usize = 64 * 1024;
-/// One datagram for so many bytes of the limit may wait: what is kept for each takes memory too, however short it is.
+/// One datagram for so many bytes of the limit may wait: what is kept for each takes memory too,
+/// however short it is.
 const LEAST: usize = 16;
-/// The largest payload of a UDP datagram over IPv4, in bytes: what is sent in one go must not be larger either.
+/// The largest payload of a UDP datagram over IPv4, in bytes: what is sent in one go must not be
+/// larger either.
 const MAX_RUN: usize = 65_507;
 
 impl Spare {
@@ -86,7 +88,8 @@ impl Outbox {
         !self.is_empty()
     }
 
-    /// Adds a datagram made of two parts; false where more than `limit` bytes would wait, or very many datagrams.
+    /// Adds a datagram made of two parts; false where more than `limit` bytes would wait, or very
+    /// many datagrams.
     #[must_use]
     pub(super) fn push(
         &mut self,
@@ -118,7 +121,8 @@ impl Outbox {
         let (mut run, mut count, mut first) = (0, 0, None);
         while let Some(entry) = batch.entries.front() {
             let (address, size) = *first.get_or_insert((entry.address, entry.len));
-            // udp(7), UDP_SEGMENT: all of one length, only the last may be shorter; an empty one would be lost.
+            // udp(7), UDP_SEGMENT: all of one length, only the last may be shorter; an empty one
+            // would be lost.
             let joins = count == 0
                 || (entry.address == address
                     && entry.len <= size

@@ -1,8 +1,10 @@
-//! Balancers' ports whose session is over although their clients still send: what comes from them is dropped until idle.
+//! Balancers' ports whose session is over although their clients still send: what comes from them
+//! is dropped until idle.
 //!
-//! Where only the first datagram has a header, a header counts when its port has no flow. After that first datagram was
-//! refused, or its flow has failed or was evicted, what the port sends next was written by the client: a header in it would
-//! let the client say who it is. So all of it is dropped, until the port was silent for as long as a flow may be.
+//! Where only the first datagram has a header, a header counts when its port has no flow. After
+//! that first datagram was refused, or its flow has failed or was evicted, what the port sends next
+//! was written by the client: a header in it would let the client say who it is. So all of it is
+//! dropped, until the port was silent for as long as a flow may be.
 
 use crate::time::Instant;
 use crate::timers::Timers;
@@ -39,7 +41,8 @@ impl Quarantine {
         false
     }
 
-    /// Whether `port` is in quarantine at `now`. If so, it has just sent something, and stays until `until`.
+    /// Whether `port` is in quarantine at `now`. If so, it has just sent something, and stays until
+    /// `until`.
     pub(super) fn heard(&mut self, now: Instant, port: Port, until: Instant) -> bool {
         while let Some(silent) = self.deadlines.pop_due(now) {
             self.armed.remove(&silent);

@@ -1,9 +1,10 @@
-//! Passive health: what the fate of attempts says about an uplink, told apart from what it says about a
-//! destination.
+//! Passive health: what the fate of attempts says about an uplink, told apart from what it says
+//! about a destination.
 //!
-//! A destination that refuses, or that no uplink reaches, hurts nobody. Against an uplink speak only: a fault
-//! of this host (device gone, network down), and attempts that got nowhere where another uplink then reached
-//! the same address. Such an uplink rests, longer each time, and comes back by carrying a connection.
+//! A destination that refuses, or that no uplink reaches, hurts nobody. Against an uplink speak
+//! only: a fault of this host (device gone, network down), and attempts that got nowhere where
+//! another uplink then reached the same address. Such an uplink rests, longer each time, and comes
+//! back by carrying a connection.
 
 use crate::machine::Fault;
 use crate::machine::event::DownReason;
@@ -12,18 +13,20 @@ use crate::time::{Duration, Instant};
 /// When an uplink is left, and for how long.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HealthConfig {
-    /// Consecutive outpaced attempts before an uplink rests. At 0 the first one suffices. Default 3.
+    /// Consecutive outpaced attempts before an uplink rests. At 0 the first one suffices. Default
+    /// 3.
     pub silent_attempts: u32,
     /// The first rest after silence; it doubles each time. Default 5 s.
     pub first_rest: Duration,
     /// The longest rest. Default 60 s.
     pub longest_rest: Duration,
-    /// The rest after a fault of this host (the device is gone): short, since finding out costs nothing.
-    /// Default 1 s.
+    /// The rest after a fault of this host (the device is gone): short, since finding out costs
+    /// nothing. Default 1 s.
     pub local_rest: Duration,
-    /// An attempt that is silent for so long gets company from another uplink or address (RFC 8305 section 5
-    /// recommends 250 ms). Default 250 ms; twice that after it was outpaced, and for an uplink whose connects are
-    /// known to be slow three times what they took, up to `longest_patience`.
+    /// An attempt that is silent for so long gets company from another uplink or address (RFC 8305
+    /// section 5 recommends 250 ms). Default 250 ms; twice that after it was outpaced, and for an
+    /// uplink whose connects are known to be slow three times what they took, up to
+    /// `longest_patience`.
     pub patience: Duration,
     /// Default 1 s.
     pub longest_patience: Duration,

@@ -1,7 +1,8 @@
-//! The uplinks of a process: which one takes the next connection, which ones are well, what each has carried.
+//! The uplinks of a process: which one takes the next connection, which ones are well, what each
+//! has carried.
 //!
-//! One [`Pool`] serves all workers of a process (behind the driver's lock): weights, health and accounting
-//! hold over all of them. It answers at once and never waits.
+//! One [`Pool`] serves all workers of a process (behind the driver's lock): weights, health and
+//! accounting hold over all of them. It answers at once and never waits.
 
 mod health;
 mod pool;

@@ -3,7 +3,8 @@
 //! Where may a connection leave?
 //! 1. Loopback, and networks on-link on an interface that is no uplink: unbound.
 //! 2. A network on-link on exactly one uplink: through that one.
-//! 3. All else: by weight, among the uplinks that are well, have the address family and were not tried.
+//! 3. All else: by weight, among the uplinks that are well, have the address family and were not
+//!    tried.
 //! 4. When none of those is left: one that rests, soonest back first. Better a try than a refusal.
 
 use super::health::{Health, HealthConfig};
@@ -44,7 +45,8 @@ pub struct UplinkConfig {
     pub weight: u32,
     /// Leave through this device.
     pub device: Option<Device>,
-    /// Leave with this IPv4 source. With a source of one family only, the uplink carries that family only.
+    /// Leave with this IPv4 source. With a source of one family only, the uplink carries that
+    /// family only.
     pub source_v4: Option<Ipv4Addr>,
     /// Leave with this IPv6 source.
     pub source_v6: Option<Ipv6Addr>,
@@ -282,8 +284,8 @@ impl Pool {
         }
     }
 
-    /// The host has changed: addresses or interfaces have come or gone. `uplinks` in the order of the configuration;
-    /// those without an entry stay as they were.
+    /// The host has changed: addresses or interfaces have come or gone. `uplinks` in the order of
+    /// the configuration; those without an entry stay as they were.
     pub fn set_networks(&mut self, uplinks: Vec<Networks>, unbound: Vec<Prefix>) {
         for (uplink, networks) in self.uplinks.iter_mut().zip(uplinks) {
             uplink.config.networks = networks;
@@ -296,7 +298,8 @@ impl Pool {
         self.events.pop_front()
     }
 
-    /// The uplinks' labels and accounts, in the order of the configuration, and whether each is thought well.
+    /// The uplinks' labels and accounts, in the order of the configuration, and whether each is
+    /// thought well.
     pub fn accounts(&self, now: Instant) -> impl Iterator<Item = (&str, &Account, bool)> {
         self.uplinks.iter().map(move |u| (u.config.label.as_str(), &u.account, u.health.usable(now)))
     }

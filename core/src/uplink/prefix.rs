@@ -12,8 +12,8 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// The network of `address` with `bits` leading bits, its host bits cleared; `None` when there are more
-    /// bits than the family has.
+    /// The network of `address` with `bits` leading bits, its host bits cleared; `None` when there
+    /// are more bits than the family has.
     pub fn new(address: IpAddr, bits: u8) -> Option<Self> {
         let network = match address {
             IpAddr::V4(v4) if bits <= 32 => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & mask32(bits))),

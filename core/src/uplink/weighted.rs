@@ -1,8 +1,9 @@
-//! Smooth weighted round robin: out of any `sum of weights` consecutive choices each uplink gets exactly its
-//! weight, and the choices of one uplink lie as far apart as they can.
+//! Smooth weighted round robin: out of any `sum of weights` consecutive choices each uplink gets
+//! exactly its weight, and the choices of one uplink lie as far apart as they can.
 //!
-//! Each candidate earns its weight, the richest is chosen and pays what all have earned (the method nginx made
-//! known). An uplink that is no candidate earns and pays nothing, so leaving one out re-normalises the others.
+//! Each candidate earns its weight, the richest is chosen and pays what all have earned (the method
+//! nginx made known). An uplink that is no candidate earns and pays nothing, so leaving one out
+//! re-normalises the others.
 
 /// One uplink's place in the round.
 #[derive(Clone, Copy, Debug)]

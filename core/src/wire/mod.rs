@@ -1,7 +1,8 @@
 //! What peers say, byte for byte: parse and emit, no state.
 //!
-//! A parser looks at the bytes seen so far and gives a value and how many bytes it used, or says that more
-//! bytes are needed, or that no further byte can mend it. Nothing here allocates for input that is malformed.
+//! A parser looks at the bytes seen so far and gives a value and how many bytes it used, or says
+//! that more bytes are needed, or that no further byte can mend it. Nothing here allocates for
+//! input that is malformed.
 
 #[cfg(feature = "dispatch")]
 pub(crate) mod http;

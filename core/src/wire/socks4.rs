@@ -7,11 +7,11 @@
 //!     |      <--                        00 | 5a or 5b | port | ipv4   |
 //! ```
 //!
-//! Neither the user nor the name tells its length, so both are bounded here: 255 bytes before the zero byte.
-//! A wrong byte is reported as soon as it is seen.
+//! Neither the user nor the name tells its length, so both are bounded here: 255 bytes before the
+//! zero byte. A wrong byte is reported as soon as it is seen.
 //!
-//! Sources: "SOCKS: A protocol for TCP proxy across firewalls" and "SOCKS 4A: A Simple Extension to SOCKS 4
-//! Protocol", both by Ying-Da Lee.
+//! Sources: "SOCKS: A protocol for TCP proxy across firewalls" and "SOCKS 4A: A Simple Extension to
+//! SOCKS 4 Protocol", both by Ying-Da Lee.
 
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, SocketAddr};
@@ -56,7 +56,8 @@ pub(crate) struct Request<'a> {
     pub(crate) address: Address<'a>,
     /// At which port.
     pub(crate) port: u16,
-    /// What the client says its user is called: 0 to 255 bytes, none of them zero, proof of nothing.
+    /// What the client says its user is called: 0 to 255 bytes, none of them zero, proof of
+    /// nothing.
     pub(crate) user: &'a [u8],
 }
 
@@ -80,7 +81,8 @@ pub(crate) fn parse_request(bytes: &[u8]) -> Parsed<Request<'_>> {
     };
     let port = u16::from_be_bytes([high, low]);
     let (user, next) = terminated(bytes, 8, MAX_USER, "a user of at most 255 bytes and a zero byte")?;
-    // SOCKS4a: a client that cannot resolve the name sends 0.0.0.x with x not 0, and the name after the user.
+    // SOCKS4a: a client that cannot resolve the name sends 0.0.0.x with x not 0, and the name after
+    // the user.
     let (address, used) = if a == 0 && b == 0 && c == 0 && d != 0 {
         let (name, used) = terminated(bytes, next, MAX_NAME, "a name of at most 255 bytes and a zero byte")?;
         (Address::Name(name), used)

@@ -13,9 +13,9 @@
 //!   port: two bytes, most significant first
 //! ```
 //!
-//! A wrong byte is reported as soon as it is seen, whatever is still to come. What is well formed but not served
-//! (BIND, an unknown command or address type) parses, so that the proxy can answer with the reply meant for
-//! it.
+//! A wrong byte is reported as soon as it is seen, whatever is still to come. What is well formed
+//! but not served (BIND, an unknown command or address type) parses, so that the proxy can answer
+//! with the reply meant for it.
 //!
 //! Sources: RFC 1928, RFC 1929.
 
@@ -134,8 +134,8 @@ pub(crate) enum Reply {
 pub(crate) fn parse_greeting(bytes: &[u8]) -> Parsed<Greeting<'_>> {
     // RFC 1928 section 3: VER is X'05'.
     expect_byte(bytes, 0, VERSION, "SOCKS version 5")?;
-    // RFC 1928 section 3: NMETHODS is one byte, METHODS 1 to 255 of them. None at all is as easy to answer:
-    // no method of it is acceptable.
+    // RFC 1928 section 3: NMETHODS is one byte, METHODS 1 to 255 of them. None at all is as easy to
+    // answer: no method of it is acceptable.
     let (methods, used) = counted(bytes, 1)?;
     Ok((Greeting { methods }, used))
 }
@@ -144,15 +144,16 @@ pub(crate) fn parse_greeting(bytes: &[u8]) -> Parsed<Greeting<'_>> {
 pub(crate) fn parse_user_password(bytes: &[u8]) -> Parsed<UserPassword<'_>> {
     // RFC 1929 section 2: VER is the version of this exchange, X'01', not that of SOCKS.
     expect_byte(bytes, 0, AUTH_VERSION, "user and password exchange version 1")?;
-    // RFC 1929 section 2: ULEN and PLEN are 1 to 255. Nothing is ambiguous about 0, which then fails as a
-    // wrong password does.
+    // RFC 1929 section 2: ULEN and PLEN are 1 to 255. Nothing is ambiguous about 0, which then
+    // fails as a wrong password does.
     let (user, next) = counted(bytes, 1)?;
     let (password, used) = counted(bytes, next)?;
     Ok((UserPassword { user, password }, used))
 }
 
-/// Reads a request. With an address type that is not known the request ends nowhere: it is given as soon as
-/// the type is seen and takes all bytes there are, for nothing after it could be understood.
+/// Reads a request. With an address type that is not known the request ends nowhere: it is given as
+/// soon as the type is seen and takes all bytes there are, for nothing after it could be
+/// understood.
 pub(crate) fn parse_request(bytes: &[u8]) -> Parsed<Request<'_>> {
     // RFC 1928 section 4: VER is X'05'.
     expect_byte(bytes, 0, VERSION, "SOCKS version 5")?;
@@ -162,8 +163,8 @@ pub(crate) fn parse_request(bytes: &[u8]) -> Parsed<Request<'_>> {
         3 => Command::UdpAssociate,
         other => Command::Other(other),
     };
-    // RFC 1928 section 4: RSV is X'00'. Some clients leave what was in their buffer there; it means nothing
-    // and moves nothing, so any byte is taken.
+    // RFC 1928 section 4: RSV is X'00'. Some clients leave what was in their buffer there; it means
+    // nothing and moves nothing, so any byte is taken.
     byte(bytes, 2)?;
     // RFC 1928 section 5: the address types.
     let (address, next) = match byte(bytes, 3)? {
@@ -190,8 +191,8 @@ pub(crate) fn emit_method(method: u8) -> [u8; 2] {
 
 /// Whether user and password were right.
 pub(crate) fn emit_auth_status(ok: bool) -> [u8; 2] {
-    // RFC 1929 section 2: X'00' is success; any other value is failure, after which the connection MUST
-    // close.
+    // RFC 1929 section 2: X'00' is success; any other value is failure, after which the connection
+    // MUST close.
     [AUTH_VERSION, u8::from(!ok)]
 }
 

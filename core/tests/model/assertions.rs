@@ -1,7 +1,7 @@
 //! The comparison: what was seen in the world, held against the reference.
 //!
-//! Seen from outside are the bytes and ends at clients and targets and the connects at the uplinks; whose they
-//! are is taken from the machine's events, and then checked by bytes and addresses.
+//! Seen from outside are the bytes and ends at clients and targets and the connects at the uplinks;
+//! whose they are is taken from the machine's events, and then checked by bytes and addresses.
 
 use super::reference::{
     Allowed, CONNECT, Client, HANDSHAKE, Link, No, PLACES, QUIET, Reference, SLACK, SPEAKER, is_v6, speech,
@@ -204,7 +204,8 @@ impl Assertions {
                 let guilty = match why {
                     DownReason::Fault(Fault::NoDevice) => all.any(|w| w.uplinks[uplink].link == Link::Gone),
                     DownReason::Fault(_) => false,
-                    // A target that was silent when this uplink asked, and not when the next did, looks the same.
+                    // A target that was silent when this uplink asked, and not when the next did,
+                    // looks the same.
                     _ => all.any(|w| w.uplinks[uplink].link == Link::Dead || w.modes.contains(&Mode::Silent)),
                 };
                 assert!(guilty, "uplink {uplink} was sent to rest for nothing: {why:?}, event {n}");
@@ -270,7 +271,8 @@ impl Assertions {
             streak[usize::from(won.0)] = 0;
             for loser in self.stories[conn].outpaced() {
                 streak[loser] += 1;
-                // Of what changed at that very moment any may be the answer: it may be back already.
+                // Of what changed at that very moment any may be the answer: it may be back
+                // already.
                 let known = self.rests[loser].iter().filter(|change| change.at <= *at);
                 let since = known.clone().map(|change| change.at).max();
                 let rests = known.filter(|change| Some(change.at) == since);
@@ -283,8 +285,8 @@ impl Assertions {
         }
     }
 
-    /// While all uplinks are in the round, each has its share: exactly from the start on, round by round, and
-    /// never far from it later.
+    /// While all uplinks are in the round, each has its share: exactly from the start on, round by
+    /// round, and never far from it later.
     fn weights(&self, lab: &Lab, reference: &Reference) {
         let total: u32 = reference.weights.iter().sum();
         let (mut first, mut count, mut counts) = (true, 0, vec![0u32; self.uplinks]);

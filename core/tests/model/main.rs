@@ -1,13 +1,13 @@
-//! The model of the dispatch machine: random sequences of what clients, targets and uplinks do, and after each
-//! step a comparison with a reference that knows only what was done.
+//! The model of the dispatch machine: random sequences of what clients, targets and uplinks do, and
+//! after each step a comparison with a reference that knows only what was done.
 //!
 //! - [`transition`]: what may happen.
 //! - [`reference`]: what must be true of it.
 //! - [`sut`]: the machine in its world, to which it is done.
 //! - [`assertions`]: the comparison.
 //!
-//! A failure prints the setting, with its seed, and the shortest sequence that still fails. PROPTEST_CASES asks
-//! for more than the usual number.
+//! A failure prints the setting, with its seed, and the shortest sequence that still fails.
+//! PROPTEST_CASES asks for more than the usual number.
 
 mod assertions;
 mod reference;
@@ -55,7 +55,8 @@ proptest! {
     }
 }
 
-/// Found by the model, and allowed by it until it is decided: see [`reference::Reference::allowed`].
+/// Found by the model, and allowed by it until it is decided: see
+/// [`reference::Reference::allowed`].
 #[test]
 fn a_refusal_through_one_uplink_is_told_while_another_is_silent() {
     let mut lab = util::Setup::new(2).build();

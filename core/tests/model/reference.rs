@@ -1,8 +1,8 @@
 //! What must be true, worked out from what was done to the world and from nothing the machine said.
 //!
-//! It keeps a diary of the weather (how each target and uplink was, and since when) and of what each client
-//! asked for. From the weather between a question and its answer follow the answers that are allowed; where the
-//! weather held all the time, the one that must come, and by when.
+//! It keeps a diary of the weather (how each target and uplink was, and since when) and of what
+//! each client asked for. From the weather between a question and its answer follow the answers
+//! that are allowed; where the weather held all the time, the one that must come, and by when.
 
 use super::transition::{Coming, Mode, Place, Protocol, Whom};
 use super::util::lab::Who;

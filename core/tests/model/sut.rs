@@ -155,7 +155,8 @@ impl Sut {
         self.lab.run_for(ms(0));
     }
 
-    /// Who is there reads, says its last, and leaves; then the machine is drained, and everything must end.
+    /// Who is there reads, says its last, and leaves; then the machine is drained, and everything
+    /// must end.
     pub(crate) fn farewell(&mut self, reference: &mut Reference) {
         for at in 0..reference.clients.len() {
             self.reads(reference, Some(at), Reading::Fast);

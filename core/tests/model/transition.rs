@@ -1,7 +1,7 @@
 //! What may happen in the world, and how often it does.
 //!
-//! Clients are meant by a number that is taken modulo those who are there, so that any part of a sequence is a
-//! sequence too: proptest may leave out what it likes.
+//! Clients are meant by a number that is taken modulo those who are there, so that any part of a
+//! sequence is a sequence too: proptest may leave out what it likes.
 
 use proptest::prelude::*;
 use std::fmt;

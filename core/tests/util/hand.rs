@@ -1,7 +1,8 @@
-//! The unwrap machine, driven by hand: each call is a test's, the contract is checked at each, and when a test has
-//! ended its recording is replayed.
+//! The unwrap machine, driven by hand: each call is a test's, the contract is checked at each, and
+//! when a test has ended its recording is replayed.
 //!
-//! Nothing is sent on a socket that the machine has not told of: what it forgets to tell stays where it is.
+//! Nothing is sent on a socket that the machine has not told of: what it forgets to tell stays
+//! where it is.
 
 use super::{addr, secs};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};

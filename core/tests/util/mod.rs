@@ -10,8 +10,8 @@
 //! - [`place`]: targets, uplinks, names.
 //! - [`sock`]: one TCP connection between a person and the proxy.
 //! - [`world`]: the sockets, uplinks, names and the pool; it tells of readiness as strictly as an
-//!   edge-triggered queue does: an edge when something arrives, and when there is room again after a blocked
-//!   write. No other.
+//!   edge-triggered queue does: an edge when something arrives, and when there is room again after
+//!   a blocked write. No other.
 //! - [`watched`]: the machine, with the contract checked at each call.
 //! - [`lab`]: all of it, and the loop that steps it; around unwrap's machine by `unwrapped`.
 //! - [`hand`]: unwrap's machine without a world, driven call by call.
@@ -42,7 +42,8 @@ use proptest::test_runner::{Config as ProptestConfig, FileFailurePersistence};
 use ropewalk_core::time::Duration;
 use std::net::SocketAddr;
 
-/// So many cases of a property; PROPTEST_CASES says otherwise for a long night. What failed once is kept.
+/// So many cases of a property; PROPTEST_CASES says otherwise for a long night. What failed once is
+/// kept.
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
     let persistence = FileFailurePersistence::WithSource("regressions");

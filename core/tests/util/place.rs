@@ -1,4 +1,5 @@
-//! Where a connection may go and what may happen there: targets, uplinks, names, and the events of the world.
+//! Where a connection may go and what may happen there: targets, uplinks, names, and the events of
+//! the world.
 
 use super::person::Person;
 use ropewalk_core::machine::{Close, Device, Fault, ListenerId, QueryId, StreamId, Via};

@@ -1,4 +1,5 @@
-//! What the proxy's sockets meet: clients, targets, uplinks, names. Implements [`Io`] without waiting.
+//! What the proxy's sockets meet: clients, targets, uplinks, names. Implements [`Io`] without
+//! waiting.
 
 use super::person::{End, Person};
 use super::place::{Answer, Attempt, Behave, Ev, Link, SpliceMode, Target};

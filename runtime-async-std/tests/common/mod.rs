@@ -155,7 +155,8 @@ pub(crate) fn patient(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// A server whose connections are each served by `serve`, in a thread. Its failures are told by what its clients miss.
+/// A server whose connections are each served by `serve`, in a thread. Its failures are told by
+/// what its clients miss.
 pub(crate) fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
     let listener = TcpListener::bind(LOOPBACK).expect("a free port of loopback");
     let address = listener.local_addr().expect("it is bound");

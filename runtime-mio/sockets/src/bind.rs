@@ -1,9 +1,9 @@
 //! Sockets that leave this host the way `Via` says, or not at all.
 //!
-//! On Linux a device is bound with `SO_BINDTODEVICE`, which needs no privilege since 5.7. A device without a route to
-//! the target would make IPv4 believe that the target is its neighbour, and wait for ARP in vain: so the routing
-//! table is asked first, for this device. Elsewhere the index of the device is bound (macOS) or the source address
-//! decides (Windows, whose host model is strong).
+//! On Linux a device is bound with `SO_BINDTODEVICE`, which needs no privilege since 5.7. A device
+//! without a route to the target would make IPv4 believe that the target is its neighbour, and wait
+//! for ARP in vain: so the routing table is asked first, for this device. Elsewhere the index of
+//! the device is bound (macOS) or the source address decides (Windows, whose host model is strong).
 
 use super::socket::tune;
 use ropewalk_core::errno::fault;
@@ -25,7 +25,8 @@ pub struct Binder {
 }
 
 impl Binder {
-    /// Begins to connect, without blocking. The attempt fails if any part of the binding is not available.
+    /// Begins to connect, without blocking. The attempt fails if any part of the binding is not
+    /// available.
     ///
     /// # Errors
     /// What is known at once.
@@ -96,8 +97,8 @@ impl Binder {
     }
 }
 
-/// tcp(7), TCP_USER_TIMEOUT: what leaves by an uplink and is never acknowledged breaks the connection in the time in which
-/// keep-alive finds a silent peer, not after a quarter of an hour.
+/// tcp(7), TCP_USER_TIMEOUT: what leaves by an uplink and is never acknowledged breaks the
+/// connection in the time in which keep-alive finds a silent peer, not after a quarter of an hour.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn give_up_in_time(socket: &Socket) {
     if let Err(error) = socket.set_tcp_user_timeout(Some(std::time::Duration::from_secs(120))) {
@@ -105,8 +106,8 @@ fn give_up_in_time(socket: &Socket) {
     }
 }
 
-/// Begins to connect to a Unix socket, without blocking. It is lent in the type of a TCP socket: a descriptor that is read,
-/// written and ended in the same way.
+/// Begins to connect to a Unix socket, without blocking. It is lent in the type of a TCP socket: a
+/// descriptor that is read, written and ended in the same way.
 ///
 /// # Errors
 /// What is known at once, which is all there is: such a connect does not wait.
@@ -176,8 +177,8 @@ fn bind_source(socket: &Socket, source: IpAddr) -> Result<(), Fault> {
     socket.bind(&SocketAddr::new(source, 0).into()).map_err(|e| fault(&e))
 }
 
-/// ip(7), since Linux 4.2: the bind chooses no port yet. The connect does, and can then give one port to many connections
-/// with different targets.
+/// ip(7), since Linux 4.2: the bind chooses no port yet. The connect does, and can then give one
+/// port to many connections with different targets.
 #[cfg(target_os = "linux")]
 fn choose_port_late(socket: &Socket) {
     let option = nix::sys::socket::sockopt::IpBindAddressNoPort;

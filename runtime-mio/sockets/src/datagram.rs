@@ -1,7 +1,7 @@
 //! Datagram sockets: open, receive in batches, send in groups.
 //!
-//! quinn-udp knows what each system can do in one call: recvmmsg and GRO, UDP_SEGMENT (GSO), the address a datagram was
-//! sent to and leaves from, ECN.
+//! quinn-udp knows what each system can do in one call: recvmmsg and GRO, UDP_SEGMENT (GSO), the
+//! address a datagram was sent to and leaves from, ECN.
 
 mod many;
 mod send;
@@ -22,7 +22,8 @@ use std::net::{SocketAddr, UdpSocket};
 /// A socket that receives datagrams at `address`.
 ///
 /// # Errors
-/// What the system says; [`AddrInUse`](std::io::ErrorKind::AddrInUse) when somebody else receives there.
+/// What the system says; [`AddrInUse`](std::io::ErrorKind::AddrInUse) when somebody else receives
+/// there.
 pub fn listen_datagrams(address: SocketAddr) -> Result<UdpSocket> {
     let socket = bound(address, Type::DGRAM, Protocol::UDP, |_| Ok(()))?;
     // Many clients come in here in one burst. The system may cap it (net.core.rmem_max).
@@ -70,7 +71,8 @@ pub struct Datagrams<S> {
 }
 
 impl<S: AsSocket> Datagrams<S> {
-    /// Takes over a socket; `peer` is the one it is connected to. Without `fragments` none of its datagrams leaves in pieces.
+    /// Takes over a socket; `peer` is the one it is connected to. Without `fragments` none of its
+    /// datagrams leaves in pieces.
     ///
     /// # Errors
     /// What the system says to the options it needs.
@@ -139,7 +141,8 @@ impl<S: AsSocket> Datagrams<S> {
     }
 }
 
-/// quinn-udp forbids fragments, as QUIC does. What is passed on here was not made by us: it goes on as large as it came.
+/// quinn-udp forbids fragments, as QUIC does. What is passed on here was not made by us: it goes on
+/// as large as it came.
 #[cfg(target_os = "linux")]
 fn may_fragment(socket: &impl AsSocket) {
     use nix::sys::socket::{setsockopt, sockopt::Ipv6DontFrag};

@@ -1,4 +1,5 @@
-//! How often this process hit a fixed limit of its sockets. Counted for the process: a figure, no decision.
+//! How often this process hit a fixed limit of its sockets. Counted for the process: a figure, no
+//! decision.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,7 +30,8 @@ pub(crate) static PIPES: Hits = Hits::new();
 pub struct LimitHits {
     /// Names that were refused because 1,024 waited already in their worker.
     pub names: u64,
-    /// Splices that became copies because 64 pipes were in use in their worker, or the system gave none.
+    /// Splices that became copies because 64 pipes were in use in their worker, or the system gave
+    /// none.
     pub pipes: u64,
 }
 

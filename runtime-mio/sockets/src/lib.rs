@@ -1,8 +1,9 @@
-//! Sockets without a runtime: what every driver does in the same way, and what the workers of a process share.
+//! Sockets without a runtime: what every driver does in the same way, and what the workers of a
+//! process share.
 //!
-//! Nothing here waits for readiness. A runtime holds its sockets in types of its own and lends them;
-//! what would block is told as [`TryError::WouldBlock`](ropewalk_core::drive::TryError), and when to try again is the
-//! runtime's affair.
+//! Nothing here waits for readiness. A runtime holds its sockets in types of its own and lends
+//! them; what would block is told as [`TryError::WouldBlock`](ropewalk_core::drive::TryError), and
+//! when to try again is the runtime's affair.
 //!
 //! | file | is |
 //! | --- | --- |

@@ -1,8 +1,9 @@
 //! Names, looked up by the system off the event loop.
 //!
-//! The system's resolver blocks, so it runs in threads of its own: started when there is work, gone when there has
-//! been none for a while. A query that nobody waits for any more is taken from the queue; where a thread is at it
-//! already, that thread is written off: it ends when the system lets it, and another may take its place.
+//! The system's resolver blocks, so it runs in threads of its own: started when there is work, gone
+//! when there has been none for a while. A query that nobody waits for any more is taken from the
+//! queue; where a thread is at it already, that thread is written off: it ends when the system lets
+//! it, and another may take its place.
 
 use crate::shared::Wake;
 use ropewalk_core::machine::{Fault, QueryId};
@@ -17,7 +18,8 @@ pub type Answer = Result<Vec<IpAddr>, Fault>;
 
 /// Look-ups at the same time: more wait. (The machine sees to it that no client takes them all.)
 const THREADS: usize = 256;
-/// Threads that were written off: beyond that they count as before, so that there is an end to them.
+/// Threads that were written off: beyond that they count as before, so that there is an end to
+/// them.
 const LOST: usize = 256;
 /// Look-ups waiting: more fail at once.
 const QUEUE: usize = 1024;

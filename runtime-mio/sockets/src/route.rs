@@ -1,5 +1,5 @@
-//! Does this device have a route to that address? Asked of the kernel for each attempt (some microseconds), so
-//! that routes that come and go are seen at once.
+//! Does this device have a route to that address? Asked of the kernel for each attempt (some
+//! microseconds), so that routes that come and go are seen at once.
 
 use netlink_packet_core::{Emitable, NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader};
 use netlink_packet_route::AddressFamily;
@@ -15,7 +15,8 @@ pub(super) struct Routes {
 
 impl Routes {
     /// # Errors
-    /// [`Fault::NoRoute`] or [`Fault::NoDevice`]. Where the kernel cannot be asked, the connect itself must tell.
+    /// [`Fault::NoRoute`] or [`Fault::NoDevice`]. Where the kernel cannot be asked, the connect
+    /// itself must tell.
     pub(super) fn check(&mut self, device: Device, to: IpAddr, source: Option<IpAddr>) -> Result<(), Fault> {
         let answer = self.ask(device, to, source);
         if answer.is_err() {
@@ -56,8 +57,8 @@ impl Routes {
     }
 }
 
-/// `RTM_F_FIB_MATCH`: the entry of the table that matches. Without it the kernel would answer with the neighbour
-/// it makes up for a bound device.
+/// `RTM_F_FIB_MATCH`: the entry of the table that matches. Without it the kernel would answer with
+/// the neighbour it makes up for a bound device.
 const FIB_MATCH: RouteFlags = RouteFlags::from_bits_retain(0x2000);
 
 /// linux/rtnetlink.h
@@ -91,7 +92,8 @@ fn question(index: u32, to: IpAddr, source: Option<IpAddr>) -> Vec<u8> {
     bytes
 }
 
-/// A route, or the number of an error. No more of the answer is read: whichever route it is will do.
+/// A route, or the number of an error. No more of the answer is read: whichever route it is will
+/// do.
 fn verdict(answer: &[u8]) -> std::io::Result<Result<(), Fault>> {
     let answer = NetlinkBuffer::new_checked(answer).map_err(std::io::Error::other)?;
     let code = match answer.message_type() {

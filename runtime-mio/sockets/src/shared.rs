@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Receives the events of all workers. Called from all of them, on their event loops: it must not wait.
+/// Receives the events of all workers. Called from all of them, on their event loops: it must not
+/// wait.
 pub trait Watch: Send + Sync {
     /// Something happened in a worker.
     fn event(&self, now: Instant, event: &Event);

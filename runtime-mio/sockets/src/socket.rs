@@ -24,8 +24,8 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new().with_time(Duration::from_sec
 /// What a try gives.
 pub type Tried<T> = std::result::Result<T, TryError>;
 
-/// A socket that listens on `address`; with `share_port`, further sockets may listen there too and the kernel
-/// spreads the connections over them (Linux).
+/// A socket that listens on `address`; with `share_port`, further sockets may listen there too and
+/// the kernel spreads the connections over them (Linux).
 ///
 /// # Errors
 /// What the system says; [`ErrorKind::AddrInUse`] when somebody else listens there.
@@ -49,7 +49,8 @@ pub fn listen(address: SocketAddr, share_port: bool) -> Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// A socket bound to `address`, that does not block. `options` sets what has to be set before it is bound.
+/// A socket bound to `address`, that does not block. `options` sets what has to be set before it is
+/// bound.
 pub(super) fn bound(
     address: SocketAddr,
     kind: Type,
@@ -110,8 +111,9 @@ pub fn transfer(call: impl FnMut() -> Result<usize>) -> Tried<usize> {
 /// Connections with a fault of the network that are passed over in one call.
 const PASSED: usize = 64;
 
-/// Takes one connection from the backlog of a listener `bound` to this address. Those that were reset while they waited
-/// are passed over; Linux also hands on errors of the network that the new connection met, and accept(2) asks to retry.
+/// Takes one connection from the backlog of a listener `bound` to this address. Those that were
+/// reset while they waited are passed over; Linux also hands on errors of the network that the new
+/// connection met, and accept(2) asks to retry.
 ///
 /// # Errors
 /// `WouldBlock` when the backlog is empty; a fault otherwise.
@@ -122,8 +124,9 @@ pub fn accept<S: AsSocket>(
     use ErrorKind::*;
     const RESET: [ErrorKind; 3] = [Interrupted, ConnectionAborted, ConnectionReset];
     const NETWORK: [ErrorKind; 4] = [NetworkDown, NetworkUnreachable, HostUnreachable, PermissionDenied];
-    // A fault of the network belongs to one connection, and the next has none. One that stays is the listener's own
-    // (a security module forbids accepting, for instance): retried for ever it would spin.
+    // A fault of the network belongs to one connection, and the next has none. One that stays is
+    // the listener's own (a security module forbids accepting, for instance): retried for ever it
+    // would spin.
     let mut left = PASSED;
     let (socket, peer) = loop {
         match call() {

@@ -1,7 +1,7 @@
 //! Bytes moved in the kernel: socket to pipe to socket, never through this process.
 //!
-//! A pipe is lent to a stream only while bytes are inside; most of the time the same few hot pipes serve all. Their
-//! number is bounded: without one the machine is asked to copy.
+//! A pipe is lent to a stream only while bytes are inside; most of the time the same few hot pipes
+//! serve all. Their number is bounded: without one the machine is asked to copy.
 
 use ropewalk_core::drive::{SpliceError, SpliceMoved};
 use ropewalk_core::errno::fault;
@@ -33,8 +33,8 @@ pub struct Pipes {
 const FLAGS: SpliceFlags = SpliceFlags::MOVE.union(SpliceFlags::NONBLOCK);
 
 impl Pipes {
-    /// Gives what is inside to `sink`, takes up to `max` (0: nothing) from `source`, gives that. `from` is the index of
-    /// the source.
+    /// Gives what is inside to `sink`, takes up to `max` (0: nothing) from `source`, gives that.
+    /// `from` is the index of the source.
     ///
     /// # Errors
     /// As [`SpliceError`] says; after something was moved, at the next call.
@@ -108,7 +108,8 @@ impl Pipe {
                 self.held += len;
                 moved.taken += len;
             }
-            // At the mark of urgent data a splice stops for good, though there is more: reading passes it.
+            // At the mark of urgent data a splice stops for good, though there is more: reading
+            // passes it.
             Err(Errno::AGAIN)
                 if moved.taken == 0 && rustix::io::ioctl_fionread(source).is_ok_and(|n| n > 0) =>
             {

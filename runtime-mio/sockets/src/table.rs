@@ -8,7 +8,8 @@ use ropewalk_core::errno::fault;
 use ropewalk_core::machine::{Fault, ListenerId, Rx, SocketId, Transmit, Via};
 use std::net::{SocketAddr, UdpSocket};
 
-/// A datagram socket in its runtime's hands: a [`Datagrams`](super::Datagrams) and whatever tells of its readiness.
+/// A datagram socket in its runtime's hands: a [`Datagrams`](super::Datagrams) and whatever tells
+/// of its readiness.
 pub trait DatagramSocket {
     /// Receives what one call brings.
     ///

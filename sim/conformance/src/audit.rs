@@ -1,9 +1,9 @@
 //! The driver's half of the contract, checked as the run goes.
 //!
-//! The [`Auditor`] stands between the driver and the machine. The numbers (D1 and on) are those of the rules that a driver keeps, in the
-//! [contract](ropewalk_core::docs::contract). It forgives what the contract forgives: an input for an id that is dead
-//! comes too late and misses. It also writes down what was said, for
-//! [`normalised`](super::normalised()).
+//! The [`Auditor`] stands between the driver and the machine. The numbers (D1 and on) are those of
+//! the rules that a driver keeps, in the [contract](ropewalk_core::docs::contract). It forgives
+//! what the contract forgives: an input for an id that is dead comes too late and misses. It also
+//! writes down what was said, for [`normalised`](super::normalised()).
 
 mod datagrams;
 
@@ -42,7 +42,8 @@ pub struct Found {
     pub received: (u64, u64),
     /// Datagrams that were sent, and the groups of more than one that some of them left in.
     pub sent: (u64, u64),
-    /// Bytes taken from sockets and not yet given to others, now and at most: of all connections together.
+    /// Bytes taken from sockets and not yet given to others, now and at most: of all connections
+    /// together.
     pub in_hand: (i64, i64),
 }
 
@@ -186,8 +187,8 @@ impl<M> Auditor<M> {
         }
     }
 
-    /// An input for a dead id comes too late and misses, which is forgiven. One that was never given is not: see
-    /// [`Auditor::check_ids`].
+    /// An input for a dead id comes too late and misses, which is forgiven. One that was never
+    /// given is not: see [`Auditor::check_ids`].
     fn dead(&self, _: StreamId, _: &Input<'_>) {}
 
     /// Whatever the input is, the machine must have given the ids that it names.
@@ -298,8 +299,8 @@ impl<M: Application> Auditor<M> {
                 self.keep(stream, Ends { write_failed: true, ..ends });
             }
             Input::Drain => self.drained = true,
-            // `Assigned` is checked above. The others are not about what the machine has asked for, and have no rule
-            // but that they come in time.
+            // `Assigned` is checked above. The others are not about what the machine has asked for,
+            // and have no rule but that they come in time.
             Input::Assigned { .. }
             | Input::LocalAddresses { .. }
             | Input::UplinkGone { .. }

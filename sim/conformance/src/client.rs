@@ -6,7 +6,8 @@ use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// A read or a write that waits for longer has failed. With a broken driver there is nothing to wait for.
+/// A read or a write that waits for longer has failed. With a broken driver there is nothing to
+/// wait for.
 pub fn patience() -> Duration {
     Duration::from_secs(if faulty::wanted() == Kind::None { 10 } else { 3 })
 }
@@ -178,8 +179,8 @@ pub fn reset(stream: TcpStream) {
     set_socket_linger(&stream, Some(Duration::ZERO)).expect("a socket option");
 }
 
-/// Bounds what the kernel keeps for this socket. Less than two of loopback's 64 KiB segments would make Linux probe
-/// every 200 ms instead of sending.
+/// Bounds what the kernel keeps for this socket. Less than two of loopback's 64 KiB segments would
+/// make Linux probe every 200 ms instead of sending.
 ///
 /// # Errors
 /// What the system says.

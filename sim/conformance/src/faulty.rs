@@ -1,8 +1,8 @@
 //! What a broken driver would do, to prove that the kit can fail.
 //!
-//! [`Faulty`] stands outermost, so driver and fault together look like a broken driver to auditor, recorder and machine:
-//! a recording of such a run replays, since the machine did nothing wrong. What fails must be what people would see,
-//! or a rule of the contract.
+//! [`Faulty`] stands outermost, so driver and fault together look like a broken driver to auditor,
+//! recorder and machine: a recording of such a run replays, since the machine did nothing wrong.
+//! What fails must be what people would see, or a rule of the contract.
 
 mod datagrams;
 

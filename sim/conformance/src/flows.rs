@@ -1,7 +1,8 @@
 //! Datagrams relayed by UDP flows under test, and who speaks with them.
 //!
-//! The machine is the unwrap machine. What the kit sends it stands behind a LOCAL header of the PROXY protocol: a flow then
-//! leaves from the client's own address, which on loopback needs no privilege.
+//! The machine is the unwrap machine. What the kit sends it stands behind a LOCAL header of the
+//! PROXY protocol: a flow then leaves from the client's own address, which on loopback needs no
+//! privilege.
 
 use super::client::{is_deadline, patience};
 use super::run::Run;

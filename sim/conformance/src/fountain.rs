@@ -1,6 +1,8 @@
-//! A machine that always has more to send, and says so each time it is asked; some of it is too large.
+//! A machine that always has more to send, and says so each time it is asked; some of it is too
+//! large.
 //!
-//! It sends to its sink without an end, gives back what comes in on its listener, and keeps a clock that ticks.
+//! It sends to its sink without an end, gives back what comes in on its listener, and keeps a clock
+//! that ticks.
 
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{

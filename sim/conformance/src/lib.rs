@@ -10,13 +10,15 @@
 //!                       Dispatch, Unwrap, Fountain
 //! ```
 //!
-//! A runtime implements [`Runtime`] in a test file of its own crate and says `ropewalk_conformance::conformance!(Mine);`. That
-//! makes one test of each case; `ropewalk_conformance::conformance_datagrams!(Mine);` adds those with datagrams. A case runs in a process of its own, under a watchdog: it may change what belongs to
-//! the process (the limit of descriptors), measure the processor time of the process, and hang without harm.
+//! A runtime implements [`Runtime`] in a test file of its own crate and says
+//! `ropewalk_conformance::conformance!(Mine);`. That makes one test of each case;
+//! `ropewalk_conformance::conformance_datagrams!(Mine);` adds those with datagrams. A case runs in
+//! a process of its own, under a watchdog: it may change what belongs to the process (the limit of
+//! descriptors), measure the processor time of the process, and hang without harm.
 //!
 //! What each case asks for without saying so: the driver keeps the rules of the
-//! [contract](ropewalk_core::docs::contract) (the auditor's findings are empty), a drained worker ends, all buffers
-//! are back, no socket is left, and the recording replays.
+//! [contract](ropewalk_core::docs::contract) (the auditor's findings are empty), a drained worker
+//! ends, all buffers are back, no socket is left, and the recording replays.
 //!
 //! | module | is |
 //! | --- | --- |
@@ -86,8 +88,8 @@ pub trait Runtime: 'static {
         UdpSocket::bind(address)
     }
 
-    /// Starts one worker around `machine`. The listeners have the ids 0, 1, 2 and so on: those of streams, then those of
-    /// datagrams.
+    /// Starts one worker around `machine`. The listeners have the ids 0, 1, 2 and so on: those of
+    /// streams, then those of datagrams.
     ///
     /// # Errors
     /// What the system says.
@@ -99,7 +101,8 @@ pub trait Runtime: 'static {
 pub struct Listeners {
     /// Those that connections come in on.
     pub streams: Vec<TcpListener>,
-    /// Those that datagrams come in on. There are none but in the cases of `conformance_datagrams!`.
+    /// Those that datagrams come in on. There are none but in the cases of
+    /// `conformance_datagrams!`.
     pub datagrams: Vec<UdpSocket>,
 }
 
@@ -154,8 +157,8 @@ macro_rules! conformance {
     };
 }
 
-/// One test of each case with datagrams, for one runtime that moves them. Used once in a file, in a module of its own
-/// where [`conformance!`](crate::conformance!) is used too.
+/// One test of each case with datagrams, for one runtime that moves them. Used once in a file, in a
+/// module of its own where [`conformance!`](crate::conformance!) is used too.
 #[macro_export]
 macro_rules! conformance_datagrams {
     ($runtime:ty) => {
@@ -163,7 +166,8 @@ macro_rules! conformance_datagrams {
     };
 }
 
-/// One test for each fault: the case that is named for it must fail. Used once in a file, at its top.
+/// One test for each fault: the case that is named for it must fail. Used once in a file, at its
+/// top.
 #[macro_export]
 macro_rules! conformance_faults {
     ($runtime:ty) => {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Lines without what differs between two runs of one script: ids and ports are numbered in the order in which they
-/// come up, durations are left out.
+/// Lines without what differs between two runs of one script: ids and ports are numbered in the
+/// order in which they come up, durations are left out.
 ///
 /// ```
 /// use ropewalk_conformance::normalised;

@@ -1,8 +1,8 @@
 //! A process for each case: its watchdog, its clock, its descriptors.
 //!
-//! The test starts its own program again for just itself, with [`CASE`] set; that process runs the case and says
-//! so when it has passed. A process that says nothing has not passed, whatever its exit code: a filter that
-//! matches no test exits with 0 too.
+//! The test starts its own program again for just itself, with [`CASE`] set; that process runs the
+//! case and says so when it has passed. A process that says nothing has not passed, whatever its
+//! exit code: a filter that matches no test exits with 0 too.
 
 use super::cases::{self, Case};
 use super::{Kit, faulty};

@@ -126,7 +126,8 @@ impl Run {
         self.running.thread.is_finished()
     }
 
-    /// Drains, and checks everything that holds for every run; `fresh` is a machine like the one that ran.
+    /// Drains, and checks everything that holds for every run; `fresh` is a machine like the one
+    /// that ran.
     ///
     /// # Panics
     /// When something does not hold.

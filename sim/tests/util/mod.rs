@@ -111,8 +111,8 @@ pub(crate) async fn mirror(mut wire: Wire) -> Result<()> {
     wire.write_all(wire.peer().ip().to_string().as_bytes()).await
 }
 
-/// One connection to an echo through the proxy and a few bytes there and back; the bound address and how long
-/// the connect took.
+/// One connection to an echo through the proxy and a few bytes there and back; the bound address
+/// and how long the connect took.
 pub(crate) async fn visit(client: &Client, to: impl Into<To>) -> Result<(SocketAddr, Duration)> {
     let Answer { code, bound, mut wire, took } = connect(client, to).await?;
     assert_eq!(code, 0, "the target is reached");

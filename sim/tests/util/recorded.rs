@@ -127,7 +127,8 @@ impl Recording {
     }
 }
 
-/// Changes are separated by semicolons, as the parts of the line are: they end where the goodput begins.
+/// Changes are separated by semicolons, as the parts of the line are: they end where the goodput
+/// begins.
 fn schedule_words(first: &str) -> String {
     between(first, "schedule: ", "; goodput").expect("a schedule").to_owned()
 }

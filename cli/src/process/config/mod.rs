@@ -1,4 +1,5 @@
-//! One configuration file for all services: a section for each, in it the switches of its command by their long names.
+//! One configuration file for all services: a section for each, in it the switches of its command
+//! by their long names.
 //!
 //! ```text
 //! [dispatch]                        ropewalk dispatch
@@ -8,9 +9,9 @@
 //! verbose = 2                           --verbose --verbose
 //! ```
 //!
-//! The file decides nothing: it is turned into arguments, which are then read like any others. So each value is
-//! checked by its switch's own parser, and a new switch can stand in the file without a word here. What the command
-//! line says of a switch wins over what the file says of it.
+//! The file decides nothing: it is turned into arguments, which are then read like any others. So
+//! each value is checked by its switch's own parser, and a new switch can stand in the file without
+//! a word here. What the command line says of a switch wins over what the file says of it.
 
 mod switches;
 #[cfg(test)]
@@ -44,10 +45,11 @@ pub(crate) struct Parsed<P> {
     pub(crate) origin: Option<String>,
 }
 
-/// Reads the command line and the file that it names. Ends the process as [`Parser::parse`] does: with the help, the
-/// version or an error.
+/// Reads the command line and the file that it names. Ends the process as [`Parser::parse`] does:
+/// with the help, the version or an error.
 ///
-/// `tables`: a command's name and the names of the arrays of tables that its section may have: one at most.
+/// `tables`: a command's name and the names of the arrays of tables that its section may have: one
+/// at most.
 pub(crate) fn parse<P: Parser>(tables: &[(&str, &[&str])]) -> Parsed<P> {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let command = P::command();
@@ -66,7 +68,8 @@ pub(crate) fn parse<P: Parser>(tables: &[(&str, &[&str])]) -> Parsed<P> {
     let origin = all.first().and_then(|first| first.origin.clone());
     let read = |one: Arguments| {
         P::try_parse_from(one.argv).unwrap_or_else(|error| {
-            // Like `exit`, which would leave no room for a word on the file. A closed stream is the caller's wish.
+            // Like `exit`, which would leave no room for a word on the file. A closed stream is the
+            // caller's wish.
             let _ = error.print();
             if let (Some(origin), true) = (one.origin, error.use_stderr()) {
                 eprintln!("note: {origin}");
@@ -77,10 +80,12 @@ pub(crate) fn parse<P: Parser>(tables: &[(&str, &[&str])]) -> Parsed<P> {
     Parsed { commands: all.into_iter().map(read).collect(), origin }
 }
 
-/// The arguments of the command `section`: those of `argv`, completed by the file that `argv` names.
+/// The arguments of the command `section`: those of `argv`, completed by the file that `argv`
+/// names.
 ///
-/// With `table` the section may have an array of tables of that name, whose keys are the section's, overlaid by the
-/// table's own: one command line for each. Without one there, or without a file, it is one.
+/// With `table` the section may have an array of tables of that name, whose keys are the section's,
+/// overlaid by the table's own: one command line for each. Without one there, or without a file, it
+/// is one.
 ///
 /// # Errors
 /// A sentence that says what was expected, what came and where in the file.
@@ -217,8 +222,8 @@ fn overruled(switch: &Switch<'_>, matches: &ArgMatches, sub: &Command) -> bool {
     if given(switch.arg.get_id().as_str()) {
         return true;
     }
-    // --verbose and --quiet are two names of one setting. Other switches that exclude each other are an error:
-    // a password file must not fall away unseen.
+    // --verbose and --quiet are two names of one setting. Other switches that exclude each other
+    // are an error: a password file must not fall away unseen.
     let counts = |arg: &clap::Arg| matches!(arg.get_action(), ArgAction::Count);
     let excludes = |one: &clap::Arg, other: &clap::Arg| {
         sub.get_arg_conflicts_with(one).iter().any(|arg| arg.get_id() == other.get_id())
@@ -230,8 +235,8 @@ fn overruled(switch: &Switch<'_>, matches: &ArgMatches, sub: &Command) -> bool {
         })
 }
 
-/// `argv` with the switches of the file: options right behind the command, whose own words may follow; positional
-/// values last and after a `--`, as they may begin with a hyphen.
+/// `argv` with the switches of the file: options right behind the command, whose own words may
+/// follow; positional values last and after a `--`, as they may begin with a hyphen.
 fn joined(argv: &[OsString], switches: &[Switch<'_>], section: &str, path: &Path) -> Arguments {
     let called = argv.iter().skip(1).position(|arg| arg == section).map_or(argv.len(), |at| at + 2);
     let (before, after) = argv.split_at(called);

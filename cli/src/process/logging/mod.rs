@@ -1,7 +1,8 @@
 //! Log lines on standard error: seconds since the start, level, text.
 //!
-//! A thread of their own writes them: a slow reader of standard error, or one that has stopped, holds up nobody. What
-//! does not fit into the queue meanwhile is lost, counted, and told of in one line as soon as there is room.
+//! A thread of their own writes them: a slow reader of standard error, or one that has stopped,
+//! holds up nobody. What does not fit into the queue meanwhile is lost, counted, and told of in one
+//! line as soon as there is room.
 
 mod queue;
 
@@ -53,7 +54,8 @@ fn line(level: Level, text: &fmt::Arguments<'_>) -> String {
     format!("[{since:10.3}] {level} {text}\n")
 }
 
-/// Starts logging and the thread that writes; may be called once. The thread keeps the privileges of its caller.
+/// Starts logging and the thread that writes; may be called once. The thread keeps the privileges
+/// of its caller.
 ///
 /// # Errors
 /// The system gives no thread.
@@ -72,7 +74,8 @@ pub(crate) fn start(verbose: u8, quiet: u8) -> Result<(), String> {
     thread.map_err(|error| format!("cannot start the thread that writes the log: {error}"))?;
     let _ = START.set(Instant::now());
     log::set_max_level(level);
-    // The message of a panic is written by the thread that panics, which must not wait for ever either.
+    // The message of a panic is written by the thread that panics, which must not wait for ever
+    // either.
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         if flush() {
@@ -113,7 +116,8 @@ pub(crate) fn flush() -> bool {
     QUEUE.flush(LAST_WORDS)
 }
 
-/// Writes what the command ends with, after all lines before it; waits a second at most for these and for it.
+/// Writes what the command ends with, after all lines before it; waits a second at most for these
+/// and for it.
 pub(crate) fn last_words(text: &str) {
     if START.get().is_none() {
         eprintln!("{text}");

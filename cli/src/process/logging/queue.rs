@@ -5,8 +5,8 @@
 //!                                           then take puts one line in the place of all that was lost
 //! ```
 //!
-//! Invariants: lines come out in the order in which they went in; nothing waits to put one in; what was dropped is
-//! told where it is missing.
+//! Invariants: lines come out in the order in which they went in; nothing waits to put one in; what
+//! was dropped is told where it is missing.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -62,7 +62,8 @@ impl Queue {
         self.news.notify_one();
     }
 
-    /// Waits for lines and puts some of them into `piece`, whole ones. `tell` writes the line about lost ones.
+    /// Waits for lines and puts some of them into `piece`, whole ones. `tell` writes the line about
+    /// lost ones.
     pub(super) fn take(&self, piece: &mut Vec<u8>, tell: impl Fn(u64) -> String) {
         let mut state = self.lock();
         state.writing = false;

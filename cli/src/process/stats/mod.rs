@@ -5,8 +5,8 @@
 //! GET /stats     JSON                                         └──▶ json ────────┴──▶ server
 //! ```
 //!
-//! It is read-only, names no client and no destination, and listens on loopback only. A service implements [`Source`];
-//! what every process has is added here.
+//! It is read-only, names no client and no destination, and listens on loopback only. A service
+//! implements [`Source`]; what every process has is added here.
 
 mod json;
 mod prometheus;

@@ -13,8 +13,8 @@ pub(super) fn render(samples: &Samples) -> String {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
         };
-        // "HELP lines may contain any sequence of UTF-8 characters, but the backslash and the line feed have to be
-        // escaped."
+        // "HELP lines may contain any sequence of UTF-8 characters, but the backslash and the line
+        // feed have to be escaped."
         let help = family.help.replace('\\', r"\\").replace('\n', r"\n");
         let _ = writeln!(out, "# HELP ropewalk_{name} {help}\n# TYPE ropewalk_{name} {kind}");
         for sample in &family.samples {

@@ -58,7 +58,8 @@ impl Family {
     }
 }
 
-/// All figures of one moment. Names are written without the prefix `ropewalk_`; those of counters end in `_total`.
+/// All figures of one moment. Names are written without the prefix `ropewalk_`; those of counters
+/// end in `_total`.
 #[derive(Default)]
 pub(crate) struct Samples {
     pub(super) families: Vec<Family>,

@@ -1,7 +1,8 @@
 //! A small HTTP server: one request for each connection, bounded in bytes, time and number.
 //!
-//! A page of a foreign origin that a browser on this host shows cannot read from here: it would have to come by a name
-//! of its own that it lets point to loopback (DNS rebinding), and then the Host header gives it away.
+//! A page of a foreign origin that a browser on this host shows cannot read from here: it would
+//! have to come by a name of its own that it lets point to loopback (DNS rebinding), and then the
+//! Host header gives it away.
 
 use super::Form;
 use std::io::{ErrorKind, Read, Write};
@@ -15,8 +16,8 @@ const HEAD: usize = 8 * 1024;
 const FIELDS: usize = 64;
 /// From accept to a whole head, and from there to the last byte of the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long a client has to close after its answer. Until then what it still sends is read: a close over unread bytes
-/// is a reset, and could take the answer with it.
+/// How long a client has to close after its answer. Until then what it still sends is read: a close
+/// over unread bytes is a reset, and could take the answer with it.
 const LINGER: Duration = Duration::from_millis(250);
 /// Most bytes read so.
 const REST: usize = 64 * 1024;
@@ -101,7 +102,8 @@ fn answer(mut stream: TcpStream, page: &Page) {
     }
 }
 
-/// Bytes with a whole head in them; else the status that says what was wrong, if anybody is there to hear it.
+/// Bytes with a whole head in them; else the status that says what was wrong, if anybody is there
+/// to hear it.
 fn read_head(stream: &mut TcpStream, deadline: Instant) -> Result<Vec<u8>, Option<u16>> {
     let mut head = Vec::new();
     let mut piece = [0; 1024];

@@ -1,4 +1,5 @@
-//! Events as counters and log lines: what several services have. What one has stands in its own folder.
+//! Events as counters and log lines: what several services have. What one has stands in its own
+//! folder.
 //!
 //! | module | is |
 //! | --- | --- |

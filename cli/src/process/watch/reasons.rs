@@ -1,4 +1,5 @@
-//! Why connections were refused and datagrams dropped, as short words to count by. A word stays what it is: people have graphs of it.
+//! Why connections were refused and datagrams dropped, as short words to count by. A word stays
+//! what it is: people have graphs of it.
 
 use ropewalk_core::machine::event::{Dropped, Refusal};
 

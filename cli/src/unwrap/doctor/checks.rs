@@ -107,7 +107,8 @@ pub(super) fn is_local(target: Target, mark: Option<u32>, report: &mut Report) {
     }
 }
 
-/// Who serves the target: for each port of it the address that a socket is bound to, the most definite first.
+/// Who serves the target: for each port of it the address that a socket is bound to, the most
+/// definite first.
 pub(super) fn servers(target: Target, protocol: Protocol) -> Vec<SocketAddr> {
     let serves = |bound: &SocketAddr| {
         let ip = bound.ip().to_canonical();
@@ -185,7 +186,8 @@ pub(super) fn routed(
     }
 }
 
-/// The source of the route by which the rule's table delivers to this host; `None` where it has no such route.
+/// The source of the route by which the rule's table delivers to this host; `None` where it has no
+/// such route.
 fn delivers(rule: &Rule, present: &Present) -> Option<Option<IpAddr>> {
     let mut routes = present.routes.iter();
     let route =

@@ -1,5 +1,5 @@
-//! `ropewalk doctor unwrap`: what unwrap needs, looked at one after another, and at last a real connection with a
-//! foreign source address.
+//! `ropewalk doctor unwrap`: what unwrap needs, looked at one after another, and at last a real
+//! connection with a foreign source address.
 //!
 //! | module | is |
 //! | --- | --- |

@@ -1,7 +1,8 @@
 //! `ropewalk unwrap setup` and `teardown`: answers to foreign addresses come back into this host.
 //!
-//! The server sees a client's own address and answers to it. By the ordinary routes that answer would leave by
-//! the default gateway. A rule catches what the server sends, and its table delivers everything to this host:
+//! The server sees a client's own address and answers to it. By the ordinary routes that answer
+//! would leave by the default gateway. A rule catches what the server sends, and its table delivers
+//! everything to this host:
 //!
 //! ```text
 //!   args ──▶ plan: rules, route, sysctls ──▶ setup ──▶ kernel (rtnetlink), sysctl (/proc/sys, the state file)
@@ -12,12 +13,12 @@
 //! ```
 //!
 //! Invariants
-//! - Whatever setup adds carries [`plan::TAG`]; teardown removes only what carries it. What is there already and
-//!   is not ours is never touched.
-//! - At each instant in which a sysctl is not as it was, the state file holds its old value, and something with
-//!   our tag is in this network namespace. So a setup that was killed can be run again, or torn down. A state
-//!   file in a namespace without our tag is that of another namespace: the kernel gives a namespace's number
-//!   (the name of the file) to the next one.
+//! - Whatever setup adds carries [`plan::TAG`]; teardown removes only what carries it. What is
+//!   there already and is not ours is never touched.
+//! - At each instant in which a sysctl is not as it was, the state file holds its old value, and
+//!   something with our tag is in this network namespace. So a setup that was killed can be run
+//!   again, or torn down. A state file in a namespace without our tag is that of another namespace:
+//!   the kernel gives a namespace's number (the name of the file) to the next one.
 
 pub(crate) mod args;
 #[cfg(target_os = "linux")]

@@ -1,4 +1,5 @@
-//! What setup wants to be there, as a function of its arguments alone; and how it reads as commands of iproute2.
+//! What setup wants to be there, as a function of its arguments alone; and how it reads as commands
+//! of iproute2.
 
 use crate::host::prefix::{self, Prefix};
 use crate::unwrap::routes::args::Setup;
@@ -6,15 +7,17 @@ use crate::unwrap::target::{Ports, Protocol, Target};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The protocol number of our rules (FRA_PROTOCOL) and routes (rtm_protocol), by which we know them again.
+/// The protocol number of our rules (FRA_PROTOCOL) and routes (rtm_protocol), by which we know them
+/// again.
 ///
-/// linux/rtnetlink.h: the kernel does not interpret values above 4. Free of the names in iproute2's rt_protos and
-/// of what FRR (186-199), OVN (84) and Calico (80) use.
+/// linux/rtnetlink.h: the kernel does not interpret values above 4. Free of the names in iproute2's
+/// rt_protos and of what FRR (186-199), OVN (84) and Calico (80) use.
 pub(crate) const TAG: u8 = 229;
 
 /// The sysctls that mark mode needs. Each is 0 or 1.
 pub(crate) const SYSCTLS: [Sysctl; 3] = [
-    // An accepted connection takes over the mark of the packet that opened it; in spite of its name for IPv6 too.
+    // An accepted connection takes over the mark of the packet that opened it; in spite of its name
+    // for IPv6 too.
     Sysctl("net.ipv4.tcp_fwmark_accept"),
     // So do answers without a connection: resets and ICMP errors.
     Sysctl("net.ipv4.fwmark_reflect"),
@@ -37,8 +40,8 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    /// Whether it catches what a server at `target` sends, by a socket with the address or (`wildcard`) by one
-    /// that has none when the route is looked up.
+    /// Whether it catches what a server at `target` sends, by a socket with the address or
+    /// (`wildcard`) by one that has none when the route is looked up.
     pub(crate) fn catches(
         &self,
         target: Target,
@@ -53,8 +56,8 @@ impl Rule {
             && self.mark.is_none_or(|own| mark == Some(own))
     }
 
-    /// Whether the kernel takes `wider` for this one: when it looks for a rule, to add none twice or to remove it, a
-    /// rule asked for without `from` is any rule that is the same but for that.
+    /// Whether the kernel takes `wider` for this one: when it looks for a rule, to add none twice
+    /// or to remove it, a rule asked for without `from` is any rule that is the same but for that.
     pub(crate) fn hides(&self, wider: &Rule) -> bool {
         self.from.is_some() && wider.from.is_none() && Rule { from: None, ..self.clone() } == *wider
     }
@@ -94,8 +97,9 @@ impl fmt::Display for Rule {
 pub(crate) struct Route {
     pub(crate) v6: bool,
     pub(crate) table: u32,
-    /// What a socket without an address gets as its own. Without it the kernel takes the destination's in IPv4,
-    /// and in IPv6 any address of this host with a scope as wide as the destination's.
+    /// What a socket without an address gets as its own. Without it the kernel takes the
+    /// destination's in IPv4, and in IPv6 any address of this host with a scope as wide as the
+    /// destination's.
     pub(crate) source: Option<IpAddr>,
 }
 
@@ -154,8 +158,8 @@ impl Plan {
         }
     }
 
-    /// Whether it matters what the route gives to sockets without an address: only UDP servers on all addresses
-    /// answer by such.
+    /// Whether it matters what the route gives to sockets without an address: only UDP servers on
+    /// all addresses answer by such.
     pub(crate) fn needs_source(&self, v6: bool) -> bool {
         self.rules.iter().any(|rule| rule.v6 == v6 && rule.from.is_none() && rule.mark.is_none())
     }
@@ -175,8 +179,8 @@ impl Plan {
             plan.routes.push(Route { v6, table: args.table, source: Some(source) });
             for target in family() {
                 for protocol in &args.protocol {
-                    // A UDP socket on all addresses has none while it looks for a route: `from` would miss it. A
-                    // TCP connection always has that of the target.
+                    // A UDP socket on all addresses has none while it looks for a route: `from`
+                    // would miss it. A TCP connection always has that of the target.
                     let narrow = *protocol == Protocol::Tcp || args.udp_bound_server;
                     let rule = Rule {
                         v6,

@@ -40,8 +40,8 @@ pub(super) fn run(args: &Setup) -> Result<(), String> {
     Ok(())
 }
 
-/// FRA_IP_PROTO, FRA_SPORT_RANGE and FRA_PROTOCOL came with Linux 4.17. An older kernel would pass over what it does
-/// not know, and the rule would catch everything.
+/// FRA_IP_PROTO, FRA_SPORT_RANGE and FRA_PROTOCOL came with Linux 4.17. An older kernel would pass
+/// over what it does not know, and the rule would catch everything.
 fn kernel_can() -> Result<(), String> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     match crate::unwrap::doctor::version(&release) {

@@ -6,7 +6,8 @@ use super::plan::{Route, Rule, SYSCTLS, Sysctl};
 use super::sysctl::{self, State};
 use std::fmt::Write as _;
 
-/// What is to be done, in this order: the tag goes last, so that a teardown that was killed can be run again.
+/// What is to be done, in this order: the tag goes last, so that a teardown that was killed can be
+/// run again.
 #[derive(Default)]
 struct Work {
     /// Sysctls that are as we set them, with their old values.

@@ -1,4 +1,5 @@
-//! UDP, what comes and where it goes: from a balancer to the flow of its client, from a server back.
+//! UDP, what comes and where it goes: from a balancer to the flow of its client, from a server
+//! back.
 
 use super::{Flow, Flows, Socket, idle_time};
 use crate::machine::event::{Dropped, Event, Refusal};
@@ -40,7 +41,8 @@ impl Flows {
     fn balancer_sent(&mut self, index: usize, rx: &Rx<'_>, config: &Config) {
         let Some(listener) = config.datagram_listeners.get(index) else { return };
         let ip = rx.from.ip().to_canonical();
-        // Anybody can write this address on a datagram: the list keeps out the careless, a packet filter the others.
+        // Anybody can write this address on a datagram: the list keeps out the careless, a packet
+        // filter the others.
         if !listener.allowed.iter().any(|prefix| prefix.contains(ip)) {
             rx.datagrams().for_each(|_| self.dropped(rx.from, Dropped::Refused(Refusal::PeerNotAllowed)));
             return;
@@ -73,7 +75,8 @@ impl Flows {
         let (header, used, admitted) = match read(listener, rx.from, datagram, config) {
             Ok(read) => read,
             Err(why) => {
-                // What comes next from this port is its client's, who must not begin with a header of its own.
+                // What comes next from this port is its client's, who must not begin with a header
+                // of its own.
                 if listener.header == UdpHeader::First && why != Dropped::NoFlow {
                     self.put_in_quarantine(port, self.silent_at(config));
                 }

@@ -1,7 +1,7 @@
 //! TLVs as people read them in a log.
 //!
-//! A client chooses some of the values, so they are escaped and cut short: no value can begin a line, turn the
-//! direction of text, or drown the rest of the line.
+//! A client chooses some of the values, so they are escaped and cut short: no value can begin a
+//! line, turn the direction of text, or drown the rest of the line.
 
 use core::fmt::{self, Write};
 
@@ -38,13 +38,14 @@ impl fmt::Display for Tlv<'_> {
             (kind::GCP, &[a, b, c, d, e, g, h, i]) => {
                 return write!(f, "GCP PSC connection {}", u64::from_be_bytes([a, b, c, d, e, g, h, i]));
             }
-            // docs.aws.amazon.com, Network Load Balancers: PP2_SUBTYPE_AWS_VPCE_ID is 1, then ASCII text.
+            // docs.aws.amazon.com, Network Load Balancers: PP2_SUBTYPE_AWS_VPCE_ID is 1, then ASCII
+            // text.
             (kind::AWS, &[1, ref id @ ..]) => {
                 f.write_str("AWS VPC endpoint ")?;
                 return text(f, id);
             }
-            // learn.microsoft.com, Private Link service: PP2_SUBTYPE_AZURE_PRIVATEENDPOINT_LINKID is 1, then 32 bits
-            // in little endian.
+            // learn.microsoft.com, Private Link service: PP2_SUBTYPE_AZURE_PRIVATEENDPOINT_LINKID
+            // is 1, then 32 bits in little endian.
             (kind::AZURE, &[1, a, b, c, d]) => {
                 return write!(f, "Azure private endpoint link {}", u32::from_le_bytes([a, b, c, d]));
             }
@@ -65,10 +66,11 @@ impl fmt::Display for Tlv<'_> {
 
 impl fmt::Display for Ssl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // proxy-protocol.txt section 2.2.6: a bit for each of TLS, a certificate now, a certificate in the session.
+        // proxy-protocol.txt section 2.2.6: a bit for each of TLS, a certificate now, a certificate
+        // in the session.
         f.write_str(if self.client & 1 == 0 { "SSL (not used" } else { "SSL (used" })?;
-        // proxy-protocol.txt section 2.2.6: 0 is verified, where a certificate was presented. Without one senders
-        // write 0 as well.
+        // proxy-protocol.txt section 2.2.6: 0 is verified, where a certificate was presented.
+        // Without one senders write 0 as well.
         match (self.client & 6, self.verify) {
             (0, _) => f.write_str(", no client certificate")?,
             (_, 0) => f.write_str(", client certificate verified")?,
@@ -105,8 +107,8 @@ fn text(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     f.write_char('"')?;
     for chunk in shown.utf8_chunks() {
         for c in chunk.valid().chars() {
-            // Debug's escapes are for control characters, line separators and those that turn the direction of
-            // text; it would escape the apostrophe as well.
+            // Debug's escapes are for control characters, line separators and those that turn the
+            // direction of text; it would escape the apostrophe as well.
             match c {
                 '\'' => f.write_char(c)?,
                 _ => write!(f, "{}", c.escape_debug())?,

@@ -88,7 +88,8 @@ pub(crate) fn v2(
 /// Appends a header of version 2 that says LOCAL.
 pub(crate) fn v2_local(tlvs: &[Tlv<'_>], out: &mut Vec<u8>) {
     let start = out.len();
-    // proxy-protocol.txt section 2.2: LOCAL should go with AF_UNSPEC and UNSPEC, and with no address.
+    // proxy-protocol.txt section 2.2: LOCAL should go with AF_UNSPEC and UNSPEC, and with no
+    // address.
     v2_fixed(0x20, 0, out);
     v2_rest(tlvs, false, start, out);
 }
@@ -99,7 +100,8 @@ fn v2_fixed(command: u8, family: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[command, family, 0, 0]);
 }
 
-/// Appends TLVs and, where asked for, the checksum; fills the length of the header that begins at `start`.
+/// Appends TLVs and, where asked for, the checksum; fills the length of the header that begins at
+/// `start`.
 fn v2_rest(tlvs: &[Tlv<'_>], crc: bool, start: usize, out: &mut Vec<u8>) {
     for tlv in tlvs {
         append(*tlv, out);

@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use super::*;
 
-/// Panics where a law of the parser does not hold for an input of the fuzzer: its first byte chooses the rules.
+/// Panics where a law of the parser does not hold for an input of the fuzzer: its first byte
+/// chooses the rules.
 pub(crate) fn hold_for_input(input: &[u8]) {
     let Some((choice, bytes)) = input.split_first() else { return };
     let mut rules = Rules::new(if choice & 1 == 0 { Transport::Stream } else { Transport::Datagram });
@@ -71,7 +72,8 @@ fn said_again(header: &Header, rules: &Rules) {
     assert_eq!((parsed.version, parsed.origin, used), (header.version, header.origin, again.len()));
 }
 
-/// Where to cut: everywhere near the beginning and near the end of the header, and here and there between.
+/// Where to cut: everywhere near the beginning and near the end of the header, and here and there
+/// between.
 fn ends(len: usize, whole: &Parsed<Header>) -> impl Iterator<Item = usize> {
     let used = whole.as_ref().map_or(len, |(_, used)| *used);
     (0..len).filter(move |end| *end < 300 || end.abs_diff(used) < 8 || end % 97 == 0)

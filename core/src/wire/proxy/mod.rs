@@ -8,19 +8,22 @@
 //!   Simple      56 ec | client, 16 bytes | proxy, 16 bytes | port | port              [spp], datagrams only
 //! ```
 //!
-//! Which one it is stands in the first bytes, and one of them must be there: a header is never guessed to be
-//! absent, or whoever reaches the port could say who he is.
+//! Which one it is stands in the first bytes, and one of them must be there: a header is never
+//! guessed to be absent, or whoever reaches the port could say who he is.
 //!
 //! What the parser keeps:
 //! - A verdict never changes with the bytes that follow it.
-//! - A wrong byte is reported when it is seen, a wrong value when the header is whole: addresses, ports and TLVs
-//!   are not read before. So one call costs at most 107 steps until the header is whole, and its length once.
+//! - A wrong byte is reported when it is seen, a wrong value when the header is whole: addresses,
+//!   ports and TLVs are not read before. So one call costs at most 107 steps until the header is
+//!   whole, and its length once.
 //! - The bytes after the header are not looked at.
 //! - Nothing is allocated.
 //!
-//! In a datagram a header is whole or it is none: there the caller takes [`Unparsed::Incomplete`] for malformed.
+//! In a datagram a header is whole or it is none: there the caller takes [`Unparsed::Incomplete`]
+//! for malformed.
 //!
-//! Source: HAProxy's doc/proxy-protocol.txt, cited by section; Cloudflare's "Simple Proxy Protocol Header".
+//! Source: HAProxy's doc/proxy-protocol.txt, cited by section; Cloudflare's "Simple Proxy Protocol
+//! Header".
 
 mod crc32c;
 #[cfg(test)]
@@ -52,7 +55,8 @@ use super::{Malformed, Parsed, Unparsed};
 
 /// The cap on the length field of version 2, in bytes, where no other is set.
 ///
-/// The specification wants a header to fit into 536 bytes; certificates' names and vendors' TLVs make it grow.
+/// The specification wants a header to fit into 536 bytes; certificates' names and vendors' TLVs
+/// make it grow.
 pub(crate) const MAX_LENGTH: usize = 4096;
 
 /// What a listener carries.
@@ -71,8 +75,8 @@ pub(crate) struct Rules {
     pub(crate) transport: Transport,
     /// The cap on the length field of version 2, in bytes.
     pub(crate) max_length: usize,
-    /// Whether a line of version 1 passes whose destination is of the other family than its source. nginx writes them
-    /// where it took the client from a header itself.
+    /// Whether a line of version 1 passes whose destination is of the other family than its source.
+    /// nginx writes them where it took the client from a header itself.
     pub(crate) mixed_families: bool,
 }
 
@@ -143,14 +147,16 @@ impl fmt::Display for Version {
 /// Whose bytes follow the header.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Origin {
-    /// Those of the peer itself, or of someone who has no internet address: the peer's own addresses hold.
+    /// Those of the peer itself, or of someone who has no internet address: the peer's own
+    /// addresses hold.
     Peer(PeerReason),
     /// Those of a client behind the peer.
     ///
-    /// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is told as the IPv4 address it is, each end for itself. So
-    /// a filter of sources cannot be passed by writing `::ffff:127.0.0.1`, and an IPv4 client is one also where
-    /// the balancer's own end is IPv6. The two ends may thus be of different families: who connects by the source
-    /// must look at the source, and where the destination is dialled, at both.
+    /// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is told as the IPv4 address it is, each end
+    /// for itself. So a filter of sources cannot be passed by writing `::ffff:127.0.0.1`, and an
+    /// IPv4 client is one also where the balancer's own end is IPv6. The two ends may thus be of
+    /// different families: who connects by the source must look at the source, and where the
+    /// destination is dialled, at both.
     Proxied {
         /// The client.
         source: SocketAddr,
@@ -176,7 +182,8 @@ pub enum PeerReason {
     Unknown,
     /// Version 2, a family of AF_UNSPEC: the sender could not say.
     UnspecifiedFamily,
-    /// Version 2, a family with a transport of UNSPEC: the addresses may not be those of TCP or UDP.
+    /// Version 2, a family with a transport of UNSPEC: the addresses may not be those of TCP or
+    /// UDP.
     UnspecifiedTransport,
     /// Version 2, AF_UNIX: the client came by a Unix socket.
     Unix,
@@ -199,8 +206,8 @@ pub(crate) fn parse(bytes: &[u8], rules: &Rules) -> Parsed<Header> {
     let Some(&first) = bytes.first() else {
         return Err(Unparsed::Incomplete);
     };
-    // proxy-protocol.txt section 2.2: the signature tells the version; what has neither is dropped. Section 2: a
-    // receiver must not guess whether there is a header.
+    // proxy-protocol.txt section 2.2: the signature tells the version; what has neither is dropped.
+    // Section 2: a receiver must not guess whether there is a header.
     let expected = match (first, rules.transport) {
         (b'\r', _) => return v2::parse(bytes, rules),
         // proxy-protocol.txt section 2.1: version 1 knows TCP4 and TCP6 and no other transport.

@@ -5,8 +5,8 @@
 //!   | 56ec | client, 16 bytes | proxy, 16 bytes | client port | proxy port | payload ...
 //! ```
 //!
-//! Big endian. An IPv4 address is written IPv4-mapped. The proxy is the end the client sent to. Replies carry the
-//! same header, unchanged, back to the proxy.
+//! Big endian. An IPv4 address is written IPv4-mapped. The proxy is the end the client sent to.
+//! Replies carry the same header, unchanged, back to the proxy.
 //!
 //! Source: developers.cloudflare.com, Spectrum, "Simple Proxy Protocol Header".
 

@@ -6,7 +6,8 @@
 //!   of type SSL the value is   | client | verify, 4 bytes | type | length | value ... | ...
 //! ```
 //!
-//! [`check`] judges a whole list once, before anyone connects for it. [`Tlvs`] then goes through it.
+//! [`check`] judges a whole list once, before anyone connects for it. [`Tlvs`] then goes through
+//! it.
 
 use super::crc32c::crc32c;
 use crate::wire::Malformed;
@@ -97,7 +98,8 @@ impl<'a> Iterator for Tlvs<'a> {
 /// How the client spoke TLS: the value of [`kind::SSL`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ssl<'a> {
-    /// Bits: 1, over TLS; 2, with a certificate on this connection; 4, with one at least once in this session.
+    /// Bits: 1, over TLS; 2, with a certificate on this connection; 4, with one at least once in
+    /// this session.
     pub client: u8,
     /// 0 where there was a certificate and it was verified.
     pub verify: u32,
@@ -154,7 +156,8 @@ pub(crate) fn check(frame: &[u8], start: usize) -> Result<(), Malformed> {
         let length = tlv.value.len();
         let wrong = |expected| Err(Malformed { expected, found: u32::try_from(length).ok(), at: at + 1 });
         match tlv.kind {
-            // proxy-protocol.txt section 2.2.3: a 32-bit number. It is one field, so there is one of it.
+            // proxy-protocol.txt section 2.2.3: a 32-bit number. It is one field, so there is one
+            // of it.
             kind::CRC32C if length != 4 => return wrong("a CRC32C of 4 bytes"),
             kind::CRC32C if sums > 0 => {
                 return Err(Malformed { expected: "one CRC32C", found: Some(kind::CRC32C.into()), at });
@@ -165,10 +168,12 @@ pub(crate) fn check(frame: &[u8], start: usize) -> Result<(), Malformed> {
             }
             // proxy-protocol.txt section 2.2.5: up to 128 bytes.
             kind::UNIQUE_ID if length > MAX_UNIQUE_ID => return wrong("a unique id of at most 128 bytes"),
-            // proxy-protocol.txt section 2.2.6: a byte, a 32-bit number, and TLVs that fill the rest.
+            // proxy-protocol.txt section 2.2.6: a byte, a 32-bit number, and TLVs that fill the
+            // rest.
             kind::SSL if length < Ssl::FIXED => return wrong("an SSL TLV of at least 5 bytes"),
             kind::SSL => nested(frame.get(..next).unwrap_or_default(), value + Ssl::FIXED)?,
-            // proxy-protocol.txt section 2.2.4: NOOP is ignored. Section 2.2: and so is what is not understood.
+            // proxy-protocol.txt section 2.2.4: NOOP is ignored. Section 2.2: and so is what is not
+            // understood.
             _ => {}
         }
         at = next;
@@ -188,7 +193,8 @@ fn nested(frame: &[u8], start: usize) -> Result<(), Malformed> {
 /// Whether the checksum at `at` is that of the frame.
 fn checksum(frame: &[u8], at: usize) -> Result<(), Malformed> {
     let told = frame.get(at..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_be_bytes);
-    // proxy-protocol.txt section 2.2.3: over the whole header, with the 32 bits of the field replaced by zeroes.
+    // proxy-protocol.txt section 2.2.3: over the whole header, with the 32 bits of the field
+    // replaced by zeroes.
     let (head, tail) = (frame.get(..at).unwrap_or_default(), frame.get(at + 4..).unwrap_or_default());
     if told == Some(crc32c(&[head, &[0; 4], tail])) {
         return Ok(());
@@ -275,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_checksum_that_another_sender_made_is_right() {
-        // The sum of these 35 bytes with the last four zero, by a second implementation, bit by bit.
+        // The sum of these 35 bytes with the last four zero, by a second implementation, bit by
+        // bit.
         let mut bytes = header(&[Tlv::new(kind::CRC32C, &[0; 4])], false);
         assert_eq!(bytes.len(), 35);
         bytes[31..].copy_from_slice(&0xede8_dc83u32.to_be_bytes());

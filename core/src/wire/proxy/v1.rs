@@ -6,10 +6,11 @@
 //!   PROXY UNKNOWN anything at all CR LF
 //! ```
 //!
-//! The shape of the line is ours: literals, single spaces, which bytes a field may hold and how many of them. It is
-//! checked as the bytes come, so that a wrong byte is reported at once. The values are read by `ppp`, once and when
-//! the line is whole; what its parser lets pass and should not (`+80`) the shape has refused before, and what it
-//! takes for a beginning (`garbage CRLF`) never reaches it.
+//! The shape of the line is ours: literals, single spaces, which bytes a field may hold and how
+//! many of them. It is checked as the bytes come, so that a wrong byte is reported at once. The
+//! values are read by `ppp`, once and when the line is whole; what its parser lets pass and should
+//! not (`+80`) the shape has refused before, and what it takes for a beginning (`garbage CRLF`)
+//! never reaches it.
 
 use core::net::{IpAddr, SocketAddr};
 use core::str::FromStr;
@@ -95,8 +96,9 @@ fn unknown(bytes: &[u8]) -> Parsed<Header> {
         Some(b' ') => {}
         Some(&found) => return Err(Malformed { expected: EXPECTED, found: Some(found.into()), at }.into()),
     }
-    // proxy-protocol.txt section 2.1: whatever comes before the CRLF must be ignored. So it may be no text, and a
-    // single CR or LF in it is ignored like any other byte: it does not end the line.
+    // proxy-protocol.txt section 2.1: whatever comes before the CRLF must be ignored. So it may be
+    // no text, and a single CR or LF in it is ignored like any other byte: it does not end the
+    // line.
     let used = line_end(bytes, at)?;
     // proxy-protocol.txt section 2.1: for UNKNOWN the real connection's parameters are used.
     let origin = Origin::Peer(PeerReason::Unknown);
@@ -123,7 +125,8 @@ fn fields<'a>(bytes: &'a [u8], at: usize, family: Family, rules: &Rules) -> Pars
     let other = if rules.mixed_families { Family::Tcp6 } else { family };
     let (destination, at) = field(bytes, at, Kind::Address(other), b' ')?;
     let (source_port, at) = field(bytes, at, Kind::Port, b' ')?;
-    // proxy-protocol.txt section 2.1: the line ends in CRLF, neither in a single CR nor in a single LF.
+    // proxy-protocol.txt section 2.1: the line ends in CRLF, neither in a single CR nor in a single
+    // LF.
     let (destination_port, at) = field(bytes, at, Kind::Port, b'\r')?;
     literal(bytes, at, b"\n", "LF after CR")?;
     Ok(([source, destination, source_port, destination_port], at + 1))
@@ -140,13 +143,15 @@ impl Kind {
     /// Whether a field of this kind may hold the byte.
     fn may_hold(self, byte: u8) -> bool {
         match self {
-            // proxy-protocol.txt section 2.1: decimal numbers and dots; the family dictates the format, so an
-            // IPv6 address under TCP4 ends here.
+            // proxy-protocol.txt section 2.1: decimal numbers and dots; the family dictates the
+            // format, so an IPv6 address under TCP4 ends here.
             Kind::Address(Family::Tcp4) => byte.is_ascii_digit() || byte == b'.',
-            // proxy-protocol.txt section 2.1: hexadecimal digits, upper or lower case, and colons. Dots, because
-            // inet_ntop writes the addresses of an IPv4 client on an IPv6 socket as ::ffff:192.0.2.1.
+            // proxy-protocol.txt section 2.1: hexadecimal digits, upper or lower case, and colons.
+            // Dots, because inet_ntop writes the addresses of an IPv4 client on an IPv6 socket as
+            // ::ffff:192.0.2.1.
             Kind::Address(Family::Tcp6) => byte.is_ascii_hexdigit() || byte == b':' || byte == b'.',
-            // proxy-protocol.txt section 2.1: a decimal integer. No sign, which Rust's integers would take.
+            // proxy-protocol.txt section 2.1: a decimal integer. No sign, which Rust's integers
+            // would take.
             Kind::Port => byte.is_ascii_digit(),
         }
     }
@@ -174,7 +179,8 @@ impl Kind {
 fn field(bytes: &[u8], at: usize, kind: Kind, end: u8) -> Parsed<Field<'_>> {
     let rest = bytes.get(at..).ok_or(Unparsed::Incomplete)?;
     for (len, &byte) in rest.iter().enumerate() {
-        // proxy-protocol.txt section 2.1: exactly one space between fields, so none of them is empty.
+        // proxy-protocol.txt section 2.1: exactly one space between fields, so none of them is
+        // empty.
         if byte == end && len > 0 {
             return Ok((Field { at, text: rest.get(..len).unwrap_or_default() }, at + len + 1));
         }
@@ -218,7 +224,8 @@ fn addresses(
             SocketAddr::from((v6.source_address, v6.source_port)),
             SocketAddr::from((v6.destination_address, v6.destination_port)),
         )),
-        // proxy-protocol.txt section 2.1: four decimal numbers of 0 to 255, or 128 bits, as the family dictates.
+        // proxy-protocol.txt section 2.1: four decimal numbers of 0 to 255, or 128 bits, as the
+        // family dictates.
         Err(BinaryParseError::Parse(ParseError::InvalidSourceAddress(_))) => {
             Err(source.wrong(source_expected))
         }
@@ -232,7 +239,8 @@ fn addresses(
         Err(BinaryParseError::Parse(ParseError::InvalidDestinationPort(_))) => {
             Err(destination_port.wrong("a destination port of 0 to 65535"))
         }
-        // The shape leaves room for no other: but a line that is whole is never told to be incomplete.
+        // The shape leaves room for no other: but a line that is whole is never told to be
+        // incomplete.
         Ok(Addresses::Unknown) | Err(_) => {
             Err(Malformed { expected: "a line of version 1", found: None, at: 0 })
         }
@@ -458,7 +466,8 @@ mod tests {
         let (header, used) = parse(line, &rules).expect("the switch is on");
         let (source, destination) = (address("[2001:db8::1]:5000"), address("198.51.100.2:443"));
         assert_eq!((header.origin, used), (Origin::Proxied { source, destination }, line.len()));
-        // As nginx writes them for a client that another balancer named, on a listener of both families.
+        // As nginx writes them for a client that another balancer named, on a listener of both
+        // families.
         for (line, destination) in [
             (&b"PROXY TCP4 192.0.2.7 ::1 40000 8000\r\n"[..], "[::1]:8000"),
             (b"PROXY TCP4 192.0.2.7 ::ffff:127.0.0.1 40000 8001\r\n", "127.0.0.1:8001"),

@@ -9,8 +9,9 @@
 //!                     +------- version 2; command: 0 LOCAL, 1 PROXY
 //! ```
 //!
-//! The 16 bytes are judged one by one as they come, the length when both of its bytes are there. The rest is not
-//! looked at before it is whole: `ppp` reads the addresses, the TLVs are checked here.
+//! The 16 bytes are judged one by one as they come, the length when both of its bytes are there.
+//! The rest is not looked at before it is whole: `ppp` reads the addresses, the TLVs are checked
+//! here.
 
 use core::net::SocketAddr;
 
@@ -67,16 +68,20 @@ pub(crate) fn parse(bytes: &[u8], rules: &Rules) -> Parsed<Header> {
     // proxy-protocol.txt section 2.2: no address is parsed before the whole block is there.
     let frame = bytes.get(..used).ok_or(Unparsed::Incomplete)?;
     let (origin, tlvs) = match command {
-        // proxy-protocol.txt section 2.2: LOCAL uses the real endpoints and discards the block whatever is in it.
+        // proxy-protocol.txt section 2.2: LOCAL uses the real endpoints and discards the block
+        // whatever is in it.
         Command::Local => (Origin::Peer(PeerReason::Local), used),
         Command::Proxy(family, transport) => {
             let origin = match (family, transport) {
-                // proxy-protocol.txt section 2.2: the real endpoints may be used, address information is ignored.
+                // proxy-protocol.txt section 2.2: the real endpoints may be used, address
+                // information is ignored.
                 (Family::Unspecified, _) => Origin::Peer(PeerReason::UnspecifiedFamily),
-                // proxy-protocol.txt section 2.2: a valid combination that is not supported is as UNSPEC.
+                // proxy-protocol.txt section 2.2: a valid combination that is not supported is as
+                // UNSPEC.
                 (Family::Unix, _) => Origin::Peer(PeerReason::Unix),
-                // proxy-protocol.txt section 2.2: as for an unspecified family. It may not be taken for TCP or
-                // UDP: the specification says of no other transport what follows the addresses.
+                // proxy-protocol.txt section 2.2: as for an unspecified family. It may not be taken
+                // for TCP or UDP: the specification says of no other transport what follows the
+                // addresses.
                 (Family::Inet | Family::Inet6, false) => Origin::Peer(PeerReason::UnspecifiedTransport),
                 (Family::Inet | Family::Inet6, true) => addresses(frame)?,
             };
@@ -102,7 +107,8 @@ fn command(bytes: &[u8], rules: &Rules) -> Result<Command, Unparsed> {
     };
     let byte = *bytes.get(13).ok_or(Unparsed::Incomplete)?;
     if local {
-        // proxy-protocol.txt section 2.2: the family of LOCAL is ignored, and so it may also be undefined.
+        // proxy-protocol.txt section 2.2: the family of LOCAL is ignored, and so it may also be
+        // undefined.
         return Ok(Command::Local);
     }
     let family = match byte >> 4 {
@@ -115,8 +121,8 @@ fn command(bytes: &[u8], rules: &Rules) -> Result<Command, Unparsed> {
             return wrong("the family AF_UNSPEC (0), AF_INET (1), AF_INET6 (2) or AF_UNIX (3)", family, 13);
         }
     };
-    // proxy-protocol.txt section 2.2: other transports must be rejected. One that is not the listener's speaks of
-    // a socket that the bytes after it cannot have come from.
+    // proxy-protocol.txt section 2.2: other transports must be rejected. One that is not the
+    // listener's speaks of a socket that the bytes after it cannot have come from.
     match (byte & 0x0f, rules.transport) {
         (0, _) => Ok(Command::Proxy(family, false)),
         (1, Transport::Stream) | (2, Transport::Datagram) => Ok(Command::Proxy(family, true)),
@@ -135,7 +141,8 @@ fn length(bytes: &[u8], command: Command, rules: &Rules) -> Result<usize, Unpars
         return wrong("a length within the cap for headers");
     }
     let family = match command {
-        // proxy-protocol.txt section 2.2: with LOCAL the length is any, and that many bytes are skipped.
+        // proxy-protocol.txt section 2.2: with LOCAL the length is any, and that many bytes are
+        // skipped.
         Command::Local => return Ok(length.into()),
         Command::Proxy(family, _) => family,
     };
@@ -172,9 +179,9 @@ fn addresses(frame: &[u8]) -> Result<Origin, Malformed> {
 /// Where the TLVs of a whole header begin; they are right from there to its end.
 fn tlvs(frame: &[u8], family: Family) -> Result<usize, Malformed> {
     let start = FIXED + family.block();
-    // How long the addresses of AF_UNSPEC are is nowhere said. HAProxy writes none, so what divides evenly into
-    // TLVs is taken for them.
-    // proxy-protocol.txt section 2.2: else it is address information, and ignored.
+    // How long the addresses of AF_UNSPEC are is nowhere said. HAProxy writes none, so what divides
+    // evenly into TLVs is taken for them. proxy-protocol.txt section 2.2: else it is address
+    // information, and ignored.
     if family == Family::Unspecified && !tlv::divides(frame, start) {
         return Ok(frame.len());
     }

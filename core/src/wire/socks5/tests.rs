@@ -99,8 +99,8 @@ fn answers_are_as_the_rfcs_draw_them() {
     assert_eq!(out, [5, 8, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2]);
 }
 
-/// Every strict prefix waits; the message, with whatever comes after it, is `value` and takes its own
-/// length.
+/// Every strict prefix waits; the message, with whatever comes after it, is `value` and takes its
+/// own length.
 fn reads_at_its_end<'a, T: PartialEq + core::fmt::Debug>(
     with_junk: &'a [u8],
     len: usize,

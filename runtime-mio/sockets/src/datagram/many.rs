@@ -4,8 +4,8 @@ use crate::AsSocket;
 use ropewalk_core::machine::Transmit;
 use std::io::Result;
 
-/// Sends single datagrams that leave in the same way; their bytes stand one behind the other. How many were sent: at least
-/// one, or 0 where the system cannot.
+/// Sends single datagrams that leave in the same way; their bytes stand one behind the other. How
+/// many were sent: at least one, or 0 where the system cannot.
 ///
 /// # Errors
 /// What the system says of the first.

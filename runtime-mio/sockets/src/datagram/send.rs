@@ -22,16 +22,19 @@ pub(super) struct Held {
 
 /// How many are sent between two looks at other sockets.
 const SENDS: usize = 16;
-/// Bytes that are taken from the machine before they are sent; room for one more of the largest is behind them.
+/// Bytes that are taken from the machine before they are sent; room for one more of the largest is
+/// behind them.
 const TAKEN: usize = 65_536;
 
-/// Whether a connected socket can be told its receiver once more, which ECN needs here; BSD and macOS refuse (EISCONN).
+/// Whether a connected socket can be told its receiver once more, which ECN needs here; BSD and
+/// macOS refuse (EISCONN).
 const NAMED_TWICE: bool = cfg!(any(target_os = "linux", target_os = "android", windows));
 
 type Sent<T> = std::result::Result<T, TransmitError>;
 
 impl<S: AsSocket> Datagrams<S> {
-    /// Sends what was held, then what `source` has, some of it. How many were sent; 0: there is nothing.
+    /// Sends what was held, then what `source` has, some of it. How many were sent; 0: there is
+    /// nothing.
     ///
     /// # Errors
     /// As [`TransmitError`] says.
@@ -133,10 +136,11 @@ impl<S: AsSocket> Datagrams<S> {
                     self.held.push_front(Held { transmit, bytes: bytes[at..].to_vec(), sent });
                     return Err(TransmitError::WouldBlock);
                 }
-                // What a connected socket tells may be the fate of an earlier datagram (ip(7), "Error handling"): then
-                // this one was not tried.
+                // What a connected socket tells may be the fate of an earlier datagram (ip(7),
+                // "Error handling"): then this one was not tried.
                 Err(_) if again => again = false,
-                // The way may be too narrow for one that is cut by the system, or the device cannot cut.
+                // The way may be too narrow for one that is cut by the system, or the device cannot
+                // cut.
                 Err(_) if segment.is_some() => grouped = size,
                 Err(error) => return Err(failed(transmit, sent, &error)),
             }

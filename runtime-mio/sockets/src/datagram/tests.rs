@@ -73,7 +73,8 @@ fn a_group_that_fails_after_it_was_held_tells_what_was_sent_before() {
     let group_fails = |_: &UdpSocket, call: &mut dyn FnMut() -> Result<()>| {
         calls.set(calls.get() + 1);
         match calls.get() {
-            // The group, and once more since it may have been an old error; then the datagrams one by one.
+            // The group, and once more since it may have been an old error; then the datagrams one
+            // by one.
             1 | 2 => Err(ErrorKind::InvalidInput.into()),
             3 | 4 => call(),
             5 => Err(ErrorKind::WouldBlock.into()),

@@ -1,5 +1,6 @@
-//! The virtio header that stands before each packet of a TUN device with offload (`struct virtio_net_hdr`, VIRTIO 1.2 section 5.1.6;
-//! `IFF_VNET_HDR`). Its numbers are in the host's byte order.
+//! The virtio header that stands before each packet of a TUN device with offload (`struct
+//! virtio_net_hdr`, VIRTIO 1.2 section 5.1.6; `IFF_VNET_HDR`). Its numbers are in the host's byte
+//! order.
 //!
 //! ```text
 //!   flags 1 | gso type 1 | header length 2 | segment size 2 | checksum start 2 | checksum offset 2
@@ -15,7 +16,8 @@ const GSO_NONE: u8 = 0;
 const GSO_TCP_V4: u8 = 1;
 const GSO_TCP_V6: u8 = 4;
 const GSO_UDP_L4: u8 = 5;
-/// The segments may carry ECN's CWR, which concerns the first of them only. The cut minds it either way.
+/// The segments may carry ECN's CWR, which concerns the first of them only. The cut minds it either
+/// way.
 const GSO_ECN: u8 = 0x80;
 
 /// Where TCP and UDP keep their checksum, in bytes from their header.
@@ -24,7 +26,8 @@ const UDP_SUM: u16 = 6;
 
 /// What the header says of `packet`; `None` where it cannot be true of it, or is not known here.
 ///
-/// The length of the headers is measured: what the kernel writes is how much of the packet lay in one piece, payload included.
+/// The length of the headers is measured: what the kernel writes is how much of the packet lay in
+/// one piece, payload included.
 pub(super) fn parse(header: &[u8; LENGTH], packet: &[u8]) -> Option<Offload> {
     let number = |at: usize| u16::from_ne_bytes([header[at], header[at + 1]]);
     let (size, start, offset) = (number(4), number(6), number(8));
@@ -69,7 +72,8 @@ pub(super) fn emit(packet: &[u8], offload: Offload) -> Option<[u8; LENGTH]> {
 
 /// Where the TCP header begins, if it ends at `header`.
 fn transport(packet: &[u8], header: u16) -> Option<u16> {
-    // Of the candidates the right one has its own length: TCP's data offset counts words of four bytes.
+    // Of the candidates the right one has its own length: TCP's data offset counts words of four
+    // bytes.
     let first = if packet[0] >> 4 == 4 { u16::from(packet[0] & 0x0f) * 4 } else { 40 };
     (first..header).step_by(4).find(|start| {
         let offset = packet.get(usize::from(*start) + 12).map(|byte| u16::from(byte >> 4) * 4);

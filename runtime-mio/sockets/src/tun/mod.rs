@@ -1,7 +1,8 @@
 //! TUN devices, with segmentation offload where the system has it.
 //!
-//! tun-rs opens the device and knows each system's calls. Its own cutting and joining of superpackets is left aside: it works
-//! packet by packet, with sums in user space. Here one read is one packet with its virtio header, whatever its size.
+//! tun-rs opens the device and knows each system's calls. Its own cutting and joining of
+//! superpackets is left aside: it works packet by packet, with sums in user space. Here one read is
+//! one packet with its virtio header, whatever its size.
 
 #[cfg(target_os = "linux")]
 mod header;
@@ -12,7 +13,8 @@ use ropewalk_core::machine::{Fault, Offload, TunConfiguration};
 use std::io::{ErrorKind, IoSlice, IoSliceMut, Result};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
-/// Packets that the system queues for us. At 7 Gbit/s with offload they last 50 ms; beyond them the system drops.
+/// Packets that the system queues for us. At 7 Gbit/s with offload they last 50 ms; beyond them the
+/// system drops.
 #[cfg(target_os = "linux")]
 const QUEUE: u32 = 1000;
 
@@ -28,12 +30,13 @@ pub struct Tun {
 pub type Configure = Box<dyn FnMut(&TunConfiguration) -> std::result::Result<(), Fault> + Send>;
 
 impl Tun {
-    /// Creates a device, named `name` where one is given (Linux: at most 15 bytes), and takes over a persistent one of that name. With
-    /// `offload` the system hands over superpackets, where it can. The device is up, and has no address yet.
+    /// Creates a device, named `name` where one is given (Linux: at most 15 bytes), and takes over
+    /// a persistent one of that name. With `offload` the system hands over superpackets, where it
+    /// can. The device is up, and has no address yet.
     ///
     /// # Errors
-    /// What the system says: [`PermissionDenied`](std::io::ErrorKind::PermissionDenied) without `CAP_NET_ADMIN`,
-    /// [`NotFound`](std::io::ErrorKind::NotFound) without `/dev/net/tun`.
+    /// What the system says: [`PermissionDenied`](std::io::ErrorKind::PermissionDenied) without
+    /// `CAP_NET_ADMIN`, [`NotFound`](std::io::ErrorKind::NotFound) without `/dev/net/tun`.
     pub fn create(name: Option<&str>, offload: bool) -> Result<Tun> {
         let mut builder = DeviceBuilder::new();
         if let Some(name) = name {
@@ -112,7 +115,8 @@ impl Tun {
         }
     }
 
-    /// Has `configure` set addresses and MTU when the machine has learnt them. What it changes in this host is the caller's affair.
+    /// Has `configure` set addresses and MTU when the machine has learnt them. What it changes in
+    /// this host is the caller's affair.
     #[must_use]
     pub fn configured_by(mut self, configure: Configure) -> Self {
         self.configure = Some(configure);

@@ -32,7 +32,8 @@ fn sip(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     }
 }
 
-/// Writes are cut short by a peer that takes little at a time, in both directions, copied and spliced.
+/// Writes are cut short by a peer that takes little at a time, in both directions, copied and
+/// spliced.
 pub(super) fn large_data_in_small_writes_arrives_byte_for_byte(kit: &Kit) {
     let bytes = pattern(12 * MIB, 1);
     for splice_after in [0, 2] {
@@ -184,15 +185,16 @@ pub(super) fn payload_in_the_segment_of_the_request_is_not_lost(kit: &Kit) {
     rig.finish();
 }
 
-/// Connections that say nothing, connections reset in the backlog, and urgent bytes, which wake a reader of their own
-/// and at whose mark a read stops though more is there.
+/// Connections that say nothing, connections reset in the backlog, and urgent bytes, which wake a
+/// reader of their own and at whose mark a read stops though more is there.
 pub(super) fn wakes_without_data_break_nothing(kit: &Kit) {
     let echo = Target::echo();
     let rig = Rig::with(kit, |plan| plan.config.splice_after = 0);
     let silent: Vec<_> = (0..5).map(|_| dial(rig.address).expect("it listens")).collect();
     let mut stream = connect(rig.address, echo.address).expect("answered").open();
     for round in 0..40u8 {
-        // tcp(7): the reader is woken for it. It comes in its place among the others (SO_OOBINLINE).
+        // tcp(7): the reader is woken for it. It comes in its place among the others
+        // (SO_OOBINLINE).
         send(&stream, b"!", SendFlags::OOB).expect("it is taken");
         if round % 4 == 0 {
             crate::client::reset(dial(rig.address).expect("it listens"));
@@ -208,7 +210,8 @@ pub(super) fn wakes_without_data_break_nothing(kit: &Kit) {
     rig.finish();
 }
 
-/// What was told and said, without ids, ports and times, is the same in each run and with each runtime.
+/// What was told and said, without ids, ports and times, is the same in each run and with each
+/// runtime.
 pub(super) fn one_connection_step_by_step_says_what_it_always_says(kit: &Kit) {
     let lines = script::lines(kit);
     if std::env::var_os("ROPEWALK_PRINT").is_some() {

@@ -94,7 +94,8 @@ pub(super) fn every_size_arrives_whole_and_alone(kit: &Kit) {
     assert_eq!(rig.finish().dropped, 0);
 }
 
-/// They are sent in one go, cut by the system, put together again on arrival, and so once more by the flow.
+/// They are sent in one go, cut by the system, put together again on arrival, and so once more by
+/// the flow.
 pub(super) fn a_burst_of_equal_datagrams_stays_as_many_in_order(kit: &Kit) {
     const SIZE: usize = 500;
     let (server, client) = (Peer::rich(HERE), Peer::rich(HERE));

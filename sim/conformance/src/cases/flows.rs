@@ -86,8 +86,8 @@ pub(super) fn a_drained_worker_ends_with_its_last_flow(kit: &Kit) {
     assert_eq!((counters.opened, counters.dropped), (1, 10));
 }
 
-/// There is room for one flow: each client pushes out the other's, to which its server still talks. The next flow has the
-/// same place in the driver's table.
+/// There is room for one flow: each client pushes out the other's, to which its server still talks.
+/// The next flow has the same place in the driver's table.
 pub(super) fn late_events_of_closed_sockets_do_nothing(kit: &Kit) {
     let server = Peer::on(HERE);
     let clients = [Peer::on(HERE), Peer::on(HERE)];

@@ -95,7 +95,8 @@ fn fountain() -> Target {
     })
 }
 
-/// 95 of 100 round trips, and the connect before them, do not wait for much of what others carry. Copied and spliced.
+/// 95 of 100 round trips, and the connect before them, do not wait for much of what others carry.
+/// Copied and spliced.
 pub(super) fn eight_bulk_flows_do_not_starve_a_small_one(kit: &Kit) {
     for splice_after in [0, 1] {
         let (source, echo) = (fountain(), Target::echo());
