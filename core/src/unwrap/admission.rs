@@ -51,7 +51,8 @@ pub(super) fn find_datagram(
     search(config, &targets, peer, header)
 }
 
-/// bind(2), ip(7): in use; the same pair is connected already; below 1024 without CAP_NET_BIND_SERVICE.
+/// bind(2), ip(7): in use; the same pair is connected already; below 1024 without
+/// CAP_NET_BIND_SERVICE.
 pub(super) fn is_port_conflict(fault: Fault) -> bool {
     matches!(fault, Fault::AddressInUse | Fault::AddressNotAvailable | Fault::PermissionDenied)
 }
@@ -65,8 +66,8 @@ fn search(
     // A dual-stack socket tells IPv4 peers as IPv4-mapped, and Linux takes no such source.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let admitted = match header.origin {
-        // A balancer on this host that checks the server's health names itself. That grants no more than LOCAL does. (A
-        // datagram's source can be forged.)
+        // A balancer on this host that checks the server's health names itself. That grants no more
+        // than LOCAL does. (A datagram's source can be forged.)
         Origin::Proxied { source, .. }
             if targets.transport == Transport::Stream
                 && source.ip().to_canonical() == peer.ip()
@@ -169,8 +170,9 @@ fn is_link_local(ip: IpAddr) -> bool {
     }
 }
 
-/// Whether a socket has the address it was to have. Linux lets one be bound to a broadcast address of its networks, and
-/// then sends from an address of its own choice: the server would see this host.
+/// Whether a socket has the address it was to have. Linux lets one be bound to a broadcast address
+/// of its networks, and then sends from an address of its own choice: the server would see this
+/// host.
 pub(super) fn check_source_kept(via: &Via, local: SocketAddr) -> Result<(), Refusal> {
     match via.transparent {
         Some(client) if client.ip() != local.ip().to_canonical() => Err(Refusal::BogusSource(client.ip())),
@@ -178,8 +180,8 @@ pub(super) fn check_source_kept(via: &Via, local: SocketAddr) -> Result<(), Refu
     }
 }
 
-/// Whether a header may name `ip` as its client: a server trusts loopback and its own addresses, and to connect from
-/// 0.0.0.0 or 255.255.255.255 would give it 127.0.0.1.
+/// Whether a header may name `ip` as its client: a server trusts loopback and its own addresses,
+/// and to connect from 0.0.0.0 or 255.255.255.255 would give it 127.0.0.1.
 pub(super) fn check_source(config: &Config, ip: IpAddr) -> Result<(), Refusal> {
     let ip = ip.to_canonical();
     let bogus = is_here(config, ip)
@@ -187,8 +189,8 @@ pub(super) fn check_source(config: &Config, ip: IpAddr) -> Result<(), Refusal> {
         || ip.is_multicast()
         || ip.is_unspecified()
         || match ip {
-            // RFC 1122 section 3.2.1.3: 0.0.0.0/8 is "this host on this network", 240.0.0.0/4 holds the broadcast
-            // address and nobody else.
+            // RFC 1122 section 3.2.1.3: 0.0.0.0/8 is "this host on this network", 240.0.0.0/4 holds
+            // the broadcast address and nobody else.
             IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.octets()[0] >= 240,
             // RFC 4291 section 2.5.5.1: ::/96 holds IPv4 addresses in a form long given up.
             IpAddr::V6(v6) => v6.segments()[..6] == [0; 6],
