@@ -4,36 +4,13 @@
 mod util;
 
 use ropewalk_core::machine::event::Refusal;
+use util::http::{head_end, ok, passed, send, text, until};
 use util::{Act, End, Lab, Person, Setup, Target, ms, pattern, secs};
 
 const ONE: &str = "192.0.2.1:80";
 
 fn lab() -> Lab {
     Setup::new(2).build()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn send(text: &str) -> Act {
-    Act::Send(text.as_bytes().to_vec())
-}
-
-fn head_end() -> Act {
-    Act::AwaitText(b"\r\n\r\n".to_vec())
-}
-
-fn until(text: &str) -> Act {
-    Act::AwaitText(text.as_bytes().to_vec())
-}
-
-fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-}
-
-fn passed(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nVia: 1.1 ropewalk\r\n\r\n{body}", body.len())
 }
 
 fn request(method: &str, rest: &str) -> String {

@@ -6,68 +6,16 @@
 use super::reference::{
     Allowed, CONNECT, Client, HANDSHAKE, Link, No, PLACES, QUIET, Reference, SLACK, SPEAKER, is_v6, speech,
 };
+use super::said::{Said, said};
+use super::story::{Attempt, Closed, Story};
 use super::transition::{Mode, Place, Protocol};
 use super::util::sock::Sock;
-use super::util::{End, Lab, addr, same_bytes, say, secs};
+use super::util::{End, Lab, addr, same_bytes, secs};
 use ropewalk_core::machine::event::{DownReason, Event};
 use ropewalk_core::machine::{ConnId, Fault, UplinkId};
 use ropewalk_core::time::Instant;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-/// An attempt at a target.
-#[derive(Clone, Copy, Debug)]
-struct Attempt {
-    at: Instant,
-    to: SocketAddr,
-    uplink: usize,
-    port: u16,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Closed {
-    at: Instant,
-    sent: u64,
-    received: u64,
-    fault: Option<Fault>,
-}
-
-/// What happened to one connection.
-#[derive(Clone, Default, Debug)]
-struct Story {
-    attempts: Vec<Attempt>,
-    failed: Vec<(Instant, SocketAddr, usize, Fault)>,
-    connected: Option<(Instant, SocketAddr, usize)>,
-    closed: Option<Closed>,
-    refused: u32,
-}
-
-impl Story {
-    fn won(&self) -> Option<Attempt> {
-        let (_, to, uplink) = self.connected?;
-        self.attempts.iter().copied().find(|attempt| (attempt.to, attempt.uplink) == (to, uplink))
-    }
-
-    /// Who got nowhere at an address that another uplink then reached.
-    fn outpaced(&self) -> Vec<usize> {
-        let Some(won) = self.won() else { return Vec::new() };
-        let rivals = self.attempts.iter().filter(|other| other.to == won.to && other.uplink != won.uplink);
-        let silent = rivals.filter(|other| {
-            let failed =
-                self.failed.iter().any(|(_, to, uplink, _)| (*to, *uplink) == (other.to, other.uplink));
-            other.at < won.at && !failed
-        });
-        silent.map(|other| other.uplink).collect()
-    }
-}
-
-/// What a client was told.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Said {
-    Nothing,
-    Granted(usize, Option<SocketAddr>),
-    Refused(usize, u16),
-}
 
 /// How far an uplink is known to rest: since when and until when.
 #[derive(Clone, Copy, Debug)]
@@ -525,59 +473,5 @@ fn source(uplink: usize, v6: bool) -> IpAddr {
         Ipv6Addr::new(0xfd00, 0, 0, uplink as u16, 0, 0, 0, 2).into()
     } else {
         Ipv4Addr::new(10, 99, uplink as u8, 2).into()
-    }
-}
-
-/// Reads what a client was told; it must be the beginning of exactly one answer.
-fn said(protocol: Protocol, got: &[u8], who: &str) -> Said {
-    match protocol {
-        Protocol::Socks5 => {
-            assert!(got.starts_with(&[5, 0][..got.len().min(2)]), "{who}: no method: {got:?}");
-            let reply = got.get(2..).unwrap_or_default();
-            let Some([5, code, 0, kind]) = reply.first_chunk().copied() else {
-                assert!(reply.len() < 4, "{who}: no reply: {reply:?}");
-                return Said::Nothing;
-            };
-            let len = if kind == 4 { 22 } else { 10 };
-            if reply.len() < len {
-                return Said::Nothing;
-            }
-            if code != 0 {
-                assert_eq!(reply, say::socks5_refusal(code), "{who}: a refusal and nothing else");
-                return Said::Refused(2 + len, code.into());
-            }
-            Said::Granted(2 + len, Some(bound(&reply[4..len])))
-        }
-        Protocol::Socks4 => {
-            let Some(reply) = got.first_chunk::<8>() else { return Said::Nothing };
-            assert_eq!(reply[0], 0, "{who}: no SOCKS4 reply");
-            if reply[1] != 90 {
-                assert_eq!(got.len(), 8, "{who}: a refusal and nothing else");
-                return Said::Refused(8, reply[1].into());
-            }
-            let port = u16::from_be_bytes([reply[2], reply[3]]);
-            let ip = Ipv4Addr::new(reply[4], reply[5], reply[6], reply[7]);
-            // It has no words for an IPv6 address.
-            Said::Granted(8, (!ip.is_unspecified()).then(|| SocketAddr::new(ip.into(), port)))
-        }
-        Protocol::Connect => {
-            if got.starts_with(say::HTTP_GRANTED) {
-                return Said::Granted(say::HTTP_GRANTED.len(), None);
-            }
-            if say::HTTP_GRANTED.starts_with(got) || !got.windows(4).any(|four| four == b"\r\n\r\n") {
-                return Said::Nothing;
-            }
-            Said::Refused(got.len(), say::status(got))
-        }
-    }
-}
-
-fn bound(bytes: &[u8]) -> SocketAddr {
-    let (ip, port) = bytes.split_at(bytes.len() - 2);
-    let port = u16::from_be_bytes([port[0], port[1]]);
-    match (<[u8; 4]>::try_from(ip), <[u8; 16]>::try_from(ip)) {
-        (Ok(v4), _) => SocketAddr::new(v4.into(), port),
-        (_, Ok(v6)) => SocketAddr::new(v6.into(), port),
-        _ => panic!("an address of {} bytes", ip.len()),
     }
 }

@@ -11,6 +11,8 @@
 
 mod assertions;
 mod reference;
+mod said;
+mod story;
 mod sut;
 mod transition;
 #[path = "../util/mod.rs"]

@@ -23,6 +23,7 @@
 mod acts;
 #[cfg(feature = "unwrap")]
 pub(crate) mod hand;
+pub(crate) mod http;
 pub(crate) mod lab;
 pub(crate) mod person;
 pub(crate) mod place;
