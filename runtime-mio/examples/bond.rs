@@ -13,7 +13,9 @@ use ropewalk_core::bond::{
     Client, ClientConfig, Common, DEFAULT_MTU, KnownClient, Server, ServerConfig, Tuning, Uplink,
 };
 use ropewalk_core::machine::event::Event;
-use ropewalk_core::machine::{Application, Device, Fault, ListenerId, TunConfiguration, TunId, UplinkId, Via};
+use ropewalk_core::machine::{
+    Application, Device, Fault, ListenerId, TunConfiguration, TunId, UplinkId, Via,
+};
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::{Pool, PoolConfig};
 use ropewalk_mio::{Listeners, Shared, Tun, Watch, Worker, listen_datagrams};
@@ -66,7 +68,8 @@ fn connect(server: &str, key: &str, server_key: &str, devices: &[&str]) -> Outco
     let common = common(key, tun.offload())?;
     let tun = tun.configured_by(Box::new(move |configuration| set_up(&name, configuration)));
     let via = |device: &&str| -> Result<Via, String> {
-        let device = Device::new(device).ok_or_else(|| format!("expected the name of a device, got '{device}'"))?;
+        let device =
+            Device::new(device).ok_or_else(|| format!("expected the name of a device, got '{device}'"))?;
         Ok(Via { device: Some(device), ..Via::default() })
     };
     let ways = if devices.is_empty() {
@@ -135,5 +138,9 @@ fn run<M: Application>(machine: M, listeners: Listeners) -> Outcome {
 
 fn seed() -> Result<[u8; 32], Box<dyn Error>> {
     let mut seed = [0; 32];
-    if ropewalk_sockets::entropy(&mut seed) { Ok(seed) } else { Err("no random bytes from the system".into()) }
+    if ropewalk_sockets::entropy(&mut seed) {
+        Ok(seed)
+    } else {
+        Err("no random bytes from the system".into())
+    }
 }
