@@ -341,6 +341,7 @@ impl Peer {
         let Some(slot) = &mut self.slots[index] else { return };
         match event {
             path::Event::Acked(packet) | path::Event::Late(packet) => {
+                slot.proved = Some(now);
                 if let Some(sequence) = packet.sequence {
                     self.copies.done(sequence);
                 }
@@ -394,8 +395,8 @@ impl Peer {
     fn watch(&mut self, now: Instant) {
         let up = self.slots().filter(|slot| slot.path.state() != path::State::Down);
         let slowest = up.map(|slot| slot.path.probe_timeout()).max().unwrap_or_default();
-        // A loss is known a round trip after it, and its repair needs another way; a repair can be lost too.
-        let repair = self.tuning.repair.then_some(slowest * 2);
+        // A loss is known a round trip after it, its repair needs half of another, and a repair can be lost twice.
+        let repair = self.tuning.repair.then_some(slowest * 4);
         let order = order::Config { hold: self.tuning.hold, memory: self.tuning.memory, repair };
         self.reorder.set_config(order);
         for index in 0..MAX_PATHS {

@@ -160,5 +160,7 @@ impl Peer {
 /// measure here: after a silence it is that of another time.
 fn way(path: &Path, shortest: RawDelay) -> Duration {
     let Some(base) = path.one_way().base() else { return Duration::ZERO };
-    Duration::from_micros(base.over(shortest).max(0).unsigned_abs()) + path.one_way().recent()
+    // Where nothing of ours is under way our queue is gone, whatever was measured last.
+    let queue = if path.in_flight() == 0 { Duration::ZERO } else { path.one_way().recent() };
+    Duration::from_micros(base.over(shortest).max(0).unsigned_abs()) + queue
 }

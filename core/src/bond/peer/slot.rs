@@ -3,7 +3,7 @@
 use crate::bond::path::Path;
 use crate::bond::wire::{Frame, PathId};
 use crate::machine::SocketId;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
 use core::net::{IpAddr, SocketAddr};
 
@@ -49,6 +49,10 @@ pub(super) struct Challenge {
 /// Questions to an address that does not answer. After them the path waits for its next packet from there.
 pub(super) const MOST_QUESTIONS: u32 = 6;
 
+/// How long an acknowledgement of something of ours says that a path carries what we send. Under the second in which a dead
+/// path is given up, and several round trips of a slow one.
+pub(super) const PROOF: Duration = Duration::from_millis(500);
+
 /// One path.
 #[derive(Debug)]
 pub(in crate::bond) struct Slot {
@@ -69,6 +73,8 @@ pub(in crate::bond) struct Slot {
     /// Sequences of packets that leave next, with the bytes they take on the wire.
     pub(super) stage: VecDeque<(u32, u32)>,
     pub(super) staged: u64,
+    /// When something of ours was acknowledged last: our packets arrive by this path.
+    pub(super) proved: Option<Instant>,
     /// The challenge is due.
     pub(super) asks: bool,
     /// The owner was told that there is something to send.
@@ -89,9 +95,15 @@ impl Slot {
             allowance: 0,
             stage: VecDeque::new(),
             staged: 0,
+            proved: None,
             asks: false,
             dirty: false,
         }
+    }
+
+    /// Whether our packets arrived by this path of late.
+    pub(super) fn is_proved(&self, now: Instant) -> bool {
+        self.proved.is_some_and(|proved| now - proved <= PROOF)
     }
 
     /// What was staged goes elsewhere, in its order, before all else.

@@ -198,11 +198,15 @@ fn what_is_lost_is_repaired_before_it_is_missed() {
         let mut world = World::new(&[(50, 10)]);
         world.up[0].lose = lose;
         world.upload(Duration::from_secs(1));
+        // While the rate is looked for a queue stands that a repair has to wait behind.
+        let (before, holes) = (world.last.len(), world.server.order());
         let kbit = world.upload(Duration::from_secs(4));
         let order = world.server.order();
         assert!(kbit > 46_000 - 60_000 / lose, "{kbit} kbit/s");
-        assert!(world.last.windows(2).all(|pair| pair[0] < pair[1]), "out of order");
-        assert_eq!(order.passed + order.expired, 0, "holes reached the inside");
+        assert!(world.last[before..].windows(2).all(|pair| pair[0] < pair[1]), "out of order");
+        let holes = order.passed + order.expired - holes.passed - holes.expired;
+        // Of 5% lost one in a thousand is lost three times over, or its repair comes too late.
+        assert!(holes * 1000 <= (world.last.len() - before) as u64, "{holes} holes reached the inside");
     }
 }
 
@@ -223,4 +227,18 @@ fn a_dead_link_costs_a_short_gap_and_no_packet() {
     world.upload(Duration::from_secs(2));
     let kbit = world.upload(Duration::from_secs(2));
     assert!(kbit > 88_000, "after its return {kbit} kbit/s");
+}
+
+#[test]
+fn a_link_that_died_while_nothing_moved_is_found_out_by_what_comes_next() {
+    for dead in [0, 1] {
+        let mut world = World::new(&[(50, 10), (50, 10)]);
+        world.upload(Duration::from_secs(1));
+        let end = world.now + Duration::from_secs(3);
+        while world.step(end) {}
+        world.up[dead].up = false;
+        world.down[dead].up = false;
+        let kbit = world.upload(Duration::from_secs(2));
+        assert!(kbit > 40_000, "{kbit} kbit/s without link {dead}");
+    }
 }

@@ -173,15 +173,23 @@ impl Peer {
         Some(Transmit { len, segment: (count > 1).then_some(size), ecn, ..Transmit::default() })
     }
 
-    /// Puts due acknowledgements of all paths on the best one.
+    /// Puts due acknowledgements of all paths on the best one, if it is proved to carry what we send; else on all that are live.
+    ///
+    /// An acknowledgement is not acknowledged: who sends nothing else would never learn that its path is dead, and the peer would
+    /// take all paths for dead. So a path without proof is asked for one.
     pub(super) fn acknowledge(&mut self, now: Instant) {
         let Some(best) = self.best() else { return };
+        let proved = self.slots[best].as_ref().is_some_and(|slot| slot.is_proved(now));
         for index in 0..MAX_PATHS {
             let Some(slot) = &mut self.slots[index] else { continue };
             let Some(ack) = slot.path.poll_ack(now) else { continue };
             let frame = Frame::Ack(super::receive::to_wire(slot.id, &ack));
-            if let Some(best) = &mut self.slots[best] {
-                best.control.push_back(frame);
+            for by in 0..MAX_PATHS {
+                let Some(slot) = &mut self.slots[by] else { continue };
+                if by == best || !proved && slot.validated && slot.path.state() != path::State::Down {
+                    slot.control.push_back(frame);
+                    slot.ping |= !proved && slot.path.in_flight() == 0;
+                }
             }
         }
     }
