@@ -1,6 +1,8 @@
 //! What a driver tells a machine.
 
 use super::{Assignment, ConnId, Fault, QueryId, SocketId, StreamId, TunId, UplinkId, Via};
+#[cfg(doc)]
+use super::{Output, StreamMachine, Transmit};
 use core::net::{IpAddr, SocketAddr};
 
 /// What a driver tells a machine.

@@ -1,5 +1,7 @@
 //! What a machine asks of its driver.
 
+#[cfg(doc)]
+use super::Input;
 use super::{
     Assign, ListenerId, LocalPath, QueryId, Report, SocketId, StreamId, TunConfiguration, TunId, Via,
 };
@@ -104,7 +106,7 @@ pub enum Output {
         socket: SocketId,
     },
     /// Set a TUN device's addresses and MTU; answered by
-    /// [`Input::ConfigureFailed`](super::Input::ConfigureFailed) where that cannot be done, else by
+    /// [`Input::ConfigureFailed`] where that cannot be done, else by
     /// nothing.
     Configure {
         /// Which.
@@ -113,7 +115,7 @@ pub enum Output {
         configuration: TunConfiguration,
     },
     /// Give bytes that nobody else can know; answered at once by
-    /// [`Input::Entropy`](super::Input::Entropy), or by nothing in a world that has none.
+    /// [`Input::Entropy`], or by nothing in a world that has none.
     Entropy,
     /// Something a person may want to see. It changes nothing.
     Event(super::Event),

@@ -1,6 +1,8 @@
 //! The stream half of the contract: bytes that are read and written, and the machine that moves
 //! them.
 
+#[cfg(doc)]
+use super::Input;
 use super::{Machine, StreamId};
 
 /// Leave to move bytes in the kernel, without a look at them.
