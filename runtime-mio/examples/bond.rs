@@ -1,4 +1,5 @@
-//! The two ends of a bond on real TUN devices and sockets: the machines and the runtime, and nothing around them.
+//! The two ends of a bond on real TUN devices and sockets: the machines and the runtime, and
+//! nothing around them.
 //!
 //! ```text
 //!   bond keygen                                                     two keys: keep the first, give away the second
@@ -6,7 +7,8 @@
 //!   bond connect SERVER OWN-KEY SERVER-KEY [DEVICE...]              all packets to the tunnel's network by these devices
 //! ```
 //!
-//! It needs root, sets no routes beyond the tunnel's own network, and says what happens on standard error.
+//! It needs root, sets no routes beyond the tunnel's own network, and says what happens on standard
+//! error.
 
 use ropewalk_core::bond::crypto::{CipherOrder, PresharedKey, PublicKey, Rng, SecretKey};
 use ropewalk_core::bond::{

@@ -1,4 +1,5 @@
-//! The bond on real devices: two namespaces, two links of 40 Mbit/s between them, a file through the tunnel.
+//! The bond on real devices: two namespaces, two links of 40 Mbit/s between them, a file through
+//! the tunnel.
 //!
 //! It needs root, `ip`, `tc` and `curl`, and runs `examples/bond`.
 
@@ -61,7 +62,8 @@ fn example() -> PathBuf {
     own.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps").join("examples/bond")
 }
 
-/// Waits until `done`, for at most half a minute: a busy machine is slow, a broken one never comes there.
+/// Waits until `done`, for at most half a minute: a busy machine is slow, a broken one never comes
+/// there.
 fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(30);
     while !done() {

@@ -48,8 +48,8 @@ impl fmt::Display for AuthError {
 impl core::error::Error for AuthError {}
 
 impl Credentials {
-    /// Reads lines `USER:PASSWORD`; empty lines and lines that begin with `#` are passed over. The password
-    /// is all after the first colon.
+    /// Reads lines `USER:PASSWORD`; empty lines and lines that begin with `#` are passed over. The
+    /// password is all after the first colon.
     ///
     /// # Errors
     /// [`AuthError`] names the line.
@@ -79,8 +79,8 @@ impl Credentials {
         Ok(Credentials { entries })
     }
 
-    /// Whether this user has this password. The time it takes depends on the lengths given and on the number
-    /// of users, not on how much of a secret was guessed.
+    /// Whether this user has this password. The time it takes depends on the lengths given and on
+    /// the number of users, not on how much of a secret was guessed.
     pub(crate) fn check(&self, user: &[u8], password: &[u8]) -> bool {
         let mut found = 0;
         for (known_user, known_password) in &self.entries {

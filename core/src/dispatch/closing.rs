@@ -1,5 +1,6 @@
-//! A last reply: written, then our half is ended, then what the client still sends is read and dropped for a
-//! while. A close with unread bytes would make a reset of it, and the reply could be lost on the way.
+//! A last reply: written, then our half is ended, then what the client still sends is read and
+//! dropped for a while. A close with unread bytes would make a reset of it, and the reply could be
+//! lost on the way.
 
 use super::Cx;
 use crate::machine::{Output, StreamId};

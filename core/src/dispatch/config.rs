@@ -10,7 +10,8 @@ use core::net::{IpAddr, SocketAddr};
 /// The configuration of one [`Dispatch`](super::Dispatch) machine (one worker).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The addresses listened on, in the order of their [`ListenerId`](crate::machine::ListenerId)s.
+    /// The addresses listened on, in the order of their
+    /// [`ListenerId`](crate::machine::ListenerId)s.
     pub listeners: Vec<SocketAddr>,
     /// This host's own addresses, so that the proxy is not reached through itself.
     pub local_addresses: Vec<IpAddr>,
@@ -18,7 +19,8 @@ pub struct Config {
     pub private_endpoints: Vec<SocketAddr>,
     /// Users and passwords. `None`: everybody may connect.
     pub credentials: Option<Credentials>,
-    /// Clients beyond loopback may go to private, link-local and loopback destinations. Default false.
+    /// Clients beyond loopback may go to private, link-local and loopback destinations. Default
+    /// false.
     pub allow_private: bool,
     /// Relay bytes to the pool's endpoints without any handshake. Default false.
     pub tunnel: bool,
@@ -30,18 +32,20 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// An HTTP connection on which no request is under way is closed after so long. Default 75 s.
     pub keep_alive_timeout: Duration,
-    /// After a wrong user or password the refusal waits for so long, so that guessing is slow. Default 1 s.
+    /// After a wrong user or password the refusal waits for so long, so that guessing is slow.
+    /// Default 1 s.
     pub auth_delay: Duration,
     /// How long the client has to take a last reply. Default 2 s.
     pub linger: Duration,
     /// Connections open at once; more wait in the backlog. Default 10,000.
     pub max_connections: usize,
-    /// Connections whose handshake is not complete; beyond that the oldest is reset for a new one. Default 5,000.
+    /// Connections whose handshake is not complete; beyond that the oldest is reset for a new one.
+    /// Default 5,000.
     pub max_half_open: usize,
     /// Connections of one client open at once; more are reset. Default none.
     pub max_client_connections: Option<usize>,
-    /// Bytes kept in all before relays stand: heads, and what clients send behind them. Beyond that each connection may
-    /// keep 4 KiB, and is not read further until there is room. Default 16 MiB.
+    /// Bytes kept in all before relays stand: heads, and what clients send behind them. Beyond that
+    /// each connection may keep 4 KiB, and is not read further until there is room. Default 16 MiB.
     pub max_kept: usize,
     /// Names that one client may have looked up at the same time; more wait. Default 64.
     pub max_lookups: usize,
@@ -49,16 +53,19 @@ pub struct Config {
     pub lookup_timeout: Duration,
     /// Bytes of one relay buffer. Default 128 KiB.
     pub buffer_size: usize,
-    /// Relay buffers taken at once; beyond that bytes are carried in pieces of 4 KiB. Default 512 (64 MiB).
+    /// Relay buffers taken at once; beyond that bytes are carried in pieces of 4 KiB. Default 512
+    /// (64 MiB).
     pub buffer_limit: usize,
-    /// Consecutive reads that filled the buffer before bytes move in the kernel. 0: never. Default 2.
+    /// Consecutive reads that filled the buffer before bytes move in the kernel. 0: never. Default
+    /// 2.
     pub splice_after: u8,
-    /// Bytes of one HTTP head, of requests and of responses. Default 256 KiB: what browsers take, so that no page that
-    /// works without the proxy fails with it.
+    /// Bytes of one HTTP head, of requests and of responses. Default 256 KiB: what browsers take,
+    /// so that no page that works without the proxy fails with it.
     pub max_head: usize,
     /// Header fields in one HTTP head. Default 2,000, above what any server in use sends.
     pub max_fields: usize,
-    /// Say [`Event::Requested`](crate::machine::event::Event::Requested) too, which copies names. Default false.
+    /// Say [`Event::Requested`](crate::machine::event::Event::Requested) too, which copies names.
+    /// Default false.
     pub narrate: bool,
 }
 

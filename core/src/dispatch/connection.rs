@@ -17,7 +17,8 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-/// Bytes read at a time while a client says what it wants: what is behind its request may have to be kept.
+/// Bytes read at a time while a client says what it wants: what is behind its request may have to
+/// be kept.
 const HANDSHAKE_READ: usize = 16 * 1024;
 
 #[derive(Debug)]
@@ -373,7 +374,8 @@ impl Connection for Conn {
             State::Handshake(_) | State::Closing(_) => self.until,
             State::Opening(opening) => Some(opening.next_deadline(config)),
             State::Relay(relay) => relay.deadline(config.idle_timeout, config.linger),
-            // A client that has ended its half may wait for its answer, or may have left: nobody can tell.
+            // A client that has ended its half may wait for its answer, or may have left: nobody
+            // can tell.
             State::Forward(forward) if forward.is_idle() || forward.has_client_ended() => {
                 Some(forward.active + config.keep_alive_timeout)
             }

@@ -1,8 +1,8 @@
 //! Where a client may not go, judged on the resolved address.
 //!
-//! A client on this very host may go anywhere but back into the proxy. A client from elsewhere must not use
-//! the proxy as a door to this host, to private networks or to a cloud's metadata service. (A network of public
-//! addresses behind this host is public to its clients too.)
+//! A client on this very host may go anywhere but back into the proxy. A client from elsewhere must
+//! not use the proxy as a door to this host, to private networks or to a cloud's metadata service.
+//! (A network of public addresses behind this host is public to its clients too.)
 
 use super::config::Config;
 use crate::machine::event::Refusal;
@@ -100,7 +100,8 @@ mod tests {
         assert_eq!(check(&open, client, "10.1.2.3:80".parse().expect("literal")), Ok(()));
     }
 
-    /// What is refused to clients from elsewhere: first and last of each range, and one beside where that is public.
+    /// What is refused to clients from elsewhere: first and last of each range, and one beside
+    /// where that is public.
     #[test]
     fn ranges_begin_and_end_where_their_registries_say() {
         for (first, last, before, behind) in [
@@ -147,7 +148,8 @@ mod tests {
         }
     }
 
-    /// A listener, a destination, and whether the one leads to the other. This host is 203.0.113.9 and 2001:db8::9.
+    /// A listener, a destination, and whether the one leads to the other. This host is 203.0.113.9
+    /// and 2001:db8::9.
     #[test]
     fn a_listener_is_reached_by_the_addresses_it_takes_and_by_no_other() {
         for (listener, to, itself) in [

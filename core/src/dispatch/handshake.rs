@@ -6,7 +6,8 @@
 //!        letter ─▶ HTTP head ─▶ Open
 //! ```
 //!
-//! Bytes may come one at a time or all at once with payload behind; what is not of the handshake is handed on.
+//! Bytes may come one at a time or all at once with payload behind; what is not of the handshake is
+//! handed on.
 
 use super::config::Config;
 use super::reply::ReplyFormat;
@@ -109,7 +110,8 @@ impl Handshake {
     /// Takes in what the client sent.
     pub(super) fn read(&mut self, config: &Config, bytes: &[u8]) -> Step {
         self.seen.extend_from_slice(bytes);
-        // RFC 9112 section 2.2: empty lines in front of a request are ignored. They may come in front of the first one, too.
+        // RFC 9112 section 2.2: empty lines in front of a request are ignored. They may come in
+        // front of the first one, too.
         let first = self.seen.get(http::empty_lines(&self.seen)).copied();
         let is_http = self.stage == Stage::First
             && first.is_none_or(|first| http::looks_like_http(first) || first == b'\r');
@@ -145,7 +147,8 @@ impl Handshake {
             let offers = |method| greeting.methods.contains(&method).then_some(method);
             let method = match config.credentials {
                 Some(_) => offers(socks5::method::USER_PASSWORD),
-                // A client with a login filled in may offer nothing else. Who needs no login needs no right one.
+                // A client with a login filled in may offer nothing else. Who needs no login needs
+                // no right one.
                 None => offers(socks5::method::NONE).or(offers(socks5::method::USER_PASSWORD)),
             };
             (method, used)
@@ -254,8 +257,8 @@ impl Handshake {
         }
     }
 
-    /// A value, or `None` while bytes are missing; what is malformed is refused without words: the client
-    /// does not speak a protocol in which it could be told.
+    /// A value, or `None` while bytes are missing; what is malformed is refused without words: the
+    /// client does not speak a protocol in which it could be told.
     fn complete<T>(&mut self, parsed: Result<T, Unparsed>) -> Result<Option<T>, Step> {
         match parsed {
             Ok(value) => Ok(Some(value)),

@@ -8,8 +8,9 @@
 //! ```
 //!
 //! - [`Dispatch`] is the application: a `service` of these connections.
-//! - `handshake` finds out what the client wants, `opening` races attempts over addresses and uplinks,
-//!   the service's `relay` moves bytes, `forward` moves HTTP messages, `closing` delivers a last reply.
+//! - `handshake` finds out what the client wants, `opening` races attempts over addresses and
+//!   uplinks, the service's `relay` moves bytes, `forward` moves HTTP messages, `closing` delivers
+//!   a last reply.
 //! - `guard` says where a client may not go, `auth` whether a client may connect.
 
 mod app;

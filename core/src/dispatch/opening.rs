@@ -6,8 +6,9 @@
 //!                                     └─────────────────────┴─▶ silent: one more, after its patience
 //! ```
 //!
-//! This is RFC 8305 over address x uplink. A destination's refusal is believed: the same address is not asked
-//! again through another uplink. All attempts together have a limit and a deadline, so there is no storm.
+//! This is RFC 8305 over address x uplink. A destination's refusal is believed: the same address is
+//! not asked again through another uplink. All attempts together have a limit and a deadline, so
+//! there is no storm.
 
 use super::Cx;
 use super::config::Config;
@@ -158,8 +159,8 @@ impl Opening {
         self.ask(conn, false, cx)
     }
 
-    /// Keeps reading while connecting, to notice a client's reset. (A client that ended its half may
-    /// still wait for the answer.)
+    /// Keeps reading while connecting, to notice a client's reset. (A client that ended its half
+    /// may still wait for the answer.)
     pub(super) fn wants(&self) -> usize {
         if self.client_ended { 0 } else { MAX_EARLY.saturating_sub(self.early.len()) }
     }
@@ -222,7 +223,8 @@ impl Opening {
         if self.asking.is_some() {
             return Progress::Pending;
         }
-        // Two attempts at an address, then the next one: the second tells an uplink's fault from the address's.
+        // Two attempts at an address, then the next one: the second tells an uplink's fault from
+        // the address's.
         let count = self.candidates.len();
         let first = (self.attempts_made / 2) as usize;
         let next = (0..count).map(|i| (first + i) % count).find(|i| !self.candidates[*i].dead);
@@ -263,8 +265,8 @@ impl Opening {
         };
         let to = assignment.endpoint.or(candidate.to);
         let again = assignment.uplink.is_none() && candidate.tried_unbound;
-        // An endpoint that is this proxy would have it talk to itself until nothing is left. (Other destinations were
-        // judged before.)
+        // An endpoint that is this proxy would have it talk to itself until nothing is left. (Other
+        // destinations were judged before.)
         let again = again || assignment.endpoint.is_some_and(|to| guard::is_itself(&cx.config, to));
         let (Some(to), false) = (to, again) else {
             candidate.dead = true;

@@ -1,4 +1,5 @@
-//! HTTP/1.0 and 1.1 as a proxy speaks it: heads are read, checked and written anew, bodies are only measured.
+//! HTTP/1.0 and 1.1 as a proxy speaks it: heads are read, checked and written anew, bodies are only
+//! measured.
 //!
 //! ```text
 //!   client                              proxy                              origin
@@ -13,20 +14,22 @@
 //!     |    <-- body                       |  Body::pass                 <--  |  body
 //! ```
 //!
-//! Requests are read strictly: a client that is misread smuggles. Responses are read as browsers read them, for that
-//! is what origins are tested with. Both leave as a strict reader wants them.
+//! Requests are read strictly: a client that is misread smuggles. Responses are read as browsers
+//! read them, for that is what origins are tested with. Both leave as a strict reader wants them.
 //!
 //! # What holds
-//! - A message is never passed on as it came: its head, its chunk sizes and its trailers are written anew from what was
-//!   understood, so that the next reader cannot understand them differently. A line that ends with a bare LF leaves with
-//!   CRLF.
+//! - A message is never passed on as it came: its head, its chunk sizes and its trailers are
+//!   written anew from what was understood, so that the next reader cannot understand them
+//!   differently. A line that ends with a bare LF leaves with CRLF.
 //! - Where a message ends has one reading or the message is refused (RFC 9112 section 6.3).
-//! - Hop-by-hop fields and the proxy's credentials go no further (RFC 9110 sections 7.6.1 and 11.7.2).
+//! - Hop-by-hop fields and the proxy's credentials go no further (RFC 9110 sections 7.6.1 and
+//!   11.7.2).
 //! - Nothing is allocated before a head is complete, so that one that dribbles costs time only.
 //!
 //! # A client that speaks HTTP/1.0
-//! It is told by [`Forward::version_10`]. The forwarder keeps interim responses from it (RFC 9110 section 15.2). Chunks
-//! are taken apart for it (RFC 9112 section 6.1): what was in them goes on until the connection closes.
+//! It is told by [`Forward::version_10`]. The forwarder keeps interim responses from it (RFC 9110
+//! section 15.2). Chunks are taken apart for it (RFC 9112 section 6.1): what was in them goes on
+//! until the connection closes.
 //!
 //! Sources: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 7617 (Basic).
 
@@ -84,8 +87,8 @@ pub(crate) enum HttpError {
     Incomplete,
     /// No further byte can mend it: answer the client with this status, then close.
     Refused {
-        /// The status: 4xx where the client is to blame, 501 or 505 where it asks too much, 502 for an
-        /// origin.
+        /// The status: 4xx where the client is to blame, 501 or 505 where it asks too much, 502 for
+        /// an origin.
         status: u16,
         /// What is wrong.
         why: Malformed,
@@ -105,8 +108,8 @@ impl HttpError {
 pub(crate) struct RequestHead {
     /// What it asks for.
     pub(crate) kind: RequestKind,
-    /// User and password as `Proxy-Authorization: Basic` has them. `None` where the field is absent, is there
-    /// twice, has another scheme or cannot be decoded: each is answered with 407.
+    /// User and password as `Proxy-Authorization: Basic` has them. `None` where the field is
+    /// absent, is there twice, has another scheme or cannot be decoded: each is answered with 407.
     pub(crate) credentials: Option<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -124,7 +127,8 @@ pub(crate) enum RequestKind {
     Connect(Destination),
     /// Any other method: a message to pass on.
     Forward(Forward),
-    /// A message that says it goes no further than here (RFC 9110 section 7.6.2): the whole answer to it.
+    /// A message that says it goes no further than here (RFC 9110 section 7.6.2): the whole answer
+    /// to it.
     Answered(Vec<u8>),
 }
 
@@ -135,9 +139,11 @@ pub(crate) struct Forward {
     pub(crate) destination: Destination,
     /// The head for the origin, blank line and all.
     pub(crate) head: Vec<u8>,
-    /// How the body after it is framed, towards the proxy and towards the origin alike; never `UntilClose`.
+    /// How the body after it is framed, towards the proxy and towards the origin alike; never
+    /// `UntilClose`.
     pub(crate) body: Framing,
-    /// The client wants to keep its connection. Where it does not, `head` asks the origin to close, too.
+    /// The client wants to keep its connection. Where it does not, `head` asks the origin to close,
+    /// too.
     pub(crate) keep_alive: bool,
     /// The method is HEAD: the response has no body.
     pub(crate) head_request: bool,
@@ -162,7 +168,8 @@ pub(crate) struct ResponseHead {
     pub(crate) switched: Vec<u8>,
     /// What `Connection` named: trailers with these names go no further.
     pub(crate) named: Vec<u8>,
-    /// The head for the client up to where `Connection` and the blank line go: see [`ResponseHead::emit`].
+    /// The head for the client up to where `Connection` and the blank line go: see
+    /// [`ResponseHead::emit`].
     head: Vec<u8>,
     /// How the body after it is framed.
     pub(crate) body: Framing,
@@ -170,20 +177,21 @@ pub(crate) struct ResponseHead {
     pub(crate) keep_alive: bool,
 }
 
-/// Whether a client that starts with this byte may be speaking HTTP. No method there is starts with anything
-/// but a letter, though RFC 9110 section 5.6.2 lets a token do so.
+/// Whether a client that starts with this byte may be speaking HTTP. No method there is starts with
+/// anything but a letter, though RFC 9110 section 5.6.2 lets a token do so.
 pub(crate) fn looks_like_http(first_byte: u8) -> bool {
     first_byte.is_ascii_alphabetic()
 }
 
 /// Appends the answer to a CONNECT that was done.
 pub(crate) fn emit_connected(out: &mut Vec<u8>) {
-    // RFC 9110 section 9.3.6: no Content-Length and no Transfer-Encoding in a 2xx response to CONNECT.
+    // RFC 9110 section 9.3.6: no Content-Length and no Transfer-Encoding in a 2xx response to
+    // CONNECT.
     out.extend_from_slice(b"HTTP/1.1 200 Connection established\r\n\r\n");
 }
 
-/// Appends a whole response that says what went wrong, in plain text; the connection is to be closed after
-/// it.
+/// Appends a whole response that says what went wrong, in plain text; the connection is to be
+/// closed after it.
 pub(crate) fn emit_error(status: u16, text: &str, out: &mut Vec<u8>) {
     let reason = reason(status);
     let len = text.len();

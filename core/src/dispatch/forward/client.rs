@@ -23,7 +23,8 @@ impl Forward {
         self.deaf = false;
         self.response = Response::Head { seen: Vec::new(), end: HeadEnd::default() };
         let mut head = request.head;
-        // A 1.0 client knows no chunks: an origin that is asked in 1.0 ought to send none (RFC 9112 section 6.1).
+        // A 1.0 client knows no chunks: an origin that is asked in 1.0 ought to send none (RFC 9112
+        // section 6.1).
         if self.version_10
             && let Some(end) = head.windows(2).position(|pair| pair == b"\r\n")
             && end > 0

@@ -7,11 +7,12 @@
 //!      └─ 101: the protocol changes, what follows is a Relay's
 //! ```
 //!
-//! Where a message ends is read from its framing (RFC 9112 section 6). What comes behind a request waits until its
-//! response is through. A request is never repeated once bytes of it may have left, with one exception: see `stale`.
+//! Where a message ends is read from its framing (RFC 9112 section 6). What comes behind a request
+//! waits until its response is through. A request is never repeated once bytes of it may have left,
+//! with one exception: see `stale`.
 //!
-//! - `client`: what comes from the client. `origin`: what comes from the origin. `stale`: a kept connection that the
-//!   origin closed.
+//! - `client`: what comes from the client. `origin`: what comes from the origin. `stale`: a kept
+//!   connection that the origin closed.
 
 mod client;
 mod origin;
@@ -322,7 +323,8 @@ fn take_bytes(held: &mut Option<Filled>, cx: &mut Cx) -> Vec<u8> {
     bytes
 }
 
-/// What goes on in place of the `len` bytes that were read into the scratch buffer; `None`: nothing.
+/// What goes on in place of the `len` bytes that were read into the scratch buffer; `None`:
+/// nothing.
 fn passed_on(out: Out, len: usize, cx: &mut Cx) -> Option<Filled> {
     match out {
         Out::Same(0) => None,

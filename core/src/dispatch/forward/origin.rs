@@ -174,8 +174,8 @@ impl Forward {
         }
     }
 
-    /// Nothing can be written to the origin any more; its answer may still be there. The request is cut short, so it is
-    /// the last.
+    /// Nothing can be written to the origin any more; its answer may still be there. The request is
+    /// cut short, so it is the last.
     pub(in super::super) fn target_write_failed(&mut self, cx: &mut Cx) {
         self.client_stays = false;
         self.origin_stays = false;

@@ -1,7 +1,7 @@
 //! A kept connection that the origin closed just as the next request went out.
 //!
-//! Nobody is to blame: the close and the request crossed. A client that had its own connection to the origin would see
-//! the same, and ask again. Here it has one to us, so:
+//! Nobody is to blame: the close and the request crossed. A client that had its own connection to
+//! the origin would see the same, and ask again. Here it has one to us, so:
 //!
 //! ```text
 //!   idempotent, without a body     sent once more, on a fresh connection
@@ -18,8 +18,8 @@ use crate::machine::event::Refusal;
 use alloc::vec::Vec;
 
 impl Forward {
-    /// The origin is gone, and no byte of the response has come. `None` where its connection was fresh: then it is the
-    /// origin's answer to this request.
+    /// The origin is gone, and no byte of the response has come. `None` where its connection was
+    /// fresh: then it is the origin's answer to this request.
     pub(super) fn stale(&mut self, cx: &mut Cx) -> Option<Next> {
         if !self.kept || self.heard {
             return None;

@@ -1,6 +1,7 @@
 //! Where a body ends, and what of it goes on.
 //!
-//! Bytes up to a length or up to the close go on as they are. Chunks are read and written anew: see `chunks`.
+//! Bytes up to a length or up to the close go on as they are. Chunks are read and written anew: see
+//! `chunks`.
 //!
 //! Sources: RFC 9112 sections 6 and 7.
 
@@ -57,13 +58,14 @@ enum State {
 }
 
 impl Body {
-    /// A request's body, of which no byte was seen. Chunks are read strictly; trailers that `named` lists, as `Connection`
-    /// does, go no further.
+    /// A request's body, of which no byte was seen. Chunks are read strictly; trailers that `named`
+    /// lists, as `Connection` does, go no further.
     pub(crate) fn of_request(framing: Framing, named: &[u8]) -> Body {
         Body::new(framing, Manner::Strict, named)
     }
 
-    /// A response's body. Chunks are read as browsers read them, and taken apart for a client that knows none.
+    /// A response's body. Chunks are read as browsers read them, and taken apart for a client that
+    /// knows none.
     pub(crate) fn of_response(framing: Framing, named: &[u8], take_apart: bool) -> Body {
         Body::new(framing, if take_apart { Manner::Apart } else { Manner::Loose }, named)
     }
@@ -78,12 +80,12 @@ impl Body {
         Body { state }
     }
 
-    /// Takes the next bytes of the connection and says how many of them, from the first on, belong to this body, and what
-    /// goes on in their place.
+    /// Takes the next bytes of the connection and says how many of them, from the first on, belong
+    /// to this body, and what goes on in their place.
     ///
     /// # Errors
-    /// The chunks are malformed; `at` counts from the start of the body. Nothing after an error is to be
-    /// trusted: the connection cannot be used any more.
+    /// The chunks are malformed; `at` counts from the start of the body. Nothing after an error is
+    /// to be trusted: the connection cannot be used any more.
     pub(crate) fn pass(&mut self, bytes: &[u8]) -> Result<(usize, Out), Malformed> {
         let used = match &mut self.state {
             State::Done => 0,
@@ -109,7 +111,8 @@ impl Body {
         }
     }
 
-    /// The connection has ended: what is still to be said, or `None` where a part of the body is lost.
+    /// The connection has ended: what is still to be said, or `None` where a part of the body is
+    /// lost.
     pub(crate) fn end(&mut self) -> Option<&'static [u8]> {
         let rest = match &self.state {
             State::Done | State::UntilClose => &[],

@@ -7,12 +7,12 @@
 //!   \_____ size line ____/  data        last chunk     trailers           the end
 //! ```
 //!
-//! A size line leaves as digits and CRLF: extensions are for the next hop only (RFC 9112 section 7.1.1). Data is not
-//! copied where the bytes that came are those that leave.
+//! A size line leaves as digits and CRLF: extensions are for the next hop only (RFC 9112 section
+//! 7.1.1). Data is not copied where the bytes that came are those that leave.
 //!
 //! - From clients chunks are read strictly: line ends are CRLF, sizes have 1 to 16 digits.
-//! - From origins they are read as browsers and curl read them: a bare LF ends a line, blanks may stand around a size,
-//!   zeros in front of it, and the connection may end after the last chunk.
+//! - From origins they are read as browsers and curl read them: a bare LF ends a line, blanks may
+//!   stand around a size, zeros in front of it, and the connection may end after the last chunk.
 //!
 //! Source: RFC 9112 section 7.1.
 
@@ -22,8 +22,8 @@ use alloc::vec::Vec;
 use super::body::{Out, is_text, is_token, take};
 use super::{Malformed, clean, trailers};
 
-/// The most bytes between a chunk's size and its line's end. For each chunk, not in sum: the bytes are not
-/// kept, so a stream that lives for long with a small extension on each chunk harms nobody.
+/// The most bytes between a chunk's size and its line's end. For each chunk, not in sum: the bytes
+/// are not kept, so a stream that lives for long with a small extension on each chunk harms nobody.
 const MAX_EXTENSION: u32 = 4 * 1024;
 
 /// The most bytes of trailers, in sum.
@@ -233,8 +233,8 @@ impl Chunks {
         let loose = self.manner != Manner::Strict;
         let mut ended = Ended::Nothing;
         self.state = match (self.state, byte) {
-            // RFC 9112 section 7.1: chunk = chunk-size [ chunk-ext ] CRLF chunk-data CRLF, and a recipient
-            // takes care that the size does not overflow.
+            // RFC 9112 section 7.1: chunk = chunk-size [ chunk-ext ] CRLF chunk-data CRLF, and a
+            // recipient takes care that the size does not overflow.
             (State::Size { size, digits, beside }, _) if byte.is_ascii_hexdigit() => {
                 // Zeros in front count for nothing, but somebody might send them for ever.
                 let zero = loose && size == 0 && digits > 0;
@@ -262,8 +262,8 @@ impl Chunks {
             // RFC 9112 section 7.1.1: white space before the semicolon is bad, but to be read.
             (State::Size { size, .. }, b' ' | b'\t') => State::BeforeExtension { size, taken: 1 },
             (State::SizeLf { size }, b'\n') => self.size_line(size, &mut ended),
-            // RFC 9112 section 2.2 lets a recipient take a bare LF for a line's end in a head; not so in
-            // chunks. Browsers do it.
+            // RFC 9112 section 2.2 lets a recipient take a bare LF for a line's end in a head; not
+            // so in chunks. Browsers do it.
             (
                 State::Size { size, .. }
                 | State::BeforeExtension { size, .. }

@@ -1,5 +1,6 @@
-//! The line between what is taken and what is sent on: whatever the proxy understood of a message is what a strict reader
-//! reads in what left. The reader here shares nothing with the code it judges.
+//! The line between what is taken and what is sent on: whatever the proxy understood of a message
+//! is what a strict reader reads in what left. The reader here shares nothing with the code it
+//! judges.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -108,8 +109,8 @@ fn strictly(bytes: &[u8], bodiless: bool) -> Result<Message, String> {
     Ok(Message { start, fields, framing, data, trailers, used: at })
 }
 
-/// What goes on of a body that came in pieces: the bytes, how many of those that came were of it, and whether it is
-/// whole.
+/// What goes on of a body that came in pieces: the bytes, how many of those that came were of it,
+/// and whether it is whole.
 fn pass(mut body: Body, bytes: &[u8], step: usize) -> Option<(Vec<u8>, usize, bool)> {
     let (mut out, mut used) = (Vec::new(), 0);
     for piece in bytes.chunks(step.max(1)) {

@@ -1,5 +1,5 @@
-//! Header fields, of requests and responses alike: where a message ends, and which fields go no further than the next
-//! hop.
+//! Header fields, of requests and responses alike: where a message ends, and which fields go no
+//! further than the next hop.
 //!
 //! ```text
 //!   fields --> request_framing, response_framing: None | Length | Chunked | refused
@@ -28,17 +28,18 @@ const HOP_BY_HOP: [&str; 8] = [
     "Proxy-Authentication-Info",
 ];
 
-/// Fields that `Connection` cannot name away: without them the next reader would see other messages than we
-/// do.
+/// Fields that `Connection` cannot name away: without them the next reader would see other messages
+/// than we do.
 const KEPT: [&str; 3] = ["Host", "Content-Length", "Transfer-Encoding"];
 
-/// The bytes that may be a head. Looking at no more than this makes the answer the same however the bytes
-/// come in.
+/// The bytes that may be a head. Looking at no more than this makes the answer the same however the
+/// bytes come in.
 pub(super) fn window(bytes: &[u8], limits: HeadLimits) -> &[u8] {
     &bytes[..bytes.len().min(limits.bytes)]
 }
 
-/// Room for the fields in `bytes`: one for each line and for the one that goes on, no more than allowed.
+/// Room for the fields in `bytes`: one for each line and for the one that goes on, no more than
+/// allowed.
 pub(super) fn room(bytes: &[u8], limits: HeadLimits) -> Vec<Header<'_>> {
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
     vec![EMPTY_HEADER; (lines + 1).min(limits.fields)]
@@ -52,8 +53,9 @@ pub(super) fn unfinished(window: &[u8], limits: HeadLimits) -> HttpError {
     }
 }
 
-/// Reads the fields strictly into `room`: how many bytes they took, the empty line included, and how many there are.
-/// `bytes` begin `before` bytes into the head, which is where faults are counted from.
+/// Reads the fields strictly into `room`: how many bytes they took, the empty line included, and
+/// how many there are. `bytes` begin `before` bytes into the head, which is where faults are
+/// counted from.
 pub(super) fn parse<'b>(
     bytes: &'b [u8],
     before: usize,
@@ -71,7 +73,8 @@ pub(super) fn parse<'b>(
         httparse::Error::NewLine => "a line feed after a carriage return",
         _ => "a header field name and a colon",
     };
-    // httparse does not say where. A prefix without the wrong byte is merely unfinished, so halving finds it.
+    // httparse does not say where. A prefix without the wrong byte is merely unfinished, so halving
+    // finds it.
     let (mut unfinished, mut wrong) = (0, bytes.len());
     while wrong - unfinished > 1 {
         let middle = usize::midpoint(unfinished, wrong);
@@ -130,7 +133,8 @@ pub(super) fn is_hop_by_hop(name: &str) -> bool {
 fn length(whole: &[u8], fields: &[Header<'_>]) -> Result<Option<u64>, Malformed> {
     let mut length: Option<u64> = None;
     for element in elements(fields, "Content-Length") {
-        // RFC 9112 section 6.3: a list is let through only if all of its elements are valid and the same.
+        // RFC 9112 section 6.3: a list is let through only if all of its elements are valid and the
+        // same.
         let at = offset(whole, element);
         let odd = element.iter().position(|b| !b.is_ascii_digit());
         let value = match odd {
@@ -165,7 +169,8 @@ pub(super) fn request_framing(
     let refused = |status, expected, part| {
         HttpError::refused(status, Malformed { expected, found: None, at: offset(whole, part) })
     };
-    // RFC 9112 section 6.3: both together ought to be handled as an error, for they smuggle requests.
+    // RFC 9112 section 6.3: both together ought to be handled as an error, for they smuggle
+    // requests.
     if length.is_some() {
         return Err(refused(400, "Content-Length or Transfer-Encoding, not both", coding));
     }
@@ -173,7 +178,8 @@ pub(super) fn request_framing(
     if version_10 {
         return Err(refused(400, "no Transfer-Encoding in HTTP/1.0", coding));
     }
-    // RFC 9112 section 6.1: 501 for a coding that is not understood. "chunked" twice is none, either.
+    // RFC 9112 section 6.1: 501 for a coding that is not understood. "chunked" twice is none,
+    // either.
     let another = codings.next();
     if !coding.eq_ignore_ascii_case(b"chunked") || another.is_some() {
         let part = another.unwrap_or(coding);
@@ -182,8 +188,8 @@ pub(super) fn request_framing(
     Ok(Framing::Chunked)
 }
 
-/// Where a response ends, as browsers read it, and whether that leaves a doubt, so that the connection is not to be used
-/// again. `Framing::None` where its fields say nothing.
+/// Where a response ends, as browsers read it, and whether that leaves a doubt, so that the
+/// connection is not to be used again. `Framing::None` where its fields say nothing.
 pub(super) fn response_framing(
     whole: &[u8],
     fields: &[Header<'_>],
@@ -204,8 +210,8 @@ pub(super) fn response_framing(
         let expected = "the transfer coding chunked and no other";
         return Err(Malformed { expected, found: None, at: offset(whole, other) });
     }
-    // RFC 9112 section 6.3: Transfer-Encoding overrides Content-Length, which is removed; section 6.1: after both, or
-    // chunks in HTTP/1.0, the connection is closed.
+    // RFC 9112 section 6.3: Transfer-Encoding overrides Content-Length, which is removed; section
+    // 6.1: after both, or chunks in HTTP/1.0, the connection is closed.
     let has_length = values(fields, "Content-Length").next().is_some();
     Ok((Framing::Chunked, has_length || version_10 || another.is_some()))
 }
@@ -218,8 +224,8 @@ pub(super) fn emit_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the fields that go on to the next hop and `wanted` lets through, and `Via` after them. Of the fields that
-/// frame, what was understood of them goes on: `framing`.
+/// Appends the fields that go on to the next hop and `wanted` lets through, and `Via` after them.
+/// Of the fields that frame, what was understood of them goes on: `framing`.
 pub(super) fn emit_end_to_end(
     fields: &[Header<'_>],
     version_10: bool,
@@ -254,7 +260,8 @@ pub(super) fn emit_end_to_end(
             Framing::None | Framing::UntilClose | Framing::Length(_) | Framing::Chunked => {}
         }
     }
-    // RFC 9110 section 7.6.3: each proxy adds the version it received and its name, after those before it.
+    // RFC 9110 section 7.6.3: each proxy adds the version it received and its name, after those
+    // before it.
     let via = if version_10 { alloc::format!("1.0 {PSEUDONYM}") } else { alloc::format!("1.1 {PSEUDONYM}") };
     emit_field("Via", via.as_bytes(), out);
 }

@@ -1,5 +1,5 @@
-//! Has a head come to its end? Bytes that come in pieces are looked at once, so that a head that dribbles costs no more
-//! than one that comes whole.
+//! Has a head come to its end? Bytes that come in pieces are looked at once, so that a head that
+//! dribbles costs no more than one that comes whole.
 
 /// How far a head was looked at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,8 +11,8 @@ pub(crate) struct HeadEnd {
 const SHORT: usize = 1024;
 
 impl HeadEnd {
-    /// Whether it is worth while to parse `bytes`, all that has come so far: they are few, or have an empty line that
-    /// they had not before, or are as many as a head may have.
+    /// Whether it is worth while to parse `bytes`, all that has come so far: they are few, or have
+    /// an empty line that they had not before, or are as many as a head may have.
     pub(crate) fn is_worth_parsing(&mut self, bytes: &[u8], limit: usize) -> bool {
         let new = bytes.get(self.looked..).unwrap_or_default();
         let ended =

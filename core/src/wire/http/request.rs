@@ -9,8 +9,8 @@
 //!   Accept: */*
 //! ```
 //!
-//! `Host` is not read, for the target says all; that it is missing harms nobody here, but two of them are
-//! refused.
+//! `Host` is not read, for the target says all; that it is missing harms nobody here, but two of
+//! them are refused.
 //!
 //! Sources: RFC 9110 sections 4.2, 7.6 and 9, RFC 9112 sections 2, 3 and 9.
 
@@ -67,12 +67,13 @@ impl Seen<'_, '_> {
         if self.method != "CONNECT" {
             return self.pass_on(body);
         }
-        // RFC 9110 section 9.3.6: CONNECT has no content. Were some announced, it could be taken for the
-        // start of the tunnel or be left out of it.
+        // RFC 9110 section 9.3.6: CONNECT has no content. Were some announced, it could be taken
+        // for the start of the tunnel or be left out of it.
         if !matches!(body, Framing::None | Framing::Length(0)) {
             return Err(self.bad("a CONNECT without content", self.target));
         }
-        // RFC 9112 section 3.2.3: authority-form, host and port, only for CONNECT and nothing else for it.
+        // RFC 9112 section 3.2.3: authority-form, host and port, only for CONNECT and nothing else
+        // for it.
         let destination = target::authority_form(self.target).map_err(|why| self.bad_target(why))?;
         Ok(RequestKind::Connect(destination))
     }
@@ -108,8 +109,8 @@ impl Seen<'_, '_> {
         head.extend_from_slice(b" HTTP/1.1\r\n");
         // RFC 9112 section 3.2.2: the received Host is ignored, the one sent comes from the target.
         fields::emit_field("Host", authority, &mut head);
-        // RFC 9110 section 10.1.1: an expectation in HTTP/1.0 is ignored. Passed on as 1.1 it would be
-        // answered with an interim response, of which the client knows nothing.
+        // RFC 9110 section 10.1.1: an expectation in HTTP/1.0 is ignored. Passed on as 1.1 it would
+        // be answered with an interim response, of which the client knows nothing.
         let wanted = |name: &str| {
             let is = |other| name.eq_ignore_ascii_case(other);
             let ours =
@@ -142,7 +143,8 @@ impl Seen<'_, '_> {
         }))
     }
 
-    /// RFC 9110 section 7.6.2: how many more proxies OPTIONS or TRACE may pass. Other methods have no such field.
+    /// RFC 9110 section 7.6.2: how many more proxies OPTIONS or TRACE may pass. Other methods have
+    /// no such field.
     fn hops_left(&self) -> Result<Option<u64>, HttpError> {
         if self.method != "OPTIONS" && self.method != "TRACE" {
             return Ok(None);
@@ -202,7 +204,8 @@ fn credentials(fields: &[Header<'_>]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (Some(value), None) = (values.next(), values.next()) else {
         return None;
     };
-    // RFC 9110 section 11.1: the scheme is case-insensitive; section 11.4: one or more spaces follow it.
+    // RFC 9110 section 11.1: the scheme is case-insensitive; section 11.4: one or more spaces
+    // follow it.
     let (scheme, rest) = value.split_at_checked(b"Basic".len())?;
     if !scheme.eq_ignore_ascii_case(b"Basic") || !rest.starts_with(b" ") {
         return None;

@@ -1,7 +1,7 @@
 //! The first line of a request, byte for byte: `method SP request-target SP HTTP-version CRLF`.
 //!
-//! Strict, with one exception: bytes over 127 in the target are passed on as they are. No URI has them (RFC 3986), but
-//! browsers send them, and the origin that gave the link knows what they mean.
+//! Strict, with one exception: bytes over 127 in the target are passed on as they are. No URI has
+//! them (RFC 3986), but browsers send them, and the origin that gave the link knows what they mean.
 //!
 //! Source: RFC 9112 section 3.
 
@@ -21,7 +21,8 @@ pub(super) struct RequestLine<'b> {
     pub(super) used: usize,
 }
 
-/// How many bytes of `bytes` are empty lines: those in front of a request are ignored (RFC 9112 section 2.2).
+/// How many bytes of `bytes` are empty lines: those in front of a request are ignored (RFC 9112
+/// section 2.2).
 pub(crate) fn empty_lines(bytes: &[u8]) -> usize {
     let mut at = 0;
     loop {
@@ -33,7 +34,8 @@ pub(crate) fn empty_lines(bytes: &[u8]) -> usize {
     }
 }
 
-/// Reads the line, or says that it goes on. What is wrong is told at its byte, as soon as that is there.
+/// Reads the line, or says that it goes on. What is wrong is told at its byte, as soon as that is
+/// there.
 pub(super) fn parse(bytes: &[u8]) -> Result<RequestLine<'_>, HttpError> {
     let mut at = empty_lines(bytes);
     let method = word(bytes, &mut at, is_token)?;

@@ -8,8 +8,8 @@
 //!   Content-Length: 2
 //! ```
 //!
-//! Read as browsers read it, for that is what origins are tested with; what cannot be read even so is answered with 502:
-//! the client is not to blame.
+//! Read as browsers read it, for that is what origins are tested with; what cannot be read even so
+//! is answered with 502: the client is not to blame.
 //!
 //! Sources: RFC 9110 sections 7.6, 7.8, 8.6 and 15, RFC 9112 sections 4, 5, 6 and 9.
 
@@ -88,7 +88,8 @@ fn judge(
     let &StatusLine { status, version_10, .. } = line;
     let switched = match status {
         101 => upgrade::taken_up(fields, asked.upgrade).ok_or_else(|| {
-            // RFC 9110 section 7.8: an origin must not change to what was not offered. What follows would be no HTTP.
+            // RFC 9110 section 7.8: an origin must not change to what was not offered. What follows
+            // would be no HTTP.
             let expected = "no change of protocol but to one that was offered";
             Fault::InLine(Malformed { expected, found: Some(101), at: line.status_at })
         })?,
@@ -108,8 +109,8 @@ fn judge(
         Framing::None => Framing::UntilClose,
         declared => declared,
     };
-    // RFC 9112 section 9.3: HTTP/1.1 persists unless told otherwise. An HTTP/1.0 origin would have to ask for
-    // it; it is not worth the doubt.
+    // RFC 9112 section 9.3: HTTP/1.1 persists unless told otherwise. An HTTP/1.0 origin would have
+    // to ask for it; it is not worth the doubt.
     let keep_alive = !version_10
         && body != Framing::UntilClose
         && !doubt
@@ -120,8 +121,8 @@ fn judge(
     head.extend_from_slice(alloc::format!("HTTP/1.1 {status} ").as_bytes());
     head.extend_from_slice(&line.reason);
     head.extend_from_slice(b"\r\n");
-    // RFC 9110 section 8.6, RFC 9112 section 6.1: 1xx and 204 have neither of the fields that frame; a client that
-    // believed them would wait for a body. One of HTTP/1.0 knows no chunks.
+    // RFC 9110 section 8.6, RFC 9112 section 6.1: 1xx and 204 have neither of the fields that
+    // frame; a client that believed them would wait for a body. One of HTTP/1.0 knows no chunks.
     let unframed = bodiless || (asked.version_10 && declared == Framing::Chunked);
     let framing = if unframed { Framing::None } else { declared };
     fields::emit_end_to_end(fields, version_10, framing, |_| true, &mut head);
@@ -130,8 +131,9 @@ fn judge(
 }
 
 impl ResponseHead {
-    /// The head for the client, blank line and all. `close` says that its connection closes after this
-    /// response; that is said, too, where only the close can end the body, and never in an interim response.
+    /// The head for the client, blank line and all. `close` says that its connection closes after
+    /// this response; that is said, too, where only the close can end the body, and never in an
+    /// interim response.
     pub(crate) fn emit(&self, close: bool) -> Vec<u8> {
         let mut out = self.head.clone();
         if !self.switched.is_empty() {

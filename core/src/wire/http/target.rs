@@ -29,8 +29,9 @@ pub(super) struct Absolute<'b> {
 
 /// Reads the absolute-form.
 pub(super) fn absolute(target: &[u8]) -> Result<Absolute<'_>, Bad> {
-    // RFC 9112 section 3.2.2: requests to a proxy come in absolute-form. Origin-form would be for us as a
-    // server, which we are not; to guess the origin from Host would let web pages reach through us.
+    // RFC 9112 section 3.2.2: requests to a proxy come in absolute-form. Origin-form would be for
+    // us as a server, which we are not; to guess the origin from Host would let web pages reach
+    // through us.
     let Some(colon) = target.windows(3).position(|three| three == b"://") else {
         return Err(bad("an absolute target such as http://host/path", target.first().copied(), 0));
     };
@@ -38,7 +39,8 @@ pub(super) fn absolute(target: &[u8]) -> Result<Absolute<'_>, Bad> {
     if !scheme.eq_ignore_ascii_case(b"http") {
         return Err(bad("an http target (https goes through CONNECT)", None, 0));
     }
-    // RFC 9112 section 3.2.2: absolute-form is an absolute-URI, which has no fragment (RFC 3986 section 4.3).
+    // RFC 9112 section 3.2.2: absolute-form is an absolute-URI, which has no fragment (RFC 3986
+    // section 4.3).
     if let Some(at) = target.iter().position(|byte| *byte == b'#') {
         return Err(bad("a target without fragment", Some(b'#'), at));
     }
@@ -60,8 +62,8 @@ pub(super) fn authority_form(target: &[u8]) -> Result<Destination, Bad> {
     }
 }
 
-/// An IPv6 address and a port without brackets between them, as some clients write them. There must be a port, so the
-/// last colon is in front of it.
+/// An IPv6 address and a port without brackets between them, as some clients write them. There must
+/// be a port, so the last colon is in front of it.
 fn without_brackets(target: &[u8]) -> Option<Destination> {
     let (host, port) = core::str::from_utf8(target).ok()?.rsplit_once(':')?;
     let host = host.parse::<Ipv6Addr>().ok()?;
@@ -69,13 +71,16 @@ fn without_brackets(target: &[u8]) -> Option<Destination> {
     Some(Destination { host: Host::Ip(host.into()), port: port.parse().ok().filter(|_| digits)? })
 }
 
-/// Host and port of an authority (RFC 3986 section 3.2); no port where there is none after the colon, either.
+/// Host and port of an authority (RFC 3986 section 3.2); no port where there is none after the
+/// colon, either.
 fn parse_authority(text: &[u8]) -> Result<(Host, Option<u16>), Bad> {
-    // RFC 9110 section 4.2.4: user information in an http target is an error; it mostly misleads people.
+    // RFC 9110 section 4.2.4: user information in an http target is an error; it mostly misleads
+    // people.
     if let Some(at) = text.iter().position(|byte| *byte == b'@') {
         return Err(bad("an authority without user information", Some(b'@'), at));
     }
-    // RFC 3986 section 3.2.2: IPv6 stands in brackets, so the first colon outside of them starts the port.
+    // RFC 3986 section 3.2.2: IPv6 stands in brackets, so the first colon outside of them starts
+    // the port.
     let place = |wanted: u8| text.iter().position(|byte| *byte == wanted);
     let in_brackets = text.starts_with(b"[").then(|| place(b']')).flatten();
     let host_len = match in_brackets {

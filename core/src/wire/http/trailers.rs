@@ -1,7 +1,7 @@
 //! Fields behind the last chunk: which of them go on.
 //!
-//! Who reads them may take them for fields of the head. So what frames, routes or authenticates goes no further, as it
-//! would not from the head, nor does what `Connection` named there.
+//! Who reads them may take them for fields of the head. So what frames, routes or authenticates
+//! goes no further, as it would not from the head, nor does what `Connection` named there.
 //!
 //! Source: RFC 9110 section 6.5.
 

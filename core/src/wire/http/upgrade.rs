@@ -1,6 +1,8 @@
-//! `Upgrade`: a request that offers another protocol, and the 101 that takes it up (WebSocket, RFC 6455).
+//! `Upgrade`: a request that offers another protocol, and the 101 that takes it up (WebSocket, RFC
+//! 6455).
 //!
-//! `h2c` is kept back: what follows a change to it is HTTP/2 with requests in it that nobody here reads.
+//! `h2c` is kept back: what follows a change to it is HTTP/2 with requests in it that nobody here
+//! reads.
 //!
 //! Source: RFC 9110 section 7.8.
 
@@ -21,7 +23,8 @@ pub(super) fn offered(fields: &[Header<'_>]) -> Vec<u8> {
     offered.join(&b", "[..])
 }
 
-/// The protocols that a 101 changes to, as a list; `None` where it names one that was not offered, or none at all.
+/// The protocols that a 101 changes to, as a list; `None` where it names one that was not offered,
+/// or none at all.
 pub(super) fn taken_up(fields: &[Header<'_>], offered: &[u8]) -> Option<Vec<u8>> {
     let taken: Vec<&[u8]> = fields::elements(fields, "Upgrade").collect();
     let known = |name: &&[u8]| fields::split(offered).any(|offer| offer.eq_ignore_ascii_case(name));

@@ -19,7 +19,8 @@ fn whole(bytes: &[u8]) -> Result<(usize, bool), Malformed> {
     put(&mut body, bytes).map(|used| (used, body.is_done()))
 }
 
-/// The same in pieces of the given lengths, then the rest. What a body leaves it must go on leaving.
+/// The same in pieces of the given lengths, then the rest. What a body leaves it must go on
+/// leaving.
 fn in_pieces(mut bytes: &[u8], cuts: &[usize]) -> Result<(usize, bool), Malformed> {
     let mut body = strict();
     let mut total = 0;
