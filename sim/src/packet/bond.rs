@@ -1,13 +1,14 @@
-//! The bond's machines, as a scenario sets them.
+//! The bond's machines, as a scenario sets them, and their news in words.
 
-use super::RunError;
 use super::io::{SERVER, via};
 use super::world::CLIENT;
+use super::{RunError, Side};
 use crate::scenario::Scenario;
 use ropewalk_core::bond::crypto::{CipherOrder, PresharedKey, Rng, SecretKey};
 use ropewalk_core::bond::{
     Client, ClientConfig, Common, KnownClient, Server, ServerConfig, Strategy, Tuning, Uplink,
 };
+use ropewalk_core::machine::event::BondNews;
 use ropewalk_core::machine::{ListenerId, TunId, UplinkId};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -89,4 +90,25 @@ fn tuning(scenario: &Scenario) -> Result<Tuning, RunError> {
         }
     }
     Ok(tuning)
+}
+
+/// A piece of news in words, and what it says of the state of a link: its place, and whether it carries data.
+pub(super) fn told(news: BondNews, side: Side, scenario: &Scenario) -> (String, Option<(usize, bool)>) {
+    let side = match side {
+        Side::Client => "client",
+        Side::Server => "server",
+    };
+    let (path, what, live) = match news {
+        BondNews::Established => return (format!("{side}: the bond is there"), None),
+        BondNews::Closed => return (format!("{side}: the bond has ended"), None),
+        BondNews::PathValidated { path, .. } => (path, "answers", None),
+        BondNews::PathLive { path, .. } => (path, "carries data", Some(true)),
+        BondNews::PathSuspect { path, .. } => (path, "is suspect", Some(false)),
+        BondNews::PathDown { path, .. } => (path, "is down", Some(false)),
+        other => return (format!("{side}: {other:?}"), None),
+    };
+    // A client numbers its paths as its uplinks.
+    let link = usize::from(path);
+    let name = scenario.links.get(link).map_or("?", |link| &link.name);
+    (format!("{side}: {name} {what}"), live.map(|live| (link, live)))
 }

@@ -17,7 +17,7 @@
 //! | `agenda` | what happens next |
 //! | `node`, `io` | a machine with its driver; its sockets, its TUN device, NAT |
 //! | `host` | the ends of the flows: TCP, UDP, ping |
-//! | `bond` | the bond's machines, as a scenario sets them |
+//! | `bond` | the bond's machines, as a scenario sets them, and their news in words |
 //! | `toy` | a plain tunnel, the contract's test driver |
 //! | `frame`, `trace` | what a link carries, and the record of it with its hash |
 //! | `meter` | what is measured |

@@ -108,3 +108,13 @@ fn the_trace_has_a_line_for_each_packet_that_enters_and_leaves() {
     assert_eq!(lines("take"), lines("enter"));
     assert!(text.contains("\n0.000000000 take tun up "), "{text}");
 }
+
+#[test]
+fn a_tcp_flow_of_the_kernel_fills_a_link_and_the_bond_two() {
+    let straight = report("straight", Inside::Model, &["duration=5 s"]);
+    let bonded = report("s1", Inside::Model, &["duration=5 s"]);
+    let goodput = |report: &Report| report.flows[0].goodput.expect("it is TCP");
+    assert!(goodput(&straight) > 45_000_000, "{straight}");
+    assert!(goodput(&bonded) > 80_000_000, "{bonded}");
+    assert!(bonded.events.iter().any(|(_, text)| text == "client: the bond is there"), "{bonded}");
+}

@@ -8,11 +8,11 @@ use super::meter::{FlowMeter, LinkMeter, since};
 use super::node::{Driven, Node};
 use super::toy::Toy;
 use super::trace::{Step, Tracer};
-use super::{Options, RunError, SIDES, Side};
+use super::{Options, RunError, SIDES, Side, bond};
 use crate::link::{Chance, Jitter, Link, LinkConfig, Loss, Payload, Queue, Rate};
 use crate::report::Measured;
 use crate::scenario::{Change, Direction, Event, Scenario, Shape, State, Tunnel};
-use ropewalk_core::machine::{Input, UplinkId};
+use ropewalk_core::machine::{Event as CoreEvent, Input, UplinkId};
 use ropewalk_core::time::{Duration, Instant};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -42,6 +42,8 @@ pub(super) struct World<'s> {
     begun: bool,
     next_event: usize,
     events: Vec<(Duration, String)>,
+    /// What each machine has told of the state of its paths: when, which link, whether it carries data.
+    states: [Vec<(Duration, usize, bool)>; 2],
     tracer: Tracer,
     /// Whose host, whose machine may have something to say.
     host_dirty: [bool; 2],
@@ -130,7 +132,11 @@ impl<'s> World<'s> {
         let setting = Setting {
             inside: options.inside,
             addresses: [CLIENT, TARGET],
-            mtu: scenario.inner_mtu(),
+            // A host somewhere in the internet knows nothing of the bond, which clamps its segments.
+            mtu: match scenario.tunnel {
+                Tunnel::Bond => [scenario.inner_mtu(), 1500],
+                Tunnel::Toy | Tunnel::None => [scenario.inner_mtu(); 2],
+            },
             buffer: buffer(scenario),
             seed: seeds.bits(),
         };
@@ -152,6 +158,7 @@ impl<'s> World<'s> {
             begun: false,
             next_event: 0,
             events: Vec::new(),
+            states: Default::default(),
             tracer: Tracer::new(options.trace),
             host_dirty: [false; 2],
             node_dirty: [true; 2],
@@ -362,8 +369,12 @@ impl<'s> World<'s> {
         let Some(nodes) = &mut self.nodes else { return };
         let io = nodes[at].io();
         for (when, event) in io.events.drain(..) {
-            self.events
-                .push((since(when), format!("{}: {event:?}", if at == 0 { "client" } else { "server" })));
+            let CoreEvent::Bond { news, .. } = event else { continue };
+            let (text, state) = bond::told(news, side, self.scenario);
+            self.events.push((since(when), text));
+            if let Some((link, live)) = state {
+                self.states[at].push((since(when), link, live));
+            }
         }
         if side == Side::Client
             && !self.begun
@@ -375,7 +386,7 @@ impl<'s> World<'s> {
             };
             if let Some(address) = configuration.addresses.iter().find_map(v4) {
                 self.setting.addresses[0] = address;
-                self.setting.mtu = configuration.mtu;
+                self.setting.mtu[0] = configuration.mtu;
                 self.begin();
             }
         }
@@ -456,8 +467,8 @@ impl<'s> World<'s> {
         }
         let hash = self.tracer.finish()?;
         self.events.sort_by_key(|(at, _)| *at);
-        let (flows, links, events) = (self.flow_meters, self.link_meters, self.events);
-        Ok(Measured { hash, flows, links, events, queue_drops: self.queue_drops })
+        let (flows, links, events, states) = (self.flow_meters, self.link_meters, self.events, self.states);
+        Ok(Measured { hash, flows, links, events, states, queue_drops: self.queue_drops })
     }
 }
 
@@ -476,7 +487,7 @@ fn nodes(scenario: &Scenario, ios: [SimIo; 2]) -> Result<Option<[Box<dyn Node>; 
             ]))
         }
         Tunnel::Bond => {
-            let (here, there) = super::bond::machines(scenario)?;
+            let (here, there) = bond::machines(scenario)?;
             Ok(Some([
                 Box::new(Driven::new(here, client, granularity)),
                 Box::new(Driven::new(there, server, granularity)),

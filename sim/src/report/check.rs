@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::packet::meter::{FlowMeter, quantile};
-use crate::scenario::{Bound, Check, Expect, Flow, Goodput, Kind, Share, Subject};
+use crate::scenario::{Bound, Check, Expect, Flow, Goodput, Kind, Subject};
 use std::time::Duration;
 
 /// One expectation, and what came of it.
@@ -211,10 +211,18 @@ impl Report {
         }
     }
 
-    /// How often the bond told of another state of a link.
+    /// How often one side of the bond took a link out of use: the side that did so more often.
     fn changes(&self, subject: Subject, from: Duration, to: Duration) -> u64 {
-        let _ = (subject, from, to);
-        let _ = Share::ONE;
-        0
+        let Subject::Link(wanted, _) = subject else { return 0 };
+        let of_side = |states: &[(Duration, usize, bool)]| {
+            let mut live = false;
+            let mut count = 0;
+            for (at, _, now_live) in states.iter().filter(|(_, link, _)| *link == wanted) {
+                count += u64::from(live && !now_live && (from..to).contains(at));
+                live = *now_live;
+            }
+            count
+        };
+        self.states.iter().map(|states| of_side(states)).max().unwrap_or(0)
     }
 }

@@ -19,6 +19,8 @@ pub(crate) struct Measured {
     pub(crate) flows: Vec<FlowMeter>,
     pub(crate) links: Vec<[LinkMeter; 2]>,
     pub(crate) events: Vec<(Duration, String)>,
+    /// What each machine has told of its paths: when, which link, whether it carries data.
+    pub(crate) states: [Vec<(Duration, usize, bool)>; 2],
     pub(crate) queue_drops: u64,
 }
 
@@ -82,6 +84,7 @@ pub struct Report {
     pub verdicts: Vec<Verdict>,
     pub(crate) measured: Vec<FlowMeter>,
     pub(crate) measured_links: Vec<[LinkMeter; 2]>,
+    states: [Vec<(Duration, usize, bool)>; 2],
 }
 
 impl Report {
@@ -126,6 +129,7 @@ impl Report {
             verdicts: Vec::new(),
             measured: measured.flows,
             measured_links: measured.links,
+            states: measured.states,
         };
         report.verdicts = check::verdicts(&report);
         report

@@ -4,6 +4,7 @@
 //! server, n + 1 as the identifier of an echo.
 
 mod ip;
+mod model;
 mod smoltcp;
 mod tcp;
 
@@ -62,7 +63,8 @@ pub(super) struct Setting {
     pub(super) inside: Inside,
     /// The addresses of the client and of the server.
     pub(super) addresses: [Ipv4Addr; 2],
-    pub(super) mtu: u16,
+    /// The largest packets that they send.
+    pub(super) mtu: [u16; 2],
     /// Bytes of buffer for a TCP whose buffers are real.
     pub(super) buffer: usize,
     pub(super) seed: u64,
@@ -117,17 +119,14 @@ impl Host {
                     Side::Server => Role::Server { sends },
                 };
                 let seed = setting.seed ^ (index as u64) << 8 ^ self.side as u64;
-                let _ = profile;
-                match setting.inside {
-                    Inside::Smoltcp | Inside::Model => End::Tcp(Box::new(smoltcp::Smoltcp::new(
-                        start,
-                        role,
-                        ends,
-                        setting.mtu,
-                        setting.buffer,
-                        seed,
-                    ))),
-                }
+                let mtu = setting.mtu[self.side as usize];
+                let stop = flow.stop.map(|stop| Instant::ZERO + stop);
+                End::Tcp(match setting.inside {
+                    Inside::Model => Box::new(model::Model::new(start, stop, role, ends, mtu, profile, seed)),
+                    Inside::Smoltcp => {
+                        Box::new(smoltcp::Smoltcp::new(start, role, ends, mtu, setting.buffer, seed))
+                    }
+                })
             }
             Kind::Udp { rate, size } if sender == self.side => {
                 let nanos = u128::from(size) * 8_000_000_000 / u128::from(rate);
