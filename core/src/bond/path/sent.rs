@@ -134,7 +134,7 @@ impl SentMap {
 
     /// The packet if it is neither acknowledged nor lost.
     pub(crate) fn outstanding(&self, number: u64) -> Option<&Packet> {
-        if number < self.first || number >= self.next {
+        if number < self.first || number >= self.reach() {
             return None;
         }
         let slot = self.slot(number);
@@ -175,6 +175,12 @@ impl SentMap {
             from = number + 1;
         }
         self.advance();
+    }
+
+    /// No number from here on has a slot. Skipped numbers have none, so `next` may be further than the ring is long:
+    /// beyond its end the slots of old numbers would be taken for those of new ones.
+    fn reach(&self) -> u64 {
+        self.next.min(self.first.saturating_add(self.size()))
     }
 
     /// Marks a packet lost. It stays in the map until [`SentMap::forget_lost`].
@@ -223,6 +229,7 @@ impl SentMap {
 
     /// The lowest number in `from..end` whose bit is set; `from..end` lies within `first..next`.
     fn find(&self, mut from: u64, end: u64, word_of: impl Fn(&Self, usize) -> u64) -> Option<u64> {
+        let end = end.min(self.reach());
         while from < end {
             let slot = self.slot(from);
             let word = word_of(self, slot / 64) >> (slot % 64);
@@ -244,7 +251,7 @@ impl SentMap {
             lost: vec![0; words],
             ..*self
         };
-        for number in self.first..self.next {
+        for number in self.first..self.reach() {
             let (old, new) = (self.slot(number), larger.slot(number));
             larger.slots[new] = self.slots[old];
             larger.outstanding[new / 64] |= (self.outstanding[old / 64] >> (old % 64) & 1) << (new % 64);
@@ -307,6 +314,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Push { skip: u64, eliciting: bool },
+        Skip { count: u64 },
         Take { back: u64, len: u64 },
         Lose { back: u64 },
         Forget { back: u64 },
@@ -316,11 +324,25 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
             8 => (0u64..3, any::<bool>()).prop_map(|(skip, eliciting)| Step::Push { skip, eliciting }),
+            1 => (1u64..200).prop_map(|count| Step::Skip { count }),
             3 => (0u64..300, 1u64..90).prop_map(|(back, len)| Step::Take { back, len }),
             2 => (0u64..300).prop_map(|back| Step::Lose { back }),
             1 => (0u64..300).prop_map(|back| Step::Forget { back }),
             1 => Just(Step::Shrink),
         ]
+    }
+
+    #[test]
+    fn an_old_packet_stays_one_packet_when_more_numbers_are_skipped_than_the_ring_is_long() {
+        let mut map = SentMap::new();
+        assert!(map.push(packet(5)));
+        (6..200).for_each(|number| map.skip(number));
+        assert!(map.push(packet(200)));
+        let numbers = |map: &SentMap| map.iter().map(|packet| packet.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&map), [5, 200]);
+        assert!(map.mark_lost(69).is_none());
+        assert!(map.mark_lost(5).is_some());
+        assert_eq!(numbers(&map), [200]);
     }
 
     proptest! {
@@ -337,6 +359,10 @@ mod tests {
                         prop_assert!(map.push(new));
                         plain.insert(new.number, (new, Was::Outstanding));
                         next = new.number + 1;
+                    }
+                    Step::Skip { count } => {
+                        (0..count).for_each(|n| map.skip(next + n));
+                        next += count;
                     }
                     Step::Take { back, len } => {
                         let start = next.saturating_sub(back);
