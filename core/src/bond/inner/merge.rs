@@ -5,7 +5,7 @@
 //!
 //! A sum that is complete is checked before its packet joins, because the kernel will trust a superpacket: a
 //! packet that was damaged before it came into the bond must reach its host damaged. Partial sums (the usual
-//! case, see [`super::prepare`]) cost nothing.
+//! case, see [`super::prepare()`]) cost nothing.
 
 use super::checksum::write_v4_header;
 use super::packet::{

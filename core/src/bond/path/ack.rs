@@ -1,7 +1,9 @@
 //! What an acknowledgement says, apart from how it is written on the wire.
 //!
-//!     number   ... 3 4 5 6 7 8 9 10          received 3 4 | 7 | 9 10
-//!     largest 10, first 1 (also 9), then (gap 1, len 1) = 7, then (gap 2, len 2) = 4 3
+//! ```text
+//! number   ... 3 4 5 6 7 8 9 10          received 3 4 | 7 | 9 10
+//! largest 10, first 1 (also 9), then (gap 1, len 1) = 7, then (gap 2, len 2) = 4 3
+//! ```
 //!
 //! Nothing here is trusted: the ranges of an acknowledgement stop where they make no sense.
 

@@ -3,9 +3,11 @@
 //! A radio that grants every 10 ms, or a driver that acknowledges in batches, lets a burst of acknowledgements follow
 //! a silence. In flight must allow for the silence, or the path starves in it. (BBR's draft: extra_acked.)
 //!
-//!     acknowledged          ____|          extra = acknowledged - rate x time,
-//!                      ____|    .          counted from where it was last zero
-//!                 ____|  . ' rate x time
+//! ```text
+//! acknowledged          ____|          extra = acknowledged - rate x time,
+//!                  ____|    .          counted from where it was last zero
+//!             ____|  . ' rate x time
+//! ```
 
 use super::super::rate::Rate;
 use super::window::Highest;

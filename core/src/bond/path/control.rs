@@ -1,15 +1,17 @@
 //! The rate of a path: what it is believed to be, how fast to send, how much may be in flight.
 //!
-//!               found                    queue gone
-//!     Startup ---------> Drain ------------------------> Cruise <-----------+
-//!        ^                                              |      ^            | queue gone, or its time over
-//!        | resume (after death, after a long idle)      | cycle|            |
-//!                                                       v      | delivered: |
-//!                            any but Startup           Up -----+--------> Ease
-//!                               | fall                         again
-//!                               v
-//!                             Fall -- in flight fits, and then: no queue -> Cruise
-//!                                                               still delay -> the way is longer: new base, old rate
+//! ```text
+//!           found                    queue gone
+//! Startup ---------> Drain ------------------------> Cruise <-----------+
+//!    ^                                              |      ^            | queue gone, or its time over
+//!    | resume (after death, after a long idle)      | cycle|            |
+//!                                                   v      | delivered: |
+//!                        any but Startup           Up -----+--------> Ease
+//!                           | fall                         again
+//!                           v
+//!                         Fall -- in flight fits, and then: no queue -> Cruise
+//!                                                           still delay -> the way is longer: new base, old rate
+//! ```
 //!
 //! Invariants: the cap is never under two packets; no phase lasts without a bound once acknowledgements come.
 

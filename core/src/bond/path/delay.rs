@@ -1,7 +1,9 @@
 //! One-way delay of one direction, measured without common clocks.
 //!
-//!     sender's clock        timestamp = us mod 2^24
-//!     receiver's clock      raw = (arrival - timestamp) mod 2^24 = delay + offset of the clocks
+//! ```text
+//! sender's clock        timestamp = us mod 2^24
+//! receiver's clock      raw = (arrival - timestamp) mod 2^24 = delay + offset of the clocks
+//! ```
 //!
 //! The offset is unknown and the same for all paths of a direction, so only differences mean something: `excess`
 //! over the base of this path, and [`RawDelay::over`] between two paths. The base is the smallest SMOOTHED delay of the

@@ -4,11 +4,13 @@
 //! timestamp plus its raw one-way delay). So the rate is measured where it shows, at the receiver: delayed, thinned and
 //! aggregated acknowledgements do not disturb it.
 //!
-//!     arrived (bytes)              _____x  now            rate = (now - then) bytes
-//!                          ___x___/                              / max(arrival, sending) time between
-//!              ____x______/   then: the last record
-//!         ____/                     at least `span` older
-//!                                                time ->
+//! ```text
+//! arrived (bytes)              _____x  now            rate = (now - then) bytes
+//!                      ___x___/                              / max(arrival, sending) time between
+//!          ____x______/   then: the last record
+//!     ____/                     at least `span` older
+//!                                            time ->
+//! ```
 //!
 //! Arrivals close together (a batch, a radio's grant) are one record that ends with the last of them; a sample from
 //! the end of one burst to the end of another counts whole bursts only. A sample is `limited` if the source left

@@ -1,8 +1,10 @@
 //! The fall: a path that delivers less than it was believed to, seen before its queue is long.
 //!
-//!     rate      50 ======+            excess over the limit for a whole round, and delivered under 7/8 of the rate:
-//!     delivered 50 ------`-.__ 5      the rate is 7/8 of what was delivered; nothing new until in flight fits
-//!     excess     0 _______/````
+//! ```text
+//! rate      50 ======+            excess over the limit for a whole round, and delivered under 7/8 of the rate:
+//! delivered 50 ------`-.__ 5      the rate is 7/8 of what was delivered; nothing new until in flight fits
+//! excess     0 _______/````
+//! ```
 //!
 //! Either alone is none: delay alone may be another route, fewer bytes alone a source with less to send.
 

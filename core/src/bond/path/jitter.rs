@@ -1,8 +1,10 @@
 //! Jitter of one direction: the noise floor of its one-way delay.
 //!
-//!     delay   |\  |\      ___/|\  |          range of each round (largest less smallest): 8 8 8 30 8 8
-//!           \_| \_| \____/    | \_|          a queue that grows widens some rounds, jitter widens all:
-//!             8   8     30      8            the smallest range of the last rounds is jitter
+//! ```text
+//! delay   |\  |\      ___/|\  |          range of each round (largest less smallest): 8 8 8 30 8 8
+//!       \_| \_| \____/    | \_|          a queue that grows widens some rounds, jitter widens all:
+//!         8   8     30      8            the smallest range of the last rounds is jitter
+//! ```
 //!
 //! The mean difference of following delays (RFC 3550) says too little here: a path that keeps order lets a late
 //! packet's followers arrive together with it, and their delays differ by nothing.

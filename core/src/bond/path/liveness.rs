@@ -1,10 +1,12 @@
 //! Is the sending direction alive? The probe time-out, suspicion, death and return.
 //!
-//!              time-out              third time-out, or 1 s
-//!     Live ---------------> Suspect ------------------------> Down
-//!      ^  <----------------    |                               |
-//!      |     any progress                                      |  probes answered in a row
-//!      +-------------------------------------------------------+  (more of them after each recent death)
+//! ```text
+//!          time-out              third time-out, or 1 s
+//! Live ---------------> Suspect ------------------------> Down
+//!  ^  <----------------    |                               |
+//!  |     any progress                                      |  probes answered in a row
+//!  +-------------------------------------------------------+  (more of them after each recent death)
+//! ```
 //!
 //! The time-out counts from the sending of the oldest packet above all that is acknowledged; what is sent later never
 //! moves it. The receiving direction is judged by the peer, whose acknowledgements for it we send.

@@ -1,13 +1,15 @@
 //! One path: everything that is measured of it, and what follows from that. No socket, no clock, no packet bytes.
 //!
-//!      owner          handle_sent                                     handle_received       owner
-//!      sends    ----> SentMap, Pacer                                  Received   <----   receives
-//!                        |                                               |
-//!      may_send <---- Control (rate, pace, cap)                          +--> poll_ack: an Ack to send, on any path
-//!                        ^
-//!      handle_ack ---> Rtt, OneWay, Jitter, Delivery, Aggregation, Unloaded, Reordering, LossShare, Liveness, Mtu
-//!      handle_timeout       |
-//!                           +--> events: Acked, Lost, Suspect, Down, Live, Probe, Ping, Fell, ...
+//! ```text
+//!  owner          handle_sent                                     handle_received       owner
+//!  sends    ----> SentMap, Pacer                                  Received   <----   receives
+//!                    |                                               |
+//!  may_send <---- Control (rate, pace, cap)                          +--> poll_ack: an Ack to send, on any path
+//!                    ^
+//!  handle_ack ---> Rtt, OneWay, Jitter, Delivery, Aggregation, Unloaded, Reordering, LossShare, Liveness, Mtu
+//!  handle_timeout       |
+//!                       +--> events: Acked, Lost, Suspect, Down, Live, Probe, Ping, Fell, ...
+//! ```
 //!
 //! How to use it: ask [`Path::may_send`]; send; tell [`Path::handle_sent`]. After each batch of arrivals (each told to
 //! [`Path::handle_received`]) ask [`Path::poll_ack`] until it has none. At [`Path::poll_timeout`] call [`Path::handle_timeout`].

@@ -1,7 +1,9 @@
 //! The largest packet a path carries, found by probing (RFC 8899).
 //!
-//!     sizes    1280  1400  1420  1440  1452  1472  1492  1500         the largest first, then the middle of what is
-//!               ^ confirmed        ^ probe              ^ refused     left; each size is tried three times
+//! ```text
+//! sizes    1280  1400  1420  1440  1452  1472  1492  1500         the largest first, then the middle of what is
+//!           ^ confirmed        ^ probe              ^ refused     left; each size is tried three times
+//! ```
 //!
 //! A path that swallows what it once carried (a black hole) falls back to the smallest and is searched again.
 

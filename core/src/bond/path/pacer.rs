@@ -1,8 +1,10 @@
 //! Pacing: when the next packet may leave.
 //!
-//!     credit   burst |      ____/|      ____            it grows with the rate up to the burst; a send spends it;
-//!                    |  ___/     |  ___/                after a refusal it must reach the quantum, so that a driver
-//!            quantum |_/  send run|_/                   which wakes once in a millisecond sends runs, no trickle
+//! ```text
+//! credit   burst |      ____/|      ____            it grows with the rate up to the burst; a send spends it;
+//!                |  ___/     |  ___/                after a refusal it must reach the quantum, so that a driver
+//!        quantum |_/  send run|_/                   which wakes once in a millisecond sends runs, no trickle
+//! ```
 //!
 //! Invariant: what is sent in any time is at most rate x time + burst (+ one run that is larger than the burst).
 //! Credit beyond the burst is lost, and counted as `wasted`: the source left the path without work.

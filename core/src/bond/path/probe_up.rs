@@ -1,8 +1,10 @@
 //! Probing up: asking whether the path has more to give.
 //!
-//!     gain  1.25  __        2  __                a pulse in each cycle of eight rounds; then 0.75 until its queue is
-//!           0.98 '  | ,--'    |  |               gone. If the pulse was delivered without delay, the next one comes at
-//!           0.75    `-'    ,--'  `               once, and stronger: 5 to 50 Mbit/s are five pulses.
+//! ```text
+//! gain  1.25  __        2  __                a pulse in each cycle of eight rounds; then 0.75 until its queue is
+//!       0.98 '  | ,--'    |  |               gone. If the pulse was delivered without delay, the next one comes at
+//!       0.75    `-'    ,--'  `               once, and stronger: 5 to 50 Mbit/s are five pulses.
+//! ```
 
 use super::super::rate::Rate;
 use crate::time::Duration;

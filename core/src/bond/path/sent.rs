@@ -1,9 +1,11 @@
 //! Packets sent and not yet settled, by packet number.
 //!
-//!     slots        [ .  .  A  O  O  L  O  .  .  . ]     a ring, number modulo its size (a power of two)
-//!     outstanding            1  1     1                 one bit for each slot: neither acknowledged nor lost
-//!     lost                         1                    declared lost, kept to know one that only came late
-//!                     first              next
+//! ```text
+//! slots        [ .  .  A  O  O  L  O  .  .  . ]     a ring, number modulo its size (a power of two)
+//! outstanding            1  1     1                 one bit for each slot: neither acknowledged nor lost
+//! lost                         1                    declared lost, kept to know one that only came late
+//!                 first              next
+//! ```
 //!
 //! Adding, and taking by number, are O(1); a range costs one step for 64 numbers and one for each packet it takes.
 //! The ring doubles as needed up to [`MAX_PACKETS`]; a full one refuses.

@@ -1,9 +1,11 @@
 //! Start-up: finding the rate of a path that is unknown, or remembered only.
 //!
-//!     window                     ____ full: delay, or no more speed for three rounds
-//!                          ___,-'
-//!                    __,--'          doubles in each round: every byte delivered adds one
-//!     initial  -----'
+//! ```text
+//! window                     ____ full: delay, or no more speed for three rounds
+//!                      ___,-'
+//!                __,--'          doubles in each round: every byte delivered adds one
+//! initial  -----'
+//! ```
 //!
 //! The window is what may be in flight; it is sent within half a round, so that a round's samples show the rate of the
 //! path, not of the window.

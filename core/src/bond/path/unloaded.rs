@@ -1,7 +1,9 @@
 //! The round trip without the queue ahead of it: what the path itself holds at a rate.
 //!
-//!     RTT = forward base + forward queue + back (its base, queue, grants, batches of acknowledgements)
-//!     unloaded = RTT - forward excess, smoothed
+//! ```text
+//! RTT = forward base + forward queue + back (its base, queue, grants, batches of acknowledgements)
+//! unloaded = RTT - forward excess, smoothed
+//! ```
 //!
 //! The smallest RTT would be too little: a slow or aggregating way back keeps packets in flight without any queue of
 //! ours. The smoothed RTT would be too much: it grows with our own queue, and a cap made from it would feed it.

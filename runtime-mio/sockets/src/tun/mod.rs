@@ -76,7 +76,7 @@ impl Tun {
     /// As [`Io::try_take`](ropewalk_core::drive::Io::try_take).
     ///
     /// # Errors
-    /// As [`TryError`](ropewalk_core::drive::TryError) says.
+    /// As [`TryError`] says.
     pub fn try_take(&mut self, buf: &mut [u8]) -> Tried<(usize, Offload)> {
         #[cfg(target_os = "linux")]
         if self.offload {
@@ -98,7 +98,7 @@ impl Tun {
     /// As [`Io::try_give`](ropewalk_core::drive::Io::try_give).
     ///
     /// # Errors
-    /// As [`TryError`](ropewalk_core::drive::TryError) says.
+    /// As [`TryError`] says.
     pub fn try_give(&mut self, packet: &[u8], offload: Offload) -> Tried<()> {
         #[cfg(target_os = "linux")]
         if self.offload {
