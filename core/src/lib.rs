@@ -50,6 +50,7 @@ pub mod machine;
 pub mod name;
 pub mod record;
 #[cfg(any(feature = "dispatch", feature = "unwrap"))]
+#[cfg(any(feature = "bond", feature = "dispatch"))]
 mod scope;
 mod service;
 mod slab;

@@ -88,8 +88,7 @@ fn connect(server: &str, key: &str, server_key: &str, devices: &[&str]) -> Outco
         token: Vec::new(),
         uplinks: uplinks.map(|(id, via)| Uplink { id: UplinkId(id as u16), via, weight: 1 }).collect(),
     };
-    let mut listeners = Listeners::default();
-    listeners.tuns = vec![tun];
+    let listeners = Listeners { tuns: vec![tun], ..Listeners::default() };
     run(Client::new(config, seed()?)?, listeners)
 }
 
