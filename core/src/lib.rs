@@ -49,9 +49,9 @@ pub mod errno;
 pub mod machine;
 pub mod name;
 pub mod record;
-#[cfg(any(feature = "dispatch", feature = "unwrap"))]
 #[cfg(any(feature = "bond", feature = "dispatch"))]
 mod scope;
+#[cfg(any(feature = "dispatch", feature = "unwrap"))]
 mod service;
 mod slab;
 pub mod time;
