@@ -36,6 +36,7 @@ use crate::time::{Duration, Instant};
 /// | `QUEUED` 2 rounds | a queue that stood so long under a pace of 0.95 is drained; twice its time, then it is none.
 /// `QUEUED_LITTLE` 8 | the same for one that is no fall, but keeps us from probing |
 /// | `LOSS_CAP` 1/8 | what is lost was carried: paced on top of the delivered rate, but no policer is run over |
+/// | `SHORTEST` 20 ms | the least pace is two packets in a round trip, of at least this |
 /// | `PACKET` 1,500 B | one packet is always in the hands of a link |
 const CRUISE: (u64, u64) = (98, 100);
 const CALM: (u64, u64) = (95, 100);
@@ -51,6 +52,7 @@ const WINDOW: Duration = Duration::from_millis(250);
 const ROUNDS: u32 = 8;
 const LOSS_CAP: u64 = super::loss::WHOLE / 8;
 const PACKET: u64 = 1500;
+const SHORTEST: Duration = Duration::from_millis(20);
 
 /// What is known after an acknowledgement.
 #[derive(Clone, Copy, Debug)]
@@ -291,8 +293,14 @@ impl Control {
         matches!(self.phase, Phase::Startup(_) | Phase::Up { .. })
     }
 
-    /// How fast to send.
+    /// How fast to send: never so slowly that nothing could show that the link carries more. The cap of two packets in
+    /// flight holds on a link that does not.
     pub(crate) fn pace(&self, view: &View) -> Rate {
+        let least = Rate::measured(2 * PACKET, view.unloaded.max(SHORTEST));
+        self.wanted(view).max(least)
+    }
+
+    fn wanted(&self, view: &View) -> Rate {
         let rate = self.rate();
         let carried = if view.standing > self.standing() { rate } else { self.carried(view) };
         match &self.phase {

@@ -274,3 +274,23 @@ proptest! {
         prop_assert!(world.carried(3000) >= 15_000, "{} kbit/s", world.carried(3000));
     }
 }
+
+#[test]
+fn a_path_whose_rate_fell_to_nothing_comes_back() {
+    // A slow link that died and came back as a fast one: what was measured last were probes, 270 bytes a second.
+    let mut world = World::new(1, 1);
+    world.source = Source::Rate(mbit(1));
+    world.link.dead = true;
+    world.run(700);
+    world.link =
+        world::Link { rate: mbit(3), delay: ms(39), jitter: ms(15), loss: 7, dead: false, ..world.link };
+    world.run(700);
+    world.link =
+        world::Link { rate: mbit(1), delay: ms(6), jitter: ms(0), loss: 0, dead: true, ..world.link };
+    world.run(700);
+    world.link = world::Link { rate: mbit(20), dead: false, ..world.link };
+    world.source = Source::Greedy;
+    world.run(2000);
+    world.run(2000);
+    assert!(world.carried(2000) >= 19_000, "{} kbit/s", world.carried(2000));
+}
