@@ -9,6 +9,7 @@ use ropewalk_core::machine::event::Event;
 use ropewalk_core::uplink::{Pool, PoolConfig};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::ops::Deref;
+use std::time::Duration;
 
 pub use super::run::eventually;
 
@@ -58,6 +59,8 @@ impl Rig {
         let listener = (kit.listen)((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         plan.config.listeners = vec![address];
+        // Longer than the watchdog: an answer that never comes is the driver's fault, and shall be seen.
+        plan.config.lookup_timeout = Duration::from_secs(60);
         let keep = faulty::wanted() == Kind::KeepListener;
         let kept = keep.then(|| listener.try_clone().expect("descriptors are left"));
         let machine = Dispatch::new(plan.config.clone()).expect("a valid configuration");
