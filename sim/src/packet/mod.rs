@@ -103,7 +103,7 @@ impl std::error::Error for RunError {}
 /// let straight = catalog::find("straight").expect("it ships");
 /// let scenario = straight.read(&Overrides::new(["duration=1 s"])?)?;
 /// let report = run(&scenario, Options::default())?;
-/// assert!(report.flows[0].goodput > 20_000_000);
+/// assert!(report.flows[0].goodput > Some(20_000_000));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn run(scenario: &Scenario, options: Options) -> Result<Report, RunError> {
