@@ -59,7 +59,14 @@ fn missing() -> Option<&'static str> {
 
 fn example() -> PathBuf {
     let own = std::env::current_exe().expect("a test has a path");
-    own.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps").join("examples/bond")
+    let path =
+        own.parent().and_then(|deps| deps.parent()).expect("target/PROFILE/deps").join("examples/bond");
+    assert!(
+        path.exists(),
+        "{}: run cargo build -p ropewalk-mio --features tun --example bond",
+        path.display()
+    );
+    path
 }
 
 /// Waits until `done`, for at most half a minute: a busy machine is slow, a broken one never comes
