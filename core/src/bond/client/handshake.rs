@@ -1,0 +1,66 @@
+//! The handshake as the client lives it: messages on every open socket, the session, the challenge of each path.
+
+use super::Client;
+use crate::bond::peer::{Peer, Remote};
+use crate::bond::session::Role;
+use crate::bond::wire::PathId;
+use crate::machine::Output;
+use crate::machine::event::{BondNews, Event};
+use crate::time::Instant;
+use alloc::vec::Vec;
+
+impl Client {
+    /// Lets the handshake go on: names the sockets on which a message is due.
+    pub(super) fn shake(&mut self, now: Instant) {
+        if self.initiator.poll_timeout().is_some_and(|at| at <= now) {
+            self.outputs.push_back(Output::Entropy);
+            self.initiator.handle_timeout(now);
+        }
+        for way in self.ways.iter().filter(|way| way.open && self.initiator.is_due(way.path)) {
+            self.dirty.extend(way.socket);
+        }
+    }
+
+    pub(super) fn handle_response(&mut self, now: Instant, path: PathId, datagram: &[u8]) {
+        let Some(established) = self.initiator.handle_response(now, datagram) else { return };
+        if established.restarted {
+            self.begin_again(now);
+        }
+        self.peer.keys.install(established.session);
+        while self.peer.keys.poll_retired().is_some() {}
+        let first = !core::mem::replace(&mut self.established, true);
+        if first {
+            self.outputs.push_back(Output::Event(Event::Bond { client: None, news: BondNews::Established }));
+            self.ask_config = Some(now);
+        }
+        // The way of the response first: the server learns of the others by their first packets.
+        let others = self.ways.iter().filter(|way| way.open && way.path != path).map(|way| way.path);
+        let ids: Vec<PathId> = core::iter::once(path).chain(others).collect();
+        for id in ids {
+            if self.peer.slot(id).is_some_and(|slot| !slot.validated) {
+                self.challenge(now, id);
+            } else if let Some(slot) = self.peer.slot_mut(id) {
+                // The server uses new keys when it has seen a packet under them.
+                slot.ping |= id == path;
+            }
+        }
+    }
+
+    pub(super) fn challenge(&mut self, now: Instant, id: PathId) {
+        let token = self.rng.bytes();
+        let Some(remote) = self.peer.slot(id).map(|slot| slot.remote) else { return };
+        self.peer.challenge(now, id, remote, token, 0);
+    }
+
+    /// The server knows nothing of what was before: neither its paths nor its numbers mean anything now.
+    pub(super) fn begin_again(&mut self, now: Instant) {
+        let common = &self.config.common;
+        self.peer = Peer::new(now, Role::Initiator, common.tuning, common.offload, common.mtu);
+        (self.established, self.epoch) = (false, 0);
+        for way in self.ways.iter().filter(|way| way.open) {
+            let Some(socket) = way.socket else { continue };
+            let remote = Remote { socket, to: self.config.server, from: None, named: false };
+            self.peer.add_path(now, way.path, remote, u32::from(way.uplink.weight));
+        }
+    }
+}

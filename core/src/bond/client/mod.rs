@@ -1,0 +1,115 @@
+//! The client's end: a socket for each uplink, one handshake, one association.
+//!
+//! ```text
+//!   uplink ──OpenSocket──▶ Opened ──▶ INIT on it ──▶ session ──▶ challenge ──▶ carries data
+//!      ▲                                                            │
+//!      └── gone, back, refused: opened again after a while ◀────────┘
+//! ```
+//!
+//! A path's id is its uplink's place, for the whole life of the association: what was measured of it stays.
+
+mod handshake;
+mod machine;
+mod news;
+mod socket;
+mod tun;
+mod uplinks;
+
+pub(super) use news::path_news;
+use uplinks::Way;
+
+use super::config::{ClientConfig, ConfigError};
+use super::crypto::Rng;
+use super::handshake::{Initiator, InitiatorConfig, Token};
+use super::peer::{Give, Peer};
+use super::session::Role;
+use super::status::{PathStatus, Status};
+use super::wire::PathId;
+use crate::machine::{Output, SocketId};
+use crate::time::Instant;
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+/// The machine of `bond connect`.
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    ways: Vec<Way>,
+    initiator: Initiator,
+    rng: Rng,
+    peer: Peer,
+    give: Give,
+    take: Vec<u8>,
+    outputs: VecDeque<Output>,
+    /// Sockets on which a handshake message is due.
+    dirty: VecDeque<SocketId>,
+    tun_dirty: bool,
+    established: bool,
+    /// The epoch of the configuration that is in force, and when it is asked for again.
+    epoch: u32,
+    ask_config: Option<Instant>,
+    addresses: Vec<IpAddr>,
+    drained: bool,
+}
+
+impl Client {
+    /// A client that begins at once. `seed` is known to nobody else.
+    ///
+    /// # Errors
+    /// What cannot be: no uplink, or more than 16; an MTU under 1280; a token over 64 bytes.
+    pub fn new(config: ClientConfig, seed: [u8; 32]) -> Result<Client, ConfigError> {
+        config.check()?;
+        let token = Token::new(&config.token)
+            .ok_or_else(|| ConfigError("token: expected at most 64 bytes".into()))?;
+        let mut rng = Rng::new(seed);
+        let common = &config.common;
+        let initiator = InitiatorConfig {
+            key: common.key.clone(),
+            server: config.server_key,
+            psk: config.psk.clone(),
+            ciphers: common.ciphers,
+            token,
+        };
+        let ways = config.uplinks.iter().enumerate().map(|(index, uplink)| Way {
+            uplink: *uplink,
+            path: PathId::new(index as u8).expect("at most MAX_PATHS"),
+            generation: 0,
+            socket: None,
+            open: false,
+            reopen: None,
+            tries: 0,
+            gone: false,
+        });
+        let peer = Peer::new(Instant::ZERO, Role::Initiator, common.tuning, common.offload, common.mtu);
+        let mut client = Client {
+            ways: ways.collect(),
+            initiator: Initiator::new(initiator, rng.fork()),
+            rng,
+            peer,
+            give: Give::new(common.offload),
+            take: vec![0; 65_535],
+            outputs: VecDeque::from([Output::Entropy]),
+            dirty: VecDeque::new(),
+            tun_dirty: true,
+            established: false,
+            epoch: 0,
+            ask_config: None,
+            addresses: Vec::new(),
+            drained: false,
+            config,
+        };
+        (0..client.ways.len()).for_each(|index| client.open(index));
+        Ok(client)
+    }
+
+    /// What it is doing.
+    pub fn status(&self, now: Instant) -> Status {
+        let paths = self.peer.slots().map(|slot| {
+            let uplink = self.ways.get(slot.id.index()).map(|way| way.uplink.id);
+            PathStatus::of(now, slot, uplink)
+        });
+        Status::of(&self.peer, self.established, &self.addresses, paths.collect())
+    }
+}

@@ -1,0 +1,99 @@
+//! What the client does of what its association has news of.
+
+use super::Client;
+use crate::bond::path;
+use crate::bond::peer::News;
+use crate::bond::wire::{Config, ConfigRequest, Frame, PathId, Purpose};
+use crate::machine::event::{BondNews, Event};
+use crate::machine::{Output, TunConfiguration, UplinkId};
+use crate::time::{Duration, Instant};
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+/// A configuration that did not come is asked for again after this.
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(300);
+
+impl Client {
+    /// Does what the association has news of, and names what there is to send.
+    pub(super) fn settle(&mut self, now: Instant) {
+        while let Some(news) = self.peer.poll_news() {
+            self.obey(now, news);
+        }
+        if self.ask_config.is_some_and(|at| at <= now) && self.established {
+            self.ask_config = Some(now + ASK_AGAIN);
+            let mtu = self.config.common.mtu;
+            self.peer.send_frame(Frame::ConfigRequest(ConfigRequest {
+                epoch: self.epoch,
+                v4: true,
+                v6: true,
+                mtu,
+            }));
+        }
+        if self.established && self.peer.keys.wants_rekey(now) && self.peer.is_busy() {
+            self.initiator.start(now);
+        }
+        self.shake(now);
+        self.tun_dirty |= !self.give.is_empty();
+    }
+
+    pub(super) fn obey(&mut self, now: Instant, news: News) {
+        match news {
+            News::Path(id, state) => {
+                let Some(uplink) = self.ways.get(id.index()).map(|way| way.uplink.id) else { return };
+                self.tell(path_news(id, Some(uplink), state));
+                if state == path::State::Down
+                    && self.peer.slots().all(|slot| slot.path.state() == path::State::Down)
+                {
+                    // Nothing answers: the server may have another address of ours, or have forgotten us.
+                    self.initiator.start(now);
+                }
+            }
+            News::Response(id, token) => {
+                if self.peer.answered(now, id, token) {
+                    let uplink = self.ways.get(id.index()).map(|way| way.uplink.id);
+                    self.tell(BondNews::PathValidated { path: id.get(), uplink });
+                }
+            }
+            News::Config(config) => self.configure(&config),
+            News::Rekey => self.initiator.start(now),
+            News::Mtu => {}
+            News::Closed(_) => {
+                self.tell(BondNews::Closed);
+                self.begin_again(now);
+                self.initiator.start(now);
+            }
+            // The server's part.
+            News::ConfigRequest(_) | News::ConfigAck(_) => {}
+        }
+    }
+
+    pub(super) fn configure(&mut self, config: &Config) {
+        self.peer.send_frame(Frame::ConfigAck(config.epoch()));
+        self.ask_config = None;
+        if config.epoch() <= self.epoch {
+            return;
+        }
+        self.epoch = config.epoch();
+        let own = config.entries().filter(|entry| entry.purpose() == Purpose::Own);
+        let addresses: Vec<(IpAddr, u8)> = own.map(|entry| (entry.address(), entry.prefix())).collect();
+        self.addresses = addresses.iter().map(|(address, _)| *address).collect();
+        let mtu = config.mtu().min(self.config.common.mtu);
+        self.peer.set_mtu(mtu);
+        let configuration = TunConfiguration { addresses, mtu };
+        self.outputs.push_back(Output::Configure { tun: self.config.common.tun, configuration });
+    }
+
+    pub(super) fn tell(&mut self, news: BondNews) {
+        self.outputs.push_back(Output::Event(Event::Bond { client: None, news }));
+    }
+}
+
+/// What a path's state is called outside.
+pub(in crate::bond) fn path_news(id: PathId, uplink: Option<UplinkId>, state: path::State) -> BondNews {
+    let path = id.get();
+    match state {
+        path::State::Live => BondNews::PathLive { path, uplink },
+        path::State::Suspect => BondNews::PathSuspect { path, uplink },
+        path::State::Down => BondNews::PathDown { path, uplink },
+    }
+}

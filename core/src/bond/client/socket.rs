@@ -1,0 +1,63 @@
+//! The socket half: which datagram is whose, and whose turn it is to send.
+
+use super::Client;
+use crate::bond::inner;
+use crate::bond::wire::PacketType;
+use crate::machine::{DatagramMachine, Rx, SocketId, Transmit};
+use crate::time::Instant;
+
+impl Client {
+    pub(super) fn handle_datagram(&mut self, now: Instant, index: usize, datagram: &mut [u8], ecn: u8) {
+        let path = self.ways[index].path;
+        let Some(kind) = datagram.first().and_then(|first| PacketType::of(*first).ok()) else { return };
+        match kind {
+            // Nobody asks a client.
+            PacketType::Init => {}
+            PacketType::Cookie => {
+                self.initiator.handle_cookie(now, path, datagram);
+            }
+            PacketType::Response => self.handle_response(now, path, datagram),
+            PacketType::Transport => {
+                let headers = self.peer.slot(path).map_or(28, |slot| slot.remote.headers());
+                let ours = &self.addresses;
+                let accept = |packet: &[u8]| inner::destination(packet).is_some_and(|to| ours.contains(&to));
+                let Ok(arrival) = self.peer.receive(now, datagram, headers, ecn, accept) else { return };
+                if arrival.confirms {
+                    self.initiator.confirmed();
+                }
+            }
+        }
+    }
+}
+
+impl DatagramMachine for Client {
+    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+        if let Some(socket) = self.dirty.pop_front() {
+            return Some(socket);
+        }
+        let id = self.peer.poll_dirty()?;
+        self.peer.slot(id).map(|slot| slot.remote.socket)
+    }
+
+    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
+        let Some(index) = self.way_of(socket) else { return };
+        for rx in rx {
+            let (stride, ecn) = (rx.stride.max(1), rx.ecn);
+            for datagram in rx.data.chunks_mut(stride) {
+                self.handle_datagram(now, index, datagram, ecn);
+            }
+        }
+        self.peer.finish_batch(now, &mut self.give);
+        self.settle(now);
+    }
+
+    fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        let index = self.way_of(socket)?;
+        let id = self.ways[index].path;
+        if let Some(message) = self.initiator.poll_transmit(now, id) {
+            buf.get_mut(..message.len())?.copy_from_slice(&message);
+            return Some(Transmit { len: message.len(), ..Transmit::default() });
+        }
+        self.peer.poll_transmit(now, id, buf)
+    }
+}

@@ -1,0 +1,98 @@
+//! The machine: time, links, the farewell.
+
+use super::Server;
+use crate::bond::wire::{CloseReason, Frame, PathId};
+use crate::machine::{Fault, Input, Machine, Output, StreamMachine};
+use crate::time::{Duration, Instant};
+
+/// An association on which nothing came for so long is ended: three idle pings of every path were missed.
+const IDLE: Duration = Duration::from_secs(180);
+
+impl Machine for Server {
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Entropy { bytes } => {
+                self.rng.mix(bytes);
+                self.responder.mix(bytes);
+            }
+            Input::SendFailed { id, fault: Fault::TooLarge, .. } => {
+                // The id names the path, not the client: each with that path looks again at its size.
+                let Some(path) = u8::try_from(id).ok().and_then(PathId::new) else { return };
+                self.each(|server, client| {
+                    let live = server.sessions.get_mut(&client).and_then(|session| session.live.as_mut());
+                    if let Some(peer) = live {
+                        let bytes = peer.slot(path).map_or(0, |slot| u32::from(slot.path.mtu()));
+                        peer.handle_too_large(now, path, bytes);
+                    }
+                    server.settle(now, client);
+                });
+            }
+            Input::Drain => {
+                self.drained = true;
+                self.each(|server, client| {
+                    let live = server.sessions.get_mut(&client).and_then(|session| session.live.as_mut());
+                    if let Some(peer) = live {
+                        peer.send_frame(Frame::Close(CloseReason::Shutdown));
+                    }
+                    server.settle(now, client);
+                });
+            }
+            // A lost datagram is repaired; a refused one is its client's affair.
+            Input::SendFailed { .. } | Input::SocketFailed { .. } => {}
+            // The device's addresses are set by who runs the server.
+            Input::ConfigureFailed { .. } => {}
+            // A server has one socket and no uplinks; a bond has no streams and asks for no names.
+            Input::Opened { .. }
+            | Input::OpenFailed { .. }
+            | Input::UplinkGone { .. }
+            | Input::UplinkBack { .. }
+            | Input::Accepted { .. }
+            | Input::AcceptFailed { .. }
+            | Input::Connected { .. }
+            | Input::ConnectFailed { .. }
+            | Input::Assigned { .. }
+            | Input::Resolved { .. }
+            | Input::ResolveFailed { .. }
+            | Input::Read { .. }
+            | Input::ReadClosed { .. }
+            | Input::Written { .. }
+            | Input::Spliced { .. }
+            | Input::Failed { .. }
+            | Input::WriteFailed { .. }
+            | Input::LocalAddresses { .. } => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.each(|server, client| {
+            let Some(session) = server.sessions.get_mut(&client) else { return };
+            if now - session.heard >= IDLE {
+                server.end(client);
+                return;
+            }
+            let Some(peer) = session.live.as_mut() else { return };
+            if peer.poll_timeout().is_some_and(|at| at <= now) {
+                peer.handle_timeout(now, &mut server.give);
+                while let Some(index) = peer.keys.poll_retired() {
+                    server.responder.release(index);
+                }
+                server.settle(now, client);
+            }
+        });
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        if self.drained && self.outputs.is_empty() && self.busy.is_empty() {
+            self.drained = false;
+            self.outputs.extend([Output::CloseSocket { socket: self.socket }, Output::Finished]);
+        }
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let live = self.sessions.values().filter_map(|session| Some((session.live.as_ref()?, session.heard)));
+        live.flat_map(|(peer, heard)| [peer.poll_timeout(), Some(heard + IDLE)]).flatten().min()
+    }
+}
+
+impl StreamMachine for Server {}

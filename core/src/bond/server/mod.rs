@@ -1,0 +1,138 @@
+//! The server's end: one socket, many clients, an address for each.
+//!
+//! ```text
+//!   datagram ─┬─ INIT ──▶ Responder ──▶ RESPONSE; a session in waiting
+//!             └─ transport ─ receiver index ─▶ client ─▶ association ─▶ source check ─▶ TUN
+//!   TUN ─ destination address ─▶ client ─▶ association ─▶ paths, in turns
+//! ```
+//!
+//! Invariants
+//! - An association lives from the first packet that proves its keys; what is in waiting answers nothing else.
+//! - A path goes to an address only after a packet from there was answered from there.
+//! - A client's packets have its own source address, and go nowhere that the configuration does not allow.
+
+mod handshake;
+mod machine;
+mod news;
+mod rules;
+mod socket;
+mod tun;
+
+use super::config::{ConfigError, ServerConfig};
+use super::crypto::Rng;
+use super::handshake::{ClientId, Responder};
+use super::peer::{Give, Peer};
+use super::status::{PathStatus, Status};
+use super::wire::PathId;
+use crate::machine::{Output, SocketId};
+use crate::time::Instant;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+/// A client, and what lives of it.
+#[derive(Debug)]
+struct Session {
+    addresses: Vec<IpAddr>,
+    live: Option<Peer>,
+    waiting: Option<Peer>,
+    heard: Instant,
+}
+
+/// The machine of `bond serve`.
+pub struct Server {
+    config: ServerConfig,
+    socket: SocketId,
+    responder: Responder,
+    rng: Rng,
+    sessions: BTreeMap<ClientId, Session>,
+    routes: BTreeMap<IpAddr, ClientId>,
+    give: Give,
+    take: Vec<u8>,
+    outputs: VecDeque<Output>,
+    replies: VecDeque<(SocketAddr, Option<IpAddr>, Vec<u8>)>,
+    /// Paths that have something to send, each once, served in turns.
+    busy: VecDeque<(ClientId, PathId)>,
+    socket_dirty: bool,
+    tun_dirty: bool,
+    /// Packets from the TUN for an address that is nobody's.
+    unroutable: u64,
+    drained: bool,
+}
+
+impl core::fmt::Debug for Server {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Server").field("sessions", &self.sessions.len()).finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server that listens at once. `seed` is known to nobody else.
+    ///
+    /// # Errors
+    /// What cannot be: an MTU under 1280, an inner address given twice, more clients than allowed.
+    pub fn new(config: ServerConfig, seed: [u8; 32]) -> Result<Server, ConfigError> {
+        config.check()?;
+        let mut rng = Rng::new(seed);
+        let common = &config.common;
+        let key = common.key.clone();
+        let mut responder =
+            Responder::new(Instant::ZERO, key, common.ciphers, config.max_clients, rng.fork());
+        let (mut sessions, mut routes) = (BTreeMap::new(), BTreeMap::new());
+        for (index, client) in config.clients.iter().enumerate() {
+            let id = ClientId(index as u32);
+            if !responder.add_client(id, client.key, client.psk.clone()) {
+                return Err(ConfigError(alloc::format!(
+                    "client {index}: expected a key that no other has, and at most {} clients",
+                    config.max_clients
+                )));
+            }
+            routes.extend(client.addresses.iter().map(|address| (*address, id)));
+            let addresses = client.addresses.clone();
+            sessions.insert(id, Session { addresses, live: None, waiting: None, heard: Instant::ZERO });
+        }
+        let socket = SocketId::from_parts(0, 0);
+        let receive = Output::Receive { listener: config.listener, socket, fragments: false };
+        let outputs = VecDeque::from([Output::Entropy, receive]);
+        Ok(Server {
+            socket,
+            responder,
+            rng,
+            sessions,
+            routes,
+            give: Give::new(common.offload),
+            take: vec![0; 65_535],
+            outputs,
+            replies: VecDeque::new(),
+            busy: VecDeque::new(),
+            socket_dirty: false,
+            tun_dirty: true,
+            unroutable: 0,
+            drained: false,
+            config,
+        })
+    }
+
+    /// What each client that is here is doing, by its place in the configuration.
+    pub fn status(&self, now: Instant) -> Vec<(u32, Status)> {
+        let live =
+            self.sessions.iter().filter_map(|(id, session)| Some((id, session, session.live.as_ref()?)));
+        live.map(|(id, session, peer)| {
+            let paths = peer.slots().map(|slot| PathStatus::of(now, slot, None)).collect();
+            (id.0, Status::of(peer, true, &session.addresses, paths))
+        })
+        .collect()
+    }
+
+    /// Packets from the TUN for an address that is no client's.
+    pub fn unroutable(&self) -> u64 {
+        self.unroutable
+    }
+
+    fn each(&mut self, mut work: impl FnMut(&mut Self, ClientId)) {
+        let ids: Vec<ClientId> =
+            self.sessions.iter().filter(|(_, session)| session.live.is_some()).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| work(self, id));
+    }
+}

@@ -1,0 +1,124 @@
+//! The socket half: which datagram is whose, and the paths that send, in turns.
+
+use super::Server;
+use super::rules::Rules;
+use crate::bond::handshake::ClientId;
+use crate::bond::peer::Remote;
+use crate::bond::session::OpenError;
+use crate::bond::wire::{Header, PacketType};
+use crate::machine::{DatagramMachine, Rx, SocketId, Transmit};
+use crate::time::Instant;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+impl Server {
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        datagram: &mut [u8],
+        from: SocketAddr,
+        to: Option<IpAddr>,
+        ecn: u8,
+    ) {
+        let Some(kind) = datagram.first().and_then(|first| PacketType::of(*first).ok()) else { return };
+        match kind {
+            PacketType::Init => self.handle_init(now, datagram, from, to),
+            PacketType::Transport => {
+                // What was not opened changed nothing; the keyring and the responder count it.
+                let _ = self.handle_transport(now, datagram, from, to, ecn);
+            }
+            // Nobody answers what a server did not ask.
+            PacketType::Response | PacketType::Cookie => {}
+        }
+    }
+
+    pub(super) fn handle_transport(
+        &mut self,
+        now: Instant,
+        datagram: &mut [u8],
+        from: SocketAddr,
+        to: Option<IpAddr>,
+        ecn: u8,
+    ) -> Result<(), OpenError> {
+        let header = Header::parse(datagram).map_err(OpenError::Malformed)?;
+        let client = self.responder.owner(header.receiver).ok_or(OpenError::NoSession)?;
+        let session = self.sessions.get_mut(&client).ok_or(OpenError::NoSession)?;
+        let is_live = session.live.as_ref().is_some_and(|peer| peer.keys.owns(header.receiver));
+        let peer = if is_live { &mut session.live } else { &mut session.waiting };
+        let peer = peer.as_mut().ok_or(OpenError::NoSession)?;
+        let remote = Remote { socket: self.socket, to: from, from: to, named: true };
+        let rules = Rules { config: &self.config, routes: &self.routes, addresses: &session.addresses };
+        let known = peer.slot(header.path).is_some();
+        let bytes = datagram.len() as u64;
+        let arrival = if known {
+            peer.receive(now, datagram, remote.headers(), ecn, |packet| rules.allow(packet))?
+        } else {
+            // A path begins with its first valid packet, and not before.
+            peer.receive_first(now, datagram, remote, ecn, |packet| rules.allow(packet))?
+        };
+        session.heard = now;
+        if arrival.confirms {
+            self.confirmed(client, header.receiver, is_live);
+        }
+        let Some(session) = self.sessions.get_mut(&client) else { return Ok(()) };
+        let Some(peer) = session.live.as_mut() else { return Ok(()) };
+        let moved = peer.slot(arrival.path).is_some_and(|slot| slot.remote != remote || !slot.validated);
+        if arrival.newest && moved {
+            let token = self.rng.bytes();
+            peer.challenge(now, arrival.path, remote, token, bytes);
+        }
+        while let Some(index) = peer.keys.poll_retired() {
+            self.responder.release(index);
+        }
+        Ok(())
+    }
+}
+
+impl DatagramMachine for Server {
+    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+        core::mem::take(&mut self.socket_dirty).then_some(self.socket)
+    }
+
+    fn handle_datagrams(&mut self, now: Instant, _: SocketId, rx: &mut [Rx<'_>]) {
+        let mut heard: Vec<ClientId> = Vec::new();
+        for rx in rx {
+            let (from, to, stride, ecn) = (rx.from, rx.to, rx.stride.max(1), rx.ecn);
+            for datagram in rx.data.chunks_mut(stride) {
+                let client =
+                    Header::parse(datagram).ok().and_then(|header| self.responder.owner(header.receiver));
+                self.handle_datagram(now, datagram, from, to, ecn);
+                if let Some(client) = client
+                    && !heard.contains(&client)
+                {
+                    heard.push(client);
+                }
+            }
+        }
+        for client in heard {
+            let live = self.sessions.get_mut(&client).and_then(|session| session.live.as_mut());
+            if let Some(peer) = live {
+                peer.finish_batch(now, &mut self.give);
+            }
+            self.settle(now, client);
+        }
+    }
+
+    fn poll_transmit(&mut self, now: Instant, _: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        if let Some((to, from, bytes)) = self.replies.pop_front() {
+            buf.get_mut(..bytes.len())?.copy_from_slice(&bytes);
+            // No path has this id: nothing is told of its failure.
+            let id = u32::MAX;
+            return Some(Transmit { id, to: Some(to), from, len: bytes.len(), ..Transmit::default() });
+        }
+        while let Some((client, path)) = self.busy.pop_front() {
+            let live = self.sessions.get_mut(&client).and_then(|session| session.live.as_mut());
+            let sent = live.and_then(|peer| peer.poll_transmit(now, path, buf));
+            if sent.is_some() {
+                // The others first: it has its turn again behind them.
+                self.busy.push_back((client, path));
+                return sent;
+            }
+        }
+        None
+    }
+}
