@@ -10,6 +10,8 @@
 #![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "a part of the commands"))]
 
 mod ancestors;
+#[cfg(all(feature = "bond", target_os = "linux"))]
+mod bond;
 #[cfg(feature = "completions")]
 mod completions;
 #[cfg(feature = "dispatch")]
@@ -70,6 +72,7 @@ commands! {
     List in list,
     #[cfg(feature = "dispatch")] Dispatch in dispatch,
     #[cfg(feature = "unwrap")] Unwrap in unwrap with unwrap::TABLES,
+    #[cfg(all(feature = "bond", target_os = "linux"))] Bond in bond,
     #[cfg(feature = "unwrap")] Doctor in doctor,
     #[cfg(feature = "completions")] Completions in completions,
     #[cfg(feature = "sim")] Sim in sim,

@@ -28,7 +28,7 @@ mod tun;
 mod worker;
 
 #[cfg(all(unix, feature = "tun"))]
-pub use ropewalk_sockets::{Configure, Tun};
+pub use ropewalk_sockets::{Configure, Tun, entropy};
 pub use ropewalk_sockets::{
     Handle, LimitHits, Listeners, Shared, Watch, limit_hits, listen, listen_datagrams,
 };

@@ -1,0 +1,151 @@
+//! The switches of `bond`.
+
+use super::values::{self, Dns, Nat, Route, Subnet};
+use crate::host::uplink::UplinkArg;
+use crate::process::args::{seconds, stats};
+use clap::ArgAction;
+use ropewalk_core::bond::crypto::PublicKey;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const HELP: &str = "\
+Examples, the first two on the server:
+  ropewalk bond serve --subnet 10.77.0.0/24
+  ropewalk bond invite laptop --server vpn.example.net:4500
+  ropewalk bond connect ropewalk1:... --via wlan0 --via usb0
+  ropewalk bond connect --mode weighted --via wlan0@75 --via usb0@25";
+
+/// Carry all traffic of this host over all its links to a server, packet by packet
+#[derive(clap::Args, Debug)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Run the server's end
+    Serve(Box<Serve>),
+    /// Run the client's end
+    Connect(Box<Connect>),
+    /// Print a new secret key and, after it, its public key
+    Keygen(Keygen),
+}
+
+/// Print a new secret key and, after it, its public key
+#[derive(clap::Args, Debug)]
+pub(crate) struct Keygen {
+    /// Write the secret key to this new file, readable by its owner alone, and print the public key only
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// What both ends have.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Common {
+    /// Keys, enrolments, the journal and the control socket are here
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/ropewalk")]
+    pub(crate) state_dir: PathBuf,
+
+    /// The name of the TUN device, at most 15 bytes
+    #[arg(long, value_name = "NAME", default_value = "ropewalk0", value_parser = values::device)]
+    pub(crate) tun: String,
+
+    /// The largest packet inside, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = ropewalk_core::bond::DEFAULT_MTU, value_parser = clap::value_parser!(u16).range(1280..=65_535))]
+    pub(crate) mtu: u16,
+
+    /// How packets are spread over the links: aggregate, weighted, lowest-latency, active-backup, redundant, adaptive or flow
+    #[arg(long, value_name = "MODE", default_value = "aggregate", value_parser = values::mode)]
+    pub(crate) mode: ropewalk_core::bond::Strategy,
+
+    /// A link whose delay is longer than the shortest by more milliseconds carries nothing but what must
+    #[arg(long, value_name = "MS", default_value = "60", value_parser = values::millis)]
+    pub(crate) max_skew: Duration,
+
+    /// The mark (SO_MARK) of the bond's own packets, by which rules and filters know them
+    #[arg(long, value_name = "N", default_value = "0x2931", value_parser = values::mark)]
+    pub(crate) mark: u32,
+
+    /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for Prometheus, /stats as JSON [default: off]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = stats)]
+    pub(crate) stats: Option<SocketAddr>,
+
+    /// Say more: -v what happens to each path, -vv more
+    #[arg(short, long, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// Say less: -q warnings only, -qq errors only
+    #[arg(short, long, action = ArgAction::Count, conflicts_with = "verbose")]
+    pub(crate) quiet: u8,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Serve {
+    /// Where clients come in, ADDRESS:PORT
+    #[arg(short, long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:4500", value_parser = values::listen)]
+    pub(crate) listen: SocketAddr,
+
+    /// The network inside the tunnel, ADDRESS/BITS, one for IPv4 and one for IPv6; the server has the first address of each
+    #[arg(long, value_name = "PREFIX", default_value = "10.77.0.0/24", value_parser = values::subnet)]
+    pub(crate) subnet: Vec<Subnet>,
+
+    /// Let in the client with this public key, without an invitation; may be given several times
+    #[arg(long, value_name = "KEY")]
+    pub(crate) client: Vec<PublicKey>,
+
+    /// Give clients this host's address on their way out: auto or off
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = values::nat)]
+    pub(crate) nat: Nat,
+
+    /// Let clients reach each other
+    #[arg(long)]
+    pub(crate) allow_client_to_client: bool,
+
+    /// Let clients reach private and link-local networks and this host beyond its inner address
+    #[arg(long)]
+    pub(crate) allow_private: bool,
+
+    /// Clients at the same time
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_clients: u16,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Connect {
+    /// The server: a join string (ropewalk1:...), or HOST:PORT with --server-key [default: the server that is known]
+    #[arg(value_name = "SERVER")]
+    pub(crate) server: Option<String>,
+
+    /// The server's public key, where there is no join string
+    #[arg(long, value_name = "KEY")]
+    pub(crate) server_key: Option<PublicKey>,
+
+    /// A link: INTERFACE, ADDRESS or ADDRESS%INTERFACE, with @WEIGHT (default 1); may be given several times [default: auto]
+    #[arg(long, value_name = "LINK")]
+    pub(crate) via: Vec<UplinkArg>,
+
+    /// What goes through the bond: all, none, or ADDRESS/BITS; may be given several times
+    #[arg(long, value_name = "PREFIX", default_value = "all", value_parser = values::route)]
+    pub(crate) route: Vec<Route>,
+
+    /// The resolver while the bond is up: an address, or keep to leave it as it is; may be given several times
+    #[arg(long, value_name = "ADDRESS", default_value = "keep", value_parser = values::dns)]
+    pub(crate) dns: Vec<Dns>,
+
+    /// Let nothing leave but through the bond, from now until a clean end or `ropewalk bond restore`
+    #[arg(long)]
+    pub(crate) kill_switch: bool,
+
+    /// With a join string: give up when the server is silent for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) join_timeout: Duration,
+
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
