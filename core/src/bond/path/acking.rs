@@ -120,7 +120,12 @@ impl Path {
         // A step of the delay stays within a sample for a span: it must not look like a queue before that is over.
         let round = view.unloaded.max(view.span);
         let delay = self.one_way.feed(now, ack.raw_delay, RECENT, round);
-        self.jitter.feed(now, delay, round);
+        if self.control.falling() {
+            // A queue that drains over ten rounds widens all of them.
+            self.jitter.interrupt();
+        } else {
+            self.jitter.feed(now, delay, round);
+        }
         self.unloaded.feed(rtt.saturating_sub(held), self.one_way.excess());
         let sent_us = i64::try_from(sent_at.as_nanos() / 1000).unwrap_or(i64::MAX);
         self.acked_gaps = self.acked_gaps.max(gaps.unwrap_or(0));

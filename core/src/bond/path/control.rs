@@ -125,10 +125,10 @@ enum Phase {
         before: Rate,
         eased: bool,
     },
-    /// `excess`: the delay that was taken for a queue. `resumed`: the first number sent since in flight fits again.
+    /// `peak`: the longest delay that was taken for a queue. `resumed`: the first number sent since in flight fits again.
     Fall {
         before: Rate,
-        excess: Duration,
+        peak: Duration,
         resumed: Option<u64>,
     },
 }
@@ -241,21 +241,24 @@ impl Control {
                     return Some(Change::Longer);
                 }
             }
-            Phase::Fall { before, excess, resumed } => match *resumed {
-                None if signal.in_flight <= rate.bytes_in(view.unloaded) + PACKET => {
-                    *resumed = Some(signal.next)
-                }
-                Some(resumed) if signal.largest >= resumed => {
-                    let (before, excess) = (*before, *excess);
-                    self.cruise(now, view);
-                    // Our queue is gone, the delay is not: it was no queue, and no fall.
-                    if view.recent > calm.max(excess / 2) {
-                        self.set(now, before);
-                        return Some(Change::Longer);
+            Phase::Fall { before, peak, resumed } => {
+                *peak = view.recent.max(*peak);
+                match *resumed {
+                    None if signal.in_flight <= rate.bytes_in(view.unloaded) + PACKET => {
+                        *resumed = Some(signal.next)
                     }
+                    Some(resumed) if signal.largest >= resumed => {
+                        let (before, peak) = (*before, *peak);
+                        self.cruise(now, view);
+                        // Our queue is gone, the delay is not: it was no queue, and no fall.
+                        if view.recent > calm.max(peak / 2) {
+                            self.set(now, before);
+                            return Some(Change::Longer);
+                        }
+                    }
+                    None | Some(_) => {}
                 }
-                None | Some(_) => {}
-            },
+            }
         }
         None
     }
@@ -286,6 +289,11 @@ impl Control {
     /// True while the rate is believed and used.
     pub(crate) fn cruising(&self) -> bool {
         matches!(self.phase, Phase::Cruise { .. })
+    }
+
+    /// True while a queue that a fall left behind drains.
+    pub(crate) fn falling(&self) -> bool {
+        matches!(self.phase, Phase::Fall { .. })
     }
 
     /// True while more is sent than the path is believed to carry.
@@ -364,11 +372,11 @@ impl Control {
         let fallen = fall::ask(rate, sample.arrived, stands.min(view.recent), limit)?;
         self.set(now, fallen);
         self.probe = ProbeUp::default();
-        let excess = match self.phase {
-            Phase::Fall { excess, .. } => excess,
+        let peak = match self.phase {
+            Phase::Fall { peak, .. } => peak.max(stands),
             _ => stands,
         };
-        self.phase = Phase::Fall { before, excess, resumed: None };
+        self.phase = Phase::Fall { before, peak, resumed: None };
         Some(Change::Fell)
     }
 

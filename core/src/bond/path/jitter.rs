@@ -56,6 +56,11 @@ impl Jitter {
         }
     }
 
+    /// The delay changes for a reason that is known: the round that has begun shows no jitter.
+    pub(crate) fn interrupt(&mut self) {
+        self.round = None;
+    }
+
     /// Half the range, or none where no round is over.
     pub(crate) fn ask(&self) -> Duration {
         Duration::from_micros(self.ranges.ask().unwrap_or(0).unsigned_abs()).min(CAP) / HALF
