@@ -10,3 +10,7 @@ pub mod contract {}
 #[cfg(feature = "std")]
 #[doc = include_str!("../docs/porting.md")]
 pub mod porting {}
+
+#[cfg(feature = "bond")]
+#[doc = include_str!("../docs/bond.md")]
+pub mod bond_protocol {}

@@ -17,6 +17,12 @@ pub fn assert_handshake_laws(script: &[u8]) {
     super::handshake::laws::hold_for_script(script);
 }
 
+/// Two ends that speak with each other, as text: the head of `bond/recording.rs` says how.
+#[cfg(feature = "std")]
+pub fn bond_recording() -> alloc::string::String {
+    super::recording::record()
+}
+
 /// Two ends of a session, whose packets are sealed and opened as those of an association are.
 pub struct Sealing {
     from: Keyring,

@@ -42,6 +42,8 @@ pub(crate) mod path;
 mod peer;
 #[allow(dead_code, reason = "the association that calls it is written next")]
 pub(crate) mod rate;
+#[cfg(all(feature = "laws", feature = "std"))]
+mod recording;
 #[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod schedule;
 mod server;

@@ -15,6 +15,8 @@
 //! Invariants: no (key, path, number) is sealed twice, because a number is only ever counted up and each session
 //! checks it again; a packet is opened once; nothing that did not open changes anything but a count of forgeries.
 
+#[cfg(all(feature = "laws", feature = "std"))]
+pub(crate) mod keylog;
 mod keyring;
 mod replay;
 mod transport;

@@ -89,6 +89,8 @@ pub(crate) struct Session {
 impl Session {
     /// A session whose handshake ended at `now`.
     pub(crate) fn new(now: Instant, secrets: &Secrets) -> Session {
+        #[cfg(all(feature = "laws", feature = "std"))]
+        super::keylog::note(secrets);
         Session {
             cipher: secrets.cipher,
             generation: secrets.generation,
