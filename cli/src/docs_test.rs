@@ -118,17 +118,17 @@ fn a_row_of_a_manual_has_the_value_and_the_default_that_help_tells() {
                 names.map_or("", |names| names[0].as_str()) == value
             };
             assert!(same.iter().any(|argument| takes(&argument)), "{path}: --{long} does not take {value:?}");
-            let told = |argument: &&clap::Arg| {
+            let is_documented = |argument: &&clap::Arg| {
                 let values: Vec<String> = argument
                     .get_default_values()
                     .iter()
                     .map(|value| format!("`{}`", value.display()))
                     .collect();
-                // Flags have "false", which is nothing to tell; what has no fixed default is told
-                // in words.
+                // A flag has "false", which needs no words; a default that is not fixed is described
+                // in prose.
                 values.is_empty() || !argument.get_action().takes_values() || values.join(", ") == default
             };
-            assert!(same.iter().any(told), "{path}: --{long} has another default than {default:?}");
+            assert!(same.iter().any(is_documented), "{path}: --{long} has another default than {default:?}");
             rows += 1;
         }
     }

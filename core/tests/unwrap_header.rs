@@ -7,7 +7,7 @@ use ropewalk_core::machine::event::Refusal;
 use ropewalk_core::machine::{Close, Input};
 use ropewalk_core::unwrap::emit::{self, Tlv, Transport, kind};
 use ropewalk_core::unwrap::{Config, Target};
-use util::hand::{BALANCER, Hand, SERVER_V4, SERVER_V6, tcp};
+use util::manual::{BALANCER, ManualDriver, SERVER_V4, SERVER_V6, tcp};
 use util::{addr, ms, pattern, secs};
 
 const CLIENT: &str = "192.0.2.1:5000";
@@ -31,35 +31,35 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
 /// Sends `pieces` one by one; gives what the server got. Nothing may be asked for before byte
 /// `whole`.
 fn through(client: &str, pieces: &[&[u8]], whole: usize) -> Vec<u8> {
-    let mut hand = Hand::new(Config { mark: Some(77), narrate: true, ..tcp() });
-    let stream = hand.accept(BALANCER);
+    let mut driver = ManualDriver::new(Config { mark: Some(77), narrate: true, ..tcp() });
+    let stream = driver.accept(BALANCER);
     let mut rest = Vec::new();
     let mut came = 0;
     for piece in pieces {
         if piece.is_empty() {
             continue;
         }
-        hand.advance(ms(1));
-        let read = hand.read(stream, piece);
+        driver.advance(ms(1));
+        let read = driver.read(stream, piece);
         rest.extend_from_slice(&piece[read..]);
         came += read;
-        assert_eq!(hand.connects.len(), usize::from(came >= whole), "after {came} of {whole} bytes");
+        assert_eq!(driver.connects.len(), usize::from(came >= whole), "after {came} of {whole} bytes");
     }
-    let asked = hand.only_connect();
+    let asked = driver.only_connect();
     let server = if addr(client).is_ipv4() { SERVER_V4 } else { SERVER_V6 };
     assert_eq!(asked.to, Target::Address(addr(server)));
     assert_eq!((asked.via.transparent, asked.via.mark), (Some(addr(client)), Some(77)));
     assert_eq!((asked.via.source, asked.via.device), (None, None));
-    assert!(!hand.wants_read(stream), "bytes that nobody can take yet");
-    hand.connected(asked.stream);
-    let mut got = hand.written(asked.stream);
+    assert!(!driver.wants_read(stream), "bytes that nobody can take yet");
+    driver.connected(asked.stream);
+    let mut got = driver.written(asked.stream);
     while !rest.is_empty() {
-        let read = hand.read(stream, &rest);
+        let read = driver.read(stream, &rest);
         assert!(read > 0, "the relay stands still");
         rest.drain(..read);
-        got.extend(hand.written(asked.stream));
+        got.extend(driver.written(asked.stream));
     }
-    assert!(hand.written(stream).is_empty(), "the client is told nothing");
+    assert!(driver.written(stream).is_empty(), "the client is told nothing");
     got
 }
 
@@ -89,13 +89,13 @@ fn a_header_in_two_parts_at_any_place_is_the_same() {
 #[test]
 fn a_server_that_speaks_first_is_heard() {
     let (_, bytes) = headers().remove(0);
-    let mut hand = Hand::new(tcp());
-    let stream = hand.arrives(BALANCER, &bytes);
-    let server = hand.only_connect().stream;
-    hand.connected(server);
-    assert!(hand.written(server).is_empty());
-    assert_eq!(hand.read(server, b"220 hello"), 9);
-    assert_eq!(hand.written(stream), b"220 hello");
+    let mut driver = ManualDriver::new(tcp());
+    let stream = driver.arrives(BALANCER, &bytes);
+    let server = driver.only_connect().stream;
+    driver.connected(server);
+    assert!(driver.written(server).is_empty());
+    assert_eq!(driver.read(server, b"220 hello"), 9);
+    assert_eq!(driver.written(stream), b"220 hello");
 }
 
 #[test]
@@ -105,56 +105,56 @@ fn the_largest_header_allowed_passes_and_one_byte_more_does_not() {
         let noop = vec![0; noop];
         let tlvs = [Tlv::new(kind::NOOP, &noop)];
         let bytes = emit::v2(from, to, Transport::Stream, &tlvs, false);
-        let mut hand = Hand::new(tcp());
-        let stream = hand.accept(BALANCER);
+        let mut driver = ManualDriver::new(tcp());
+        let stream = driver.accept(BALANCER);
         let judged = if good { bytes.len() } else { 16 };
         for byte in bytes[..judged].chunks(1) {
-            assert_eq!(hand.read(stream, byte), 1);
+            assert_eq!(driver.read(stream, byte), 1);
         }
-        assert_eq!(hand.connects.len(), usize::from(good));
-        assert_eq!(matches!(hand.refusals()[..], [Refusal::BadHeader(_)]), !good);
+        assert_eq!(driver.connects.len(), usize::from(good));
+        assert_eq!(matches!(driver.refusals()[..], [Refusal::BadHeader(_)]), !good);
     }
 }
 
 #[test]
 fn a_header_that_drips_is_refused_at_its_deadline_and_not_before() {
     let (_, bytes) = headers().remove(0);
-    let mut hand = Hand::new(tcp());
-    let stream = hand.accept(BALANCER);
+    let mut driver = ManualDriver::new(tcp());
+    let stream = driver.accept(BALANCER);
     for byte in bytes[..29].chunks(1) {
-        hand.advance(ms(100));
-        assert_eq!(hand.read(stream, byte), 1);
+        driver.advance(ms(100));
+        assert_eq!(driver.read(stream, byte), 1);
     }
-    hand.advance(ms(100) - ropewalk_core::time::Duration::from_nanos(1));
-    assert_eq!(hand.how_closed(stream), None, "a nanosecond is left");
-    hand.advance(ropewalk_core::time::Duration::from_nanos(1));
-    assert_eq!(hand.how_closed(stream), Some(Close::Reset));
-    assert_eq!(hand.refusals(), [Refusal::HandshakeTimeout]);
-    assert_eq!((hand.connects.len(), hand.machine.machine().counters().open), (0, 0));
+    driver.advance(ms(100) - ropewalk_core::time::Duration::from_nanos(1));
+    assert_eq!(driver.how_closed(stream), None, "a nanosecond is left");
+    driver.advance(ropewalk_core::time::Duration::from_nanos(1));
+    assert_eq!(driver.how_closed(stream), Some(Close::Reset));
+    assert_eq!(driver.refusals(), [Refusal::HandshakeTimeout]);
+    assert_eq!((driver.connects.len(), driver.machine.machine().counters().open), (0, 0));
 }
 
 #[test]
 fn a_silent_peer_is_refused_at_the_deadline_that_was_set() {
-    let mut hand = Hand::new(Config { header_timeout: secs(7), ..tcp() });
-    let stream = hand.accept(BALANCER);
-    hand.advance(ms(6_999));
-    assert_eq!(hand.how_closed(stream), None);
-    hand.advance(ms(1));
-    assert_eq!(hand.refusals(), [Refusal::HandshakeTimeout]);
+    let mut driver = ManualDriver::new(Config { header_timeout: secs(7), ..tcp() });
+    let stream = driver.accept(BALANCER);
+    driver.advance(ms(6_999));
+    assert_eq!(driver.how_closed(stream), None);
+    driver.advance(ms(1));
+    assert_eq!(driver.refusals(), [Refusal::HandshakeTimeout]);
 }
 
 #[test]
 fn a_header_in_time_is_not_cut_off_by_the_headers_deadline_later() {
     let (_, bytes) = headers().remove(0);
-    let mut hand = Hand::new(tcp());
-    let stream = hand.accept(BALANCER);
-    hand.advance(ms(2_999));
-    assert_eq!(hand.read(stream, &bytes), bytes.len());
-    hand.advance(secs(5));
-    let server = hand.only_connect().stream;
-    hand.connected(server);
-    hand.advance(secs(3600));
-    assert_eq!((hand.how_closed(stream), hand.how_closed(server)), (None, None));
+    let mut driver = ManualDriver::new(tcp());
+    let stream = driver.accept(BALANCER);
+    driver.advance(ms(2_999));
+    assert_eq!(driver.read(stream, &bytes), bytes.len());
+    driver.advance(secs(5));
+    let server = driver.only_connect().stream;
+    driver.connected(server);
+    driver.advance(secs(3600));
+    assert_eq!((driver.how_closed(stream), driver.how_closed(server)), (None, None));
 }
 
 #[test]
@@ -178,51 +178,51 @@ fn what_is_no_header_is_refused_at_its_first_wrong_byte() {
         (b"\x56\xec", 1),
     ] {
         let text = bytes.escape_ascii();
-        let mut hand = Hand::new(tcp());
-        let stream = hand.accept(BALANCER);
+        let mut driver = ManualDriver::new(tcp());
+        let stream = driver.accept(BALANCER);
         for (at, byte) in bytes.iter().enumerate() {
-            if hand.read(stream, &[*byte]) == 0 {
+            if driver.read(stream, &[*byte]) == 0 {
                 assert!(at <= judged, "{text}: judged at {at}");
                 break;
             }
         }
-        assert!(matches!(hand.refusals()[..], [Refusal::BadHeader(_)]), "{text}: {:?}", hand.refusals());
-        assert_eq!(hand.how_closed(stream), Some(Close::Reset));
-        assert!(hand.connects.is_empty());
+        assert!(matches!(driver.refusals()[..], [Refusal::BadHeader(_)]), "{text}: {:?}", driver.refusals());
+        assert_eq!(driver.how_closed(stream), Some(Close::Reset));
+        assert!(driver.connects.is_empty());
     }
 }
 
 #[test]
 fn a_version_1_line_without_an_end_is_refused_after_107_bytes() {
-    let mut hand = Hand::new(tcp());
-    let stream = hand.accept(BALANCER);
+    let mut driver = ManualDriver::new(tcp());
+    let stream = driver.accept(BALANCER);
     let line = [&b"PROXY UNKNOWN "[..], &[b'x'; 200]].concat();
-    let taken = line.chunks(1).map(|byte| hand.read(stream, byte)).sum::<usize>();
+    let taken = line.chunks(1).map(|byte| driver.read(stream, byte)).sum::<usize>();
     // The 106th would have to be the CR.
     assert_eq!(taken, 106);
-    assert!(matches!(hand.refusals()[..], [Refusal::BadHeader(_)]));
+    assert!(matches!(driver.refusals()[..], [Refusal::BadHeader(_)]));
 }
 
 #[test]
 fn who_comes_and_goes_without_a_word_is_no_refusal() {
-    let mut hand = Hand::new(tcp());
-    let stream = hand.accept(BALANCER);
-    hand.input(Input::ReadClosed { stream });
-    assert_eq!(hand.how_closed(stream), Some(Close::Graceful));
-    assert!(hand.refusals().is_empty());
+    let mut driver = ManualDriver::new(tcp());
+    let stream = driver.accept(BALANCER);
+    driver.input(Input::ReadClosed { stream });
+    assert_eq!(driver.how_closed(stream), Some(Close::Graceful));
+    assert!(driver.refusals().is_empty());
 }
 
 #[test]
 fn who_leaves_within_the_header_is_refused_and_forgotten() {
     let (_, bytes) = headers().remove(0);
-    let mut hand = Hand::new(tcp());
-    let stream = hand.arrives(BALANCER, &bytes[..20]);
-    hand.input(Input::ReadClosed { stream });
-    assert_eq!(hand.refusals(), [Refusal::Left]);
-    assert_eq!(hand.how_closed(stream), Some(Close::Reset));
-    hand.advance(secs(60));
-    assert_eq!((hand.closed.len(), hand.machine.machine().counters().open), (1, 0));
-    assert!(hand.machine.machine().buffers_taken() == 0);
+    let mut driver = ManualDriver::new(tcp());
+    let stream = driver.arrives(BALANCER, &bytes[..20]);
+    driver.input(Input::ReadClosed { stream });
+    assert_eq!(driver.refusals(), [Refusal::Left]);
+    assert_eq!(driver.how_closed(stream), Some(Close::Reset));
+    driver.advance(secs(60));
+    assert_eq!((driver.closed.len(), driver.machine.machine().counters().open), (1, 0));
+    assert!(driver.machine.machine().buffers_taken() == 0);
 }
 
 proptest! {
@@ -250,15 +250,15 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..400),
         split in 1usize..50,
     ) {
-        let mut hand = Hand::new(Config { narrate: true, ..tcp() });
-        let stream = hand.accept(BALANCER);
+        let mut driver = ManualDriver::new(Config { narrate: true, ..tcp() });
+        let stream = driver.accept(BALANCER);
         for piece in [start, &bytes].concat().chunks(split) {
-            hand.read(stream, piece);
+            driver.read(stream, piece);
         }
         if start.is_empty() {
-            prop_assert!(hand.connects.is_empty());
+            prop_assert!(driver.connects.is_empty());
         }
-        hand.advance(secs(20));
-        prop_assert_eq!(hand.machine.machine().counters().open, 0);
+        driver.advance(secs(20));
+        prop_assert_eq!(driver.machine.machine().counters().open, 0);
     }
 }

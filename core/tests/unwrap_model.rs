@@ -10,7 +10,7 @@ use ropewalk_core::unwrap::emit::{self, Transport};
 use ropewalk_core::unwrap::{Config, PortConflict, UdpHeader};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use util::hand::{Hand, LISTEN, SERVER_V4, SERVER_V6, udp};
+use util::manual::{LISTEN, ManualDriver, SERVER_V4, SERVER_V6, udp};
 use util::{addr, ms, pattern};
 
 const MAX_FLOWS: usize = 3;
@@ -206,8 +206,8 @@ impl Model {
 // ---- the machine beside it ----
 
 /// The open flow of this client.
-fn socket_of(hand: &Hand, client: IpAddr) -> Option<SocketId> {
-    hand.flows().into_iter().find(|flow| hand.via(*flow).transparent.map(|a| a.ip()) == Some(client))
+fn socket_of(driver: &ManualDriver, client: IpAddr) -> Option<SocketId> {
+    driver.flows().into_iter().find(|flow| driver.via(*flow).transparent.map(|a| a.ip()) == Some(client))
 }
 
 fn run(steps: Vec<Step>, ephemeral: bool) -> Result<(), TestCaseError> {
@@ -217,29 +217,29 @@ fn run(steps: Vec<Step>, ephemeral: bool) -> Result<(), TestCaseError> {
     if ephemeral {
         config.on_port_conflict = PortConflict::Ephemeral;
     }
-    let mut hand = Hand::new(config);
+    let mut driver = ManualDriver::new(config);
     let mut model = Model { ephemeral, ..Model::default() };
-    let sockets = [hand.listener_socket(0), hand.listener_socket(1)];
+    let sockets = [driver.listener_socket(0), driver.listener_socket(1)];
     for (n, step) in steps.into_iter().enumerate() {
         // No two things at the same time: which of two is the longest idle must be sure.
-        hand.advance(ms(1));
-        model.wait(hand.now);
-        if hand.finished > 0 {
+        driver.advance(ms(1));
+        model.wait(driver.now);
+        if driver.finished > 0 {
             break;
         }
         let said = format!("step {n}: {step:?}");
         match step {
             Step::Datagram { listener, balancer, client, kind, len } => {
                 let data = pattern(len, n as u8);
-                let wanted = model.datagram(hand.now, (listener, balancer, client, kind), &data);
+                let wanted = model.datagram(driver.now, (listener, balancer, client, kind), &data);
                 model.dropped = model.dropped.wrapping_add(u64::from(wanted.is_none()));
-                hand.datagram_at(listener, BALANCERS[balancer], &[&written(kind, client), &data]);
-                hand.open_faults.clear();
+                driver.datagram_at(listener, BALANCERS[balancer], &[&written(kind, client), &data]);
+                driver.open_faults.clear();
                 if let Some(fault) = model.open_fault {
-                    hand.open_faults.push_back(fault);
+                    driver.open_faults.push_back(fault);
                 }
                 let got: Vec<_> =
-                    hand.sent().into_iter().map(|sent| (sent.from, sent.to, sent.data)).collect();
+                    driver.sent().into_iter().map(|sent| (sent.from, sent.to, sent.data)).collect();
                 let wanted: Vec<_> = wanted
                     .into_iter()
                     .map(|(client, data)| {
@@ -251,13 +251,13 @@ fn run(steps: Vec<Step>, ephemeral: bool) -> Result<(), TestCaseError> {
             }
             Step::Answer { flow, len } => {
                 let Some((&client, entry)) = model.flows.iter_mut().nth(flow) else { continue };
-                entry.active = hand.now;
+                entry.active = driver.now;
                 let (listener, to, before) = entry.answers.clone();
                 let data = pattern(len, n as u8);
-                let socket = socket_of(&hand, client).expect("the model has this flow");
-                hand.answer(socket, &data);
+                let socket = socket_of(&driver, client).expect("the model has this flow");
+                driver.answer(socket, &data);
                 let got: Vec<_> =
-                    hand.sent().into_iter().map(|sent| (sent.socket, sent.to, sent.data)).collect();
+                    driver.sent().into_iter().map(|sent| (sent.socket, sent.to, sent.data)).collect();
                 prop_assert_eq!(
                     got,
                     [(sockets[usize::from(listener)], to, [before, data].concat())],
@@ -266,35 +266,35 @@ fn run(steps: Vec<Step>, ephemeral: bool) -> Result<(), TestCaseError> {
                 );
             }
             Step::Wait(millis) => {
-                hand.advance(ms(millis));
-                model.wait(hand.now);
+                driver.advance(ms(millis));
+                model.wait(driver.now);
             }
             Step::OpenFault(fault) => {
                 model.open_fault = Some(fault);
-                hand.open_faults = [fault].into();
+                driver.open_faults = [fault].into();
             }
             Step::SocketFault { flow } => {
                 let Some(&client) = model.flows.keys().nth(flow) else { continue };
-                let socket = socket_of(&hand, client).expect("the model has this flow");
-                hand.input(Input::SocketFailed { socket, fault: Fault::Refused });
+                let socket = socket_of(&driver, client).expect("the model has this flow");
+                driver.input(Input::SocketFailed { socket, fault: Fault::Refused });
             }
             Step::Drain => {
                 model.draining = true;
-                hand.drain();
+                driver.drain();
                 // What was silent for too long already ends at this very moment.
-                hand.advance(ms(0));
-                model.wait(hand.now);
+                driver.advance(ms(0));
+                model.wait(driver.now);
             }
         }
         let mut open: Vec<_> =
-            hand.flows().iter().map(|flow| hand.via(*flow).transparent.map(|a| a.ip())).collect();
+            driver.flows().iter().map(|flow| driver.via(*flow).transparent.map(|a| a.ip())).collect();
         open.sort();
         prop_assert_eq!(open, model.flows.keys().copied().map(Some).collect::<Vec<_>>(), "{}", said);
-        prop_assert_eq!(hand.counters().dropped, model.dropped, "{}", said);
+        prop_assert_eq!(driver.counters().dropped, model.dropped, "{}", said);
     }
-    hand.drain();
-    hand.advance(ms(60_000));
-    prop_assert_eq!((hand.finished, hand.machine_timeout()), (1, None));
+    driver.drain();
+    driver.advance(ms(60_000));
+    prop_assert_eq!((driver.finished, driver.machine_timeout()), (1, None));
     Ok(())
 }
 

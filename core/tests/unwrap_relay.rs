@@ -8,8 +8,8 @@ use ropewalk_core::machine::Fault;
 use ropewalk_core::machine::event::{Event, Refusal};
 use ropewalk_core::unwrap::emit::{self, Transport};
 use ropewalk_core::unwrap::{Config, Destinations};
-use util::hand::{LISTEN, SERVER_V4, prefixes, tcp};
 use util::lab::Who;
+use util::manual::{LISTEN, SERVER_V4, prefixes, tcp};
 use util::{
     Act, Behave, End, Lab, Person, Reading, Setup, SpliceMode, Target, addr, ms, pattern, same_bytes, secs,
 };

@@ -9,7 +9,7 @@ use ropewalk_core::unwrap::{
     Config, DatagramListener, Destinations, Listener, PortConflict, Target, UdpHeader,
 };
 use std::net::SocketAddr;
-use util::hand::{BALANCER, Hand, LISTEN, SERVER_V4, SERVER_V6, prefixes, tcp, udp};
+use util::manual::{BALANCER, LISTEN, ManualDriver, SERVER_V4, SERVER_V6, prefixes, tcp, udp};
 use util::{addr, secs};
 
 const CLIENT: &str = "192.0.2.1:5000";
@@ -34,61 +34,61 @@ fn listener(change: impl FnOnce(&mut Listener)) -> Config {
 #[test]
 fn a_peer_outside_the_allowed_subnets_is_reset_before_a_byte_is_read() {
     for peer in ["192.0.2.9:7000", "11.0.0.1:7000", "[2001:db8::9]:7000", "[::ffff:192.0.2.9]:7000"] {
-        let mut hand = Hand::new(tcp());
-        let stream = hand.accept(peer);
-        assert_eq!(hand.how_closed(stream), Some(Close::Reset), "{peer}");
-        assert_eq!(hand.refusals(), [Refusal::PeerNotAllowed]);
-        assert!(!hand.wants_read(stream));
+        let mut driver = ManualDriver::new(tcp());
+        let stream = driver.accept(peer);
+        assert_eq!(driver.how_closed(stream), Some(Close::Reset), "{peer}");
+        assert_eq!(driver.refusals(), [Refusal::PeerNotAllowed]);
+        assert!(!driver.wants_read(stream));
         // What a driver tells late changes nothing.
-        hand.input(Input::Read { stream, len: 1 });
-        hand.input(Input::ReadClosed { stream });
-        assert_eq!((hand.closed.len(), hand.connects.len()), (1, 0));
-        let next = hand.arrives(BALANCER, &named(CLIENT));
-        assert_eq!((hand.how_closed(next), hand.connects.len()), (None, 1));
+        driver.input(Input::Read { stream, len: 1 });
+        driver.input(Input::ReadClosed { stream });
+        assert_eq!((driver.closed.len(), driver.connects.len()), (1, 0));
+        let next = driver.arrives(BALANCER, &named(CLIENT));
+        assert_eq!((driver.how_closed(next), driver.connects.len()), (None, 1));
     }
 }
 
 #[test]
 fn an_ipv4_peer_of_a_dual_stack_socket_is_the_ipv4_peer() {
-    let mut hand = Hand::new(tcp());
-    hand.arrives("[::ffff:10.0.0.1]:7000", &named(CLIENT));
-    assert_eq!(hand.only_connect().via.transparent, Some(addr(CLIENT)));
+    let mut driver = ManualDriver::new(tcp());
+    driver.arrives("[::ffff:10.0.0.1]:7000", &named(CLIENT));
+    assert_eq!(driver.only_connect().via.transparent, Some(addr(CLIENT)));
 
-    let mut hand = Hand::new(tcp());
-    hand.arrives("[::ffff:10.0.0.1]:7000", &emit::v2_local(&[]));
-    let asked = hand.only_connect();
+    let mut driver = ManualDriver::new(tcp());
+    driver.arrives("[::ffff:10.0.0.1]:7000", &emit::v2_local(&[]));
+    let asked = driver.only_connect();
     assert_eq!(asked.to, Target::Address(addr(SERVER_V4)));
     assert_eq!(asked.via.transparent, Some(addr("10.0.0.1:7000")), "a mapped source is EAFNOSUPPORT");
 }
 
 #[test]
 fn an_empty_list_lets_nobody_in() {
-    let mut hand = Hand::new(listener(|listener| listener.allowed = [].into()));
-    let stream = hand.accept(BALANCER);
-    assert_eq!(hand.how_closed(stream), Some(Close::Reset));
+    let mut driver = ManualDriver::new(listener(|listener| listener.allowed = [].into()));
+    let stream = driver.accept(BALANCER);
+    assert_eq!(driver.how_closed(stream), Some(Close::Reset));
 }
 
 #[test]
 fn refused_peers_take_no_place_from_others() {
-    let mut hand = Hand::new(Config { max_connections: 1, ..tcp() });
+    let mut driver = ManualDriver::new(Config { max_connections: 1, ..tcp() });
     for _ in 0..1000 {
-        hand.accept("192.0.2.9:7000");
+        driver.accept("192.0.2.9:7000");
     }
-    hand.arrives(BALANCER, &named(CLIENT));
-    assert_eq!(hand.connects.len(), 1);
-    assert!(hand.highest_index < 4, "slots are used again: {}", hand.highest_index);
+    driver.arrives(BALANCER, &named(CLIENT));
+    assert_eq!(driver.connects.len(), 1);
+    assert!(driver.highest_index < 4, "slots are used again: {}", driver.highest_index);
 }
 
 // ---- whom a header may name ----
 
 /// What a header with this client comes to.
 fn verdict(config: &Config, client: &str) -> Result<SocketAddr, Refusal> {
-    let mut hand = Hand::new(config.clone());
-    let stream = hand.arrives(BALANCER, &named(client));
-    match hand.refusals()[..] {
-        [] => Ok(hand.only_connect().via.transparent.expect("a client that is named is shown")),
+    let mut driver = ManualDriver::new(config.clone());
+    let stream = driver.arrives(BALANCER, &named(client));
+    match driver.refusals()[..] {
+        [] => Ok(driver.only_connect().via.transparent.expect("a client that is named is shown")),
         [why] => {
-            assert_eq!((hand.how_closed(stream), hand.connects.len()), (Some(Close::Reset), 0));
+            assert_eq!((driver.how_closed(stream), driver.connects.len()), (Some(Close::Reset), 0));
             Err(why)
         }
         ref more => panic!("{more:?}"),
@@ -157,14 +157,14 @@ fn clients_at_the_edges_of_the_bogus_ranges_pass() {
 
 #[test]
 fn this_hosts_own_addresses_are_those_it_has_now() {
-    let mut hand = Hand::new(tcp());
-    hand.arrives(BALANCER, &named("203.0.113.5:1"));
-    assert_eq!(hand.connects.len(), 1);
-    hand.input(Input::LocalAddresses { addresses: &[addr("203.0.113.5:0").ip()] });
-    hand.arrives(BALANCER, &named("203.0.113.5:1"));
-    assert_eq!(hand.refusals(), [Refusal::BogusSource(addr("203.0.113.5:0").ip())]);
-    hand.arrives(BALANCER, &named("10.0.0.200:1"));
-    assert_eq!(hand.connects.len(), 2, "an address that has gone is anybody's");
+    let mut driver = ManualDriver::new(tcp());
+    driver.arrives(BALANCER, &named("203.0.113.5:1"));
+    assert_eq!(driver.connects.len(), 1);
+    driver.input(Input::LocalAddresses { addresses: &[addr("203.0.113.5:0").ip()] });
+    driver.arrives(BALANCER, &named("203.0.113.5:1"));
+    assert_eq!(driver.refusals(), [Refusal::BogusSource(addr("203.0.113.5:0").ip())]);
+    driver.arrives(BALANCER, &named("10.0.0.200:1"));
+    assert_eq!(driver.connects.len(), 2, "an address that has gone is anybody's");
 }
 
 #[test]
@@ -202,34 +202,34 @@ fn a_header_leads_to_its_own_destination_where_that_is_allowed() {
         ("[2001:db8::1]:5000", "[2001:db9::2]:443", false),
         ("[2001:db8::1]:5000", SERVER_V6, false),
     ] {
-        let mut hand = Hand::new(to_header());
-        hand.arrives(BALANCER, &v2(client, to));
+        let mut driver = ManualDriver::new(to_header());
+        driver.arrives(BALANCER, &v2(client, to));
         let to = addr(to);
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());
         if good {
-            let asked = hand.only_connect();
+            let asked = driver.only_connect();
             assert_eq!((asked.to, asked.via.transparent), (Target::Address(to), Some(addr(client))));
         } else {
-            assert_eq!((hand.refusals(), hand.connects.len()), (vec![Refusal::NotAllowed(to)], 0));
+            assert_eq!((driver.refusals(), driver.connects.len()), (vec![Refusal::NotAllowed(to)], 0));
         }
     }
 }
 
 #[test]
 fn a_destination_of_the_other_family_is_refused() {
-    let mut hand = Hand::new(to_header());
-    hand.arrives(BALANCER, &v2(CLIENT, "[2001:db8::2]:443"));
-    assert_eq!((hand.refusals(), hand.connects.len()), (vec![Refusal::NoTarget { ipv6: false }], 0));
+    let mut driver = ManualDriver::new(to_header());
+    driver.arrives(BALANCER, &v2(CLIENT, "[2001:db8::2]:443"));
+    assert_eq!((driver.refusals(), driver.connects.len()), (vec![Refusal::NoTarget { ipv6: false }], 0));
 }
 
 #[test]
 fn a_header_that_names_nobody_goes_to_the_set_server_and_not_to_its_block() {
-    let mut hand = Hand::new(to_header());
+    let mut driver = ManualDriver::new(to_header());
     // LOCAL with an address block, as some balancers send it.
     let mut local = v2(CLIENT, "203.0.113.7:80");
     local[12] = 0x20;
-    hand.arrives(BALANCER, &local);
-    let asked = hand.only_connect();
+    driver.arrives(BALANCER, &local);
+    let asked = driver.only_connect();
     assert_eq!((asked.to, asked.via.transparent), (Target::Address(addr(SERVER_V4)), Some(addr(BALANCER))));
 }
 
@@ -245,13 +245,17 @@ fn a_header_cannot_lead_back_to_us() {
         ("0.0.0.0:25577", "203.0.113.8:25577", false),
         (LISTEN, "127.0.0.1:25577", false),
     ] {
-        let mut hand = Hand::new(listener(|listener| {
+        let mut driver = ManualDriver::new(listener(|listener| {
             listener.address = addr(listen);
             listener.to_header = Some([all(25577), all(25578)].into());
         }));
-        hand.arrives(BALANCER, &v2(CLIENT, to));
+        driver.arrives(BALANCER, &v2(CLIENT, to));
         let refusals = if back { vec![Refusal::Itself(addr(to))] } else { Vec::new() };
-        assert_eq!((hand.refusals(), hand.connects.len()), (refusals, usize::from(!back)), "{listen} {to}");
+        assert_eq!(
+            (driver.refusals(), driver.connects.len()),
+            (refusals, usize::from(!back)),
+            "{listen} {to}"
+        );
     }
 }
 
@@ -259,9 +263,9 @@ fn a_header_cannot_lead_back_to_us() {
 fn a_tcp_server_on_the_port_of_a_udp_listener_is_not_ourselves() {
     let datagrams: DatagramListener = udp(UdpHeader::Each).datagram_listeners.remove(0);
     let at = DatagramListener { address: addr(SERVER_V4), ..datagrams };
-    let mut hand = Hand::new(Config { datagram_listeners: vec![at], ..tcp() });
-    hand.arrives(BALANCER, &named(CLIENT));
-    assert_eq!((hand.refusals(), hand.connects.len()), (Vec::new(), 1));
+    let mut driver = ManualDriver::new(Config { datagram_listeners: vec![at], ..tcp() });
+    driver.arrives(BALANCER, &named(CLIENT));
+    assert_eq!((driver.refusals(), driver.connects.len()), (Vec::new(), 1));
 }
 
 // ---- headers that name nobody ----
@@ -293,16 +297,16 @@ fn a_header_that_names_nobody_shows_the_balancer() {
     for bytes in nobody() {
         let text = bytes.escape_ascii().to_string();
         for (peer, to) in [(BALANCER, SERVER_V4), ("[fd00::7]:7000", SERVER_V6)] {
-            let mut hand = Hand::new(Config { mark: Some(3), ..tcp() });
-            let stream = hand.arrives(peer, &[&bytes[..], b"GET /health"].concat());
-            assert_eq!(hand.refusals(), [], "{text}");
-            let asked = hand.only_connect();
+            let mut driver = ManualDriver::new(Config { mark: Some(3), ..tcp() });
+            let stream = driver.arrives(peer, &[&bytes[..], b"GET /health"].concat());
+            assert_eq!(driver.refusals(), [], "{text}");
+            let asked = driver.only_connect();
             assert_eq!(asked.to, Target::Address(addr(to)), "{text}");
             assert_eq!((asked.via.transparent, asked.via.mark), (Some(addr(peer)), Some(3)), "{text}");
-            hand.connected(asked.stream);
-            assert_eq!(hand.written(asked.stream), b"GET /health");
-            hand.read(asked.stream, b"fine");
-            assert_eq!(hand.written(stream), b"fine");
+            driver.connected(asked.stream);
+            assert_eq!(driver.written(asked.stream), b"GET /health");
+            driver.read(asked.stream, b"fine");
+            assert_eq!(driver.written(stream), b"fine");
         }
     }
 }
@@ -313,24 +317,24 @@ fn a_balancer_on_this_host_is_shown_without_a_disguise() {
         [("127.0.0.1:7000", SERVER_V4), ("10.0.0.200:7000", SERVER_V4), ("[::1]:7000", SERVER_V6)]
     {
         for bytes in nobody() {
-            let mut hand = Hand::new(tcp());
-            hand.arrives(peer, &bytes);
-            let asked = hand.only_connect();
+            let mut driver = ManualDriver::new(tcp());
+            driver.arrives(peer, &bytes);
+            let asked = driver.only_connect();
             assert_eq!(asked.to, Target::Address(addr(to)));
             assert_eq!((asked.via.transparent, asked.via.source), (None, Some(addr(peer).ip())));
         }
         // It may name a client all the same.
-        let mut hand = Hand::new(tcp());
-        hand.arrives(peer, &named(CLIENT));
-        assert_eq!(hand.only_connect().via.transparent, Some(addr(CLIENT)));
+        let mut driver = ManualDriver::new(tcp());
+        driver.arrives(peer, &named(CLIENT));
+        assert_eq!(driver.only_connect().via.transparent, Some(addr(CLIENT)));
     }
 }
 
 #[test]
 fn a_health_check_reaches_the_server_there_is() {
-    let mut hand = Hand::new(listener(|listener| listener.target_v6 = None));
-    hand.arrives("[fd00::7]:7000", &emit::v2_local(&[]));
-    let asked = hand.only_connect();
+    let mut driver = ManualDriver::new(listener(|listener| listener.target_v6 = None));
+    driver.arrives("[fd00::7]:7000", &emit::v2_local(&[]));
+    let asked = driver.only_connect();
     assert_eq!(asked.to, Target::Address(addr(SERVER_V4)));
     assert_eq!((asked.via.transparent, asked.via.source), (None, None), "the families differ");
 }
@@ -342,32 +346,33 @@ fn a_unix_socket_is_connected_to_and_sees_nobody() {
         (listener.target_v4, listener.target_v6) = (Some(path.clone()), Some(path.clone()));
     });
     for bytes in [named(CLIENT), named("[2001:db8::1]:1"), emit::v2_local(&[])] {
-        let mut hand = Hand::new(Config { on_port_conflict: PortConflict::Ephemeral, ..config.clone() });
-        let stream = hand.arrives(BALANCER, &[&bytes[..], b"early"].concat());
-        let asked = hand.only_connect();
+        let mut driver =
+            ManualDriver::new(Config { on_port_conflict: PortConflict::Ephemeral, ..config.clone() });
+        let stream = driver.arrives(BALANCER, &[&bytes[..], b"early"].concat());
+        let asked = driver.only_connect();
         assert_eq!(asked.to, path);
-        hand.connected(asked.stream);
-        assert_eq!(hand.written(asked.stream), b"early");
-        hand.read(asked.stream, b"answer");
-        assert_eq!(hand.written(stream), b"answer");
+        driver.connected(asked.stream);
+        assert_eq!(driver.written(asked.stream), b"early");
+        driver.read(asked.stream, b"answer");
+        assert_eq!(driver.written(stream), b"answer");
     }
-    let mut hand = Hand::new(config);
-    hand.arrives(BALANCER, &named("127.0.0.1:1"));
-    assert!(matches!(hand.refusals()[..], [Refusal::BogusSource(_)]), "logs believe it there too");
-    hand.advance(secs(1));
+    let mut driver = ManualDriver::new(config);
+    driver.arrives(BALANCER, &named("127.0.0.1:1"));
+    assert!(matches!(driver.refusals()[..], [Refusal::BogusSource(_)]), "logs believe it there too");
+    driver.advance(secs(1));
 }
 
 #[test]
 fn a_client_that_the_system_shows_as_somebody_else_is_refused() {
     // The broadcast address of a network that has come since the last look at the host's own.
-    let mut hand = Hand::new(tcp());
-    hand.own_way = true;
-    let client = hand.arrives(BALANCER, &[&named(CLIENT)[..], b"secret"].concat());
-    let server = hand.only_connect().stream;
-    hand.connected(server);
-    assert_eq!(hand.refusals(), [Refusal::BogusSource(addr(CLIENT).ip())]);
-    assert_eq!(hand.how_closed(server), Some(Close::Reset));
-    assert_eq!(hand.how_closed(client), Some(Close::Reset));
+    let mut driver = ManualDriver::new(tcp());
+    driver.own_way = true;
+    let client = driver.arrives(BALANCER, &[&named(CLIENT)[..], b"secret"].concat());
+    let server = driver.only_connect().stream;
+    driver.connected(server);
+    assert_eq!(driver.refusals(), [Refusal::BogusSource(addr(CLIENT).ip())]);
+    assert_eq!(driver.how_closed(server), Some(Close::Reset));
+    assert_eq!(driver.how_closed(client), Some(Close::Reset));
 }
 
 #[test]
@@ -378,15 +383,15 @@ fn a_balancer_on_this_host_that_names_itself_is_one_that_says_local() {
         ("10.0.0.200:7000", "10.0.0.200:1", SERVER_V4),
         ("[::1]:7000", "[::1]:1", SERVER_V6),
     ] {
-        let mut hand = Hand::new(tcp());
-        hand.arrives(peer, &named(named_ip));
-        let asked = hand.only_connect();
+        let mut driver = ManualDriver::new(tcp());
+        driver.arrives(peer, &named(named_ip));
+        let asked = driver.only_connect();
         assert_eq!((asked.to, asked.via.transparent), (Target::Address(addr(server)), None), "{peer}");
     }
     // Another of its addresses is still nobody's.
     for (peer, named_ip) in [("127.0.0.1:7000", "127.0.0.2:1"), ("10.0.0.200:7000", "127.0.0.1:1")] {
-        let mut hand = Hand::new(tcp());
-        hand.arrives(peer, &named(named_ip));
-        assert!(matches!(hand.refusals()[..], [Refusal::BogusSource(_)]), "{peer}");
+        let mut driver = ManualDriver::new(tcp());
+        driver.arrives(peer, &named(named_ip));
+        assert!(matches!(driver.refusals()[..], [Refusal::BogusSource(_)]), "{peer}");
     }
 }

@@ -66,15 +66,15 @@ impl<'a, W: Workload> Table<'a, W> {
 
     fn print(&self, out: &mut String) {
         let workload = self.workload;
-        let told = self.disturbed.iter().enumerate().filter(|(_, disturbed)| **disturbed);
-        let told: Vec<_> = told.map(|(round, _)| (round + 1).to_string()).collect();
+        let rounds = self.disturbed.iter().enumerate().filter(|(_, disturbed)| **disturbed);
+        let rounds: Vec<_> = rounds.map(|(round, _)| (round + 1).to_string()).collect();
         let _ = write!(out, "\n{}: {}; {} round(s)", workload.name(), workload.title(), self.disturbed.len());
-        if told.is_empty() {
+        if rounds.is_empty() {
             out.push('\n');
-        } else if told.len() == self.disturbed.len() {
+        } else if rounds.len() == self.disturbed.len() {
             out.push_str(", all disturbed: no figure here to rely on\n");
         } else {
-            let _ = writeln!(out, ", disturbed and apart: {}", told.join(", "));
+            let _ = writeln!(out, ", disturbed and apart: {}", rounds.join(", "));
         }
         let names: Vec<_> = self
             .entries

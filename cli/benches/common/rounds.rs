@@ -113,7 +113,7 @@ fn tell<W: Workload>(
     rounds: usize,
     outcome: &Result<Outcome, String>,
 ) {
-    let told = match outcome {
+    let printed = match outcome {
         Ok(outcome) => outcome
             .figures
             .iter()
@@ -122,5 +122,5 @@ fn tell<W: Workload>(
             .join(", "),
         Err(e) => format!("failed: {e}"),
     };
-    eprintln!("{} {}/{rounds} {}: {told}", workload.name(), round + 1, rival.name());
+    eprintln!("{} {}/{rounds} {}: {printed}", workload.name(), round + 1, rival.name());
 }

@@ -120,22 +120,22 @@ fn read_credentials(path: &Path) -> Result<Credentials, String> {
 
 fn uplink_pool(options: &Args, links: &[Link]) -> Result<(PoolConfig, Vec<UplinkSpec>), String> {
     let wanted = args::uplinks(&options.uplinks)?;
-    let resolved = host::matching::match_all(&wanted, links)?;
-    for (name, why) in &resolved.left_out {
+    let matched = host::matching::match_all(&wanted, links)?;
+    for (name, why) in &matched.left_out {
         log::info!("auto leaves out {name}: {why}");
     }
-    for warning in resolved.uplinks.iter().flat_map(|uplink| &uplink.warnings) {
+    for warning in matched.uplinks.iter().flat_map(|uplink| &uplink.warnings) {
         log::warn!("{warning}");
     }
-    if resolved.uplinks.is_empty() {
+    if matched.uplinks.is_empty() {
         log::warn!(
             "no interface with a default route of its own was found: serving through the system's routing \
              (`ropewalk list` shows what there is)"
         );
     }
-    let uplinks = resolved.uplinks.iter().map(|spec| uplink_config(spec, links)).collect();
-    let unbound = monitor::unbound(links, &resolved.uplinks);
-    Ok((PoolConfig { uplinks, unbound, ..PoolConfig::default() }, resolved.uplinks))
+    let uplinks = matched.uplinks.iter().map(|spec| uplink_config(spec, links)).collect();
+    let unbound = monitor::unbound(links, &matched.uplinks);
+    Ok((PoolConfig { uplinks, unbound, ..PoolConfig::default() }, matched.uplinks))
 }
 
 fn uplink_config(spec: &UplinkSpec, links: &[Link]) -> UplinkConfig {

@@ -47,7 +47,7 @@ impl UplinkSpec {
 
 /// What a command line comes to.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Resolved {
+pub(crate) struct Matched {
     /// In the order written, `auto` in its place. Empty when `auto` found none.
     pub(crate) uplinks: Vec<UplinkSpec>,
     /// What `auto` left out: name, and why in plain words.
@@ -55,50 +55,50 @@ pub(crate) struct Resolved {
 }
 
 /// All uplinks of a command line. `auto` adds those interfaces that are not written beside it.
-pub(crate) fn match_all(args: &[UplinkArg], links: &[Link]) -> Result<Resolved, String> {
-    let mut resolved = Resolved::default();
+pub(crate) fn match_all(args: &[UplinkArg], links: &[Link]) -> Result<Matched, String> {
+    let mut matched = Matched::default();
     let mut positions: Vec<usize> = Vec::new();
     let written: Vec<UplinkSpec> = args
         .iter()
         .filter(|arg| arg.selector != Selector::Auto)
-        .map(|arg| resolve(arg, links))
+        .map(|arg| match_one(arg, links))
         .collect::<Result<_, _>>()?;
     let named: Vec<Option<Device>> = written.iter().map(|spec| spec.device).collect();
     let mut written = written.into_iter();
     for (at, arg) in args.iter().enumerate() {
-        let before = resolved.uplinks.len();
+        let before = matched.uplinks.len();
         if arg.selector == Selector::Auto {
             let selection = select::auto(links);
-            resolved.left_out.extend(selection.left_out);
+            matched.left_out.extend(selection.left_out);
             for uplink in selection.uplinks {
-                let spec = resolve(&UplinkArg { weight: arg.weight, ..uplink }, links)?;
+                let spec = match_one(&UplinkArg { weight: arg.weight, ..uplink }, links)?;
                 if spec.device.is_none() || !named.contains(&spec.device) {
-                    resolved.uplinks.push(spec);
+                    matched.uplinks.push(spec);
                 }
             }
         } else {
-            resolved.uplinks.extend(written.next());
+            matched.uplinks.extend(written.next());
         }
-        positions.resize(resolved.uplinks.len(), at + 1);
-        for new in before..resolved.uplinks.len() {
+        positions.resize(matched.uplinks.len(), at + 1);
+        for new in before..matched.uplinks.len() {
             if let Some(old) =
-                (0..new).find(|old| resolved.uplinks[*old].path() == resolved.uplinks[new].path())
+                (0..new).find(|old| matched.uplinks[*old].path() == matched.uplinks[new].path())
             {
                 return Err(same(
-                    (&resolved.uplinks[old], positions[old]),
-                    (&resolved.uplinks[new], positions[new]),
+                    (&matched.uplinks[old], positions[old]),
+                    (&matched.uplinks[new], positions[new]),
                 ));
             }
         }
     }
-    if resolved.uplinks.len() > UplinkSet::CAPACITY {
+    if matched.uplinks.len() > UplinkSet::CAPACITY {
         return Err(format!(
             "expected at most {} uplinks, got {}",
             UplinkSet::CAPACITY,
-            resolved.uplinks.len()
+            matched.uplinks.len()
         ));
     }
-    Ok(resolved)
+    Ok(matched)
 }
 
 fn same((one, at): (&UplinkSpec, usize), (two, then): (&UplinkSpec, usize)) -> String {
@@ -111,7 +111,7 @@ fn same((one, at): (&UplinkSpec, usize), (two, then): (&UplinkSpec, usize)) -> S
 }
 
 /// One uplink. `auto` is several, or none: see [`match_all`].
-pub(crate) fn resolve(arg: &UplinkArg, links: &[Link]) -> Result<UplinkSpec, String> {
+pub(crate) fn match_one(arg: &UplinkArg, links: &[Link]) -> Result<UplinkSpec, String> {
     let (link, name, source) = match &arg.selector {
         Selector::Auto => return Err("expected one uplink, got auto, which stands for several".to_string()),
         Selector::Interface(name) => (links.iter().find(|link| link.name == *name), name.as_str(), None),
@@ -171,7 +171,9 @@ fn owner(ip: IpAddr, links: &[Link]) -> Result<&Link, String> {
             "expected an address of one interface, but {ip} is on both {} and {}: write {ip}%{} or {ip}%{}",
             one.name, two.name, one.name, two.name
         )),
-        (None, _) => Err(format!("expected an address of this host, got {ip}; there are {}", told(links))),
+        (None, _) => {
+            Err(format!("expected an address of this host, got {ip}; there are {}", addresses(links)))
+        }
     }
 }
 
@@ -185,12 +187,12 @@ fn has<'a>(ip: IpAddr, name: &str, links: &'a [Link]) -> Result<Option<&'a Link>
     }
     let elsewhere = links.iter().find(|link| link.has(ip));
     let hint = elsewhere.map(|other| format!("; {ip} is on {}", other.name)).unwrap_or_default();
-    let own = told(std::slice::from_ref(link));
+    let own = addresses(std::slice::from_ref(link));
     Err(format!("expected an address of {name}, got {ip}; there are {own}{hint}"))
 }
 
-/// The addresses one could have meant.
-fn told(links: &[Link]) -> String {
+/// The usable addresses of `links`, for an error message.
+fn addresses(links: &[Link]) -> String {
     let each = |link: &Link| link.usable().map(|a| format!("{} ({})", a.ip, link.name)).collect::<Vec<_>>();
     let all: Vec<String> = links.iter().flat_map(each).collect();
     if all.is_empty() { "none that reach beyond their own link".to_string() } else { all.join(", ") }

@@ -10,7 +10,7 @@ fn args(texts: &[&str]) -> Vec<UplinkArg> {
 }
 
 fn one(text: &str, links: &[Link]) -> Result<UplinkSpec, String> {
-    resolve(&parse(text).expect("well written"), links)
+    match_one(&parse(text).expect("well written"), links)
 }
 
 fn two_ways() -> Vec<Link> {
@@ -145,19 +145,19 @@ fn the_same_way_out_twice_is_refused_with_both_positions() {
 
 #[test]
 fn auto_adds_what_is_not_written_beside_it() {
-    let resolved = match_all(&args(&["wlan0@3", "auto"]), &two_ways()).expect("resolved");
-    let got: Vec<_> = resolved.uplinks.iter().map(|spec| (spec.label.as_str(), spec.weight)).collect();
+    let matched = match_all(&args(&["wlan0@3", "auto"]), &two_ways()).expect("resolved");
+    let got: Vec<_> = matched.uplinks.iter().map(|spec| (spec.label.as_str(), spec.weight)).collect();
     assert_eq!(got, [("wlan0", 3), ("eth0", 1)]);
-    let resolved = match_all(&args(&["auto@2", "wlan0"]), &two_ways()).expect("resolved");
-    let got: Vec<_> = resolved.uplinks.iter().map(|spec| (spec.label.as_str(), spec.weight)).collect();
+    let matched = match_all(&args(&["auto@2", "wlan0"]), &two_ways()).expect("resolved");
+    let got: Vec<_> = matched.uplinks.iter().map(|spec| (spec.label.as_str(), spec.weight)).collect();
     assert_eq!(got, [("eth0", 2), ("wlan0", 1)]);
-    assert_eq!(resolved.left_out.len(), 1);
+    assert_eq!(matched.left_out.len(), 1);
 }
 
 #[test]
 fn auto_on_a_host_without_a_way_out_is_no_error() {
-    let resolved = match_all(&[UplinkArg::auto()], &[lo(), eth("eth0", &[])]).expect("resolved");
-    assert!(resolved.uplinks.is_empty() && resolved.left_out.len() == 2);
+    let matched = match_all(&[UplinkArg::auto()], &[lo(), eth("eth0", &[])]).expect("resolved");
+    assert!(matched.uplinks.is_empty() && matched.left_out.len() == 2);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_name_no_socket_can_be_bound_to_stands_for_its_addresses() {
     let link = Link { device: None, defaults: None, ..eth("Local Area Connection", &["10.0.0.2/24"]) };
     let selector = Selector::Interface(link.name.clone());
     let arg = UplinkArg { label: link.name.clone(), selector, weight: 1 };
-    let spec = resolve(&arg, &[link]).expect("resolved");
+    let spec = match_one(&arg, &[link]).expect("resolved");
     assert_eq!((spec.device, spec.source_v4), (None, Some(Ipv4Addr::new(10, 0, 0, 2))));
     assert!(spec.warnings[0].contains("not followed"));
 }

@@ -11,7 +11,7 @@ use super::opening::Opening;
 use super::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Assignment, Close, ConnId, Fault, Splice, StreamId, UplinkId};
-use crate::service::{Accepted, Connection, Fate, Relay, Side};
+use crate::service::{Accepted, Connection, Relay, RelayState, Side};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -177,8 +177,8 @@ impl Connection for Conn {
             // It has said all it will say, and waits for the answer.
             (State::Opening(opening), Side::Client) => opening.client_ended = true,
             (State::Relay(relay), side) => {
-                let fate = relay.ended(side, cx);
-                self.fate(fate, cx);
+                let state = relay.ended(side, cx);
+                self.relay_changed(state, cx);
             }
             (State::Forward(forward), Side::Client) => {
                 let next = forward.client_ended();
@@ -199,8 +199,8 @@ impl Connection for Conn {
             (State::Handshake(handshake), Side::Client) => handshake.written(len),
             (State::Opening(opening), Side::Client) => opening.written(len),
             (State::Relay(relay), side) => {
-                let fate = relay.written(side, len, cx);
-                self.fate(fate, cx);
+                let state = relay.written(side, len, cx);
+                self.relay_changed(state, cx);
             }
             (State::Forward(forward), side) => {
                 let next = forward.written(side, len, cx);
@@ -214,8 +214,8 @@ impl Connection for Conn {
 
     fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) {
         if let State::Relay(relay) = &mut self.state {
-            let fate = relay.spliced(side, taken, given, eof, cx);
-            self.fate(fate, cx);
+            let state = relay.spliced(side, taken, given, eof, cx);
+            self.relay_changed(state, cx);
         }
     }
 
@@ -227,8 +227,8 @@ impl Connection for Conn {
                 self.end(Close::Reset, cx);
             }
             (State::Relay(relay), side) => {
-                let fate = relay.failed(side, fault, cx);
-                self.fate(fate, cx);
+                let state = relay.failed(side, fault, cx);
+                self.relay_changed(state, cx);
             }
             (State::Forward(_), Side::Client) => self.next(Next::Break(fault), cx),
             (State::Forward(forward), Side::Target) => {
@@ -245,8 +245,8 @@ impl Connection for Conn {
     fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
         match (&mut self.state, side) {
             (State::Relay(relay), side) => {
-                let fate = relay.write_failed(side, fault, cx);
-                self.fate(fate, cx);
+                let state = relay.write_failed(side, fault, cx);
+                self.relay_changed(state, cx);
             }
             (State::Forward(forward), Side::Target) => forward.target_write_failed(cx),
             (
@@ -357,7 +357,7 @@ impl Connection for Conn {
             }
             State::Relay(relay) => {
                 let fault = relay.fault().unwrap_or(Fault::TimedOut);
-                self.fate(Fate::Broken(fault), cx);
+                self.relay_changed(RelayState::Broken(fault), cx);
             }
             State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
             State::Forward(_) => self.next(Next::Break(Fault::TimedOut), cx),

@@ -25,4 +25,4 @@ pub(crate) use connection::{Accepted, Connection};
 pub(crate) use cx::Cx;
 pub use limits::ConfigError;
 pub(crate) use limits::Limits;
-pub(crate) use relay::{Fate, Relay, Side};
+pub(crate) use relay::{Relay, RelayState, Side};

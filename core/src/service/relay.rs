@@ -1,7 +1,7 @@
-//! Two flows of bytes, one each way, until both have ended.
+//! Bytes in two directions, until both have ended.
 //!
-//! A flow holds at most one buffer: it reads when that is empty, so a slow reader slows its sender
-//! down. After some reads that filled the buffer the flow lets the driver move bytes in the kernel;
+//! A direction holds at most one buffer: it reads when that is empty, so a slow reader slows its sender
+//! down. After some reads that filled the buffer the direction lets the driver move bytes in the kernel;
 //! after some thin moves it copies again, since copying is cheaper for small messages.
 //!
 //! Invariants: half-close goes through as half-close, after the last byte; a reset goes through as
@@ -24,12 +24,12 @@ pub(crate) enum Side {
 const SPLICE_MAX: usize = 1 << 20;
 /// A splice that takes less than this is thin.
 const THIN: usize = 16 * 1024;
-/// After so many thin ones in a row the flow copies again.
+/// After so many thin ones in a row the direction copies again.
 const THIN_ENOUGH: u8 = 4;
 
 /// The bytes from one side to the other.
 #[derive(Debug, Default)]
-struct Flow {
+struct Direction {
     held: Option<Filled>,
     total: u64,
     piped: usize,
@@ -42,10 +42,10 @@ struct Flow {
 
 /// What is to become of a relay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Fate {
+pub(crate) enum RelayState {
     /// It goes on.
     Open,
-    /// Both flows have ended.
+    /// Both directions have ended.
     Done,
     /// It broke, and all that could be delivered is delivered.
     Broken(Fault),
@@ -58,8 +58,8 @@ pub(crate) struct Relay {
     pub(crate) uplink: Option<UplinkId>,
     /// When bytes moved last.
     active: Instant,
-    up: Flow,
-    down: Flow,
+    up: Direction,
+    down: Direction,
     broken: Option<Broken>,
 }
 
@@ -88,8 +88,8 @@ impl Relay {
             target,
             uplink,
             active: cx.now,
-            up: Flow::default(),
-            down: Flow::default(),
+            up: Direction::default(),
+            down: Direction::default(),
             broken: None,
         };
         if !reply.is_empty() {
@@ -117,15 +117,15 @@ impl Relay {
         }
     }
 
-    /// The flow that begins at `side`.
-    fn flow(&self, side: Side) -> &Flow {
+    /// The direction that begins at `side`.
+    fn direction(&self, side: Side) -> &Direction {
         match side {
             Side::Client => &self.up,
             Side::Target => &self.down,
         }
     }
 
-    fn flow_mut(&mut self, side: Side) -> &mut Flow {
+    fn direction_mut(&mut self, side: Side) -> &mut Direction {
         match side {
             Side::Client => &mut self.up,
             Side::Target => &mut self.down,
@@ -133,27 +133,28 @@ impl Relay {
     }
 
     pub(crate) fn wants_read(&self, side: Side) -> bool {
-        let flow = self.flow(side);
+        let direction = self.direction(side);
         let readable = self.broken.is_none_or(|broken| broken.side == side && broken.readable);
-        flow.held.is_none() && !flow.ended && !flow.splicing && readable
+        direction.held.is_none() && !direction.ended && !direction.splicing && readable
     }
 
     pub(crate) fn write_buf(&self, side: Side) -> &[u8] {
-        self.flow(side.other()).held.as_ref().map_or(&[], Filled::bytes)
+        self.direction(side.other()).held.as_ref().map_or(&[], Filled::bytes)
     }
 
     pub(crate) fn splice(&self, side: Side) -> Option<Splice> {
-        let flow = self.flow(side);
-        let open = flow.splicing && flow.held.is_none() && !flow.ended && self.broken.is_none();
+        let direction = self.direction(side);
+        let open =
+            direction.splicing && direction.held.is_none() && !direction.ended && self.broken.is_none();
         let max = if open { SPLICE_MAX } else { 0 };
-        let last_bytes = flow.piped > 0 && self.broken.is_none_or(|broken| broken.side == side);
+        let last_bytes = direction.piped > 0 && self.broken.is_none_or(|broken| broken.side == side);
         (open || last_bytes).then_some(Splice { to: self.stream(side.other()), max })
     }
 
     pub(crate) fn refuse_splice(&mut self, side: Side, cx: &mut Common) {
         let stream = self.stream(side);
-        let flow = self.flow_mut(side);
-        (flow.splicing, flow.full_reads) = (false, 0);
+        let direction = self.direction_mut(side);
+        (direction.splicing, direction.full_reads) = (false, 0);
         cx.mark_dirty(stream);
     }
 
@@ -162,32 +163,32 @@ impl Relay {
         self.active = cx.now;
         let after = cx.limits.splice_after;
         let full = cx.buffers.was_filled(len);
-        let flow = self.flow_mut(side);
-        flow.held = Some(cx.buffers.take(len));
-        flow.total += len as u64;
-        flow.full_reads = if full { flow.full_reads.saturating_add(1) } else { 0 };
-        if after != 0 && flow.full_reads >= after {
-            (flow.splicing, flow.thin) = (true, 0);
+        let direction = self.direction_mut(side);
+        direction.held = Some(cx.buffers.take(len));
+        direction.total += len as u64;
+        direction.full_reads = if full { direction.full_reads.saturating_add(1) } else { 0 };
+        if after != 0 && direction.full_reads >= after {
+            (direction.splicing, direction.thin) = (true, 0);
         }
         cx.mark_dirty(self.stream(side.other()));
     }
 
     /// `len` bytes of what was held for `side` were written there.
-    pub(crate) fn written(&mut self, side: Side, len: usize, cx: &mut Common) -> Fate {
+    pub(crate) fn written(&mut self, side: Side, len: usize, cx: &mut Common) -> RelayState {
         self.active = cx.now;
         let from = side.other();
-        let flow = self.flow_mut(from);
-        if let Some(held) = &mut flow.held {
+        let direction = self.direction_mut(from);
+        if let Some(held) = &mut direction.held {
             held.consume(len);
             if held.is_empty()
-                && let Some(held) = flow.held.take()
+                && let Some(held) = direction.held.take()
             {
                 cx.return_buffer(held);
                 cx.mark_dirty(self.stream(from));
             }
         }
-        self.end_flow_when_empty(from, cx);
-        self.fate()
+        self.end_direction_when_empty(from, cx);
+        self.state()
     }
 
     /// Bytes moved in the kernel from `side` to the other.
@@ -198,34 +199,34 @@ impl Relay {
         given: usize,
         eof: bool,
         cx: &mut Common,
-    ) -> Fate {
+    ) -> RelayState {
         self.active = cx.now;
         let stream = self.stream(side);
-        let flow = self.flow_mut(side);
-        flow.total += given as u64;
-        flow.piped = (flow.piped + taken).saturating_sub(given);
-        flow.ended |= eof;
-        flow.thin = if taken < THIN { flow.thin.saturating_add(1) } else { 0 };
-        if flow.thin >= THIN_ENOUGH && flow.piped == 0 {
-            (flow.splicing, flow.full_reads) = (false, 0);
+        let direction = self.direction_mut(side);
+        direction.total += given as u64;
+        direction.piped = (direction.piped + taken).saturating_sub(given);
+        direction.ended |= eof;
+        direction.thin = if taken < THIN { direction.thin.saturating_add(1) } else { 0 };
+        if direction.thin >= THIN_ENOUGH && direction.piped == 0 {
+            (direction.splicing, direction.full_reads) = (false, 0);
             cx.mark_dirty(stream);
         }
-        self.end_flow_when_empty(side, cx);
-        self.fate()
+        self.end_direction_when_empty(side, cx);
+        self.state()
     }
 
     /// Nothing more comes from `side`.
-    pub(crate) fn ended(&mut self, side: Side, cx: &mut Common) -> Fate {
-        self.flow_mut(side).ended = true;
+    pub(crate) fn ended(&mut self, side: Side, cx: &mut Common) -> RelayState {
+        self.direction_mut(side).ended = true;
         if let Some(broken) = &mut self.broken {
             broken.readable &= broken.side != side;
         }
-        self.end_flow_when_empty(side, cx);
-        self.fate()
+        self.end_direction_when_empty(side, cx);
+        self.state()
     }
 
     /// The stream of `side` failed. What was read from it before is still delivered.
-    pub(crate) fn failed(&mut self, side: Side, fault: Fault, cx: &mut Common) -> Fate {
+    pub(crate) fn failed(&mut self, side: Side, fault: Fault, cx: &mut Common) -> RelayState {
         self.lose_what_was_for(side, cx);
         // The first fault says more than what follows from it.
         let fault = self.broken.map_or(fault, |broken| broken.fault);
@@ -234,38 +235,38 @@ impl Relay {
         if !self.is_piping(side) {
             cx.close(self.stream(side), Close::Reset);
         }
-        self.fate()
+        self.state()
     }
 
     /// Nothing can be written to `side` any more. What it sent before that is still read and
     /// delivered.
-    pub(crate) fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Common) -> Fate {
-        if self.broken.is_some() || self.flow(side).ended {
+    pub(crate) fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Common) -> RelayState {
+        if self.broken.is_some() || self.direction(side).ended {
             return self.failed(side, fault, cx);
         }
         self.lose_what_was_for(side, cx);
         // Copied, so that a read reports its end.
-        self.flow_mut(side).splicing = false;
+        self.direction_mut(side).splicing = false;
         self.broken = Some(Broken { side, fault, at: cx.now, readable: true });
         cx.mark_dirty(self.stream(side));
-        self.fate()
+        self.state()
     }
 
     fn lose_what_was_for(&mut self, side: Side, cx: &mut Common) {
-        let flow = self.flow_mut(side.other());
-        flow.piped = 0;
-        if let Some(lost) = flow.held.take() {
+        let direction = self.direction_mut(side.other());
+        direction.piped = 0;
+        if let Some(lost) = direction.held.take() {
             cx.return_buffer(lost);
         }
     }
 
-    fn end_flow_when_empty(&mut self, from: Side, cx: &mut Common) {
+    fn end_direction_when_empty(&mut self, from: Side, cx: &mut Common) {
         let to = self.stream(from.other());
         let broken = self.broken.is_some();
-        let last = self.flow(from.other()).shut;
-        let flow = self.flow_mut(from);
-        if flow.ended && flow.held.is_none() && flow.piped == 0 && !flow.shut && !broken {
-            flow.shut = true;
+        let last = self.direction(from.other()).shut;
+        let direction = self.direction_mut(from);
+        if direction.ended && direction.held.is_none() && direction.piped == 0 && !direction.shut && !broken {
+            direction.shut = true;
             // Both directions have ended: the close that follows replaces the FIN.
             if !last {
                 cx.push_output(Output::Shutdown { stream: to });
@@ -273,22 +274,24 @@ impl Relay {
         }
     }
 
-    fn fate(&self) -> Fate {
+    fn state(&self) -> RelayState {
         match self.broken {
-            Some(broken) if !broken.readable && self.is_delivered(broken.side) => Fate::Broken(broken.fault),
-            Some(_) => Fate::Open,
-            None if self.up.shut && self.down.shut => Fate::Done,
-            None => Fate::Open,
+            Some(broken) if !broken.readable && self.is_delivered(broken.side) => {
+                RelayState::Broken(broken.fault)
+            }
+            Some(_) => RelayState::Open,
+            None if self.up.shut && self.down.shut => RelayState::Done,
+            None => RelayState::Open,
         }
     }
 
     fn is_delivered(&self, side: Side) -> bool {
-        self.flow(side).held.is_none() && !self.is_piping(side)
+        self.direction(side).held.is_none() && !self.is_piping(side)
     }
 
     /// Whether bytes from `side` are inside a pipe.
     fn is_piping(&self, side: Side) -> bool {
-        self.flow(side).piped > 0
+        self.direction(side).piped > 0
     }
 
     /// Why one side failed, while the other is still being given its last bytes.

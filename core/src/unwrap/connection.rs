@@ -5,7 +5,7 @@ use super::admission::{self, Admission};
 use super::config::{Config, PortConflict};
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, ConnId, Fault, ListenerId, Output, Splice, StreamId, Target};
-use crate::service::{Accepted, Connection, Fate, Relay, Side};
+use crate::service::{Accepted, Connection, Relay, RelayState, Side};
 use crate::time::Instant;
 use crate::wire::Unparsed;
 use crate::wire::proxy::{self, Rules, Transport};
@@ -148,8 +148,8 @@ impl Connection for Conn {
             State::Header(seen) if seen.is_empty() => self.end(Close::Graceful, None, cx),
             State::Header(_) => self.refuse(Refusal::Left, cx),
             State::Relay(relay) => {
-                let fate = relay.ended(side, cx);
-                self.fate(fate, cx);
+                let state = relay.ended(side, cx);
+                self.relay_changed(state, cx);
             }
             State::Opening(_) | State::Gone => {}
         }
@@ -157,15 +157,15 @@ impl Connection for Conn {
 
     fn written(&mut self, side: Side, len: usize, cx: &mut Cx) {
         if let State::Relay(relay) = &mut self.state {
-            let fate = relay.written(side, len, cx);
-            self.fate(fate, cx);
+            let state = relay.written(side, len, cx);
+            self.relay_changed(state, cx);
         }
     }
 
     fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) {
         if let State::Relay(relay) = &mut self.state {
-            let fate = relay.spliced(side, taken, given, eof, cx);
-            self.fate(fate, cx);
+            let state = relay.spliced(side, taken, given, eof, cx);
+            self.relay_changed(state, cx);
         }
     }
 
@@ -173,8 +173,8 @@ impl Connection for Conn {
         match &mut self.state {
             State::Header(_) | State::Opening(_) => self.refuse(Refusal::ClientFailed(fault), cx),
             State::Relay(relay) => {
-                let fate = relay.failed(side, fault, cx);
-                self.fate(fate, cx);
+                let state = relay.failed(side, fault, cx);
+                self.relay_changed(state, cx);
             }
             State::Gone => {}
         }
@@ -183,8 +183,8 @@ impl Connection for Conn {
     fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
         match &mut self.state {
             State::Relay(relay) => {
-                let fate = relay.write_failed(side, fault, cx);
-                self.fate(fate, cx);
+                let state = relay.write_failed(side, fault, cx);
+                self.relay_changed(state, cx);
             }
             State::Header(_) | State::Opening(_) | State::Gone => self.failed(side, fault, cx),
         }
@@ -273,11 +273,11 @@ impl Conn {
         self.state = State::Opening(Box::new(Opening { admitted, stream, began, early }));
     }
 
-    fn fate(&mut self, fate: Fate, cx: &mut Cx) {
-        match fate {
-            Fate::Open => {}
-            Fate::Done => self.end(Close::Graceful, None, cx),
-            Fate::Broken(fault) => self.end(Close::Reset, Some(fault), cx),
+    fn relay_changed(&mut self, state: RelayState, cx: &mut Cx) {
+        match state {
+            RelayState::Open => {}
+            RelayState::Done => self.end(Close::Graceful, None, cx),
+            RelayState::Broken(fault) => self.end(Close::Reset, Some(fault), cx),
         }
     }
 

@@ -3,11 +3,11 @@
 //! Seen from outside are the bytes and ends at clients and targets and the connects at the uplinks;
 //! whose they are is taken from the machine's events, and then checked by bytes and addresses.
 
+use super::observed::{Attempt, Closed, Observed};
 use super::reference::{
     Allowed, CONNECT, Client, HANDSHAKE, Link, No, PLACES, QUIET, Reference, SLACK, SPEAKER, is_v6, speech,
 };
 use super::said::{Said, said};
-use super::story::{Attempt, Closed, Story};
 use super::transition::{Mode, Place, Protocol};
 use super::util::sock::Sock;
 use super::util::{End, Lab, addr, same_bytes, secs};
@@ -26,7 +26,7 @@ struct Rest {
 
 pub(crate) struct Assertions {
     uplinks: usize,
-    stories: BTreeMap<ConnId, Story>,
+    observed: BTreeMap<ConnId, Observed>,
     by_client: BTreeMap<usize, ConnId>,
     /// Changes of each uplink's rest, oldest first.
     rests: Vec<Vec<Rest>>,
@@ -36,7 +36,7 @@ impl Assertions {
     pub(crate) fn new(uplinks: usize) -> Self {
         Assertions {
             uplinks,
-            stories: BTreeMap::new(),
+            observed: BTreeMap::new(),
             by_client: BTreeMap::new(),
             rests: vec![Vec::new(); uplinks],
         }
@@ -59,16 +59,12 @@ impl Assertions {
             let sock = lab.sock(client.who);
             assert!(sock.deaf || sock.got.end != End::Open, "client {at} was left hanging: {client:?}");
         }
-        for story in self.stories.values() {
-            assert_eq!(
-                story.connected.is_some(),
-                story.closed.is_some(),
-                "an end that was not told: {story:?}"
-            );
+        for seen in self.observed.values() {
+            assert_eq!(seen.connected.is_some(), seen.closed.is_some(), "an end that was not told: {seen:?}");
         }
         let sum = |of: fn(&Closed) -> u64, uplink: usize| -> u64 {
-            let through = self.stories.values().filter(|s| s.connected.is_some_and(|(.., u)| u == uplink));
-            through.filter_map(|story| story.closed.as_ref().map(of)).sum()
+            let through = self.observed.values().filter(|s| s.connected.is_some_and(|(.., u)| u == uplink));
+            through.filter_map(|seen| seen.closed.as_ref().map(of)).sum()
         };
         for (uplink, (label, account, _)) in lab.world.pool.accounts(lab.now()).enumerate() {
             assert_eq!(account.sent, sum(|closed| closed.sent, uplink), "bytes sent through {label}");
@@ -82,9 +78,9 @@ impl Assertions {
 
     // ---- reading ----
 
-    /// Makes a story of each connection.
+    /// Collects what was seen of each connection.
     fn read(&mut self, lab: &Lab, reference: &Reference) {
-        (self.stories, self.by_client) = (BTreeMap::new(), BTreeMap::new());
+        (self.observed, self.by_client) = (BTreeMap::new(), BTreeMap::new());
         self.rests = vec![Vec::new(); self.uplinks];
         for (_, event) in &lab.world.events {
             if let Event::Requested { conn, client, .. } = event {
@@ -92,7 +88,7 @@ impl Assertions {
                 let client = found.expect("who asks has come");
                 assert!(reference.clients[client].asked(), "client {client} has asked for nothing yet");
                 assert_eq!(self.by_client.insert(client, *conn), None, "client {client} asked twice");
-                self.stories.insert(*conn, Story::default());
+                self.observed.insert(*conn, Observed::default());
             }
         }
         let asked = lab.machine.asked.iter().filter_map(|asked| asked.answer.map(|answer| (asked, answer)));
@@ -105,10 +101,10 @@ impl Assertions {
                 "another way"
             );
             let conn = asked.assign.conn;
-            let story = self.stories.get_mut(&conn).expect("a way for who has asked");
+            let seen = self.observed.get_mut(&conn).expect("a way for who has asked");
             let uplink = usize::from(answer.uplink.expect("nothing here leaves unbound").0);
             let port = 40_001 + number as u16;
-            story.attempts.push(Attempt { at: attempt.at, to: attempt.to, uplink, port });
+            seen.attempts.push(Attempt { at: attempt.at, to: attempt.to, uplink, port });
         }
         for (n, (at, event)) in lab.world.events.iter().enumerate() {
             self.event(reference, n, *at, event);
@@ -120,35 +116,35 @@ impl Assertions {
         match event {
             Event::AttemptFailed { conn, to, uplink, fault } => {
                 let uplink = index(uplink);
-                let story = self.stories.get_mut(conn).expect("a known connection");
-                story.failed.push((at, *to, uplink, *fault));
+                let seen = self.observed.get_mut(conn).expect("a known connection");
+                seen.failed.push((at, *to, uplink, *fault));
                 if *fault == Fault::NoDevice {
                     self.rests[uplink].push(Rest { at, until: Some(at + secs(1)) });
                 }
             }
             Event::Connected { conn, to, uplink, .. } => {
-                let story = self.stories.get_mut(conn).expect("a known connection");
-                assert_eq!(story.connected, None, "connected twice: {story:?}");
-                assert_eq!(story.refused, 0, "refused and connected: {story:?}");
-                story.connected = Some((at, *to, index(uplink)));
+                let seen = self.observed.get_mut(conn).expect("a known connection");
+                assert_eq!(seen.connected, None, "connected twice: {seen:?}");
+                assert_eq!(seen.refused, 0, "refused and connected: {seen:?}");
+                seen.connected = Some((at, *to, index(uplink)));
                 self.rests[index(uplink)].push(Rest { at, until: None });
             }
             Event::Closed { conn, sent, received, fault, .. } => {
-                let story = self.stories.get_mut(conn).expect("a known connection");
-                assert!(story.connected.is_some() && story.closed.is_none(), "an end too many: {story:?}");
-                story.closed = Some(Closed { at, sent: *sent, received: *received, fault: *fault });
+                let seen = self.observed.get_mut(conn).expect("a known connection");
+                assert!(seen.connected.is_some() && seen.closed.is_none(), "an end too many: {seen:?}");
+                seen.closed = Some(Closed { at, sent: *sent, received: *received, fault: *fault });
             }
             Event::Refused { conn, .. } => {
-                if let Some(story) = self.stories.get_mut(conn) {
-                    assert!(story.connected.is_none(), "connected and refused: {story:?}");
-                    story.refused += 1;
-                    assert_eq!(story.refused, 1, "refused twice: {story:?}");
+                if let Some(seen) = self.observed.get_mut(conn) {
+                    assert!(seen.connected.is_none(), "connected and refused: {seen:?}");
+                    seen.refused += 1;
+                    assert_eq!(seen.refused, 1, "refused twice: {seen:?}");
                 }
             }
             Event::UplinkDown { uplink, why, rest } => {
                 let uplink = usize::from(uplink.0);
                 self.rests[uplink].push(Rest { at, until: Some(at + *rest) });
-                let mut all = reference.weathers_until(at);
+                let mut all = reference.conditions_until(at);
                 let guilty = match why {
                     DownReason::Fault(Fault::NoDevice) => all.any(|w| w.uplinks[uplink].link == Link::Gone),
                     DownReason::Fault(_) => false,
@@ -169,8 +165,8 @@ impl Assertions {
         for asked in &lab.machine.asked {
             let (at, tried) = (asked.at, asked.assign.tried);
             let v6 = asked.assign.destination.is_some_and(|to| to.is_ipv6());
-            let could = |uplink: usize| reference.weathers(at).any(|w| w.uplinks[uplink].carries(v6));
-            let surely = |uplink: usize| reference.weathers(at).all(|w| w.uplinks[uplink].carries(v6));
+            let could = |uplink: usize| reference.conditions_at(at).any(|w| w.uplinks[uplink].carries(v6));
+            let surely = |uplink: usize| reference.conditions_at(at).all(|w| w.uplinks[uplink].carries(v6));
             let untried = |uplink: &usize| !tried.contains(UplinkId(*uplink as u16));
             let others = (0..self.uplinks).filter(untried);
             let Some(uplink) = asked.answer.and_then(|answer| answer.uplink) else {
@@ -187,16 +183,16 @@ impl Assertions {
                 assert!(better.is_empty(), "{uplink} rests at {at:?} while {better:?} are well: {asked:?}");
             }
         }
-        for story in self.stories.values() {
-            for (failed_at, to, _, fault) in &story.failed {
-                let again = story.attempts.iter().find(|other| other.to == *to && other.at >= *failed_at);
+        for seen in self.observed.values() {
+            for (failed_at, to, _, fault) in &seen.failed {
+                let again = seen.attempts.iter().find(|other| other.to == *to && other.at >= *failed_at);
                 let believed = *fault == Fault::Refused;
                 assert!(!believed || again.is_none(), "asked again after a refusal: {again:?}");
             }
-            let mut seen: Vec<_> = story.attempts.iter().map(|a| (a.to, a.uplink)).collect();
-            seen.sort_unstable();
-            seen.dedup();
-            assert_eq!(seen.len(), story.attempts.len(), "the same way twice: {story:?}");
+            let mut pairs: Vec<_> = seen.attempts.iter().map(|a| (a.to, a.uplink)).collect();
+            pairs.sort_unstable();
+            pairs.dedup();
+            assert_eq!(pairs.len(), seen.attempts.len(), "the same way twice: {pairs:?}");
         }
         self.silent_ones_rest(lab);
     }
@@ -217,7 +213,7 @@ impl Assertions {
         for (at, event) in &lab.world.events {
             let Event::Connected { conn, uplink: Some(won), .. } = event else { continue };
             streak[usize::from(won.0)] = 0;
-            for loser in self.stories[conn].outpaced() {
+            for loser in self.observed[conn].outpaced() {
                 streak[loser] += 1;
                 // Of what changed at that very moment any may be the answer: it may be back
                 // already.
@@ -241,7 +237,7 @@ impl Assertions {
         for asked in &lab.machine.asked {
             let v6 = asked.assign.destination.is_some_and(|to| to.is_ipv6());
             let fair = |uplink: usize| {
-                let carries = reference.weathers(asked.at).all(|w| w.uplinks[uplink].carries(v6));
+                let carries = reference.conditions_at(asked.at).all(|w| w.uplinks[uplink].carries(v6));
                 carries && self.rests_at(uplink, asked.at) == Some(false)
             };
             let never =
@@ -249,7 +245,8 @@ impl Assertions {
             let all = 0..self.uplinks;
             let in_round = |uplink: usize| {
                 fair(uplink)
-                    || (never(uplink) && reference.weathers(asked.at).all(|w| w.uplinks[uplink].carries(v6)))
+                    || (never(uplink)
+                        && reference.conditions_at(asked.at).all(|w| w.uplinks[uplink].carries(v6)))
             };
             if !asked.assign.tried.is_empty() || !all.clone().all(in_round) {
                 (first, count) = (false, 0);
@@ -274,14 +271,14 @@ impl Assertions {
     }
 
     fn accounts(&self, lab: &Lab) {
-        let stories = || self.stories.values();
+        let observed = || self.observed.values();
         for (uplink, (label, account, _)) in lab.world.pool.accounts(lab.now()).enumerate() {
-            let through = |story: &&Story| story.connected.is_some_and(|(.., by)| by == uplink);
-            let connected = stories().filter(through).count() as u64;
-            let closed = stories().filter(through).filter(|story| story.closed.is_some()).count() as u64;
+            let through = |seen: &&Observed| seen.connected.is_some_and(|(.., by)| by == uplink);
+            let connected = observed().filter(through).count() as u64;
+            let closed = observed().filter(through).filter(|seen| seen.closed.is_some()).count() as u64;
             let failed =
-                stories().flat_map(|s| &s.failed).filter(|(_, _, by, _)| *by == uplink).count() as u64;
-            let outpaced = stories().flat_map(Story::outpaced).filter(|by| *by == uplink).count() as u64;
+                observed().flat_map(|s| &s.failed).filter(|(_, _, by, _)| *by == uplink).count() as u64;
+            let outpaced = observed().flat_map(Observed::outpaced).filter(|by| *by == uplink).count() as u64;
             assert_eq!(account.connected, connected, "connected through {label}");
             assert_eq!(account.open, connected - closed, "open through {label}");
             assert_eq!(account.failed, failed, "failed through {label}");
@@ -289,7 +286,7 @@ impl Assertions {
         }
         let counters = lab.machine.counters();
         assert_eq!(counters.accepted, lab.world.accepted.len() as u64, "accepted");
-        let relays = stories().filter(|s| s.connected.is_some() && s.closed.is_none()).count();
+        let relays = observed().filter(|s| s.connected.is_some() && s.closed.is_none()).count();
         assert!(counters.open >= relays, "{} open, and {relays} are", counters.open);
     }
 
@@ -301,7 +298,7 @@ impl Assertions {
             assert!(sock.got.bytes.is_empty(), "client {at} came too late and was served");
             return;
         }
-        let who = format!("client {at} ({:?} to {:?})", client.protocol, client.whom);
+        let who = format!("client {at} ({:?} to {:?})", client.protocol, client.destination);
         let ended = sock.got.end != End::Open;
         if !client.asked() {
             let owed: &[u8] = if client.protocol == Protocol::Socks5 { &[5, 0] } else { &[] };
@@ -342,14 +339,14 @@ impl Assertions {
                 assert!(known, "{who}: refused with {code}, allowed is {allowed:?}");
                 let due = answered + QUIET <= now && client.reads && !sock.deaf;
                 assert!(!due || sock.got.end == End::Fin, "{who}: refused, and no orderly end");
-                assert!(self.story(at).is_none_or(|story| story.connected.is_none()), "{who}: refused");
+                assert!(self.seen(at).is_none_or(|seen| seen.connected.is_none()), "{who}: refused");
             }
             Said::Granted(len, bound) => {
                 let answered = sock.got.byte_at(len - 1).expect("it was received");
                 let allowed = reference.allowed(client, answered);
                 self.timely(&who, client, &allowed, answered);
-                let story = self.story(at).expect("who was granted has asked");
-                let won = story.won().unwrap_or_else(|| panic!("{who}: granted without a connection"));
+                let seen = self.seen(at).expect("who was granted has asked");
+                let won = seen.won().unwrap_or_else(|| panic!("{who}: granted without a connection"));
                 let place = PLACES.iter().position(|place| addr(place) == won.to).expect("a known place");
                 let way = (place, won.uplink);
                 assert!(allowed.grants.contains(&way), "{who}: granted by {way:?}, allowed {allowed:?}");
@@ -357,13 +354,13 @@ impl Assertions {
                     let told = SocketAddr::new(source(won.uplink, is_v6(place)), won.port);
                     assert_eq!(bound, told, "{who}: the address it was told");
                 }
-                self.relayed(lab, reference, &Relayed { who, client, story, won, place, len, answered });
+                self.relayed(lab, reference, &Relayed { who, client, seen, won, place, len, answered });
             }
         }
     }
 
-    fn story(&self, client: usize) -> Option<&Story> {
-        self.by_client.get(&client).map(|conn| &self.stories[conn])
+    fn seen(&self, client: usize) -> Option<&Observed> {
+        self.by_client.get(&client).map(|conn| &self.observed[conn])
     }
 
     fn timely(&self, who: &str, client: &Client, allowed: &Allowed, answered: Instant) {
@@ -374,7 +371,7 @@ impl Assertions {
 
     /// Nothing is lost or invented, and ends come through.
     fn relayed(&self, lab: &Lab, reference: &Reference, relayed: &Relayed<'_>) {
-        let Relayed { who, client, story, won, place, len, answered } = relayed;
+        let Relayed { who, client, seen, won, place, len, answered } = relayed;
         let (sock, now) = (lab.sock(client.who), reference.now);
         let served = lab.world.served.iter().map(|(_, who)| lab.sock(*who));
         let mut served = served.filter(|sock| sock.peer == won.to && sock.local.port() == won.port);
@@ -388,7 +385,7 @@ impl Assertions {
         assert!(down.len() <= target.got.sent, "{who}: more than was sent down");
 
         // Ends.
-        let resets = reference.weathers(won.at).any(|w| w.modes[*place] == Mode::Resetting);
+        let resets = reference.conditions_at(won.at).any(|w| w.modes[*place] == Mode::Resetting);
         let vanished = reference.vanished_since(won.at, won.uplink);
         match sock.got.end {
             End::Open => {}
@@ -408,17 +405,17 @@ impl Assertions {
                 assert!(resets || vanished || client.reset, "{who}: the target was reset for nothing")
             }
         }
-        if let Some(closed) = &story.closed
+        if let Some(closed) = &seen.closed
             && closed.fault.is_none()
         {
             assert_eq!(closed.sent, target.proxy_wrote as u64, "{who}: bytes accounted for, up");
             assert_eq!(closed.received, target.got.sent as u64, "{who}: bytes accounted for, down");
         }
         for (gone, uplink) in &reference.vanished {
-            let there = story.connected.is_some_and(|(at, ..)| at <= *gone)
-                && story.closed.as_ref().is_none_or(|closed| closed.at >= *gone);
+            let there = seen.connected.is_some_and(|(at, ..)| at <= *gone)
+                && seen.closed.as_ref().is_none_or(|closed| closed.at >= *gone);
             if there && *uplink == won.uplink {
-                let closed = story.closed.as_ref().is_some_and(|closed| closed.at == *gone);
+                let closed = seen.closed.as_ref().is_some_and(|closed| closed.at == *gone);
                 assert!(closed, "{who}: its uplink vanished at {gone:?}, and it lives on");
             }
         }
@@ -430,15 +427,15 @@ impl Assertions {
             return;
         }
         if client.reset {
-            let closed = story.closed.as_ref().unwrap_or_else(|| panic!("{who}: reset, and not closed"));
+            let closed = seen.closed.as_ref().unwrap_or_else(|| panic!("{who}: reset, and not closed"));
             assert!(target.deaf || target.got.end != End::Open, "{who}: the target has seen no end");
             let hard = closed.fault.is_some() && !vanished && !resets;
             assert!(!hard || target.got.reset, "{who}: the target has seen no reset");
             assert!(client.fin || closed.fault.is_some(), "{who}: an orderly end of a reset");
-        } else if reference.weathers(won.at).all(|w| w.modes[*place] == Mode::Resetting) {
-            assert!(story.closed.is_some(), "{who}: reset by the target, and not closed");
-            let seen = !client.reads || sock.got.end == End::Reset;
-            assert!(seen, "{who}: the client has seen no reset");
+        } else if reference.conditions_at(won.at).all(|w| w.modes[*place] == Mode::Resetting) {
+            assert!(seen.closed.is_some(), "{who}: reset by the target, and not closed");
+            let saw = !client.reads || sock.got.end == End::Reset;
+            assert!(saw, "{who}: the client has seen no reset");
         } else if reference.vanished.iter().any(|(at, by)| *by == won.uplink && *at > won.at) {
             assert!(
                 !client.reads || sock.got.end != End::Open,
@@ -455,11 +452,11 @@ impl Assertions {
     }
 }
 
-/// A client that was granted, and by whom.
+/// A client that was granted, and by destination.
 struct Relayed<'a> {
     who: String,
     client: &'a Client,
-    story: &'a Story,
+    seen: &'a Observed,
     won: Attempt,
     place: Place,
     /// Of the answer.

@@ -10,9 +10,9 @@
 //! PROPTEST_CASES asks for more than the usual number.
 
 mod assertions;
+mod observed;
 mod reference;
 mod said;
-mod story;
 mod sut;
 mod transition;
 #[path = "../util/mod.rs"]

@@ -1,10 +1,10 @@
 //! What must be true, worked out from what was done to the world and from nothing the machine said.
 //!
-//! It keeps a diary of the weather (how each target and uplink was, and since when) and of what
-//! each client asked for. From the weather between a question and its answer follow the answers
-//! that are allowed; where the weather held all the time, the one that must come, and by when.
+//! It keeps a history of conditions (how each target and uplink was, and since when) and of what
+//! each client asked for. The conditions between a question and its answer decide which answers
+//! are allowed; where they never changed, which one must come, and by when.
 
-use super::transition::{Coming, Mode, Place, Protocol, Whom};
+use super::transition::{Coming, Destination, Mode, Place, Protocol};
 use super::util::lab::Who;
 use super::util::{ms, pattern, say, secs};
 use ropewalk_core::time::{Duration, Instant};
@@ -60,12 +60,12 @@ impl Uplink {
 
 /// How everything is at one time.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Weather {
+pub(crate) struct Conditions {
     pub(crate) modes: [Mode; PLACES.len()],
     pub(crate) uplinks: Vec<Uplink>,
 }
 
-/// Why a client may be told no.
+/// Why a client may be refused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum No {
     Name,
@@ -93,12 +93,12 @@ impl No {
     }
 }
 
-/// What may come of a question.
+/// The answers that a request may get.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Allowed {
     pub(crate) grants: BTreeSet<(Place, usize)>,
     pub(crate) noes: BTreeSet<No>,
-    /// The weather held: it must be granted where it can be, and by then.
+    /// The conditions never changed: the answer must be a grant if one is possible, within `by`.
     pub(crate) steady: bool,
     pub(crate) by: Duration,
 }
@@ -108,10 +108,10 @@ pub(crate) struct Client {
     pub(crate) who: Who,
     pub(crate) number: u8,
     pub(crate) protocol: Protocol,
-    pub(crate) whom: Whom,
+    pub(crate) destination: Destination,
     pub(crate) came: Instant,
-    /// The page of the diary on which it came.
-    pub(crate) page: usize,
+    /// Where in the history it came.
+    pub(crate) since: usize,
     /// Came when nobody was let in any more.
     pub(crate) too_late: bool,
     /// All of what it says before its payload, and how much of that it was given to say.
@@ -147,7 +147,7 @@ pub(crate) struct Reference {
     pub(crate) now: Instant,
     pub(crate) clients: Vec<Client>,
     pub(crate) draining: bool,
-    diary: Vec<(Instant, Weather)>,
+    history: Vec<(Instant, Conditions)>,
     /// When which uplink vanished.
     pub(crate) vanished: Vec<(Instant, usize)>,
 }
@@ -155,77 +155,77 @@ pub(crate) struct Reference {
 impl Reference {
     pub(crate) fn new(weights: &[u32]) -> Self {
         let uplinks = vec![Uplink::WELL; weights.len()];
-        let weather = Weather { modes: [Mode::Listening; PLACES.len()], uplinks };
+        let conditions = Conditions { modes: [Mode::Listening; PLACES.len()], uplinks };
         Reference {
             weights: weights.to_vec(),
             now: Instant::ZERO,
             clients: Vec::new(),
             draining: false,
-            diary: vec![(Instant::ZERO, weather)],
+            history: vec![(Instant::ZERO, conditions)],
             vanished: Vec::new(),
         }
     }
 
-    pub(crate) fn weather(&self) -> &Weather {
-        &self.diary.last().expect("the diary has a first page").1
+    pub(crate) fn conditions(&self) -> &Conditions {
+        &self.history.last().expect("the history begins at the start").1
     }
 
-    /// The weather changes now.
-    pub(crate) fn turn(&mut self, change: impl FnOnce(&mut Weather)) {
-        let mut weather = self.weather().clone();
-        change(&mut weather);
-        if weather != *self.weather() {
-            self.diary.push((self.now, weather));
+    /// Changes the conditions now.
+    pub(crate) fn turn(&mut self, change: impl FnOnce(&mut Conditions)) {
+        let mut conditions = self.conditions().clone();
+        change(&mut conditions);
+        if conditions != *self.conditions() {
+            self.history.push((self.now, conditions));
         }
     }
 
-    /// The number of the page that is written on.
-    pub(crate) fn page(&self) -> usize {
-        self.diary.len() - 1
+    /// The index of the newest entry of the history.
+    pub(crate) fn since(&self) -> usize {
+        self.history.len() - 1
     }
 
-    /// All the weather there was from a page on, to `to`.
-    fn pages(&self, from: usize, to: Instant) -> impl Iterator<Item = &Weather> {
-        self.diary[from..].iter().take_while(move |(at, _)| *at <= to).map(|(_, weather)| weather)
+    /// The conditions from entry `from` of the history until `to`.
+    fn conditions_between(&self, from: usize, to: Instant) -> impl Iterator<Item = &Conditions> {
+        self.history[from..].iter().take_while(move |(at, _)| *at <= to).map(|(_, conditions)| conditions)
     }
 
-    /// All the weather there may have been at `at`: what changed just then counts before and after.
-    pub(crate) fn weathers(&self, at: Instant) -> impl Iterator<Item = &Weather> {
-        self.pages(self.diary.iter().rposition(|(page, _)| *page < at).unwrap_or(0), at)
+    /// The conditions that may have held at `at`: before and after a change of that moment.
+    pub(crate) fn conditions_at(&self, at: Instant) -> impl Iterator<Item = &Conditions> {
+        self.conditions_between(self.history.iter().rposition(|(began, _)| *began < at).unwrap_or(0), at)
     }
 
-    /// All the weather there was until `to`.
-    pub(crate) fn weathers_until(&self, to: Instant) -> impl Iterator<Item = &Weather> {
-        self.pages(0, to)
+    /// All conditions until `to`.
+    pub(crate) fn conditions_until(&self, to: Instant) -> impl Iterator<Item = &Conditions> {
+        self.conditions_between(0, to)
     }
 
-    pub(crate) fn places(whom: Whom) -> Vec<Place> {
-        match whom {
-            Whom::Address(place) | Whom::Name(place) => vec![place],
-            Whom::Both => BOTH.to_vec(),
-            Whom::Nobody => Vec::new(),
+    pub(crate) fn places(destination: Destination) -> Vec<Place> {
+        match destination {
+            Destination::Address(place) | Destination::Name(place) => vec![place],
+            Destination::Both => BOTH.to_vec(),
+            Destination::Nobody => Vec::new(),
         }
     }
 
     /// What may be said to `client`, if it is said by `to`.
     pub(crate) fn allowed(&self, client: &Client, to: Instant) -> Allowed {
         let mut allowed = Allowed { by: CONNECT + SLACK, ..Allowed::default() };
-        let places = Self::places(client.whom);
+        let places = Self::places(client.destination);
         if places.is_empty() {
             allowed.noes.insert(No::Name);
             (allowed.steady, allowed.by) = (true, ms(500));
             return allowed;
         }
-        let mut pages = 0;
-        for weather in self.pages(client.page, to) {
-            pages += 1;
+        let mut changes = 0;
+        for conditions in self.conditions_between(client.since, to) {
+            changes += 1;
             for place in &places {
                 let carriers = || {
-                    let all = weather.uplinks.iter().enumerate();
+                    let all = conditions.uplinks.iter().enumerate();
                     all.filter(|(_, uplink)| uplink.carries(is_v6(*place)))
                 };
                 for (index, uplink) in carriers() {
-                    match (uplink.link, weather.modes[*place]) {
+                    match (uplink.link, conditions.modes[*place]) {
                         (Link::Well, Mode::Listening | Mode::Resetting) => {
                             allowed.grants.insert((*place, index));
                         }
@@ -241,7 +241,7 @@ impl Reference {
                 }
             }
         }
-        allowed.steady = pages == 1;
+        allowed.steady = changes == 1;
         if allowed.steady {
             let attempts = (places.len() * self.weights.len()) as u32;
             if !allowed.grants.is_empty() {
@@ -264,26 +264,26 @@ impl Reference {
     }
 }
 
-fn name(whom: Whom) -> String {
-    match whom {
-        Whom::Address(place) | Whom::Name(place) => format!("p{place}.example"),
-        Whom::Both => "both.example".to_owned(),
-        Whom::Nobody => "nobody.example".to_owned(),
+fn name(destination: Destination) -> String {
+    match destination {
+        Destination::Address(place) | Destination::Name(place) => format!("p{place}.example"),
+        Destination::Both => "both.example".to_owned(),
+        Destination::Nobody => "nobody.example".to_owned(),
     }
 }
 
 /// What a client says to ask for that.
 pub(crate) fn words(coming: &Coming) -> Vec<u8> {
     let address = |place: Place| PLACES[place].parse::<SocketAddr>().expect("an address");
-    match (coming.protocol, coming.whom) {
-        (Protocol::Socks5, Whom::Address(place)) => say::socks5(address(place)),
-        (Protocol::Socks5, whom) => say::socks5_to_name(&name(whom), 80),
-        (Protocol::Socks4, Whom::Address(place)) => match address(place) {
+    match (coming.protocol, coming.destination) {
+        (Protocol::Socks5, Destination::Address(place)) => say::socks5(address(place)),
+        (Protocol::Socks5, destination) => say::socks5_to_name(&name(destination), 80),
+        (Protocol::Socks4, Destination::Address(place)) => match address(place) {
             SocketAddr::V4(v4) => say::socks4(1, v4.ip().octets(), 80, b"me"),
             SocketAddr::V6(_) => unreachable!("the strategy makes a name of it"),
         },
-        (Protocol::Socks4, whom) => say::socks4a(name(whom).as_bytes(), 80, b"me"),
-        (Protocol::Connect, Whom::Address(place)) => say::http_connect(PLACES[place]),
-        (Protocol::Connect, whom) => say::http_connect(&format!("{}:80", name(whom))),
+        (Protocol::Socks4, destination) => say::socks4a(name(destination).as_bytes(), 80, b"me"),
+        (Protocol::Connect, Destination::Address(place)) => say::http_connect(PLACES[place]),
+        (Protocol::Connect, destination) => say::http_connect(&format!("{}:80", name(destination))),
     }
 }

@@ -1,7 +1,7 @@
 //! The system under test: the machine in its in-memory world, to which a transition is done.
 
 use super::reference::{BOTH, Client, Link, PLACES, QUIET, Reference, SPEAKER, Uplink, speech, words};
-use super::transition::{Coming, Mode, Place, Protocol, Setting, Transition, Whom};
+use super::transition::{Coming, Destination, Mode, Place, Protocol, Setting, Transition};
 use super::util::lab::device;
 use super::util::place::{Ev, Link as RealLink};
 use super::util::{Act, Answer, Behave, Lab, Person, Reading, Setup, SpliceMode, Target, ms};
@@ -71,7 +71,7 @@ impl Sut {
             Transition::Crowd(place) => {
                 let coming = Coming {
                     protocol: Protocol::Socks5,
-                    whom: Whom::Address(*place),
+                    destination: Destination::Address(*place),
                     early: 10,
                     segment: 1448,
                     window: 20_000,
@@ -114,32 +114,32 @@ impl Sut {
             Transition::StopsReading(who) => self.reads(reference, client(who), Reading::Stopped),
             Transition::ReadsAgain(who) => self.reads(reference, client(who), Reading::Fast),
             Transition::TargetBecomes(place, mode) => {
-                reference.turn(|weather| weather.modes[*place] = *mode);
+                reference.turn(|conditions| conditions.modes[*place] = *mode);
                 self.lab.target(PLACES[*place], target(*place, *mode));
             }
             Transition::UplinkDies(uplink) => {
                 let uplink = uplink % uplinks;
-                reference.turn(|weather| weather.uplinks[uplink].link = Link::Dead);
+                reference.turn(|conditions| conditions.uplinks[uplink].link = Link::Dead);
                 self.lab.link(uplink, RealLink::BlackHole);
             }
             Transition::UplinkVanishes(uplink) => {
                 let uplink = uplink % uplinks;
-                reference.turn(|weather| weather.uplinks[uplink].link = Link::Gone);
+                reference.turn(|conditions| conditions.uplinks[uplink].link = Link::Gone);
                 reference.vanished.push((reference.now, uplink));
                 self.lab.link(uplink, RealLink::Broken(Fault::NoDevice));
                 self.lab.input(Input::UplinkGone { uplink: UplinkId(uplink as u16) });
             }
             Transition::UplinkLosesFamily(uplink, v6) => {
                 let uplink = uplink % uplinks;
-                reference.turn(|weather| {
-                    let uplink = &mut weather.uplinks[uplink];
+                reference.turn(|conditions| {
+                    let uplink = &mut conditions.uplinks[uplink];
                     *(if *v6 { &mut uplink.v6 } else { &mut uplink.v4 }) = false;
                 });
                 self.networks(reference);
             }
             Transition::UplinkComesBack(uplink) => {
                 let uplink = uplink % uplinks;
-                reference.turn(|weather| weather.uplinks[uplink] = Uplink::WELL);
+                reference.turn(|conditions| conditions.uplinks[uplink] = Uplink::WELL);
                 self.lab.link(uplink, RealLink::Up);
                 self.networks(reference);
             }
@@ -184,9 +184,9 @@ impl Sut {
             who: 0,
             number: reference.clients.len() as u8,
             protocol: coming.protocol,
-            whom: coming.whom,
+            destination: coming.destination,
             came: reference.now,
-            page: reference.page(),
+            since: reference.since(),
             too_late: reference.draining,
             words,
             said,
@@ -230,7 +230,7 @@ impl Sut {
     }
 
     fn networks(&mut self, reference: &Reference) {
-        let all = reference.weather().uplinks.iter();
+        let all = reference.conditions().uplinks.iter();
         let all = all.map(|uplink| Networks { v4: uplink.v4, v6: uplink.v6, on_link: Vec::new() }).collect();
         self.lab.world.pool.set_networks(all, Vec::new());
     }

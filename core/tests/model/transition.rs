@@ -18,9 +18,9 @@ pub(crate) enum Protocol {
     Connect,
 }
 
-/// Whom a client asks for.
+/// Destination a client asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Whom {
+pub(crate) enum Destination {
     Address(Place),
     Name(Place),
     /// A name with an address of each family.
@@ -43,7 +43,7 @@ pub(crate) enum Mode {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Coming {
     pub(crate) protocol: Protocol,
-    pub(crate) whom: Whom,
+    pub(crate) destination: Destination,
     /// Bytes sent right behind the request.
     pub(crate) early: usize,
     /// Bytes of one segment.
@@ -118,28 +118,28 @@ fn coming() -> impl Strategy<Value = Coming> {
         1 => Just(Protocol::Socks4),
         2 => Just(Protocol::Connect)
     ];
-    let whom = prop_oneof![
-        6 => place().prop_map(Whom::Address),
-        3 => place().prop_map(Whom::Name),
-        1 => Just(Whom::Both),
-        1 => Just(Whom::Nobody),
+    let destination = prop_oneof![
+        6 => place().prop_map(Destination::Address),
+        3 => place().prop_map(Destination::Name),
+        1 => Just(Destination::Both),
+        1 => Just(Destination::Nobody),
     ];
     let early = prop_oneof![2 => Just(0usize), 3 => 1usize..3000, 1 => 3000usize..40_000];
     let segment = prop::sample::select(vec![7usize, 1448, usize::MAX]);
     let window = prop::sample::select(vec![2000usize, 20_000, 200_000]);
     let stopped = prop::bool::weighted(0.1);
-    (protocol, whom, early, segment, window, stopped).prop_map(
-        |(protocol, whom, early, segment, window, stopped)| {
+    (protocol, destination, early, segment, window, stopped).prop_map(
+        |(protocol, destination, early, segment, window, stopped)| {
             // SOCKS4 has no words for an IPv6 address; it may have a name for it.
-            let whom = match (protocol, whom) {
-                (Protocol::Socks4, Whom::Address(place)) if super::reference::is_v6(place) => {
-                    Whom::Name(place)
+            let destination = match (protocol, destination) {
+                (Protocol::Socks4, Destination::Address(place)) if super::reference::is_v6(place) => {
+                    Destination::Name(place)
                 }
-                (_, whom) => whom,
+                (_, destination) => destination,
             };
             // Seven bytes at a time take long for many.
             let early = if segment < 100 { early % 3000 } else { early };
-            Coming { protocol, whom, early, segment, window, stopped }
+            Coming { protocol, destination, early, segment, window, stopped }
         },
     )
 }

@@ -14,17 +14,17 @@
 //!   a blocked write. No other.
 //! - [`watched`]: the machine, with the contract checked at each call.
 //! - [`lab`]: all of it, and the loop that steps it; around unwrap's machine by `unwrapped`.
-//! - [`hand`]: unwrap's machine without a world, driven call by call.
+//! - [`manual`]: unwrap's machine without a world, driven call by call.
 //! - [`say`]: bytes of the protocols.
 
 // Each test file uses a part of it.
 #![allow(dead_code, unused_imports)]
 
 mod acts;
-#[cfg(feature = "unwrap")]
-pub(crate) mod hand;
 pub(crate) mod http;
 pub(crate) mod lab;
+#[cfg(feature = "unwrap")]
+pub(crate) mod manual;
 pub(crate) mod person;
 pub(crate) mod place;
 pub(crate) mod rng;

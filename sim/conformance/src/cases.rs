@@ -10,14 +10,14 @@ mod load;
 mod opening;
 mod quiet;
 
-use super::Kit;
+use super::AnyRuntime;
 
 /// One case.
 pub struct Case {
     /// Its name, a sentence.
     pub name: &'static str,
     /// Runs it; panics when it does not pass.
-    pub run: fn(&Kit),
+    pub run: fn(&AnyRuntime),
 }
 
 /// The case of this name.
@@ -39,9 +39,9 @@ macro_rules! cases {
             (@each $d runtime:ty) => { $($(
                 #[test]
                 fn $name() {
-                    let kit = ::ropewalk_conformance::Kit::of::<$d runtime>();
+                    let runtime = ::ropewalk_conformance::AnyRuntime::of::<$d runtime>();
                     let name = stringify!($name);
-                    ::ropewalk_conformance::process::run(kit, name, module_path!(), name);
+                    ::ropewalk_conformance::process::run(runtime, name, module_path!(), name);
                 }
             )*)* };
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// A read or a write that waits for longer has failed. With a broken driver there is nothing to
 /// wait for.
-pub fn patience() -> Duration {
+pub fn socket_deadline() -> Duration {
     Duration::from_secs(if faulty::wanted() == Kind::None { 10 } else { 3 })
 }
 
@@ -89,7 +89,7 @@ pub fn request(to: &To) -> Vec<u8> {
 /// # Errors
 /// What the system says.
 pub fn dial(to: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&to, patience())?;
+    let stream = TcpStream::connect_timeout(&to, socket_deadline())?;
     impatient(&stream)?;
     Ok(stream)
 }
@@ -100,8 +100,8 @@ pub fn dial(to: SocketAddr) -> Result<TcpStream> {
 /// What the system says.
 pub fn impatient(stream: &TcpStream) -> Result<()> {
     stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(patience()))?;
-    stream.set_write_timeout(Some(patience()))
+    stream.set_read_timeout(Some(socket_deadline()))?;
+    stream.set_write_timeout(Some(socket_deadline()))
 }
 
 /// SOCKS5 CONNECT.

@@ -57,9 +57,9 @@ macro_rules! faults {
             (@each $d runtime:ty) => { $(
                 #[test]
                 fn $name() {
-                    let kit = ::ropewalk_conformance::Kit::of::<$d runtime>();
+                    let runtime = ::ropewalk_conformance::AnyRuntime::of::<$d runtime>();
                     let fault = ::ropewalk_conformance::faulty::find(stringify!($name));
-                    ::ropewalk_conformance::process::run_fault(kit, fault, module_path!());
+                    ::ropewalk_conformance::process::run_fault(runtime, fault, module_path!());
                 }
             )* };
         }
@@ -243,7 +243,7 @@ impl<M: Application> Faulty<M> {
     }
 
     /// An input that is told otherwise; `None`: not at all.
-    fn told<'a>(&mut self, now: Instant, input: Input<'a>) -> Option<Input<'a>> {
+    fn alter_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Option<Input<'a>> {
         match (self.kind, input) {
             (Kind::SwallowSocketFailed, Input::SocketFailed { .. })
             | (Kind::SwallowSendFailed, Input::SendFailed { .. })
@@ -345,7 +345,7 @@ impl<M: Application> Layer for Faulty<M> {
         } else {
             now
         };
-        if let Some(input) = self.told(then, input) {
+        if let Some(input) = self.alter_input(then, input) {
             self.machine.handle_input(then, input);
         }
     }

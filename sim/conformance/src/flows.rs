@@ -4,9 +4,9 @@
 //! PROXY protocol: a flow then leaves from the client's own address, which on loopback needs no
 //! privilege.
 
-use super::client::{is_deadline, patience};
+use super::client::{is_deadline, socket_deadline};
 use super::run::Run;
-use super::{Kit, Listeners};
+use super::{AnyRuntime, Listeners};
 use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use ropewalk_core::unwrap::{Config, DatagramListener, FlowCounters, UdpHeader, Unwrap, emit};
 use ropewalk_core::uplink::{Pool, PoolConfig, Prefix};
@@ -40,13 +40,13 @@ pub struct Flows {
 
 impl Flows {
     /// Flows to `server`; each datagram has a header.
-    pub fn start(kit: &Kit, server: &Peer) -> Self {
-        Flows::with(kit, server.address.ip(), server.address, |_| {})
+    pub fn start(runtime: &AnyRuntime, server: &Peer) -> Self {
+        Flows::with(runtime, server.address.ip(), server.address, |_| {})
     }
 
     /// Flows to `server`; only a client's first datagram has a header.
-    pub fn headed_once(kit: &Kit, server: &Peer) -> Self {
-        Flows::with(kit, server.address.ip(), server.address, |config| {
+    pub fn headed_once(runtime: &AnyRuntime, server: &Peer) -> Self {
+        Flows::with(runtime, server.address.ip(), server.address, |config| {
             config.datagram_listeners[0].header = UdpHeader::First;
         })
     }
@@ -55,8 +55,13 @@ impl Flows {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn with(kit: &Kit, ip: IpAddr, server: SocketAddr, change: impl FnOnce(&mut Config)) -> Self {
-        let listener = (kit.listen_datagrams)((ip, 0).into()).expect("a port is free");
+    pub fn with(
+        runtime: &AnyRuntime,
+        ip: IpAddr,
+        server: SocketAddr,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let listener = (runtime.listen_datagrams)((ip, 0).into()).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let allowed = ["127.0.0.0/8", "::1"].map(|text| text.parse::<Prefix>().expect("literal"));
         let mut config = Config {
@@ -75,14 +80,14 @@ impl Flows {
         change(&mut config);
         let mut listeners = Listeners { streams: Vec::new(), datagrams: vec![listener] };
         for place in &mut config.listeners {
-            let listener = (kit.listen)(place.address).expect("a port is free");
+            let listener = (runtime.listen)(place.address).expect("a port is free");
             place.address = listener.local_addr().expect("it is bound");
             listeners.streams.push(listener);
         }
         let streams = config.listeners.iter().map(|place| place.address).collect();
         let machine = Unwrap::new(config.clone()).expect("a valid configuration");
         let pool = Pool::new(PoolConfig::default()).expect("a valid pool");
-        Flows { address, streams, run: Run::start(kit, machine, listeners, pool), config }
+        Flows { address, streams, run: Run::start(runtime, machine, listeners, pool), config }
     }
 
     /// Drains, and checks everything that holds for every run.
@@ -134,7 +139,7 @@ impl Peer {
     /// When the system does not give it.
     pub fn at(address: impl Into<SocketAddr>) -> Self {
         let socket = UdpSocket::bind(address.into()).expect("the port is free");
-        socket.set_read_timeout(Some(patience())).expect("a socket option");
+        socket.set_read_timeout(Some(socket_deadline())).expect("a socket option");
         let address = socket.local_addr().expect("it is bound");
         Peer { address, socket, state: None, came: RefCell::default() }
     }
@@ -201,7 +206,7 @@ impl Peer {
     pub fn rest(&self, quiet: Duration) -> Vec<Came> {
         self.socket.set_read_timeout(Some(quiet)).expect("a socket option");
         let all = std::iter::from_fn(|| self.next()).collect();
-        self.socket.set_read_timeout(Some(patience())).expect("a socket option");
+        self.socket.set_read_timeout(Some(socket_deadline())).expect("a socket option");
         all
     }
 

@@ -7,7 +7,7 @@
 //!                       [Faulty]           misbehaves on purpose, to prove that the kit can fail
 //!                       [Auditor]          holds the driver to its half of the contract
 //!                       [Recorder]         writes the run down; it must replay into a fresh machine
-//!                       Dispatch, Unwrap, Fountain
+//!                       Dispatch, Unwrap, EndlessSender
 //! ```
 //!
 //! A runtime implements [`Runtime`] in a test file of its own crate and says
@@ -28,8 +28,8 @@
 //! | [`faulty`] | what a broken driver would do, around the machine |
 //! | [`process`] | a process for each case, its watchdog, its clock and its descriptors |
 //! | [`flows`] | datagrams: relayed by UDP flows under test, sent and received by the kit |
-//! | [`fountain`] | a machine that always has more to send |
-//! | [`rig`] | a proxy under test |
+//! | [`endless`] | a machine that always has more to send |
+//! | [`proxy`] | a proxy under test |
 //! | [`run`] | a worker under test, what is heard of it, and what holds for every run |
 //! | [`script`] | one connection step by step, and what two runtimes must say alike |
 //! | [`target`] | what clients want to reach |
@@ -42,12 +42,12 @@
 pub mod audit;
 pub mod cases;
 pub mod client;
+pub mod endless;
 pub mod faulty;
 pub mod flows;
-pub mod fountain;
 mod normalised;
 pub mod process;
-pub mod rig;
+pub mod proxy;
 pub mod run;
 pub mod script;
 pub mod target;
@@ -130,17 +130,22 @@ impl Running {
 
 /// A runtime, as a value.
 #[derive(Clone, Copy)]
-pub struct Kit {
+pub struct AnyRuntime {
     name: &'static str,
     listen: fn(SocketAddr) -> io::Result<TcpListener>,
     listen_datagrams: fn(SocketAddr) -> io::Result<UdpSocket>,
     start: fn(Subject, Listeners, Pool, Events) -> io::Result<Running>,
 }
 
-impl Kit {
+impl AnyRuntime {
     /// The runtime `R`.
     pub fn of<R: Runtime>() -> Self {
-        Kit { name: R::NAME, listen: R::listen, listen_datagrams: R::listen_datagrams, start: R::start }
+        AnyRuntime {
+            name: R::NAME,
+            listen: R::listen,
+            listen_datagrams: R::listen_datagrams,
+            start: R::start,
+        }
     }
 
     /// What people call it.

@@ -5,7 +5,7 @@
 //! exit code: a filter that matches no test exits with 0 too.
 
 use super::cases::{self, Case};
-use super::{Kit, faulty};
+use super::{AnyRuntime, faulty};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
@@ -54,8 +54,8 @@ impl Verdict {
 ///
 /// # Panics
 /// When the case fails or has not ended at its deadline.
-pub fn run(kit: Kit, name: &str, module: &str, test: &str) {
-    if child(kit) {
+pub fn run(runtime: AnyRuntime, name: &str, module: &str, test: &str) {
+    if child(runtime) {
         return;
     }
     let verdict = spawn(name, &path(module, test), &[], DEADLINE);
@@ -63,7 +63,7 @@ pub fn run(kit: Kit, name: &str, module: &str, test: &str) {
     assert!(
         verdict.passed,
         "{name} on {}: {} after {:?}",
-        kit.name(),
+        runtime.name(),
         if verdict.killed { "killed at the deadline" } else { "failed" },
         verdict.took
     );
@@ -73,8 +73,8 @@ pub fn run(kit: Kit, name: &str, module: &str, test: &str) {
 ///
 /// # Panics
 /// When a case passes in spite of the fault.
-pub fn run_fault(kit: Kit, fault: &faulty::Spec, module: &str) {
-    if child(kit) {
+pub fn run_fault(runtime: AnyRuntime, fault: &faulty::Spec, module: &str) {
+    if child(runtime) {
         return;
     }
     for name in fault.caught_by {
@@ -98,7 +98,7 @@ pub fn run_fault(kit: Kit, fault: &faulty::Spec, module: &str) {
 }
 
 /// In the process of a case: runs it. True when this is such a process.
-fn child(kit: Kit) -> bool {
+fn child(runtime: AnyRuntime) -> bool {
     let Ok(name) = std::env::var(CASE) else { return false };
     let case: &Case = cases::find(&name).unwrap_or_else(|| panic!("no case is called {name}"));
     // Whoever started us may be gone.
@@ -106,7 +106,7 @@ fn child(kit: Kit) -> bool {
         thread::sleep(DEADLINE + Duration::from_secs(5));
         std::process::abort();
     });
-    (case.run)(&kit);
+    (case.run)(&runtime);
     println!("{DONE}");
     true
 }

@@ -3,7 +3,7 @@
 use super::audit::{Auditor, Findings, Found};
 use super::faulty::{self, Faulty};
 use super::process::{descriptors, sockets};
-use super::{Events, Kit, Listeners, Running};
+use super::{AnyRuntime, Events, Listeners, Running};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{Application, Layer};
 use ropewalk_core::record::{Divergence, Recorder, replay};
@@ -72,7 +72,7 @@ impl Run {
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn start<M>(kit: &Kit, machine: M, listeners: Listeners, pool: Pool) -> Self
+    pub fn start<M>(runtime: &AnyRuntime, machine: M, listeners: Listeners, pool: Pool) -> Self
     where
         M: Application + Send + 'static,
     {
@@ -84,7 +84,7 @@ impl Run {
         let watch: Events = Arc::new(move |_, event| {
             heard.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
         });
-        let running = (kit.start)(machine, listeners, pool, watch).expect("it starts");
+        let running = (runtime.start)(machine, listeners, pool, watch).expect("it starts");
         Run { running, findings, events, base: sockets() }
     }
 

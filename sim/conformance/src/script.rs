@@ -4,8 +4,8 @@
 //! Two runtimes must tell the machine the same: they do when each gives the lines of [`EXPECTED`].
 
 use super::client::{all, exactly, request};
-use super::{Kit, client, normalised};
-use crate::rig::Rig;
+use super::{AnyRuntime, client, normalised};
+use crate::proxy::Proxy;
 use crate::target::Target;
 use std::io::Write;
 use std::net::Shutdown;
@@ -23,7 +23,7 @@ const STEP: Duration = Duration::from_millis(60);
 ///
 /// # Panics
 /// When the script cannot be played.
-pub fn lines(kit: &Kit) -> Vec<String> {
+pub fn lines(runtime: &AnyRuntime) -> Vec<String> {
     let target = Target::new(|mut stream| {
         let question = exactly(&mut stream, 8)?;
         thread::sleep(STEP);
@@ -32,9 +32,9 @@ pub fn lines(kit: &Kit) -> Vec<String> {
         thread::sleep(STEP);
         stream.write_all(b"last words")
     });
-    let rig = Rig::start(kit);
+    let proxy = Proxy::start(runtime);
     thread::sleep(STEP);
-    let mut stream = client::dial(rig.address).expect("it listens");
+    let mut stream = client::dial(proxy.address).expect("it listens");
     thread::sleep(STEP);
     let bytes = request(&target.address.into());
     stream.write_all(&bytes[..3]).expect("it is taken");
@@ -50,5 +50,5 @@ pub fn lines(kit: &Kit) -> Vec<String> {
     assert_eq!(all(&mut stream).expect("an orderly end"), b"last words");
     drop(stream);
     thread::sleep(STEP);
-    normalised(rig.finish().found.lines)
+    normalised(proxy.finish().found.lines)
 }

@@ -370,7 +370,7 @@ impl<'s> World<'s> {
         let io = nodes[at].io();
         for (when, event) in io.events.drain(..) {
             let CoreEvent::Bond { news, .. } = event else { continue };
-            let (text, state) = bond::told(news, side, self.scenario);
+            let (text, state) = bond::described(news, side, self.scenario);
             self.events.push((since(when), text));
             if let Some((link, live)) = state {
                 self.states[at].push((since(when), link, live));

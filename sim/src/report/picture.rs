@@ -252,17 +252,17 @@ impl Report {
         y: i32,
     ) -> Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>> {
         let style = (FONT, 11).into_font().color(&event_color()).pos(Pos::new(HPos::Left, VPos::Center));
-        let told: Vec<&Event> = self.scenario.events.iter().filter(|event| !event.step).collect();
+        let shown: Vec<&Event> = self.scenario.events.iter().filter(|event| !event.step).collect();
         let room = ((300 - y).max(0) / 15) as usize;
         let mut y = y;
-        for event in told.iter().take(if told.len() > room { room.saturating_sub(1) } else { room }) {
+        for event in shown.iter().take(if shown.len() > room { room.saturating_sub(1) } else { room }) {
             let text = event.to_string_of(&self.scenario.links[event.link].name);
             // About as many letters as there is room for.
             let text: String = format!("{} s: {text}", seconds(event.at)).chars().take(26).collect();
             area.draw_text(&text, &style, (x, y))?;
             y += 15;
         }
-        if told.len() > room {
+        if shown.len() > room {
             area.draw_text("and more", &style, (x, y))?;
         }
         Ok(())

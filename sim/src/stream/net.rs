@@ -19,7 +19,7 @@ pub(super) const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(19
 /// Links that are down, as ordered pairs.
 type Pairs = BTreeSet<(IpAddr, IpAddr)>;
 
-pub(super) struct Port {
+pub(super) struct Uplink {
     pub(super) label: String,
     pub(super) device: Device,
     pub(super) ip: IpAddr,
@@ -29,8 +29,8 @@ pub(super) struct Port {
 }
 
 #[derive(Default)]
-pub(super) struct Air {
-    pub(super) ports: Vec<Port>,
+pub(super) struct Shared {
+    pub(super) uplinks: Vec<Uplink>,
     pub(super) hosts: BTreeSet<IpAddr>,
     pub(super) targets: Vec<IpAddr>,
     pub(super) partitions: Pairs,
@@ -40,7 +40,7 @@ pub(super) struct Air {
 }
 
 struct Inner {
-    air: RefCell<Air>,
+    shared: RefCell<Shared>,
     pool: RefCell<Pool>,
     ready: Arc<ReadyList>,
 }
@@ -57,8 +57,8 @@ impl fmt::Debug for Net {
 }
 
 impl Net {
-    pub(super) fn new(air: Air, pool: Pool) -> Self {
-        Net(Rc::new(Inner { air: RefCell::new(air), pool: RefCell::new(pool), ready: Arc::default() }))
+    pub(super) fn new(shared: Shared, pool: Pool) -> Self {
+        Net(Rc::new(Inner { shared: RefCell::new(shared), pool: RefCell::new(pool), ready: Arc::default() }))
     }
 
     /// The proxy's address.
@@ -68,9 +68,9 @@ impl Net {
 
     /// An uplink's address.
     pub fn uplink(&self, label: &str) -> IpAddr {
-        let air = self.0.air.borrow();
-        let port = air.ports.iter().find(|port| port.label == label);
-        port.map(|port| port.ip).unwrap_or_else(|| panic!("no uplink is called {label}"))
+        let shared = self.0.shared.borrow();
+        let uplink = shared.uplinks.iter().find(|uplink| uplink.label == label);
+        uplink.map(|uplink| uplink.ip).unwrap_or_else(|| panic!("no uplink is called {label}"))
     }
 
     /// From now on nothing gets through behind this uplink: a black hole. What is sent waits.
@@ -87,7 +87,7 @@ impl Net {
     /// fails at once, as unreachable.
     pub fn partition(&self, label: &str) {
         self.each_link(label, |uplink, target| {
-            self.0.air.borrow_mut().partitions.insert((uplink, target));
+            self.0.shared.borrow_mut().partitions.insert((uplink, target));
             turmoil::partition(uplink, target);
         });
     }
@@ -95,7 +95,7 @@ impl Net {
     /// Ends a partition.
     pub fn repair(&self, label: &str) {
         self.each_link(label, |uplink, target| {
-            self.0.air.borrow_mut().partitions.remove(&(uplink, target));
+            self.0.shared.borrow_mut().partitions.remove(&(uplink, target));
             turmoil::repair(uplink, target);
         });
     }
@@ -111,14 +111,14 @@ impl Net {
     }
 
     fn plug_is(&self, label: &str, plugged: bool) {
-        let mut air = self.0.air.borrow_mut();
-        let port = air.ports.iter_mut().find(|port| port.label == label);
-        port.unwrap_or_else(|| panic!("no uplink is called {label}")).plugged = plugged;
+        let mut shared = self.0.shared.borrow_mut();
+        let uplink = shared.uplinks.iter_mut().find(|uplink| uplink.label == label);
+        uplink.unwrap_or_else(|| panic!("no uplink is called {label}")).plugged = plugged;
     }
 
     fn each_link(&self, label: &str, f: impl Fn(IpAddr, IpAddr)) {
         let uplink = self.uplink(label);
-        let targets = self.0.air.borrow().targets.clone();
+        let targets = self.0.shared.borrow().targets.clone();
         targets.into_iter().for_each(|target| f(uplink, target));
     }
 
@@ -134,7 +134,7 @@ impl Net {
 
     /// What machine and pool have said so far.
     pub fn events(&self) -> Vec<(Instant, Event)> {
-        self.0.air.borrow().events.clone()
+        self.0.shared.borrow().events.clone()
     }
 
     /// What each uplink has carried, in their order.
@@ -144,8 +144,8 @@ impl Net {
 
     // ---- for the other files of this world ----
 
-    pub(super) fn air(&self) -> RefMut<'_, Air> {
-        self.0.air.borrow_mut()
+    pub(super) fn shared(&self) -> RefMut<'_, Shared> {
+        self.0.shared.borrow_mut()
     }
 
     pub(super) fn ready(&self) -> &Arc<ReadyList> {
@@ -159,7 +159,7 @@ impl Net {
             if let Err(error) = tokio::task::spawn_local(future).await
                 && error.is_panic()
             {
-                net.0.air.borrow_mut().panics.push(error.to_string());
+                net.0.shared.borrow_mut().panics.push(error.to_string());
             }
         });
     }
@@ -174,39 +174,39 @@ impl Net {
     }
 
     pub(super) fn event(&self, now: Instant, event: Event) {
-        self.0.air.borrow_mut().events.push((now, event));
+        self.0.shared.borrow_mut().events.push((now, event));
     }
 
     /// The hop to leave by; `None`: straight from the proxy.
     pub(super) fn way(&self, via: &Via) -> Result<Option<IpAddr>, Fault> {
-        let air = self.0.air.borrow();
+        let shared = self.0.shared.borrow();
         let Some(device) = via.device else {
             let Some(source) = via.source else { return Ok(None) };
-            let port = air.ports.iter().find(|port| port.ip == source && port.plugged);
-            return port.map(|port| Some(port.ip)).ok_or(Fault::AddressNotAvailable);
+            let uplink = shared.uplinks.iter().find(|uplink| uplink.ip == source && uplink.plugged);
+            return uplink.map(|uplink| Some(uplink.ip)).ok_or(Fault::AddressNotAvailable);
         };
-        let port = air.ports.iter().find(|port| port.device == device && port.plugged);
-        let port = port.ok_or(Fault::NoDevice)?;
+        let uplink = shared.uplinks.iter().find(|uplink| uplink.device == device && uplink.plugged);
+        let uplink = uplink.ok_or(Fault::NoDevice)?;
         match via.source {
-            Some(source) if source != port.ip => Err(Fault::AddressNotAvailable),
-            _ => Ok(Some(port.ip)),
+            Some(source) if source != uplink.ip => Err(Fault::AddressNotAvailable),
+            _ => Ok(Some(uplink.ip)),
         }
     }
 
     /// Why a connect failed, which turmoil does not tell.
     pub(super) fn why_not(&self, from: IpAddr, to: IpAddr) -> Fault {
-        let air = self.0.air.borrow();
-        if !air.hosts.contains(&to) {
+        let shared = self.0.shared.borrow();
+        if !shared.hosts.contains(&to) {
             return Fault::HostUnreachable;
         }
-        if air.partitions.contains(&(from, to)) { Fault::NetworkUnreachable } else { Fault::Refused }
+        if shared.partitions.contains(&(from, to)) { Fault::NetworkUnreachable } else { Fault::Refused }
     }
 
     pub(super) fn mark_reset(&self, from: SocketAddr, to: SocketAddr) {
-        self.0.air.borrow_mut().resets.insert((from, to));
+        self.0.shared.borrow_mut().resets.insert((from, to));
     }
 
     pub(super) fn take_reset(&self, from: SocketAddr, to: SocketAddr) -> bool {
-        self.0.air.borrow_mut().resets.remove(&(from, to))
+        self.0.shared.borrow_mut().resets.remove(&(from, to))
     }
 }

@@ -23,7 +23,7 @@
 
 use super::driver::Worker;
 use super::names::{Answer, Entry, Table};
-use super::net::{Air, Net, PROXY, Port};
+use super::net::{Net, PROXY, Shared, Uplink};
 use super::trace::{Trace, Traced};
 use super::uplink;
 use super::wire::Wire;
@@ -183,17 +183,17 @@ impl Builder {
             .tick_duration(self.tick)
             .tcp_capacity(self.room)
             .build();
-        let mut air = Air::default();
+        let mut shared = Shared::default();
         let mut pool = PoolConfig::default();
         for (number, plan) in (1..).zip(&self.uplinks) {
             assert!(
-                air.ports.iter().all(|port| port.label != plan.label),
+                shared.uplinks.iter().all(|uplink| uplink.label != plan.label),
                 "two uplinks are called {}",
                 plan.label
             );
             let device = Device::new(&plan.label).expect("a label that is a device's name");
             let ip = Ipv4Addr::new(198, 51, 100, number);
-            air.ports.push(Port {
+            shared.uplinks.push(Uplink {
                 label: plan.label.clone(),
                 device,
                 ip: ip.into(),
@@ -207,9 +207,9 @@ impl Builder {
                 ..UplinkConfig::new(&*plan.label)
             });
         }
-        let hops: Vec<IpAddr> = air.ports.iter().map(|port| port.ip).collect();
-        air.hosts.extend(hops.iter().copied().chain([PROXY.ip()]));
-        let net = Net::new(air, Pool::new(pool).expect("a valid pool"));
+        let hops: Vec<IpAddr> = shared.uplinks.iter().map(|uplink| uplink.ip).collect();
+        shared.hosts.extend(hops.iter().copied().chain([PROXY.ip()]));
+        let net = Net::new(shared, Pool::new(pool).expect("a valid pool"));
 
         let mut config = self.config;
         config.listeners = vec![PROXY];
@@ -361,15 +361,15 @@ impl World {
         F: Fn() -> Fut + 'static,
         Fut: Future<Output = turmoil::Result> + 'static,
     {
-        let number = self.net.air().targets.len() + 1;
+        let number = self.net.shared().targets.len() + 1;
         let ip = IpAddr::V4(Ipv4Addr::new(203, 0, 113, u8::try_from(number).expect("at most 255 targets")));
         self.sim.host(ip, software);
-        let mut air = self.net.air();
-        air.targets.push(ip);
-        air.hosts.insert(ip);
-        for port in &air.ports {
-            if let Some(latency) = port.latency {
-                self.sim.set_link_latency(port.ip, ip, latency);
+        let mut shared = self.net.shared();
+        shared.targets.push(ip);
+        shared.hosts.insert(ip);
+        for uplink in &shared.uplinks {
+            if let Some(latency) = uplink.latency {
+                self.sim.set_link_latency(uplink.ip, ip, latency);
             }
         }
         SocketAddr::new(ip, TARGET_PORT)
@@ -384,7 +384,7 @@ impl World {
         let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10 + self.clients));
         self.clients += 1;
         self.sim.client(ip, f(Client { net: self.net.clone() }));
-        self.net.air().hosts.insert(ip);
+        self.net.shared().hosts.insert(ip);
         self.sim.set_link_latency(ip, PROXY.ip(), LAN);
     }
 
@@ -414,7 +414,7 @@ impl World {
     /// [`Failure`] when a host failed or panicked, or the time is over.
     pub fn run(&mut self) -> Result<(), Failure> {
         self.sim.run().map_err(|error| self.failure(error.to_string()))?;
-        let panic = self.net.air().panics.first().cloned();
+        let panic = self.net.shared().panics.first().cloned();
         panic.map_or(Ok(()), |panic| Err(self.failure(panic)))
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct Relays {
     lookups: Flood,
     kept: Flood,
     logins: Flood,
-    login_told: AtomicBool,
+    login_warned: AtomicBool,
     pub(crate) attempts_exhausted: AtomicU64,
     pub(crate) quarantine_full: AtomicU64,
     limit: Flood,
@@ -124,7 +124,7 @@ impl Relays {
                 self.kept.warn(now, text);
             }
             Event::LoginIgnored { client } => {
-                if !self.login_told.swap(true, Ordering::Relaxed) {
+                if !self.login_warned.swap(true, Ordering::Relaxed) {
                     let ip = client.ip();
                     log::info!(
                         "{ip} offers a login, and none is asked for here: any is taken (--auth-file asks)"

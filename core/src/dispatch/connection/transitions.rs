@@ -10,7 +10,7 @@ use crate::dispatch::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, Fault, Report};
 use crate::name::Destination;
-use crate::service::{Connection, Fate, Relay, Side};
+use crate::service::{Connection, Relay, RelayState, Side};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -75,11 +75,11 @@ impl Conn {
         self.close_with(reply, cx);
     }
 
-    pub(super) fn fate(&mut self, fate: Fate, cx: &mut Cx) {
-        match fate {
-            Fate::Open => {}
-            Fate::Done => self.end(Close::Graceful, cx),
-            Fate::Broken(fault) => self.finish(Close::Reset, Some(fault), cx),
+    pub(super) fn relay_changed(&mut self, state: RelayState, cx: &mut Cx) {
+        match state {
+            RelayState::Open => {}
+            RelayState::Done => self.end(Close::Graceful, cx),
+            RelayState::Broken(fault) => self.finish(Close::Reset, Some(fault), cx),
         }
     }
 

@@ -1,12 +1,12 @@
 //! One worker, many duties: none at the cost of another.
 
 use crate::client::{all, dial, pattern};
+use crate::endless::{EndlessSender, TICK};
 use crate::flows::{Flows, HERE, Peer};
-use crate::fountain::{Fountain, TICK};
 use crate::process::processor_time;
 use crate::run::Run;
 use crate::target::Target;
-use crate::{Kit, Listeners};
+use crate::{AnyRuntime, Listeners};
 use ropewalk_core::machine::Target as Server;
 use ropewalk_core::unwrap::{Listener, emit};
 use ropewalk_core::uplink::{Pool, PoolConfig};
@@ -17,13 +17,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Its sink does not read either.
-pub(super) fn who_always_has_more_to_send_starves_nobody(kit: &Kit) {
+pub(super) fn who_always_has_more_to_send_starves_nobody(runtime: &AnyRuntime) {
     let (sink, client) = (Peer::on(HERE), Peer::on(HERE));
-    let listener = (kit.listen_datagrams)((HERE, 0).into()).expect("a port is free");
+    let listener = (runtime.listen_datagrams)((HERE, 0).into()).expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
     let listeners = Listeners { streams: Vec::new(), datagrams: vec![listener] };
     let pool = Pool::new(PoolConfig::default()).expect("a valid pool");
-    let run = Run::start(kit, Fountain::new(sink.address), listeners, pool);
+    let run = Run::start(runtime, EndlessSender::new(sink.address), listeners, pool);
     let began = Instant::now();
     sink.hear();
     let mut took = Vec::new();
@@ -36,8 +36,8 @@ pub(super) fn who_always_has_more_to_send_starves_nobody(kit: &Kit) {
     }
     let lasted = began.elapsed();
     took.sort();
-    let end = run.finish(Fountain::new(sink.address));
-    let Fountain { sent, failed, ticks, .. } = end.machine;
+    let end = run.finish(EndlessSender::new(sink.address));
+    let EndlessSender { sent, failed, ticks, .. } = end.machine;
     println!(
         "{sent} sent, {failed} failed, {ticks} ticks in {lasted:?}; answers after {:?} to {:?}, half of them {:?}",
         took[0], took[99], took[50]
@@ -50,10 +50,10 @@ pub(super) fn who_always_has_more_to_send_starves_nobody(kit: &Kit) {
     assert!(end.found.latest.as_millis() < 150, "a timer was late by {:?}", end.found.latest);
 }
 
-pub(super) fn streams_and_datagrams_run_side_by_side(kit: &Kit) {
+pub(super) fn streams_and_datagrams_run_side_by_side(runtime: &AnyRuntime) {
     let echo = Target::echo();
     let (server, client) = (Peer::on(HERE), Peer::on(HERE));
-    let rig = Flows::with(kit, HERE, server.address, |config| {
+    let proxy = Flows::with(runtime, HERE, server.address, |config| {
         config.listeners.push(Listener {
             address: (HERE, 0).into(),
             allowed: Arc::clone(&config.datagram_listeners[0].allowed),
@@ -63,7 +63,7 @@ pub(super) fn streams_and_datagrams_run_side_by_side(kit: &Kit) {
         });
     });
     let bytes = pattern(32 << 20, 5);
-    let mut stream = dial(rig.streams[0]).expect("it listens");
+    let mut stream = dial(proxy.streams[0]).expect("it listens");
     stream.write_all(&emit::v2_local(&[])).expect("it is taken");
     let mut reader = stream.try_clone().expect("descriptors are left");
     let sent = bytes.clone();
@@ -74,7 +74,7 @@ pub(super) fn streams_and_datagrams_run_side_by_side(kit: &Kit) {
     let bulk = thread::spawn(move || all(&mut reader).expect("an orderly end"));
     let mut during = 0;
     for round in 0..300u32 {
-        client.say(rig.address, &round.to_be_bytes());
+        client.say(proxy.address, &round.to_be_bytes());
         let came = server.hear();
         assert_eq!(came.bytes, round.to_be_bytes());
         server.send(came.from, &came.bytes);
@@ -85,31 +85,31 @@ pub(super) fn streams_and_datagrams_run_side_by_side(kit: &Kit) {
     assert!(bulk.join().expect("all was read") == bytes, "the stream's bytes came back");
     println!("{during} of 300 answers came while the stream ran");
     assert!(during > 10, "the case shows nothing: {during} answers while the stream ran");
-    let counters = rig.finish();
+    let counters = proxy.finish();
     assert_eq!((counters.sent, counters.received, counters.dropped), (300, 300, 0));
 }
 
-pub(super) fn idle_flows_cost_no_processor_time(kit: &Kit) {
+pub(super) fn idle_flows_cost_no_processor_time(runtime: &AnyRuntime) {
     let server = Peer::on(HERE);
     let clients: Vec<Peer> = (0..20).map(|_| Peer::on(HERE)).collect();
-    let rig = Flows::with(kit, HERE, server.address, |config| {
+    let proxy = Flows::with(runtime, HERE, server.address, |config| {
         config.flow_idle_timeout = ropewalk_core::time::Duration::from_millis(3000);
     });
     for client in &clients {
-        client.say(rig.address, b"hello");
+        client.say(proxy.address, b"hello");
         let came = server.hear();
         server.send(came.from, b"hello");
         client.hear();
     }
     // The last word of half of them was that nobody listens.
     drop(server);
-    clients[..10].iter().for_each(|client| client.say(rig.address, b"to nobody"));
+    clients[..10].iter().for_each(|client| client.say(proxy.address, b"to nobody"));
     thread::sleep(Duration::from_millis(300));
-    let before = rig.found().looks;
+    let before = proxy.found().looks;
     let used = processor_time(Duration::from_secs(1));
-    let looks = rig.found().looks - before;
+    let looks = proxy.found().looks - before;
     println!("{used:?} of 1 s, {looks} looks");
     assert!(looks < 100, "the driver came back {looks} times in one second");
     assert!(used < Duration::from_millis(50), "{used:?} of processor time in one second");
-    rig.finish();
+    proxy.finish();
 }

@@ -1,9 +1,9 @@
 //! What happens at the limits.
 
-use crate::Kit;
+use crate::AnyRuntime;
 use crate::client::{answer, connect, dial, impatient, is_deadline, request, visit};
 use crate::process::{limit_descriptors, processor_time};
-use crate::rig::Rig;
+use crate::proxy::Proxy;
 use crate::target::Target;
 use ropewalk_core::machine::Fault;
 use ropewalk_core::machine::event::Event;
@@ -12,14 +12,14 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-pub(super) fn at_the_connection_limit_the_next_waits_until_one_ends(kit: &Kit) {
+pub(super) fn at_the_connection_limit_the_next_waits_until_one_ends(runtime: &AnyRuntime) {
     let echo = Target::echo();
-    let rig = Rig::with(kit, |plan| plan.config.max_connections = 3);
+    let proxy = Proxy::with(runtime, |plan| plan.config.max_connections = 3);
     let mut open: Vec<_> =
-        (0..3).map(|_| connect(rig.address, echo.address).expect("answered").open()).collect();
-    rig.wait_for("the limit is reached", |event| matches!(event, Event::ConnectionLimit { limit: 3 }));
+        (0..3).map(|_| connect(proxy.address, echo.address).expect("answered").open()).collect();
+    proxy.wait_for("the limit is reached", |event| matches!(event, Event::ConnectionLimit { limit: 3 }));
     let began = Instant::now();
-    let mut next = dial(rig.address).expect("the backlog takes it");
+    let mut next = dial(proxy.address).expect("the backlog takes it");
     next.write_all(&request(&echo.address.into())).expect("the kernel takes it");
     next.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket option");
     let error = next.read(&mut [0]).expect_err("it waits");
@@ -29,32 +29,32 @@ pub(super) fn at_the_connection_limit_the_next_waits_until_one_ends(kit: &Kit) {
     let next = answer(next, began).expect("it is served now").open();
     drop((open, next));
     for _ in 0..5 {
-        visit(rig.address, echo.address);
+        visit(proxy.address, echo.address);
     }
-    rig.wait_for_sockets(0);
-    assert_eq!(rig.finish().counters.accepted, 9);
+    proxy.wait_for_sockets(0);
+    assert_eq!(proxy.finish().counters.accepted, 9);
 }
 
 /// The clients have their descriptors before the limit falls; four are left for the worker.
-pub(super) fn without_descriptors_accepting_pauses_and_goes_on_later(kit: &Kit) {
+pub(super) fn without_descriptors_accepting_pauses_and_goes_on_later(runtime: &AnyRuntime) {
     let echo = Target::echo();
-    let rig = Rig::start(kit);
+    let proxy = Proxy::start(runtime);
     // What a runtime opens only when it is needed is open now.
-    visit(rig.address, echo.address);
-    visit(rig.address, echo.address);
-    rig.wait_for_sockets(0);
+    visit(proxy.address, echo.address);
+    visit(proxy.address, echo.address);
+    proxy.wait_for_sockets(0);
     let made = |_| socket(AddressFamily::INET, SocketType::STREAM, None).expect("descriptors are left");
     let made: Vec<_> = (0..12).map(made).collect();
     limit_descriptors(Some(4));
     for socket in &made {
-        rustix::net::connect(socket, &rig.address).expect("the backlog takes it");
+        rustix::net::connect(socket, &proxy.address).expect("the backlog takes it");
     }
-    rig.wait_for("accepting pauses", |event| {
+    proxy.wait_for("accepting pauses", |event| {
         matches!(event, Event::AcceptPaused { fault: Fault::NoDescriptors, .. })
     });
-    let before = rig.found().inputs.get("AcceptFailed").copied().unwrap_or_default();
+    let before = proxy.found().inputs.get("AcceptFailed").copied().unwrap_or_default();
     let used = processor_time(Duration::from_secs(1));
-    let tried = rig.found().inputs.get("AcceptFailed").copied().unwrap_or_default() - before;
+    let tried = proxy.found().inputs.get("AcceptFailed").copied().unwrap_or_default() - before;
     println!("{used:?} of processor time, {tried} accepts failed in 1 s");
     assert!(used < Duration::from_millis(50), "{used:?} of processor time in one second");
     assert!((3..=20).contains(&tried), "{tried} accepts were tried in a second");
@@ -66,6 +66,6 @@ pub(super) fn without_descriptors_accepting_pauses_and_goes_on_later(kit: &Kit) 
         stream.write_all(&request(&echo.address.into())).expect("it is taken");
         answer(stream, began).expect("it is served now").open();
     }
-    rig.wait_for_sockets(0);
-    assert_eq!(rig.finish().counters.accepted, 14);
+    proxy.wait_for_sockets(0);
+    assert_eq!(proxy.finish().counters.accepted, 14);
 }

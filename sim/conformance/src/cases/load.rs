@@ -1,8 +1,8 @@
 //! While others are busy.
 
-use crate::Kit;
+use crate::AnyRuntime;
 use crate::client::{connect, dial, exactly};
-use crate::rig::{Rig, eventually};
+use crate::proxy::{Proxy, eventually};
 use crate::target::Target;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -20,9 +20,9 @@ struct Bulk {
 
 impl Bulk {
     /// All are connected before the first carries, and they carry when this returns.
-    fn start(rig: &Rig, source: &Target, flows: usize) -> Self {
+    fn start(proxy: &Proxy, source: &Target, flows: usize) -> Self {
         let (over, moved) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let open = |_| connect(rig.address, source.address).expect("answered").open();
+        let open = |_| connect(proxy.address, source.address).expect("answered").open();
         let open: Vec<TcpStream> = (0..flows).map(open).collect();
         let readers = open.into_iter().map(|stream| {
             let (over, moved) = (Arc::clone(&over), Arc::clone(&moved));
@@ -86,7 +86,7 @@ fn drink(mut stream: TcpStream, over: &AtomicBool, moved: &AtomicU64) {
 }
 
 /// Sends for ever.
-fn fountain() -> Target {
+fn endless() -> Target {
     Target::new(|mut stream| {
         let bytes = vec![b'x'; 256 * 1024];
         loop {
@@ -97,12 +97,12 @@ fn fountain() -> Target {
 
 /// 95 of 100 round trips, and the connect before them, do not wait for much of what others carry.
 /// Copied and spliced.
-pub(super) fn eight_bulk_flows_do_not_starve_a_small_one(kit: &Kit) {
+pub(super) fn eight_bulk_flows_do_not_starve_a_small_one(runtime: &AnyRuntime) {
     for splice_after in [0, 1] {
-        let (source, echo) = (fountain(), Target::echo());
-        let rig = Rig::with(kit, |plan| plan.config.splice_after = splice_after);
-        let bulk = Bulk::start(&rig, &source, 8);
-        let (stream, opened) = bulk.meanwhile(|| connect(rig.address, echo.address));
+        let (source, echo) = (endless(), Target::echo());
+        let proxy = Proxy::with(runtime, |plan| plan.config.splice_after = splice_after);
+        let bulk = Bulk::start(&proxy, &source, 8);
+        let (stream, opened) = bulk.meanwhile(|| connect(proxy.address, echo.address));
         let mut stream = stream.unwrap_or_else(|error| panic!("no answer, {opened:?}: {error}")).open();
         assert!(!opened.starved(Duration::from_secs(1)), "the connect took {opened:?}");
         let began = Instant::now();
@@ -128,24 +128,24 @@ pub(super) fn eight_bulk_flows_do_not_starve_a_small_one(kit: &Kit) {
         assert!(median.took < Duration::from_millis(500), "p50 of {count}: {median:?}");
         assert!(moved > 1 << 20, "the others have carried {moved} bytes");
         drop(stream);
-        rig.wait_for_sockets(0);
-        rig.finish();
+        proxy.wait_for_sockets(0);
+        proxy.finish();
     }
 }
 
 /// A deadline of 300 ms is kept within 150 ms, in most of five tries.
-pub(super) fn a_silent_client_is_closed_at_its_deadline_under_load(kit: &Kit) {
-    let source = fountain();
+pub(super) fn a_silent_client_is_closed_at_its_deadline_under_load(runtime: &AnyRuntime) {
+    let source = endless();
     let deadline = Duration::from_millis(300);
-    let rig = Rig::with(kit, |plan| {
+    let proxy = Proxy::with(runtime, |plan| {
         plan.config.handshake_timeout = deadline;
         plan.config.splice_after = 1;
     });
-    let bulk = Bulk::start(&rig, &source, 4);
+    let bulk = Bulk::start(&proxy, &source, 4);
     let mut tries: Vec<Lapse> = Vec::new();
     for _ in 0..5 {
         let (end, lapse) = bulk.meanwhile(|| {
-            let mut stream = dial(rig.address).expect("it listens");
+            let mut stream = dial(proxy.address).expect("it listens");
             stream.read(&mut [0])
         });
         assert_eq!(end.unwrap_or_else(|error| panic!("not closed, {lapse:?}: {error}")), 0, "an orderly end");
@@ -159,7 +159,7 @@ pub(super) fn a_silent_client_is_closed_at_its_deadline_under_load(kit: &Kit) {
     assert!(tries[0].took >= deadline, "early: {tries:?}");
     let late = Lapse { took: took - deadline, moved: moved / 2 };
     assert!(!late.starved(Duration::from_millis(150)) && took < deadline * 3, "late: {tries:?}");
-    rig.wait_for_sockets(0);
-    let latest = rig.finish().found.latest;
+    proxy.wait_for_sockets(0);
+    let latest = proxy.finish().found.latest;
     println!("the latest timer was told {latest:?} late");
 }

@@ -1,8 +1,8 @@
 //! Targets, names, and ways out.
 
-use crate::Kit;
+use crate::AnyRuntime;
 use crate::client::{all, connect, dial, exactly, request, reset, visit};
-use crate::rig::{Plan, Rig};
+use crate::proxy::{Plan, Proxy};
 use crate::target::{BlackHole, Target, nobody};
 use ropewalk_core::machine::event::{Event, Refusal};
 use ropewalk_core::machine::{Device, Fault};
@@ -12,57 +12,57 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub(super) fn a_refused_target_gives_05(kit: &Kit) {
-    let rig = Rig::start(kit);
+pub(super) fn a_refused_target_gives_05(runtime: &AnyRuntime) {
+    let proxy = Proxy::start(runtime);
     for _ in 0..5 {
-        let mut answer = connect(rig.address, nobody()).expect("answered");
+        let mut answer = connect(proxy.address, nobody()).expect("answered");
         assert_eq!(answer.code, 5);
         assert!(answer.took < Duration::from_secs(1), "took {:?}", answer.took);
         assert_eq!(all(&mut answer.stream).expect("an orderly end"), b"");
     }
-    rig.wait_for("the target refused", |event| {
+    proxy.wait_for("the target refused", |event| {
         matches!(event, Event::AttemptFailed { fault: Fault::Refused, .. })
     });
-    rig.wait_for_sockets(0);
-    rig.finish();
+    proxy.wait_for_sockets(0);
+    proxy.finish();
 }
 
-pub(super) fn a_silent_target_gives_06_at_the_connect_deadline(kit: &Kit) {
+pub(super) fn a_silent_target_gives_06_at_the_connect_deadline(runtime: &AnyRuntime) {
     let hole = BlackHole::new();
-    let rig = Rig::with(kit, |plan| plan.config.connect_timeout = Duration::from_millis(500));
-    let answer = connect(rig.address, hole.address).expect("answered");
+    let proxy = Proxy::with(runtime, |plan| plan.config.connect_timeout = Duration::from_millis(500));
+    let answer = connect(proxy.address, hole.address).expect("answered");
     assert_eq!(answer.code, 6);
     let late = answer.took.checked_sub(Duration::from_millis(500));
     assert!(late.is_some_and(|late| late < Duration::from_millis(500)), "took {:?}", answer.took);
     drop(answer);
-    rig.wait_for_sockets(0);
-    rig.finish();
+    proxy.wait_for_sockets(0);
+    proxy.finish();
 }
 
 /// The attempt is given up, and what comes of it later meets nobody.
-pub(super) fn a_client_that_leaves_while_its_target_is_silent_is_forgotten(kit: &Kit) {
+pub(super) fn a_client_that_leaves_while_its_target_is_silent_is_forgotten(runtime: &AnyRuntime) {
     let echo = Target::echo();
     let hole = BlackHole::new();
-    let rig = Rig::start(kit);
+    let proxy = Proxy::start(runtime);
     for _ in 0..5 {
-        let mut stream = dial(rig.address).expect("it listens");
+        let mut stream = dial(proxy.address).expect("it listens");
         stream.write_all(&request(&hole.address.into())).expect("it is taken");
         thread::sleep(Duration::from_millis(60));
         reset(stream);
     }
     let left =
         |event: &Event| matches!(event, Event::Refused { why: Refusal::ClientFailed(Fault::Reset), .. });
-    rig.wait_for("the client has left", left);
-    rig.wait_for_sockets(0);
+    proxy.wait_for("the client has left", left);
+    proxy.wait_for_sockets(0);
     // Attempts whose ids are used again while the kernel still tries the old ones.
     hole.open();
     for _ in 0..10 {
-        visit(rig.address, echo.address);
+        visit(proxy.address, echo.address);
     }
     // A SYN is sent again after 1 s: what was given up would be open by then.
     thread::sleep(Duration::from_millis(1200));
-    assert_eq!(rig.events().iter().filter(|event| left(event)).count(), 5);
-    let ending = rig.finish();
+    assert_eq!(proxy.events().iter().filter(|event| left(event)).count(), 5);
+    let ending = proxy.finish();
     let connected = ending.events.iter().filter(|event| matches!(event, Event::Connected { .. })).count();
     assert_eq!(connected, 10, "the visits and nobody else");
 }
@@ -71,39 +71,39 @@ pub(super) fn a_client_that_leaves_while_its_target_is_silent_is_forgotten(kit: 
 /// `localhost` is not looked up.
 const NAME: &str = "127.1";
 
-pub(super) fn a_name_is_looked_up_and_reached(kit: &Kit) {
+pub(super) fn a_name_is_looked_up_and_reached(runtime: &AnyRuntime) {
     let echo = Target::echo();
-    let rig = Rig::start(kit);
+    let proxy = Proxy::start(runtime);
     let visitors: Vec<_> = (0..20)
         .map(|_| {
-            let (proxy, port) = (rig.address, echo.address.port());
-            thread::spawn(move || visit(proxy, (NAME, port)))
+            let (at, port) = (proxy.address, echo.address.port());
+            thread::spawn(move || visit(at, (NAME, port)))
         })
         .collect();
     for visitor in visitors {
         visitor.join().expect("each visit ends well");
     }
-    rig.finish();
+    proxy.finish();
 }
 
 /// An empty label is no name of the DNS: the system's resolver knows without asking anybody.
-pub(super) fn a_name_that_does_not_exist_gives_04(kit: &Kit) {
+pub(super) fn a_name_that_does_not_exist_gives_04(runtime: &AnyRuntime) {
     let echo = Target::echo();
-    let rig = Rig::start(kit);
-    let mut answer = connect(rig.address, ("no..such..host", 80)).expect("answered");
+    let proxy = Proxy::start(runtime);
+    let mut answer = connect(proxy.address, ("no..such..host", 80)).expect("answered");
     assert_eq!(answer.code, 4);
     assert_eq!(all(&mut answer.stream).expect("an orderly end"), b"");
-    visit(rig.address, echo.address);
+    visit(proxy.address, echo.address);
     drop(answer);
-    rig.wait_for_sockets(0);
-    rig.finish();
+    proxy.wait_for_sockets(0);
+    proxy.finish();
 }
 
-pub(super) fn clients_that_leave_while_their_names_are_looked_up_harm_nobody(kit: &Kit) {
+pub(super) fn clients_that_leave_while_their_names_are_looked_up_harm_nobody(runtime: &AnyRuntime) {
     let echo = Target::echo();
-    let rig = Rig::start(kit);
+    let proxy = Proxy::start(runtime);
     for number in 0..200 {
-        let mut stream = dial(rig.address).expect("it listens");
+        let mut stream = dial(proxy.address).expect("it listens");
         let name = format!("no..host{number}");
         stream.write_all(&request(&(name.as_str(), 80).into())).expect("it is taken");
         if number % 3 == 0 {
@@ -111,9 +111,9 @@ pub(super) fn clients_that_leave_while_their_names_are_looked_up_harm_nobody(kit
         }
         reset(stream);
     }
-    visit(rig.address, (NAME, echo.address.port()));
-    rig.wait_for_sockets(0);
-    let ending = rig.finish();
+    visit(proxy.address, (NAME, echo.address.port()));
+    proxy.wait_for_sockets(0);
+    let ending = proxy.finish();
     let left = |event: &&Event| matches!(event, Event::Refused { why: Refusal::ClientFailed(_), .. });
     println!("{} left before their answer", ending.events.iter().filter(left).count());
 }
@@ -128,8 +128,8 @@ fn tunnel(plan: &mut Plan, uplinks: Vec<UplinkConfig>) {
     plan.pool.uplinks = uplinks;
 }
 
-fn greet(rig: &Rig) {
-    let mut stream = dial(rig.address).expect("it listens");
+fn greet(proxy: &Proxy) {
+    let mut stream = dial(proxy.address).expect("it listens");
     stream.write_all(b"hello").expect("it is taken");
     assert_eq!(exactly(&mut stream, 5).expect("it comes back"), b"hello");
 }
@@ -141,54 +141,54 @@ fn no_device() -> Device {
 /// TEST-NET-1 (RFC 5737): of no host.
 const FOREIGN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 77);
 
-fn passed_over(kit: &Kit, bad: impl Fn(SocketAddr) -> UplinkConfig, fault: Fault) {
+fn passed_over(runtime: &AnyRuntime, bad: impl Fn(SocketAddr) -> UplinkConfig, fault: Fault) {
     let echo = Target::echo();
     let to = echo.address;
-    let rig = Rig::with(kit, |plan| tunnel(plan, vec![bad(to), endpoint("good", to)]));
-    (0..6).for_each(|_| greet(&rig));
-    rig.wait_for(
+    let proxy = Proxy::with(runtime, |plan| tunnel(plan, vec![bad(to), endpoint("good", to)]));
+    (0..6).for_each(|_| greet(&proxy));
+    proxy.wait_for(
         "the binding failed",
         |event| matches!(event, Event::AttemptFailed { fault: why, .. } if *why == fault),
     );
-    rig.wait_for("the uplink is left", |event| matches!(event, Event::UplinkDown { .. }));
-    rig.wait_for_sockets(1);
-    rig.finish();
+    proxy.wait_for("the uplink is left", |event| matches!(event, Event::UplinkDown { .. }));
+    proxy.wait_for_sockets(1);
+    proxy.finish();
 }
 
-pub(super) fn a_device_that_does_not_exist_is_passed_over(kit: &Kit) {
+pub(super) fn a_device_that_does_not_exist_is_passed_over(runtime: &AnyRuntime) {
     let bad = |to| UplinkConfig { device: Some(no_device()), ..endpoint("bad", to) };
-    passed_over(kit, bad, Fault::NoDevice);
+    passed_over(runtime, bad, Fault::NoDevice);
 }
 
-pub(super) fn a_source_address_of_another_host_is_passed_over(kit: &Kit) {
+pub(super) fn a_source_address_of_another_host_is_passed_over(runtime: &AnyRuntime) {
     let bad = |to| UplinkConfig { source_v4: Some(FOREIGN), ..endpoint("bad", to) };
-    passed_over(kit, bad, Fault::AddressNotAvailable);
+    passed_over(runtime, bad, Fault::AddressNotAvailable);
 }
 
 /// Nothing goes out by another way than it was told to.
-pub(super) fn without_any_way_that_exists_the_client_is_let_go(kit: &Kit) {
+pub(super) fn without_any_way_that_exists_the_client_is_let_go(runtime: &AnyRuntime) {
     let echo = Target::echo();
     let to = echo.address;
-    let rig = Rig::with(kit, |plan| {
+    let proxy = Proxy::with(runtime, |plan| {
         let device = UplinkConfig { device: Some(no_device()), ..endpoint("device", to) };
         let source = UplinkConfig { source_v4: Some(FOREIGN), ..endpoint("source", to) };
         tunnel(plan, vec![device, source]);
     });
     let began = Instant::now();
-    let mut stream = dial(rig.address).expect("it listens");
+    let mut stream = dial(proxy.address).expect("it listens");
     assert_eq!(all(&mut stream).expect("an orderly end"), b"");
     assert!(began.elapsed() < Duration::from_secs(2), "took {:?}", began.elapsed());
     drop(stream);
-    rig.wait_for_sockets(1);
-    let ending = rig.finish();
+    proxy.wait_for_sockets(1);
+    let ending = proxy.finish();
     assert!(!ending.events.iter().any(|event| matches!(event, Event::Connected { .. })));
 }
 
 /// On Linux all of 127.0.0.0/8 is this host's.
-pub(super) fn a_bound_source_address_is_what_the_target_sees(kit: &Kit) {
+pub(super) fn a_bound_source_address_is_what_the_target_sees(runtime: &AnyRuntime) {
     let mirror = Target::mirror();
     let sources = if cfg!(target_os = "linux") { ["127.0.0.77", "127.0.0.78"] } else { ["127.0.0.1"; 2] };
-    let rig = Rig::with(kit, |plan| {
+    let proxy = Proxy::with(runtime, |plan| {
         let uplink = |source: &str| UplinkConfig {
             source_v4: Some(source.parse().expect("a literal")),
             ..endpoint(source, mirror.address)
@@ -196,27 +196,27 @@ pub(super) fn a_bound_source_address_is_what_the_target_sees(kit: &Kit) {
         tunnel(plan, sources.iter().map(|source| uplink(source)).collect());
     });
     let seen = |_| {
-        let mut stream = dial(rig.address).expect("it listens");
+        let mut stream = dial(proxy.address).expect("it listens");
         String::from_utf8(all(&mut stream).expect("an orderly end")).expect("an address")
     };
     let seen: Vec<String> = (0..4).map(seen).collect();
     let count = |source: &str| seen.iter().filter(|seen| *seen == source).count();
     let share = if sources[0] == sources[1] { 4 } else { 2 };
     assert!(sources.iter().all(|source| count(source) == share), "the target saw {seen:?}");
-    rig.wait_for_sockets(0);
-    rig.finish();
+    proxy.wait_for_sockets(0);
+    proxy.finish();
 }
 
-pub(super) fn a_bound_device_carries(kit: &Kit) {
+pub(super) fn a_bound_device_carries(runtime: &AnyRuntime) {
     let echo = Target::echo();
     let lo = if cfg!(target_os = "linux") { "lo" } else { "lo0" };
-    let rig = Rig::with(kit, |plan| {
+    let proxy = Proxy::with(runtime, |plan| {
         let uplink = UplinkConfig { device: Device::new(lo), ..endpoint("lo", echo.address) };
         tunnel(plan, vec![uplink]);
     });
-    (0..3).for_each(|_| greet(&rig));
+    (0..3).for_each(|_| greet(&proxy));
     // A runtime may keep the socket with which it asks for routes.
-    rig.wait_for_sockets(1);
-    let ending = rig.finish();
+    proxy.wait_for_sockets(1);
+    let ending = proxy.finish();
     assert!(!ending.events.iter().any(|event| matches!(event, Event::AttemptFailed { .. })));
 }

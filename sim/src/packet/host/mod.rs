@@ -44,7 +44,7 @@ struct Slot {
     start: Instant,
     stop: Option<Instant>,
     /// Payload that was told to the meter.
-    told: u64,
+    counted: u64,
     id: u16,
 }
 
@@ -102,7 +102,7 @@ impl Host {
             let end = self.end(index, flow, start, &ends, setting);
             // Who is called is there before.
             let start = if self.side == Side::Server && matches!(end, End::Tcp(_)) { now } else { start };
-            self.slots.push(Slot { ends, end, start, stop, told: 0, id: 0 });
+            self.slots.push(Slot { ends, end, start, stop, counted: 0, id: 0 });
         }
     }
 
@@ -166,7 +166,7 @@ impl Host {
         match (&mut slot.end, view.protocol) {
             (End::Tcp(tcp), ip::TCP) => {
                 tcp.handle_packet(now, packet);
-                tell(now, tcp.as_ref(), &mut slot.told, meter);
+                count(now, tcp.as_ref(), &mut slot.counted, meter);
             }
             (End::Receiver, ip::UDP) => {
                 if meter.receive(number(view.payload)?) {
@@ -267,7 +267,7 @@ impl Host {
                 && tcp.poll_timeout(now).is_some_and(|at| at <= now)
             {
                 tcp.handle_timeout(now);
-                tell(now, tcp.as_ref(), &mut slot.told, meter);
+                count(now, tcp.as_ref(), &mut slot.counted, meter);
             }
         }
     }
@@ -284,10 +284,10 @@ impl Host {
     }
 }
 
-fn tell(now: Instant, tcp: &dyn Tcp, told: &mut u64, meter: &mut FlowMeter) {
+fn count(now: Instant, tcp: &dyn Tcp, counted: &mut u64, meter: &mut FlowMeter) {
     let delivered = tcp.delivered();
-    if delivered > *told {
-        meter.deliver(now, delivered - *told);
-        *told = delivered;
+    if delivered > *counted {
+        meter.deliver(now, delivered - *counted);
+        *counted = delivered;
     }
 }

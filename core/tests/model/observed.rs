@@ -23,7 +23,7 @@ pub(super) struct Closed {
 
 /// What happened to one connection.
 #[derive(Clone, Default, Debug)]
-pub(super) struct Story {
+pub(super) struct Observed {
     pub(super) attempts: Vec<Attempt>,
     pub(super) failed: Vec<(Instant, SocketAddr, usize, Fault)>,
     pub(super) connected: Option<(Instant, SocketAddr, usize)>,
@@ -31,7 +31,7 @@ pub(super) struct Story {
     pub(super) refused: u32,
 }
 
-impl Story {
+impl Observed {
     pub(super) fn won(&self) -> Option<Attempt> {
         let (_, to, uplink) = self.connected?;
         self.attempts.iter().copied().find(|attempt| (attempt.to, attempt.uplink) == (to, uplink))

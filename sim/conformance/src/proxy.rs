@@ -3,7 +3,7 @@
 use super::audit::Found;
 use super::faulty::{self, Kind};
 use super::run::{End, Run};
-use super::{Kit, Listeners};
+use super::{AnyRuntime, Listeners};
 use ropewalk_core::dispatch::{Config, Counters, Dispatch};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::uplink::{Pool, PoolConfig};
@@ -23,7 +23,7 @@ pub struct Plan {
 }
 
 /// A proxy that runs, and what is heard of it.
-pub struct Rig {
+pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     run: Run,
@@ -43,20 +43,20 @@ pub struct Ending {
     pub events: Vec<Event>,
 }
 
-impl Rig {
+impl Proxy {
     /// A worker with nothing changed.
-    pub fn start(kit: &Kit) -> Self {
-        Rig::with(kit, |_| {})
+    pub fn start(runtime: &AnyRuntime) -> Self {
+        Proxy::with(runtime, |_| {})
     }
 
     /// A worker.
     ///
     /// # Panics
     /// When it cannot be started.
-    pub fn with(kit: &Kit, change: impl FnOnce(&mut Plan)) -> Self {
+    pub fn with(runtime: &AnyRuntime, change: impl FnOnce(&mut Plan)) -> Self {
         let mut plan = Plan::default();
         change(&mut plan);
-        let listener = (kit.listen)((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
+        let listener = (runtime.listen)((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         plan.config.listeners = vec![address];
         // Longer than the watchdog: an answer that never comes is the driver's fault, and shall be seen.
@@ -66,8 +66,8 @@ impl Rig {
         let machine = Dispatch::new(plan.config.clone()).expect("a valid configuration");
         let listeners = Listeners { streams: vec![listener], datagrams: Vec::new() };
         let pool = Pool::new(plan.pool).expect("a valid pool");
-        let run = Run::start(kit, machine, listeners, pool);
-        Rig { address, run, config: plan.config, _listener: kept }
+        let run = Run::start(runtime, machine, listeners, pool);
+        Proxy { address, run, config: plan.config, _listener: kept }
     }
 
     /// Drains, and checks everything that holds for every run.
@@ -95,7 +95,7 @@ impl Rig {
     }
 }
 
-impl Deref for Rig {
+impl Deref for Proxy {
     type Target = Run;
 
     fn deref(&self) -> &Run {

@@ -75,7 +75,7 @@ pub(crate) enum Socket {
     Flow { to: SocketAddr, via: Via, open: bool },
 }
 
-pub(crate) struct Hand {
+pub(crate) struct ManualDriver {
     pub(crate) machine: Recorder<Unwrap>,
     config: Config,
     pub(crate) now: Instant,
@@ -91,7 +91,7 @@ pub(crate) struct Hand {
     pub(crate) finished: usize,
     /// What becomes of the next opens; then they succeed.
     pub(crate) open_faults: VecDeque<Fault>,
-    /// Opens wait for [`Hand::open_all`].
+    /// Opens wait for [`ManualDriver::open_all`].
     pub(crate) hold_opens: bool,
     /// Sockets get an address of the system's choice, whatever was asked for.
     pub(crate) own_way: bool,
@@ -104,10 +104,10 @@ pub(crate) struct Hand {
     pub(crate) highest_index: u32,
 }
 
-impl Hand {
+impl ManualDriver {
     pub(crate) fn new(config: Config) -> Self {
         let machine = Unwrap::new(config.clone()).expect("a valid configuration");
-        let mut hand = Hand {
+        let mut driver = ManualDriver {
             machine: Recorder::new(machine),
             config,
             now: Instant::ZERO,
@@ -128,8 +128,8 @@ impl Hand {
             room: 1 << 17,
             highest_index: 0,
         };
-        hand.pump();
-        hand
+        driver.pump();
+        driver
     }
 
     // ---- commands ----
@@ -464,7 +464,7 @@ pub(crate) fn segments(bytes: &[u8], segment: Option<usize>) -> Vec<&[u8]> {
     all
 }
 
-impl Drop for Hand {
+impl Drop for ManualDriver {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             let again = Unwrap::new(self.config.clone()).expect("it was valid before");

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 
 /// The machine.
 #[derive(Debug)]
-pub struct Fountain {
+pub struct EndlessSender {
     outputs: VecDeque<Output>,
     dirty: VecDeque<SocketId>,
     answers: VecDeque<(Vec<u8>, Transmit)>,
@@ -39,14 +39,14 @@ const GROUP: (usize, usize) = (100, 8);
 /// Over IPv4 no datagram has room for so many bytes.
 const TOO_LARGE: usize = 65_520;
 
-impl Fountain {
+impl EndlessSender {
     /// It sends to `sink`.
     pub fn new(sink: SocketAddr) -> Self {
         let outputs = [
             Output::Receive { listener: ListenerId(0), socket: LISTENER, fragments: true },
             Output::OpenSocket { socket: SPRING, to: sink, via: Via::default(), fragments: true },
         ];
-        Fountain {
+        EndlessSender {
             outputs: outputs.into(),
             dirty: VecDeque::new(),
             answers: VecDeque::new(),
@@ -59,7 +59,7 @@ impl Fountain {
     }
 }
 
-impl Machine for Fountain {
+impl Machine for EndlessSender {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Opened { socket, .. } => {
@@ -94,7 +94,7 @@ impl Machine for Fountain {
     }
 }
 
-impl DatagramMachine for Fountain {
+impl DatagramMachine for EndlessSender {
     fn poll_dirty_socket(&mut self) -> Option<SocketId> {
         self.dirty.pop_front()
     }
@@ -130,6 +130,6 @@ impl DatagramMachine for Fountain {
 }
 
 /// It has no streams.
-impl StreamMachine for Fountain {}
+impl StreamMachine for EndlessSender {}
 
-impl TunMachine for Fountain {}
+impl TunMachine for EndlessSender {}

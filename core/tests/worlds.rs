@@ -25,7 +25,7 @@ fn cases(usual: u32) -> ProptestConfig {
 
 const ECHO: &str = "192.0.2.1:80";
 
-// ---- weather ----
+// ---- worlds ----
 
 /// What one client was going to do, and with whom.
 struct Plan {
