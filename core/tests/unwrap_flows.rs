@@ -35,7 +35,7 @@ fn balancer(bytes: &[u8]) -> (SocketAddr, Vec<u8>) {
 #[test]
 fn a_datagram_goes_to_the_server_from_its_client_and_the_answer_back_without_a_header() {
     for (client, to) in [(ANN, SERVER_V4), ("[2001:db8::1]:5000", SERVER_V6)] {
-        let mut driver = ManualDriver::new(Config { mark: Some(9), narrate: true, ..each() });
+        let mut driver = ManualDriver::new(Config { mark: Some(9), request_events: true, ..each() });
         driver.datagram(BALANCER, &[&v2(client), b"query"]);
         let flow = driver.only_flow();
         assert_eq!((driver.via(flow).transparent, driver.via(flow).mark), (Some(addr(client)), Some(9)));

@@ -31,7 +31,7 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
 /// Sends `pieces` one by one; gives what the server got. Nothing may be asked for before byte
 /// `whole`.
 fn through(client: &str, pieces: &[&[u8]], whole: usize) -> Vec<u8> {
-    let mut driver = ManualDriver::new(Config { mark: Some(77), narrate: true, ..tcp() });
+    let mut driver = ManualDriver::new(Config { mark: Some(77), request_events: true, ..tcp() });
     let stream = driver.accept(BALANCER);
     let mut rest = Vec::new();
     let mut came = 0;
@@ -250,7 +250,7 @@ proptest! {
         bytes in proptest::collection::vec(any::<u8>(), 0..400),
         split in 1usize..50,
     ) {
-        let mut driver = ManualDriver::new(Config { narrate: true, ..tcp() });
+        let mut driver = ManualDriver::new(Config { request_events: true, ..tcp() });
         let stream = driver.accept(BALANCER);
         for piece in [start, &bytes].concat().chunks(split) {
             driver.read(stream, piece);

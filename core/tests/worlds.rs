@@ -218,7 +218,7 @@ proptest! {
         check_delivery(&lab, &plans);
         for plan in &plans {
             let sock = lab.sock(plan.who);
-            let left = sock.deaf || lab.end(plan.who) != End::Open;
+            let left = sock.stopped_reading || lab.end(plan.who) != End::Open;
             prop_assert!(left || sock.person.reading == Reading::Stopped, "a client was left hanging");
         }
     }

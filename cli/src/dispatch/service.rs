@@ -64,7 +64,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         buffer_limit: options.common.max_buffers as usize,
         max_head: options.max_head_size as usize,
         max_fields: options.max_header_fields as usize,
-        narrate: options.common.verbose > 0,
+        request_events: options.common.verbose > 0,
         ..Config::default()
     };
     let mut workers = Vec::new();

@@ -119,7 +119,7 @@ fn config(process: &Process) -> Config {
         flow_idle_timeout: process.close_after,
         max_queue: process.max_queue as usize,
         buffer_limit: process.common.max_buffers as usize,
-        narrate: process.common.verbose > 1,
+        request_events: process.common.verbose > 1,
         ..Config::default()
     }
 }

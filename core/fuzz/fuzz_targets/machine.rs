@@ -55,7 +55,7 @@ fn config() -> Config {
         max_flows: 4,
         max_queue: 70_000,
         buffer_size: 2048,
-        narrate: true,
+        request_events: true,
         ..Config::default()
     }
 }

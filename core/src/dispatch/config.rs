@@ -66,7 +66,7 @@ pub struct Config {
     pub max_fields: usize,
     /// Say [`Event::Requested`](crate::machine::event::Event::Requested) too, which copies names.
     /// Default false.
-    pub narrate: bool,
+    pub request_events: bool,
 }
 
 impl Default for Config {
@@ -95,7 +95,7 @@ impl Default for Config {
             splice_after: 2,
             max_head: 256 * 1024,
             max_fields: 2000,
-            narrate: false,
+            request_events: false,
         }
     }
 }

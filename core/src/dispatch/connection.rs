@@ -5,7 +5,7 @@ mod transitions;
 use super::Cx;
 use super::closing::Closing;
 use super::config::Config;
-use super::forward::{Forward, Next};
+use super::forward::{Forward, ForwardStep};
 use super::handshake::Handshake;
 use super::opening::Opening;
 use super::reply::ReplyFormat;
@@ -61,9 +61,9 @@ impl Connection for Conn {
         if cx.config.tunnel {
             let mut opening =
                 Box::new(Opening::new(ReplyFormat::Raw, 0, Vec::new(), Vec::new(), peer.ip(), cx));
-            let progress = opening.start_tunnel(id, cx);
+            let opened = opening.start_tunnel(id, cx);
             conn.state = State::Opening(opening);
-            conn.progress(progress, cx);
+            conn.after_opening(opened, cx);
         } else {
             conn.state = State::Handshake(Box::new(Handshake::new()));
             cx.mark_dirty(client);
@@ -146,17 +146,17 @@ impl Connection for Conn {
                     let client = self.peer;
                     cx.event(Event::LoginIgnored { client });
                 }
-                self.step(step, cx);
+                self.after_handshake(step, cx);
             }
             (State::Opening(opening), Side::Client) => opening.read(cx.buffers.peek(len)),
             (State::Relay(relay), side) => relay.read(side, len, cx),
             (State::Forward(forward), Side::Client) => {
                 let next = forward.client_read(len, cx);
-                self.next(next, cx);
+                self.after_forward(next, cx);
             }
             (State::Forward(forward), Side::Target) => {
                 let next = forward.target_read(len, cx);
-                self.next(next, cx);
+                self.after_forward(next, cx);
             }
             // Read and dropped: see `closing`.
             (State::Closing(_), Side::Client) => {}
@@ -182,11 +182,11 @@ impl Connection for Conn {
             }
             (State::Forward(forward), Side::Client) => {
                 let next = forward.client_ended();
-                self.next(next, cx);
+                self.after_forward(next, cx);
             }
             (State::Forward(forward), Side::Target) => {
                 let next = forward.target_ended(cx);
-                self.next(next, cx);
+                self.after_forward(next, cx);
             }
             (State::Closing(_), Side::Client) => self.end(Close::Graceful, cx),
             (State::Handshake(_) | State::Closing(_), Side::Target)
@@ -204,7 +204,7 @@ impl Connection for Conn {
             }
             (State::Forward(forward), side) => {
                 let next = forward.written(side, len, cx);
-                self.next(next, cx);
+                self.after_forward(next, cx);
             }
             (State::Closing(closing), Side::Client) => closing.written(self.client, len, cx),
             (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
@@ -230,10 +230,10 @@ impl Connection for Conn {
                 let state = relay.failed(side, fault, cx);
                 self.relay_changed(state, cx);
             }
-            (State::Forward(_), Side::Client) => self.next(Next::Break(fault), cx),
+            (State::Forward(_), Side::Client) => self.after_forward(ForwardStep::Break(fault), cx),
             (State::Forward(forward), Side::Target) => {
                 let next = forward.target_failed(fault, cx);
-                self.next(next, cx);
+                self.after_forward(next, cx);
             }
             (State::Closing(_), Side::Client) => self.end(Close::Reset, cx),
             (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
@@ -262,25 +262,25 @@ impl Connection for Conn {
 
     fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx) {
         if let State::Opening(opening) = &mut self.state {
-            let progress = opening.assigned(self.id, assignment, cx);
-            self.progress(progress, cx);
+            let opened = opening.assigned(self.id, assignment, cx);
+            self.after_opening(opened, cx);
         }
     }
 
     fn resolved(&mut self, answer: Result<&[IpAddr], Fault>, cx: &mut Cx) {
         if let State::Opening(opening) = &mut self.state {
-            let progress = match answer {
+            let opened = match answer {
                 Ok(addresses) => opening.resolved(self.id, addresses, cx),
                 Err(fault) => opening.resolve_failed(fault),
             };
-            self.progress(progress, cx);
+            self.after_opening(opened, cx);
         }
     }
 
     fn connect_failed(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx) {
         if let State::Opening(opening) = &mut self.state {
-            let progress = opening.attempt_failed(self.id, stream, fault, cx);
-            self.progress(progress, cx);
+            let opened = opening.attempt_failed(self.id, stream, fault, cx);
+            self.after_opening(opened, cx);
         }
     }
 
@@ -304,7 +304,7 @@ impl Connection for Conn {
                 let (forward, next) =
                     Forward::new(self.client, winner.stream, winner.uplink, *request, early, cx);
                 self.state = State::Forward(Box::new(forward));
-                self.next(next, cx);
+                self.after_forward(next, cx);
             }
             ReplyFormat::Socks5 | ReplyFormat::Socks4 | ReplyFormat::Connect | ReplyFormat::Raw => {
                 let relay = Relay::new(self.client, winner.stream, winner.uplink, &reply, &early, cx);
@@ -328,8 +328,8 @@ impl Connection for Conn {
                     && let Some(stream) = opening.attempt_through(uplink)
                 {
                     cx.close(stream, Close::Reset);
-                    let progress = opening.attempt_failed(self.id, stream, Fault::NoDevice, cx);
-                    self.progress(progress, cx);
+                    let opened = opening.attempt_failed(self.id, stream, Fault::NoDevice, cx);
+                    self.after_opening(opened, cx);
                 }
             }
             State::Handshake(_) | State::Relay(_) | State::Forward(_) | State::Closing(_) | State::Gone => {}
@@ -352,15 +352,15 @@ impl Connection for Conn {
                 self.end(Close::Graceful, cx);
             }
             State::Opening(opening) => {
-                let progress = opening.timeout(self.id, cx);
-                self.progress(progress, cx);
+                let opened = opening.timeout(self.id, cx);
+                self.after_opening(opened, cx);
             }
             State::Relay(relay) => {
                 let fault = relay.fault().unwrap_or(Fault::TimedOut);
                 self.relay_changed(RelayState::Broken(fault), cx);
             }
             State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
-            State::Forward(_) => self.next(Next::Break(Fault::TimedOut), cx),
+            State::Forward(_) => self.after_forward(ForwardStep::Break(Fault::TimedOut), cx),
             State::Closing(closing) => match closing.speak(self.client, cx) {
                 true => self.until = Some(cx.now + cx.config.linger),
                 false => self.end(Close::Graceful, cx),

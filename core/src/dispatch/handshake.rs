@@ -19,6 +19,7 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+use core::ops::ControlFlow;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
@@ -40,7 +41,7 @@ pub(super) struct Handshake {
 
 /// What is to be done next.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum HandshakeStep {
     /// Read on.
     More,
     /// The client wants to go there.
@@ -108,7 +109,7 @@ impl Handshake {
     }
 
     /// Takes in what the client sent.
-    pub(super) fn read(&mut self, config: &Config, bytes: &[u8]) -> Step {
+    pub(super) fn read(&mut self, config: &Config, bytes: &[u8]) -> HandshakeStep {
         self.seen.extend_from_slice(bytes);
         // RFC 9112 section 2.2: empty lines in front of a request are ignored. They may come in
         // front of the first one, too.
@@ -117,11 +118,11 @@ impl Handshake {
             && first.is_none_or(|first| http::looks_like_http(first) || first == b'\r');
         // Reparse a long head only where it may have ended: else parsing is quadratic.
         if is_http && !self.head_end.is_worth_parsing(&self.seen, config.max_head) {
-            return Step::More;
+            return HandshakeStep::More;
         }
         loop {
             let step = match (self.stage, self.seen.first()) {
-                (_, None) => return Step::More,
+                (_, None) => return HandshakeStep::More,
                 (Stage::First, Some(&socks5::VERSION)) => self.greeting(config),
                 (Stage::First, Some(&socks4::VERSION)) => self.socks4(config),
                 (Stage::First, Some(_)) if is_http => self.http(config),
@@ -133,16 +134,14 @@ impl Handshake {
                 (Stage::Socks5Auth, Some(_)) => self.user_password(config),
                 (Stage::Socks5Request, Some(_)) => self.socks5(),
             };
-            match step {
-                Ok(true) => {}
-                Ok(false) => return Step::More,
-                Err(step) => return step,
+            if let ControlFlow::Break(step) = step {
+                return step;
             }
         }
     }
 
     /// RFC 1928 section 3.
-    fn greeting(&mut self, config: &Config) -> Result<bool, Step> {
+    fn greeting(&mut self, config: &Config) -> ControlFlow<HandshakeStep> {
         let parsed = socks5::parse_greeting(&self.seen).map(|(greeting, used)| {
             let offers = |method| greeting.methods.contains(&method).then_some(method);
             let method = match config.credentials {
@@ -153,7 +152,7 @@ impl Handshake {
             };
             (method, used)
         });
-        let Some((method, used)) = self.complete(parsed)? else { return Ok(false) };
+        let (method, used) = self.complete(parsed)?;
         self.seen.drain(..used);
         let Some(method) = method else {
             self.reply.extend(socks5::emit_method(socks5::method::UNACCEPTABLE));
@@ -165,17 +164,17 @@ impl Handshake {
             _ => Stage::Socks5Request,
         };
         self.ignored_login = self.stage == Stage::Socks5Auth && config.credentials.is_none();
-        Ok(true)
+        ControlFlow::Continue(())
     }
 
     /// RFC 1929 section 2.
-    fn user_password(&mut self, config: &Config) -> Result<bool, Step> {
+    fn user_password(&mut self, config: &Config) -> ControlFlow<HandshakeStep> {
         let check = |user: &[u8], password: &[u8]| {
             config.credentials.as_ref().is_none_or(|known| known.check(user, password))
         };
         let parsed =
             socks5::parse_user_password(&self.seen).map(|(up, used)| (check(up.user, up.password), used));
-        let Some((ok, used)) = self.complete(parsed)? else { return Ok(false) };
+        let (ok, used) = self.complete(parsed)?;
         self.seen.drain(..used);
         self.reply.extend(socks5::emit_auth_status(ok));
         if !ok {
@@ -183,11 +182,11 @@ impl Handshake {
             return self.refuse(Refusal::BadCredentials);
         }
         self.stage = Stage::Socks5Request;
-        Ok(true)
+        ControlFlow::Continue(())
     }
 
     /// RFC 1928 section 4.
-    fn socks5(&mut self) -> Result<bool, Step> {
+    fn socks5(&mut self) -> ControlFlow<HandshakeStep> {
         let parsed = socks5::parse_request(&self.seen).map(|(request, used)| {
             let host = match request.address {
                 socks5::Address::Ip(ip) => Ok(Host::Ip(ip)),
@@ -206,19 +205,19 @@ impl Handshake {
         let parsed = match parsed {
             // RFC 1928 section 6: a request that cannot be read is a general failure.
             Err(Unparsed::Malformed(why)) => {
-                return Err(self.refusal(&ReplyFormat::Socks5, Refusal::Malformed(why)));
+                return ControlFlow::Break(self.refusal(&ReplyFormat::Socks5, Refusal::Malformed(why)));
             }
             other => other,
         };
-        let Some((destination, used)) = self.complete(parsed)? else { return Ok(false) };
+        let (destination, used) = self.complete(parsed)?;
         self.seen.drain(..used);
-        Err(match destination {
+        ControlFlow::Break(match destination {
             Ok(destination) => self.open(ReplyFormat::Socks5, destination),
             Err(why) => self.refusal(&ReplyFormat::Socks5, why),
         })
     }
 
-    fn socks4(&mut self, config: &Config) -> Result<bool, Step> {
+    fn socks4(&mut self, config: &Config) -> ControlFlow<HandshakeStep> {
         let parsed = socks4::parse_request(&self.seen).map(|(request, used)| {
             let host = match (request.command, request.address) {
                 _ if config.credentials.is_some() => Err(Refusal::Socks4WithAuth),
@@ -233,53 +232,58 @@ impl Handshake {
         });
         let parsed = match parsed {
             Err(Unparsed::Malformed(why)) => {
-                return Err(self.refusal(&ReplyFormat::Socks4, Refusal::Malformed(why)));
+                return ControlFlow::Break(self.refusal(&ReplyFormat::Socks4, Refusal::Malformed(why)));
             }
             other => other,
         };
-        let Some((destination, used)) = self.complete(parsed)? else { return Ok(false) };
+        let (destination, used) = self.complete(parsed)?;
         self.seen.drain(..used);
-        Err(match destination {
+        ControlFlow::Break(match destination {
             Ok(destination) => self.open(ReplyFormat::Socks4, destination),
             Err(why) => self.refusal(&ReplyFormat::Socks4, why),
         })
     }
 
-    fn http(&mut self, config: &Config) -> Result<bool, Step> {
-        match http_request(config, &self.seen) {
-            HttpStep::More => Ok(false),
+    fn http(&mut self, config: &Config) -> ControlFlow<HandshakeStep> {
+        ControlFlow::Break(match http_request(config, &self.seen) {
+            HttpStep::More => HandshakeStep::More,
             HttpStep::Open { format, destination, used } => {
                 self.seen.drain(..used);
-                Err(self.open(format, destination))
+                self.open(format, destination)
             }
-            HttpStep::Answer { reply } => Err(Step::Answer { reply }),
-            HttpStep::Refuse { reply, why } => Err(Step::Refuse { reply, why }),
-        }
+            HttpStep::Answer { reply } => HandshakeStep::Answer { reply },
+            HttpStep::Refuse { reply, why } => HandshakeStep::Refuse { reply, why },
+        })
     }
 
-    /// A value, or `None` while bytes are missing; what is malformed is refused without words: the
-    /// client does not speak a protocol in which it could be told.
-    fn complete<T>(&mut self, parsed: Result<T, Unparsed>) -> Result<Option<T>, Step> {
+    /// The parsed value. It breaks off where bytes are missing, and refuses a malformed message
+    /// without a reply: the client does not speak a protocol that has one.
+    fn complete<T>(&mut self, parsed: Result<T, Unparsed>) -> ControlFlow<HandshakeStep, T> {
         match parsed {
-            Ok(value) => Ok(Some(value)),
-            Err(Unparsed::Incomplete) => Ok(None),
-            Err(Unparsed::Malformed(why)) => self.refuse(Refusal::Malformed(why)).map(|_| None),
+            Ok(value) => ControlFlow::Continue(value),
+            Err(Unparsed::Incomplete) => ControlFlow::Break(HandshakeStep::More),
+            Err(Unparsed::Malformed(why)) => ControlFlow::Break(self.close(Refusal::Malformed(why))),
         }
     }
 
-    fn open(&mut self, format: ReplyFormat, destination: Destination) -> Step {
+    fn open(&mut self, format: ReplyFormat, destination: Destination) -> HandshakeStep {
         let unsent = self.reply.split_off(self.sent);
-        Step::Open { format, destination, early: core::mem::take(&mut self.seen), unsent }
+        HandshakeStep::Open { format, destination, early: core::mem::take(&mut self.seen), unsent }
     }
 
-    fn refuse(&mut self, why: Refusal) -> Result<bool, Step> {
-        Err(Step::Refuse { reply: self.reply.split_off(self.sent), why })
+    fn refuse(&mut self, why: Refusal) -> ControlFlow<HandshakeStep> {
+        ControlFlow::Break(self.close(why))
     }
 
-    fn refusal(&mut self, format: &ReplyFormat, why: Refusal) -> Step {
+    /// Closes after what is owed already.
+    fn close(&mut self, why: Refusal) -> HandshakeStep {
+        HandshakeStep::Refuse { reply: self.reply.split_off(self.sent), why }
+    }
+
+    fn refusal(&mut self, format: &ReplyFormat, why: Refusal) -> HandshakeStep {
         let mut reply = self.reply.split_off(self.sent);
         format.refused(&why, &mut reply);
-        Step::Refuse { reply, why }
+        HandshakeStep::Refuse { reply, why }
     }
 }
 

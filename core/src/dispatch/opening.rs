@@ -94,15 +94,6 @@ pub(super) struct Winner {
     pub(super) uplink: Option<UplinkId>,
 }
 
-/// How an opening goes on.
-#[derive(Debug)]
-pub(super) enum Progress {
-    /// It does.
-    Pending,
-    /// No way is left.
-    Failed(Refusal),
-}
-
 impl Opening {
     pub(super) fn new(
         format: ReplyFormat,
@@ -135,20 +126,25 @@ impl Opening {
     }
 
     /// Begins: looks the name up, or goes on with the address.
-    pub(super) fn start(&mut self, conn: ConnId, destination: &Destination, cx: &mut Cx) -> Progress {
+    pub(super) fn start(
+        &mut self,
+        conn: ConnId,
+        destination: &Destination,
+        cx: &mut Cx,
+    ) -> Result<(), Refusal> {
         match &destination.host {
             Host::Ip(ip) => self.resolved(conn, &[*ip], cx),
             // RFC 6761 section 6.3: these are loopback's, and nobody is asked.
             Host::Name(name) if name.is_localhost() => self.resolved(conn, &LOOPBACK, cx),
             Host::Name(name) => {
                 self.query = Some(cx.query(conn, self.client_ip, name));
-                Progress::Pending
+                Ok(())
             }
         }
     }
 
     /// Begins with the pool's own endpoints as the destination.
-    pub(super) fn start_tunnel(&mut self, conn: ConnId, cx: &mut Cx) -> Progress {
+    pub(super) fn start_tunnel(&mut self, conn: ConnId, cx: &mut Cx) -> Result<(), Refusal> {
         self.candidates.push(Candidate {
             to: None,
             tried: UplinkSet::EMPTY,
@@ -190,7 +186,12 @@ impl Opening {
     }
 
     /// Takes in the addresses of the name.
-    pub(super) fn resolved(&mut self, conn: ConnId, addresses: &[IpAddr], cx: &mut Cx) -> Progress {
+    pub(super) fn resolved(
+        &mut self,
+        conn: ConnId,
+        addresses: &[IpAddr],
+        cx: &mut Cx,
+    ) -> Result<(), Refusal> {
         self.query = None;
         let mut refusal = None;
         for ip in interleave(addresses) {
@@ -208,20 +209,20 @@ impl Opening {
             }
         }
         if self.candidates.is_empty() {
-            return Progress::Failed(refusal.unwrap_or(Refusal::Name(Fault::NameNotFound)));
+            return Err(refusal.unwrap_or(Refusal::Name(Fault::NameNotFound)));
         }
         self.ask(conn, false, cx)
     }
 
-    pub(super) fn resolve_failed(&mut self, fault: Fault) -> Progress {
+    pub(super) fn resolve_failed(&mut self, fault: Fault) -> Result<(), Refusal> {
         self.query = None;
-        Progress::Failed(Refusal::Name(fault))
+        Err(Refusal::Name(fault))
     }
 
     /// Asks the pool for the next way, if there may be one.
-    fn ask(&mut self, conn: ConnId, fresh_uplink: bool, cx: &mut Cx) -> Progress {
+    fn ask(&mut self, conn: ConnId, fresh_uplink: bool, cx: &mut Cx) -> Result<(), Refusal> {
         if self.asking.is_some() {
-            return Progress::Pending;
+            return Ok(());
         }
         // Two attempts at an address, then the next one: the second tells an uplink's fault from
         // the address's.
@@ -238,7 +239,7 @@ impl Opening {
             return self.judge();
         };
         self.question(conn, Asking { candidate, fresh_uplink }, cx);
-        Progress::Pending
+        Ok(())
     }
 
     fn question(&mut self, conn: ConnId, asking: Asking, cx: &mut Cx) {
@@ -252,13 +253,18 @@ impl Opening {
     }
 
     /// Takes in the pool's answer.
-    pub(super) fn assigned(&mut self, conn: ConnId, assignment: Option<Assignment>, cx: &mut Cx) -> Progress {
-        let Some(asking) = self.asking.take() else { return Progress::Pending };
+    pub(super) fn assigned(
+        &mut self,
+        conn: ConnId,
+        assignment: Option<Assignment>,
+        cx: &mut Cx,
+    ) -> Result<(), Refusal> {
+        let Some(asking) = self.asking.take() else { return Ok(()) };
         let candidate = &mut self.candidates[asking.candidate];
         let Some(assignment) = assignment else {
             if asking.fresh_uplink {
                 self.question(conn, Asking { fresh_uplink: false, ..asking }, cx);
-                return Progress::Pending;
+                return Ok(());
             }
             candidate.dead = true;
             return self.ask(conn, false, cx);
@@ -296,7 +302,7 @@ impl Opening {
             self.suspects.extend(uplink.map(|uplink| (uplink, candidate)));
         }
         self.next_attempt_at = Some(cx.now + assignment.patience);
-        Progress::Pending
+        Ok(())
     }
 
     /// An attempt that goes on through `uplink`.
@@ -311,9 +317,9 @@ impl Opening {
         stream: StreamId,
         fault: Fault,
         cx: &mut Cx,
-    ) -> Progress {
+    ) -> Result<(), Refusal> {
         let Some(at) = self.attempts.iter().position(|attempt| attempt.stream == stream) else {
-            return Progress::Pending;
+            return Ok(());
         };
         let Attempt { candidate, to, uplink, .. } = self.attempts.remove(at);
         if let Some(uplink) = uplink {
@@ -373,19 +379,19 @@ impl Opening {
     }
 
     /// Time has passed.
-    pub(super) fn timeout(&mut self, conn: ConnId, cx: &mut Cx) -> Progress {
+    pub(super) fn timeout(&mut self, conn: ConnId, cx: &mut Cx) -> Result<(), Refusal> {
         if self.query.is_some() && cx.now >= self.next_deadline(&cx.config) {
-            return Progress::Failed(Refusal::Name(Fault::TimedOut));
+            return Err(Refusal::Name(Fault::TimedOut));
         }
         if cx.now >= self.deadline {
             let known = self.fault.filter(|known| weight(*known) > weight(Fault::TimedOut));
-            return Progress::Failed(Refusal::Unreachable(known.unwrap_or(Fault::TimedOut)));
+            return Err(Refusal::Unreachable(known.unwrap_or(Fault::TimedOut)));
         }
         if self.next_attempt_at.is_some_and(|at| at <= cx.now) {
             self.next_attempt_at = None;
             return self.ask(conn, true, cx);
         }
-        Progress::Pending
+        Ok(())
     }
 
     /// Gives up the query and all attempts.
@@ -398,13 +404,13 @@ impl Opening {
         }
     }
 
-    fn judge(&self) -> Progress {
+    fn judge(&self) -> Result<(), Refusal> {
         // A refusal of every address is the answer, whatever else is still awaited.
         let refused = self.candidates.iter().all(|candidate| candidate.refused);
         if !self.attempts.is_empty() && !refused {
-            return Progress::Pending;
+            return Ok(());
         }
-        Progress::Failed(self.fault.map_or(Refusal::NoUplink, Refusal::Unreachable))
+        Err(self.fault.map_or(Refusal::NoUplink, Refusal::Unreachable))
     }
 }
 

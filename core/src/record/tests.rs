@@ -5,9 +5,9 @@ use crate::time::Duration;
 use alloc::vec;
 use core::net::SocketAddr;
 
-fn machine(narrate: bool) -> Dispatch {
+fn machine(request_events: bool) -> Dispatch {
     let listeners = vec!["127.0.0.1:1080".parse().expect("literal")];
-    Dispatch::new(Config { listeners, narrate, ..Config::default() }).expect("valid")
+    Dispatch::new(Config { listeners, request_events, ..Config::default() }).expect("valid")
 }
 
 fn address(text: &str) -> SocketAddr {

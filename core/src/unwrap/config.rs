@@ -62,7 +62,7 @@ pub struct Config {
     pub splice_after: u8,
     /// Say [`Event::Header`](crate::machine::event::Event::Header) too, which copies text. Default
     /// false.
-    pub narrate: bool,
+    pub request_events: bool,
 }
 
 impl Default for Config {
@@ -88,7 +88,7 @@ impl Default for Config {
             buffer_size: 128 * 1024,
             buffer_limit: 512,
             splice_after: 2,
-            narrate: false,
+            request_events: false,
         }
     }
 }

@@ -261,7 +261,7 @@ impl Conn {
             Err(why) => return self.refuse(why, cx),
         };
         let early = bytes[used..].to_vec();
-        let text = cx.config.narrate.then(|| header.describe(bytes));
+        let text = cx.config.request_events.then(|| header.describe(bytes));
         if let Some(text) = text {
             cx.event(Event::Header { conn: self.id, peer: self.peer, text });
         }

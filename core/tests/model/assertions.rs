@@ -57,7 +57,10 @@ impl Assertions {
         lab.check_end();
         for (at, client) in reference.clients.iter().enumerate() {
             let sock = lab.sock(client.who);
-            assert!(sock.deaf || sock.got.end != End::Open, "client {at} was left hanging: {client:?}");
+            assert!(
+                sock.stopped_reading || sock.got.end != End::Open,
+                "client {at} was left hanging: {client:?}"
+            );
         }
         for seen in self.observed.values() {
             assert_eq!(seen.connected.is_some(), seen.closed.is_some(), "an end that was not told: {seen:?}");
@@ -303,7 +306,7 @@ impl Assertions {
         if !client.asked() {
             let owed: &[u8] = if client.protocol == Protocol::Socks5 { &[5, 0] } else { &[] };
             assert!(owed.starts_with(&sock.got.bytes), "{who}: an answer before the question");
-            let left = ended || sock.deaf || !client.reads;
+            let left = ended || sock.stopped_reading || !client.reads;
             let by = (client.came + HANDSHAKE + SLACK).max(client.touched + QUIET);
             assert!(left || now <= by, "{who}: an endless handshake");
             return;
@@ -316,13 +319,13 @@ impl Assertions {
                 // Who does not take its answer in time, and speaks on, has a reset instead.
                 let excused = client.reset || vanished || !client.read_always;
                 assert!(!ended || excused, "{who}: an end without an answer");
-                let patient = ended || sock.deaf || client.reset || !client.read_always;
+                let patient = ended || sock.stopped_reading || client.reset || !client.read_always;
                 assert!(
                     patient || now <= client.came + allowed.by,
                     "{who}: no answer by {now:?}, {allowed:?}"
                 );
                 // Who reads again gets it then.
-                let late = client.reads && !sock.deaf && !client.reset && !ended;
+                let late = client.reads && !sock.stopped_reading && !client.reset && !ended;
                 let by = (client.came + CONNECT + SLACK).max(client.touched + QUIET);
                 assert!(!late || now <= by, "{who}: no answer at all");
             }
@@ -337,7 +340,7 @@ impl Assertions {
                 };
                 let known = allowed.noes.iter().any(|no| code_of(no) == code);
                 assert!(known, "{who}: refused with {code}, allowed is {allowed:?}");
-                let due = answered + QUIET <= now && client.reads && !sock.deaf;
+                let due = answered + QUIET <= now && client.reads && !sock.stopped_reading;
                 assert!(!due || sock.got.end == End::Fin, "{who}: refused, and no orderly end");
                 assert!(self.seen(at).is_none_or(|seen| seen.connected.is_none()), "{who}: refused");
             }
@@ -428,7 +431,10 @@ impl Assertions {
         }
         if client.reset {
             let closed = seen.closed.as_ref().unwrap_or_else(|| panic!("{who}: reset, and not closed"));
-            assert!(target.deaf || target.got.end != End::Open, "{who}: the target has seen no end");
+            assert!(
+                target.stopped_reading || target.got.end != End::Open,
+                "{who}: the target has seen no end"
+            );
             let hard = closed.fault.is_some() && !vanished && !resets;
             assert!(!hard || target.got.reset, "{who}: the target has seen no reset");
             assert!(client.fin || closed.fault.is_some(), "{who}: an orderly end of a reset");

@@ -47,7 +47,7 @@ impl Sut {
         setup.config.buffer_size = setting.buffer_size;
         setup.config.buffer_limit = setting.buffer_limit;
         // Tells who asked, so that the assertions know whose connection is whose.
-        setup.config.narrate = true;
+        setup.config.request_events = true;
         let mut lab = setup.build();
         lab.machine.quiet = true;
         let ip = |place: Place| PLACES[place].parse::<SocketAddr>().expect("an address").ip();

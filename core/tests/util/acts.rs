@@ -10,7 +10,7 @@ impl Lab {
     pub(super) fn receive(&mut self, sock: Who, len: usize) {
         let now = self.world.now;
         let entry = &mut self.world.socks[sock];
-        if entry.deaf {
+        if entry.stopped_reading {
             return;
         }
         entry.take(now, len);
@@ -22,7 +22,7 @@ impl Lab {
     /// A person sees what the proxy has done, and goes on.
     pub(super) fn notice(&mut self, sock: Who) {
         let entry = &mut self.world.socks[sock];
-        if entry.deaf {
+        if entry.stopped_reading {
             // Whoever has closed answers bytes with a reset.
             if !entry.outbox.is_empty() && !entry.in_rst && entry.stage == Stage::Open {
                 entry.outbox.clear();
@@ -50,7 +50,7 @@ impl Lab {
         loop {
             let now = self.world.now;
             let entry = &mut self.world.socks[sock];
-            if entry.got.end == End::Reset || entry.deaf {
+            if entry.got.end == End::Reset || entry.stopped_reading {
                 entry.person.script.clear();
                 return;
             }
@@ -97,13 +97,13 @@ impl Lab {
                     self.world.after(latency, Ev::Fin(sock));
                 }
                 Act::Reset => {
-                    entry.deaf = true;
+                    entry.stopped_reading = true;
                     entry.person.script.clear();
                     self.world.after(latency, Ev::Rst(sock));
                     return;
                 }
                 Act::Close => {
-                    entry.deaf = true;
+                    entry.stopped_reading = true;
                     entry.fin_sent = true;
                     entry.person.script.clear();
                     let unread = !entry.outbox.is_empty();

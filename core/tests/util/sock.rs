@@ -50,7 +50,7 @@ pub(crate) struct Sock {
     /// The person's half has ended.
     pub(crate) fin_sent: bool,
     /// The person has reset or closed: it takes nothing more.
-    pub(crate) deaf: bool,
+    pub(crate) stopped_reading: bool,
     pub(crate) send_blocked: bool,
     pub(crate) wake_at: Option<Instant>,
     pub(crate) sipping: bool,
@@ -81,7 +81,7 @@ impl Sock {
             proxy_wrote: 0,
             proxy_read: 0,
             fin_sent: false,
-            deaf: false,
+            stopped_reading: false,
             send_blocked: false,
             wake_at: None,
             sipping: false,
@@ -113,11 +113,12 @@ impl Sock {
             self.got.end = if self.out_rst { End::Reset } else { End::Fin };
             self.got.ended_at = Some(now);
             if self.out_rst {
-                self.deaf = true;
+                self.stopped_reading = true;
             }
-        } else if self.outbox.is_empty() && self.got.end == End::Fin && self.out_rst && !self.deaf {
+        } else if self.outbox.is_empty() && self.got.end == End::Fin && self.out_rst && !self.stopped_reading
+        {
             // A reset behind a FIN: our own half is dead too.
-            self.deaf = true;
+            self.stopped_reading = true;
         }
     }
 

@@ -3,9 +3,9 @@
 use super::{Conn, State};
 use crate::dispatch::Cx;
 use crate::dispatch::closing::Closing;
-use crate::dispatch::forward::{Next, Tunnel};
-use crate::dispatch::handshake::Step;
-use crate::dispatch::opening::{Opening, Progress};
+use crate::dispatch::forward::{ForwardStep, Tunnel};
+use crate::dispatch::handshake::HandshakeStep;
+use crate::dispatch::opening::Opening;
 use crate::dispatch::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, Fault, Report};
@@ -21,26 +21,26 @@ impl Conn {
             State::Relay(_) => self.finish(Close::Reset, Some(fault), cx),
             State::Forward(forward) if forward.target().is_some() => {
                 let next = forward.target_failed(fault, cx);
-                self.next(next, cx);
+                self.after_forward(next, cx);
             }
             State::Handshake(_) | State::Opening(_) | State::Forward(_) | State::Closing(_) | State::Gone => {
             }
         }
     }
 
-    pub(super) fn step(&mut self, step: Step, cx: &mut Cx) {
+    pub(super) fn after_handshake(&mut self, step: HandshakeStep, cx: &mut Cx) {
         match step {
-            Step::More => cx.mark_dirty(self.client),
-            Step::Answer { reply } => self.close_with(reply, cx),
-            Step::Refuse { reply, why: why @ Refusal::BadCredentials } => {
+            HandshakeStep::More => cx.mark_dirty(self.client),
+            HandshakeStep::Answer { reply } => self.close_with(reply, cx),
+            HandshakeStep::Refuse { reply, why: why @ Refusal::BadCredentials } => {
                 self.refused(why, cx);
                 self.close_late_with(reply, cx);
             }
-            Step::Refuse { reply, why } => {
+            HandshakeStep::Refuse { reply, why } => {
                 self.refused(why, cx);
                 self.close_with(reply, cx);
             }
-            Step::Open { format, destination, early, unsent } => {
+            HandshakeStep::Open { format, destination, early, unsent } => {
                 self.open(format, destination, early, unsent, cx)
             }
         }
@@ -54,19 +54,19 @@ impl Conn {
         unsent: Vec<u8>,
         cx: &mut Cx,
     ) {
-        if cx.config.narrate {
+        if cx.config.request_events {
             let (conn, client) = (self.id, self.peer);
             cx.event(Event::Requested { conn, client, destination: destination.clone() });
         }
         let mut opening = Box::new(Opening::new(format, destination.port, early, unsent, self.peer.ip(), cx));
-        let progress = opening.start(self.id, &destination, cx);
+        let opened = opening.start(self.id, &destination, cx);
         self.state = State::Opening(opening);
         cx.mark_dirty(self.client);
-        self.progress(progress, cx);
+        self.after_opening(opened, cx);
     }
 
-    pub(super) fn progress(&mut self, progress: Progress, cx: &mut Cx) {
-        let Progress::Failed(why) = progress else { return };
+    pub(super) fn after_opening(&mut self, opened: Result<(), Refusal>, cx: &mut Cx) {
+        let Err(why) = opened else { return };
         let State::Opening(opening) = &mut self.state else { return };
         opening.give_up(cx);
         let mut reply = opening.take_unsent();
@@ -83,17 +83,17 @@ impl Conn {
         }
     }
 
-    pub(super) fn next(&mut self, next: Next, cx: &mut Cx) {
+    pub(super) fn after_forward(&mut self, next: ForwardStep, cx: &mut Cx) {
         match next {
-            Next::Open => {}
-            Next::Reopen { format, destination, early, client_ended } => {
+            ForwardStep::Open => {}
+            ForwardStep::Reopen { format, destination, early, client_ended } => {
                 self.leave_forward(None, cx);
                 self.open(format, destination, early, Vec::new(), cx);
                 if let State::Opening(opening) = &mut self.state {
                     opening.client_ended = client_ended;
                 }
             }
-            Next::Refuse { reply, why } => {
+            ForwardStep::Refuse { reply, why } => {
                 if let Some(why) = why {
                     self.refused(why, cx);
                 }
@@ -103,9 +103,9 @@ impl Conn {
                     _ => self.close_with(reply, cx),
                 }
             }
-            Next::Tunnel(tunnel) => self.tunnel(tunnel, cx),
-            Next::Break(fault) => self.finish(Close::Reset, Some(fault), cx),
-            Next::Spoiled(why) => {
+            ForwardStep::Tunnel(tunnel) => self.tunnel(tunnel, cx),
+            ForwardStep::Break(fault) => self.finish(Close::Reset, Some(fault), cx),
+            ForwardStep::Spoiled(why) => {
                 self.refused(why, cx);
                 self.finish(Close::Reset, Some(Fault::Malformed), cx);
             }

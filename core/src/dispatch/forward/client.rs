@@ -2,7 +2,7 @@
 
 use super::super::Cx;
 use super::super::reply::ReplyFormat;
-use super::{Forward, Next, Response, passed_on};
+use super::{Forward, ForwardStep, Response, passed_on};
 use crate::machine::Fault;
 use crate::machine::event::Refusal;
 use crate::wire::Malformed;
@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 impl Forward {
     /// Begins an exchange on the open connection to the origin.
-    pub(super) fn begin(&mut self, request: http::Forward, early: Vec<u8>, cx: &mut Cx) -> Next {
+    pub(super) fn begin(&mut self, request: http::Forward, early: Vec<u8>, cx: &mut Cx) -> ForwardStep {
         self.again = (self.kept && request.repeatable).then(|| Box::new(request.clone()));
         self.heard = false;
         self.client_stays = request.keep_alive && !cx.draining;
@@ -20,7 +20,7 @@ impl Forward {
         self.version_10 = request.version_10;
         self.upgrade = request.upgrade;
         self.request = Body::of_request(request.body, &request.named);
-        self.deaf = false;
+        self.stopped_reading = false;
         self.response = Response::Head { seen: Vec::new(), end: HeadEnd::default() };
         let mut head = request.head;
         // A 1.0 client knows no chunks: an origin that is asked in 1.0 ought to send none (RFC 9112
@@ -42,11 +42,11 @@ impl Forward {
         self.sent += head.len() as u64;
         self.to_target = Some(cx.buffers.own(head.into_boxed_slice()));
         self.mark(cx);
-        Next::Open
+        ForwardStep::Open
     }
 
     /// `len` bytes were read from the client into the scratch buffer.
-    pub(in super::super) fn client_read(&mut self, len: usize, cx: &mut Cx) -> Next {
+    pub(in super::super) fn client_read(&mut self, len: usize, cx: &mut Cx) -> ForwardStep {
         if self.is_idle() {
             // A head that dribbles does not move the deadline of the idle connection.
             self.waiting.extend_from_slice(cx.buffers.peek(len));
@@ -64,30 +64,30 @@ impl Forward {
             self.to_target = Some(filled);
         }
         self.mark(cx);
-        Next::Open
+        ForwardStep::Open
     }
 
     /// The client sends no more.
-    pub(in super::super) fn client_ended(&mut self) -> Next {
+    pub(in super::super) fn client_ended(&mut self) -> ForwardStep {
         self.client_ended = true;
         if self.is_idle() {
-            return Next::Refuse { reply: Vec::new(), why: None };
+            return ForwardStep::Refuse { reply: Vec::new(), why: None };
         }
         if !self.request.is_done() {
             // Its body is cut short: the origin must not take it for whole.
-            return Next::Break(Fault::Reset);
+            return ForwardStep::Break(Fault::Reset);
         }
-        Next::Open
+        ForwardStep::Open
     }
 
-    fn refuse_request(&mut self, why: Malformed, cx: &mut Cx) -> Next {
+    fn refuse_request(&mut self, why: Malformed, cx: &mut Cx) -> ForwardStep {
         let why = Refusal::Malformed(why);
         // Where bytes of a response have left already, there is no place for another one.
         if !matches!(&self.response, Response::Head { .. }) {
-            return Next::Break(Fault::Malformed);
+            return ForwardStep::Break(Fault::Malformed);
         }
         let mut reply = self.take_unsent(cx);
         ReplyFormat::Connect.refused(&why, &mut reply);
-        Next::Refuse { reply, why: Some(why) }
+        ForwardStep::Refuse { reply, why: Some(why) }
     }
 }

@@ -67,7 +67,7 @@ pub(super) struct Forward {
     origin_stays: bool,
     client_ended: bool,
     /// The origin takes no more of the request.
-    deaf: bool,
+    stopped_reading: bool,
     /// The origin's connection has carried an exchange before this one.
     kept: bool,
     /// A byte of the response has come.
@@ -82,7 +82,7 @@ pub(super) struct Forward {
 
 /// What is to become of it.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum ForwardStep {
     /// It goes on.
     Open,
     /// The client wants to go there now; the old origin is closed.
@@ -132,7 +132,7 @@ impl Forward {
         request: http::Forward,
         early: Vec<u8>,
         cx: &mut Cx,
-    ) -> (Self, Next) {
+    ) -> (Self, ForwardStep) {
         let mut forward = Forward {
             client,
             target: Some(target),
@@ -151,7 +151,7 @@ impl Forward {
             client_stays: true,
             origin_stays: true,
             client_ended: false,
-            deaf: false,
+            stopped_reading: false,
             kept: false,
             heard: false,
             again: None,
@@ -185,7 +185,7 @@ impl Forward {
         let all = |wants: bool| if wants { usize::MAX } else { 0 };
         let room = |most: usize| most.saturating_sub(self.waiting.len());
         match side {
-            Side::Client if self.client_ended || self.deaf => 0,
+            Side::Client if self.client_ended || self.stopped_reading => 0,
             // One byte more than a head may have, so that the head is seen to be too large.
             Side::Client if self.is_idle() => room(self.limits.bytes.saturating_add(1)),
             Side::Client if self.request.is_done() => room(READ_AHEAD),
@@ -224,7 +224,7 @@ impl Forward {
     }
 
     /// `len` bytes were written to `side`.
-    pub(super) fn written(&mut self, side: Side, len: usize, cx: &mut Cx) -> Next {
+    pub(super) fn written(&mut self, side: Side, len: usize, cx: &mut Cx) -> ForwardStep {
         self.active = cx.now;
         let held = match side {
             Side::Client => &mut self.to_client,
@@ -243,14 +243,14 @@ impl Forward {
     }
 
     /// The response is through: the next request, or the end.
-    fn finish_if_done(&mut self, cx: &mut Cx) -> Next {
+    fn finish_if_done(&mut self, cx: &mut Cx) -> ForwardStep {
         let through =
             matches!(&self.response, Response::Body(body) if body.is_done()) && self.to_client.is_none();
         if !through {
-            return Next::Open;
+            return ForwardStep::Open;
         }
         if !self.client_stays || !self.request.is_done() {
-            return Next::Refuse { reply: Vec::new(), why: None };
+            return ForwardStep::Refuse { reply: Vec::new(), why: None };
         }
         self.response = Response::None;
         if !self.origin_stays || self.to_target.is_some() {
@@ -260,9 +260,9 @@ impl Forward {
         self.next_request(cx)
     }
 
-    fn next_request(&mut self, cx: &mut Cx) -> Next {
+    fn next_request(&mut self, cx: &mut Cx) -> ForwardStep {
         if self.waiting.is_empty() && !self.client_ended {
-            return Next::Open;
+            return ForwardStep::Open;
         }
         let is_worth_parsing = self.waiting_end.is_worth_parsing(&self.waiting, self.limits.bytes);
         let step = match is_worth_parsing {
@@ -271,13 +271,13 @@ impl Forward {
         };
         match step {
             // Nothing more comes, or not enough: what is there is all there will be.
-            HttpStep::More if self.client_ended => Next::Refuse { reply: Vec::new(), why: None },
+            HttpStep::More if self.client_ended => ForwardStep::Refuse { reply: Vec::new(), why: None },
             HttpStep::More => {
                 cx.mark_dirty(self.client);
-                Next::Open
+                ForwardStep::Open
             }
-            HttpStep::Answer { reply } => Next::Refuse { reply, why: None },
-            HttpStep::Refuse { reply, why } => Next::Refuse { reply, why: Some(why) },
+            HttpStep::Answer { reply } => ForwardStep::Refuse { reply, why: None },
+            HttpStep::Refuse { reply, why } => ForwardStep::Refuse { reply, why: Some(why) },
             HttpStep::Open { format, destination, used } => {
                 self.waiting_end = HeadEnd::default();
                 let mut early = core::mem::take(&mut self.waiting);
@@ -287,7 +287,9 @@ impl Forward {
                         self.kept = true;
                         self.begin(*request, early, cx)
                     }
-                    format => Next::Reopen { format, destination, early, client_ended: self.client_ended },
+                    format => {
+                        ForwardStep::Reopen { format, destination, early, client_ended: self.client_ended }
+                    }
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::super::Cx;
 use super::super::reply::ReplyFormat;
-use super::{Forward, Next, Response, Tunnel, passed_on, take_bytes};
+use super::{Forward, ForwardStep, Response, Tunnel, passed_on, take_bytes};
 use crate::machine::event::Refusal;
 use crate::machine::{Close, Fault};
 use crate::wire::Malformed;
@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 impl Forward {
     /// `len` bytes were read from the origin into the scratch buffer.
-    pub(in super::super) fn target_read(&mut self, len: usize, cx: &mut Cx) -> Next {
+    pub(in super::super) fn target_read(&mut self, len: usize, cx: &mut Cx) -> ForwardStep {
         self.active = cx.now;
         self.received += len as u64;
         self.heard = true;
@@ -20,7 +20,7 @@ impl Forward {
             // An origin that speaks unasked cannot be trusted with another request.
             Response::None => {
                 self.drop_origin(Close::Reset, cx);
-                Next::Open
+                ForwardStep::Open
             }
             Response::Head { seen, .. } => {
                 seen.extend_from_slice(cx.buffers.peek(len));
@@ -33,18 +33,18 @@ impl Forward {
                     self.mark(cx);
                     self.finish_if_done(cx)
                 }
-                Err(why) => Next::Spoiled(Refusal::BadResponse(why)),
+                Err(why) => ForwardStep::Spoiled(Refusal::BadResponse(why)),
             },
         }
     }
 
-    fn response_head(&mut self, cx: &mut Cx) -> Next {
+    fn response_head(&mut self, cx: &mut Cx) -> ForwardStep {
         let mut out = Vec::new();
         let mut used = 0;
-        let Response::Head { seen, end } = &mut self.response else { return Next::Open };
+        let Response::Head { seen, end } = &mut self.response else { return ForwardStep::Open };
         if !end.is_worth_parsing(seen, self.limits.bytes) {
             self.mark(cx);
-            return Next::Open;
+            return ForwardStep::Open;
         }
         let seen = core::mem::take(seen);
         let upgrade = core::mem::take(&mut self.upgrade);
@@ -107,24 +107,24 @@ impl Forward {
     }
 
     /// The origin has taken up another protocol; the client is owed `reply` about it.
-    fn tunnel(&mut self, reply: Vec<u8>, cx: &mut Cx) -> Next {
-        let Some(target) = self.target.take() else { return Next::Break(Fault::Reset) };
+    fn tunnel(&mut self, reply: Vec<u8>, cx: &mut Cx) -> ForwardStep {
+        let Some(target) = self.target.take() else { return ForwardStep::Break(Fault::Reset) };
         let mut owed = self.take_unsent(cx);
         owed.extend(reply);
         let mut early = take_bytes(&mut self.to_target, cx);
         self.sent += self.waiting.len() as u64;
         early.append(&mut self.waiting);
         let totals = self.totals();
-        Next::Tunnel(Tunnel { target, reply: owed, early, totals, client_ended: self.client_ended })
+        ForwardStep::Tunnel(Tunnel { target, reply: owed, early, totals, client_ended: self.client_ended })
     }
 
     /// The origin sends no more.
-    pub(in super::super) fn target_ended(&mut self, cx: &mut Cx) -> Next {
+    pub(in super::super) fn target_ended(&mut self, cx: &mut Cx) -> ForwardStep {
         self.origin_stays = false;
         match &mut self.response {
             Response::None => {
                 self.drop_origin(Close::Graceful, cx);
-                Next::Open
+                ForwardStep::Open
             }
             Response::Head { seen, .. } => {
                 let expected = match seen.is_empty() {
@@ -138,7 +138,7 @@ impl Forward {
                 }
             }
             Response::Body(body) => {
-                let Some(rest) = body.end() else { return Next::Break(Fault::Reset) };
+                let Some(rest) = body.end() else { return ForwardStep::Break(Fault::Reset) };
                 if !rest.is_empty() {
                     let mut owed = self.take_unsent(cx);
                     owed.extend_from_slice(rest);
@@ -152,10 +152,10 @@ impl Forward {
     }
 
     /// The connection to the origin failed.
-    pub(in super::super) fn target_failed(&mut self, fault: Fault, cx: &mut Cx) -> Next {
+    pub(in super::super) fn target_failed(&mut self, fault: Fault, cx: &mut Cx) -> ForwardStep {
         self.drop_origin(Close::Reset, cx);
         match &self.response {
-            Response::None => Next::Open,
+            Response::None => ForwardStep::Open,
             Response::Head { .. } => {
                 if let Some(next) = self.stale(cx) {
                     return next;
@@ -163,14 +163,14 @@ impl Forward {
                 let why = Refusal::Unreachable(fault);
                 let mut reply = self.take_unsent(cx);
                 ReplyFormat::Connect.refused(&why, &mut reply);
-                Next::Refuse { reply, why: Some(why) }
+                ForwardStep::Refuse { reply, why: Some(why) }
             }
             // The response came whole: its end does not matter to the client.
             Response::Body(body) if body.is_done() => {
                 self.origin_stays = false;
                 self.finish_if_done(cx)
             }
-            Response::Body(_) => Next::Break(fault),
+            Response::Body(_) => ForwardStep::Break(fault),
         }
     }
 
@@ -182,15 +182,15 @@ impl Forward {
         if let Some(filled) = self.to_target.take() {
             cx.return_buffer(filled);
         }
-        self.deaf = true;
+        self.stopped_reading = true;
         self.mark(cx);
     }
 
     /// `out` is owed to the client before that.
-    fn bad_gateway(&mut self, why: Refusal, out: Vec<u8>, cx: &mut Cx) -> Next {
+    fn bad_gateway(&mut self, why: Refusal, out: Vec<u8>, cx: &mut Cx) -> ForwardStep {
         let mut reply = self.take_unsent(cx);
         reply.extend(out);
         http::emit_error(502, &alloc::format!("from the origin: {why}"), &mut reply);
-        Next::Refuse { reply, why: Some(why) }
+        ForwardStep::Refuse { reply, why: Some(why) }
     }
 }

@@ -12,7 +12,7 @@
 
 use super::super::Cx;
 use super::super::reply::ReplyFormat;
-use super::{Forward, Next};
+use super::{Forward, ForwardStep};
 use crate::machine::Close;
 use crate::machine::event::Refusal;
 use alloc::vec::Vec;
@@ -20,19 +20,19 @@ use alloc::vec::Vec;
 impl Forward {
     /// The origin is gone, and no byte of the response has come. `None` where its connection was
     /// fresh: then it is the origin's answer to this request.
-    pub(super) fn stale(&mut self, cx: &mut Cx) -> Option<Next> {
+    pub(super) fn stale(&mut self, cx: &mut Cx) -> Option<ForwardStep> {
         if !self.kept || self.heard {
             return None;
         }
         self.drop_origin(Close::Graceful, cx);
         Some(match self.again.take() {
-            Some(request) => Next::Reopen {
+            Some(request) => ForwardStep::Reopen {
                 destination: request.destination.clone(),
                 format: ReplyFormat::Forward(request),
                 early: core::mem::take(&mut self.waiting),
                 client_ended: self.client_ended,
             },
-            None => Next::Refuse { reply: Vec::new(), why: Some(Refusal::Stale) },
+            None => ForwardStep::Refuse { reply: Vec::new(), why: Some(Refusal::Stale) },
         })
     }
 }

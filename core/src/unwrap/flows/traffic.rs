@@ -84,7 +84,7 @@ impl Flows {
             }
         };
         let socket = self.flow_of(index, rx, &admitted, config)?;
-        if config.narrate && self.is_new(socket) {
+        if config.request_events && self.is_new(socket) {
             let text = header.describe(datagram);
             self.outputs.push_back(Output::Event(Event::DatagramHeader { peer: rx.from, text }));
         }
