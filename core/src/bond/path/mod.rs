@@ -244,11 +244,14 @@ impl Path {
             self.sent.skip(number);
             return;
         }
-        let stale = self.loaded_at.is_some_and(|loaded| now - loaded > STALE);
-        if stale && self.sent.in_flight() == 0 && self.control.found() {
-            self.resume(now);
+        // A ping loads nothing: what it measures is an idle path.
+        if info.sequence.is_some() {
+            let stale = self.loaded_at.is_some_and(|loaded| now - loaded > STALE);
+            if stale && self.sent.in_flight() == 0 && self.control.found() {
+                self.resume(now);
+            }
+            self.loaded_at = Some(now);
         }
-        self.loaded_at = Some(now);
         if info.mtu_probe {
             self.mtu.handle_sent(now, bytes, self.probe_timeout());
         }
@@ -442,6 +445,11 @@ impl Path {
     /// The one-way delay of what we send, as the peer reports it.
     pub(crate) fn one_way(&self) -> &OneWay {
         &self.one_way
+    }
+
+    /// Excess delay of a whole round that is not of our making: what stands while the path is sought or probed is ours.
+    pub(crate) fn foreign_excess(&self) -> Duration {
+        if self.control.cruising() { self.one_way.standing() } else { Duration::ZERO }
     }
 
     /// The jitter of what we send.

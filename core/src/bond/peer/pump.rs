@@ -138,7 +138,8 @@ impl Peer {
                 usable,
                 fresh: found && slot.path.is_fresh(now),
                 rate,
-                delay: way(&slot.path, shortest),
+                delay: base_over(&slot.path, shortest) + queue(&slot.path),
+                far: base_over(&slot.path, shortest) + slot.path.foreign_excess(),
                 free_at,
                 weight: slot.weight,
             });
@@ -156,11 +157,14 @@ impl Peer {
     }
 }
 
-/// The one-way delay now, over the shortest base: the path's base and what stands in its queue. The smoothed delay is no
-/// measure here: after a silence it is that of another time.
-fn way(path: &Path, shortest: RawDelay) -> Duration {
-    let Some(base) = path.one_way().base() else { return Duration::ZERO };
+/// The one-way delay of an idle path, over the shortest of all.
+fn base_over(path: &Path, shortest: RawDelay) -> Duration {
+    let over = path.one_way().base().map_or(0, |base| base.over(shortest).max(0));
+    Duration::from_micros(over.unsigned_abs())
+}
+
+/// What stands in a path's queue. The smoothed delay is no measure here: after a silence it is that of another time.
+fn queue(path: &Path) -> Duration {
     // Where nothing of ours is under way our queue is gone, whatever was measured last.
-    let queue = if path.in_flight() == 0 { Duration::ZERO } else { path.one_way().recent() };
-    Duration::from_micros(base.over(shortest).max(0).unsigned_abs()) + queue
+    if path.in_flight() == 0 { Duration::ZERO } else { path.one_way().recent() }
 }

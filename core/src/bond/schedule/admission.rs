@@ -4,6 +4,9 @@
 //! Of all the windows of that width over the paths' delays, the one that holds the most rate is used. That is the
 //! window of the lowest delay wherever the fast links are the near ones; a near trickle never shuts out a far flood.
 //!
+//! What counts is how far a path is, without the queue that we make ourselves: while a path's rate is sought it queues as
+//! much as the skew allows, and a path that leaves for that loses the load it was sought with.
+//!
 //! A path leaves at once and comes back when it has been well within for a while; a window is left only for one with
 //! a quarter more rate. So a delay that swings makes one change a swing.
 
@@ -86,8 +89,8 @@ impl Admission {
         let inside = |from: Duration, view: &PathView| {
             // Coming back takes more than staying.
             let stays = self.members.contains(view.path) || !self.out.contains_key(&view.path);
-            let near = view.delay.saturating_sub(from) <= if stays { skew } else { skew * 3 / 4 };
-            near && (view.delay >= from || !counts(&view))
+            let near = view.far.saturating_sub(from) <= if stays { skew } else { skew * 3 / 4 };
+            near && (view.far >= from || !counts(&view))
         };
         let weight = |view: &PathView| {
             u128::from(view.rate.bytes_per_second()) * if self.members.contains(view.path) { 5 } else { 4 }
@@ -96,7 +99,7 @@ impl Admission {
             usable().filter(counts).filter(|view| inside(from, view)).map(weight).sum()
         };
         // Of equals the one of the lowest delay.
-        let starts = usable().filter(counts).map(|view| view.delay);
+        let starts = usable().filter(counts).map(|view| view.far);
         let Some(from) = starts.max_by_key(|from| (holds(*from), Reverse(*from))) else {
             return PathSet::EMPTY;
         };

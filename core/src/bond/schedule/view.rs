@@ -18,6 +18,8 @@ pub(crate) struct PathView {
     /// Smoothed one-way delay as last measured, queues included. Only differences between paths of one direction
     /// mean anything.
     pub(crate) delay: Duration,
+    /// The same without the queues of our own making: how far the path is, whatever stands on it for the moment.
+    pub(crate) far: Duration,
     /// When its pacer and its cap let the next packet go; not after now: now.
     pub(crate) free_at: Instant,
     /// Its share in `weighted`; the order of preference in `active-backup`.

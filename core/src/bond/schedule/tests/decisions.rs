@@ -66,6 +66,18 @@ fn a_path_beyond_the_skew_carries_nothing_of_the_load() {
 }
 
 #[test]
+fn a_queue_of_our_own_puts_no_path_out() {
+    // S2: while the far link is sought it queues for 50 ms on top of its 30.
+    let mut scheduler = scheduler(Strategy::Aggregate);
+    let queued = PathView { delay: Duration::from_millis(90), ..path(1, 20, 40) };
+    let members = scheduler.members(milliseconds(0), &[path(0, 50, 10), queued]);
+    assert_eq!(members.iter().collect::<Vec<_>>(), [0, 1]);
+    let farther = PathView { far: Duration::from_millis(90), ..path(1, 20, 40) };
+    let members = scheduler.members(milliseconds(1), &[path(0, 50, 10), farther]);
+    assert_eq!(members.iter().collect::<Vec<_>>(), [0]);
+}
+
+#[test]
 fn a_near_trickle_never_shuts_out_a_far_flood() {
     let views = [path(0, 1, 5), path(1, 100, 80)];
     let members = scheduler(Strategy::Aggregate).members(milliseconds(0), &views);

@@ -108,6 +108,7 @@ impl World {
                 fresh: link.measured.is_some(),
                 rate: link.believed,
                 delay: link.measured.unwrap_or_default(),
+                far: link.measured.unwrap_or_default(),
                 free_at: link.paced.max(drained),
                 ..path(index as u8, 1, 0)
             }
