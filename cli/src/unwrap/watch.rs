@@ -106,6 +106,9 @@ impl ropewalk_mio::Watch for UnwrapWatch {
             }
             Event::PortChanged { client, fault, .. } => self.port_changed(now, client, *fault),
             Event::FlowPortChanged { client, fault, .. } => self.port_changed(now, client, *fault),
+            Event::TargetMoved { name, from, to } => {
+                log::warn!("{name} was not reached at {from}: it is at {to} now")
+            }
             Event::FlowOpened { socket, peer, client, to } => {
                 add(&self.flows_opened);
                 log::debug!("{socket:?}: {client} (by {peer}) speaks with {to}");

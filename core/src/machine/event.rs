@@ -3,7 +3,7 @@
 //! Events are small and copied. They change nothing: a run with nobody watching is the same run.
 
 use super::{ConnId, Fault, ListenerId, SocketId, Target, UplinkId};
-use crate::name::{BadHost, Destination};
+use crate::name::{BadHost, Destination, Name};
 use crate::time::Duration;
 use crate::wire::Malformed;
 use alloc::string::String;
@@ -126,6 +126,15 @@ pub enum Event {
         client: SocketAddr,
         /// Why its own port was not available; `None`: the header said port 0.
         fault: Option<Fault>,
+    },
+    /// A server that is known by name was not reached, and has another address by now.
+    TargetMoved {
+        /// The name.
+        name: Name,
+        /// Where it was.
+        from: SocketAddr,
+        /// Where it is.
+        to: SocketAddr,
     },
     /// A UDP flow has begun: datagrams of `client` go to `to` from its address.
     FlowOpened {

@@ -6,7 +6,8 @@ use super::cx::{Cx, Owner, Timer};
 use super::limits::{ConfigError, Limits};
 use super::relay::Side;
 use crate::machine::event::Event;
-use crate::machine::{Close, ConnId, Fault, Input, ListenerId, Output, Splice, StreamId};
+use crate::machine::{Close, ConnId, Fault, Input, ListenerId, Output, QueryId, Splice, StreamId};
+use crate::name::Name;
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
@@ -281,6 +282,13 @@ impl<C: Connection> Service<C> {
 
     fn conn(&self, id: ConnId) -> Option<&C> {
         self.conns.get(id).map(|entry| &entry.conn)
+    }
+
+    /// Asks for the addresses of a name that no connection waits for.
+    #[cfg_attr(not(feature = "unwrap"), expect(dead_code, reason = "flows have no connection"))]
+    pub(crate) fn look_up(&mut self, now: Instant, client: IpAddr, name: &Name) -> QueryId {
+        self.cx.now = now;
+        self.cx.ask(None, client, name)
     }
 
     /// What its connections were told.

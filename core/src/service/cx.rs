@@ -83,7 +83,8 @@ pub(crate) struct Common {
     pub(crate) buffers: Buffers,
     pub(super) timers: Timers<Timer>,
     streams: Slab<Entry>,
-    queries: Slab<(ConnId, IpAddr)>,
+    /// Who waits for each, if it is a connection, and for which client.
+    queries: Slab<(Option<ConnId>, IpAddr)>,
     lookups: Lookups,
     /// When a name that waits may have its turn.
     pub(super) lookups_at: Option<Instant>,
@@ -199,6 +200,11 @@ impl Common {
 
     /// Asks for the addresses of a name, for a client: now or when it is its turn.
     pub(crate) fn query(&mut self, conn: ConnId, client: IpAddr, name: &Name) -> QueryId {
+        self.ask(Some(conn), client, name)
+    }
+
+    /// The same for the service itself.
+    pub(super) fn ask(&mut self, conn: Option<ConnId>, client: IpAddr, name: &Name) -> QueryId {
         let query = self.queries.insert((conn, client));
         match self.lookups.begin(self.now, client, query, name.clone()) {
             Begun::Now(name) => self.push_output(Output::Resolve { query, name }),
@@ -218,7 +224,7 @@ impl Common {
         let (conn, client) = self.queries.remove(query)?;
         self.lookups.end(client, query);
         self.begin_lookups();
-        Some(conn)
+        conn
     }
 
     /// Nobody waits for this query any more.

@@ -3,12 +3,16 @@
 use super::config::Config;
 use super::connection::Conn;
 use super::flows::{FlowCounters, Flows};
+use crate::machine::event::Event;
 use crate::machine::{
-    DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine, Transmit,
-    TunMachine,
+    DatagramMachine, Input, Machine, Output, QueryId, Rx, SocketId, Splice, StreamId, StreamMachine,
+    Transmit, TunMachine,
 };
+use crate::name::Name;
 use crate::service::{ConfigError, Counters, Service};
 use crate::time::Instant;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
 
 /// The unwrap machine of one worker.
 #[derive(Debug)]
@@ -17,6 +21,8 @@ pub struct Unwrap {
     flows: Flows,
     /// The connections have ended; the flows may not have.
     service_finished: bool,
+    /// The names of servers that flows did not reach.
+    lookups: Vec<(QueryId, Name, SocketAddr)>,
 }
 
 impl Unwrap {
@@ -33,7 +39,12 @@ impl Unwrap {
             return Err(ConfigError::Zero("max_queue"));
         }
         let flows = Flows::new(config.datagram_listeners.len(), config.listeners.len());
-        Ok(Unwrap { service: Service::new(config, limits)?, flows, service_finished: false })
+        Ok(Unwrap {
+            service: Service::new(config, limits)?,
+            flows,
+            service_finished: false,
+            lookups: Vec::new(),
+        })
     }
 
     /// What has happened to UDP flows since the start.
@@ -52,6 +63,33 @@ impl Unwrap {
     }
 }
 
+impl Unwrap {
+    /// A flow did not reach its server, which may be elsewhere by now, if it has a name.
+    fn look_up(&mut self, now: Instant, server: Option<SocketAddr>) {
+        let Some(server) = server else { return };
+        if let Some(name) = self.service.config_mut().names.may_ask(server, now) {
+            let query = self.service.look_up(now, server.ip(), &name);
+            self.lookups.push((query, name, server));
+        }
+    }
+
+    /// The answer, if it was a flow's question.
+    fn looked_up(&mut self, query: QueryId, addresses: &[IpAddr]) {
+        let Some(at) = self.lookups.iter().position(|(own, ..)| *own == query) else { return };
+        let (_, name, from) = self.lookups.swap_remove(at);
+        if let Some(to) = self.service.config_mut().looked_up(&name, from, addresses) {
+            self.flows.say(Event::TargetMoved { name, from, to });
+        }
+    }
+
+    /// Flows go where their servers have gone.
+    fn follow(&mut self, now: Instant) {
+        for (from, to) in self.service.config_mut().names.take_moved() {
+            self.flows.server_moved(now, from, to, self.service.config());
+        }
+    }
+}
+
 impl Machine for Unwrap {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
@@ -59,8 +97,23 @@ impl Machine for Unwrap {
             Input::OpenFailed { socket, fault } => {
                 self.flows.open_failed(now, socket, fault, self.service.config());
             }
-            Input::SocketFailed { socket, fault } => self.flows.socket_failed(socket, fault),
-            Input::SendFailed { socket, fault, id: _, sent: _ } => self.flows.send_failed(socket, fault),
+            Input::SocketFailed { socket, fault } => {
+                let server = self.flows.socket_failed(socket, fault);
+                self.look_up(now, server);
+            }
+            Input::SendFailed { socket, fault, id: _, sent: _ } => {
+                let server = self.flows.send_failed(socket, fault);
+                self.look_up(now, server);
+            }
+            Input::Resolved { query, addresses } => {
+                self.looked_up(query, addresses);
+                self.service.handle_input(now, input);
+                self.follow(now);
+            }
+            Input::ResolveFailed { query, .. } => {
+                self.looked_up(query, &[]);
+                self.service.handle_input(now, input);
+            }
             Input::LocalAddresses { addresses } => {
                 self.service.config_mut().local_addresses = addresses.into();
             }

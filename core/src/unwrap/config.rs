@@ -1,5 +1,6 @@
 //! The configuration of an unwrap machine.
 
+use super::names::Names;
 use crate::machine::Target;
 use crate::service::Limits;
 use crate::time::Duration;
@@ -10,6 +11,9 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::ops::RangeInclusive;
 
+/// Names looked up at the same time.
+const MAX_LOOKUPS: usize = 16;
+
 /// The configuration of one [`Unwrap`](super::Unwrap) machine (one worker).
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -18,6 +22,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Where datagrams come in; their ids follow those of `listeners`.
     pub datagram_listeners: Vec<DatagramListener>,
+    /// The targets that are known by name. Default none.
+    pub names: Names,
     /// This host's own addresses: no header may name them as a client's.
     pub local_addresses: Vec<IpAddr>,
     /// Clients that a header may name although they are bogus (loopback, link-local and so on).
@@ -70,6 +76,7 @@ impl Default for Config {
         Config {
             listeners: Vec::new(),
             datagram_listeners: Vec::new(),
+            names: Names::default(),
             local_addresses: Vec::new(),
             allow_source: Vec::new(),
             on_port_conflict: PortConflict::Fail,
@@ -103,8 +110,8 @@ impl Config {
             // Its clients are balancers, and a header is small.
             max_client_connections: None,
             max_kept: usize::MAX,
-            // It looks nothing up.
-            max_lookups: 1,
+            // All names are those of its own servers.
+            max_lookups: MAX_LOOKUPS,
             buffer_size: self.buffer_size,
             buffer_limit: self.buffer_limit,
             splice_after: self.splice_after,

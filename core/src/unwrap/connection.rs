@@ -3,15 +3,17 @@
 use super::Cx;
 use super::admission::{self, Admission};
 use super::config::{Config, PortConflict};
+use super::names;
 use crate::machine::event::{Event, Refusal};
-use crate::machine::{Close, ConnId, Fault, ListenerId, Output, Splice, StreamId, Target};
+use crate::machine::{Close, ConnId, Fault, ListenerId, Output, QueryId, Splice, StreamId, Target};
+use crate::name::Name;
 use crate::service::{Accepted, Connection, Relay, RelayState, Side};
 use crate::time::Instant;
 use crate::wire::Unparsed;
 use crate::wire::proxy::{self, Rules, Transport};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// Bytes read at a time while the header is not whole: what is behind it has to be kept.
 const HEADER_READ: usize = 16 * 1024;
@@ -29,10 +31,21 @@ enum State {
 #[derive(Debug)]
 struct Opening {
     admitted: Admission,
-    stream: StreamId,
+    /// The attempt under way, or why it failed.
+    stream: Result<StreamId, Fault>,
+    lookup: Lookup,
     began: Instant,
     /// What came behind the header.
     early: Vec<u8>,
+}
+
+/// Whether the server's name was looked up again for this connection. That happens once.
+#[derive(Debug)]
+enum Lookup {
+    /// The name, if the server has one.
+    May(Option<Name>),
+    Asked(Name, QueryId),
+    Done,
 }
 
 #[derive(Debug)]
@@ -80,7 +93,7 @@ impl Connection for Conn {
     fn deadline(&self, config: &Config) -> Option<Instant> {
         match &self.state {
             State::Header(_) => Some(self.since + config.header_timeout),
-            State::Opening(opening) => Some(opening.began + config.connect_timeout),
+            State::Opening(opening) => Some(opening.deadline(config)),
             State::Relay(relay) => relay.deadline(config.idle_timeout, config.linger),
             State::Gone => None,
         }
@@ -89,6 +102,7 @@ impl Connection for Conn {
     fn timeout(&mut self, cx: &mut Cx) {
         match &self.state {
             State::Header(_) => self.refuse(Refusal::HandshakeTimeout, cx),
+            State::Opening(opening) if cx.now < opening.began + cx.config.connect_timeout => self.look_up(cx),
             State::Opening(_) => self.refuse(Refusal::Unreachable(Fault::TimedOut), cx),
             State::Relay(relay) => {
                 let fault = relay.fault().unwrap_or(Fault::TimedOut);
@@ -192,20 +206,21 @@ impl Connection for Conn {
 
     fn connected(&mut self, stream: StreamId, local: SocketAddr, cx: &mut Cx) {
         if let State::Opening(opening) = &self.state
-            && opening.stream == stream
+            && opening.stream == Ok(stream)
             && let Err(why) = admission::check_source_kept(&opening.admitted.via, local)
         {
             return self.refuse(why, cx);
         }
         let opening = match core::mem::replace(&mut self.state, State::Gone) {
-            State::Opening(opening) if opening.stream == stream => opening,
+            State::Opening(opening) if opening.stream == Ok(stream) => opening,
             other => {
                 self.state = other;
                 cx.close(stream, Close::Reset);
                 return;
             }
         };
-        let Opening { admitted: Admission { client, to, .. }, began, early, .. } = *opening;
+        let Opening { admitted: Admission { client, to, .. }, began, early, lookup, .. } = *opening;
+        lookup.cancel(cx);
         let took = cx.now - began;
         cx.event(Event::Unwrapped { conn: self.id, peer: self.peer, client, to, took });
         self.state = State::Relay(Relay::new(self.client, stream, None, &[], &early, cx));
@@ -213,13 +228,14 @@ impl Connection for Conn {
 
     fn connect_failed(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx) {
         let State::Opening(opening) = &mut self.state else { return };
-        if opening.stream != stream {
+        if opening.stream != Ok(stream) {
             return;
         }
+        opening.stream = Err(fault);
         let transparent = &mut opening.admitted.via.transparent;
         let port = transparent.as_ref().map_or(0, SocketAddr::port);
         if !admission::is_port_conflict(fault) || port == 0 {
-            return self.refuse(Refusal::Unreachable(fault), cx);
+            return self.look_up(cx);
         }
         if cx.config.on_port_conflict == PortConflict::Fail {
             return self.refuse(Refusal::PortConflict(fault), cx);
@@ -228,7 +244,83 @@ impl Connection for Conn {
             address.set_port(0);
         }
         cx.event(Event::PortChanged { conn: self.id, client: opening.admitted.client, fault: Some(fault) });
-        opening.stream = connect(self.id, &opening.admitted, cx);
+        opening.stream = Ok(connect(self.id, &opening.admitted, cx));
+    }
+
+    fn resolved(&mut self, answer: Result<&[IpAddr], Fault>, cx: &mut Cx) {
+        let State::Opening(opening) = &mut self.state else { return };
+        let Lookup::Asked(name, _) = core::mem::replace(&mut opening.lookup, Lookup::Done) else { return };
+        let Target::Address(from) = opening.admitted.to else { return };
+        match answer.ok().and_then(|addresses| cx.config.looked_up(&name, from, addresses)) {
+            Some(to) => {
+                cx.event(Event::TargetMoved { name, from, to });
+                self.go_to(to, cx);
+            }
+            None => self.refuse_if_failed(cx),
+        }
+    }
+}
+
+impl Opening {
+    fn deadline(&self, config: &Config) -> Instant {
+        let last = self.began + config.connect_timeout;
+        match self.lookup {
+            Lookup::May(Some(_)) => last.min(self.began + names::SILENT),
+            Lookup::May(None) | Lookup::Asked(..) | Lookup::Done => last,
+        }
+    }
+}
+
+impl Lookup {
+    fn cancel(self, cx: &mut Cx) {
+        if let Lookup::Asked(_, query) = self {
+            cx.cancel(query);
+        }
+    }
+}
+
+impl Conn {
+    /// The server was not reached, or is silent: it may be elsewhere by now, if it has a name.
+    fn look_up(&mut self, cx: &mut Cx) {
+        let State::Opening(opening) = &mut self.state else { return };
+        let Target::Address(to) = opening.admitted.to else { return self.refuse_if_failed(cx) };
+        let name = match core::mem::replace(&mut opening.lookup, Lookup::Done) {
+            Lookup::May(Some(name)) => name,
+            other => {
+                opening.lookup = other;
+                return self.refuse_if_failed(cx);
+            }
+        };
+        if let Some(to) = cx.config.names.moved_to(&name, to) {
+            return self.go_to(to, cx);
+        }
+        let now = cx.now;
+        match cx.config.names.may_ask(to, now) {
+            Some(name) => {
+                let query = cx.query(self.id, self.peer.ip(), &name);
+                opening.lookup = Lookup::Asked(name, query);
+            }
+            None => self.refuse_if_failed(cx),
+        }
+    }
+
+    /// Connects there instead.
+    fn go_to(&mut self, to: SocketAddr, cx: &mut Cx) {
+        let State::Opening(opening) = &mut self.state else { return };
+        if let Ok(stream) = opening.stream {
+            cx.close(stream, Close::Reset);
+        }
+        opening.admitted.to = Target::Address(to);
+        opening.stream = Ok(connect(self.id, &opening.admitted, cx));
+    }
+
+    /// Nothing more can be tried; an attempt that is only silent goes on until its deadline.
+    fn refuse_if_failed(&mut self, cx: &mut Cx) {
+        if let State::Opening(opening) = &self.state
+            && let (Err(fault), Lookup::May(_) | Lookup::Done) = (opening.stream, &opening.lookup)
+        {
+            self.refuse(Refusal::Unreachable(fault), cx);
+        }
     }
 }
 
@@ -269,8 +361,13 @@ impl Conn {
             cx.event(Event::PortChanged { conn: self.id, client: admitted.client, fault: None });
         }
         let began = cx.now;
-        let stream = connect(self.id, &admitted, cx);
-        self.state = State::Opening(Box::new(Opening { admitted, stream, began, early }));
+        let name = match admitted.to {
+            Target::Address(to) => cx.config.names.of(to).cloned(),
+            Target::Local(_) => None,
+        };
+        let stream = Ok(connect(self.id, &admitted, cx));
+        let opening = Opening { admitted, stream, lookup: Lookup::May(name), began, early };
+        self.state = State::Opening(Box::new(opening));
     }
 
     fn relay_changed(&mut self, state: RelayState, cx: &mut Cx) {
@@ -290,7 +387,12 @@ impl Conn {
     fn end(&mut self, how: Close, fault: Option<Fault>, cx: &mut Cx) {
         match core::mem::replace(&mut self.state, State::Gone) {
             State::Relay(relay) => relay.finish(self.id, self.since, how, fault, cx),
-            State::Opening(opening) => cx.close(opening.stream, Close::Reset),
+            State::Opening(opening) => {
+                if let Ok(stream) = opening.stream {
+                    cx.close(stream, Close::Reset);
+                }
+                opening.lookup.cancel(cx);
+            }
             State::Header(_) | State::Gone => {}
         }
         cx.close(self.client, how);

@@ -266,20 +266,11 @@ impl Flows {
         if config.on_port_conflict == PortConflict::Fail {
             return self.end(socket, FlowEnd::PortConflict(fault), config);
         }
-        self.idle.rearm(socket, &mut flow.armed, None);
-        let Some(Socket::Flow(mut flow)) = self.sockets.remove(socket) else { return };
         if let Some(client) = &mut flow.via.transparent {
             client.set_port(0);
         }
-        let (client, key) = (flow.client, (flow.client, flow.to));
-        let balancer = (flow.listener, flow.balancer);
-        // The dirty list holds the old id: clear the flag so that the new one is listed.
-        flow.outbox.unlist();
-        let anew = self.open(flow, config);
-        self.by_client.insert(key, anew);
-        if let Some(known) = self.by_balancer.get_mut(&balancer) {
-            *known = anew;
-        }
+        let client = flow.client;
+        let Some(anew) = self.open_anew(socket, config) else { return };
         self.outputs.push_back(Output::Event(Event::FlowPortChanged {
             socket: anew,
             client,
@@ -287,21 +278,66 @@ impl Flows {
         }));
     }
 
-    pub(super) fn socket_failed(&mut self, socket: SocketId, fault: Fault) {
+    /// Asks for another socket for a flow whose last one is dead.
+    fn open_anew(&mut self, socket: SocketId, config: &Config) -> Option<SocketId> {
+        if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) {
+            self.idle.rearm(socket, &mut flow.armed, None);
+        }
+        let Some(Socket::Flow(mut flow)) = self.sockets.remove(socket) else { return None };
+        let key = (flow.client, flow.to);
+        let balancer = (flow.listener, flow.balancer);
+        // The dirty list holds the old id: clear the flag so that the new one is listed.
+        flow.outbox.unlist();
+        let anew = self.open(flow, config);
+        self.by_client.insert(key, anew);
+        if let Some(known) = self.by_balancer.get_mut(&balancer)
+            && *known == socket
+        {
+            *known = anew;
+        }
+        Some(anew)
+    }
+
+    /// The flows of a server go with it. A client that has a flow there already keeps both.
+    pub(super) fn server_moved(&mut self, now: Instant, from: SocketAddr, to: SocketAddr, config: &Config) {
+        self.now = now;
+        let moving = self.by_client.iter().filter(|((_, at), _)| *at == from);
+        let moving: Vec<_> = moving.map(|((client, _), socket)| (*client, *socket)).collect();
+        for (client, socket) in moving {
+            let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { continue };
+            if self.by_client.contains_key(&(client, to)) {
+                continue;
+            }
+            flow.to = to;
+            self.by_client.remove(&(client, from));
+            self.outputs.push_back(Output::CloseSocket { socket });
+            self.open_anew(socket, config);
+        }
+    }
+
+    pub(super) fn say(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Gives the server that the socket was for.
+    pub(super) fn socket_failed(&mut self, socket: SocketId, fault: Fault) -> Option<SocketAddr> {
         // An answer such as "nobody listens": the server may be back for the next datagram.
         let peer = match self.sockets.get(socket) {
             Some(Socket::Flow(flow)) => flow.to,
-            Some(Socket::Listener { .. }) | None => return,
+            Some(Socket::Listener { .. }) | None => return None,
         };
         self.outputs.push_back(Output::Event(Event::FlowFault { socket, to: peer, fault }));
+        Some(peer)
     }
 
-    pub(super) fn send_failed(&mut self, socket: SocketId, fault: Fault) {
+    /// The same.
+    pub(super) fn send_failed(&mut self, socket: SocketId, fault: Fault) -> Option<SocketAddr> {
         let to = match self.sockets.get(socket) {
-            Some(Socket::Flow(flow)) => flow.to,
-            Some(Socket::Listener { .. }) | None => return self.lost(None, fault),
+            Some(Socket::Flow(flow)) => Some(flow.to),
+            Some(Socket::Listener { .. }) | None => None,
         };
-        self.lost(Some(to), fault);
+        self.lost(to, fault);
+        to
     }
 
     fn lost(&mut self, to: Option<SocketAddr>, fault: Fault) {

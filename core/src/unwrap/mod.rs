@@ -17,6 +17,7 @@ mod config;
 mod connection;
 pub mod emit;
 mod flows;
+mod names;
 mod outbox;
 mod quarantine;
 
@@ -25,6 +26,7 @@ pub use crate::service::{ConfigError, Counters};
 pub use app::Unwrap;
 pub use config::{Config, DatagramListener, Destinations, Listener, PortConflict, UdpHeader};
 pub use flows::FlowCounters;
+pub use names::Names;
 
 /// What its connections are lent.
 type Cx = crate::service::Cx<Config>;

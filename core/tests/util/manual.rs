@@ -7,8 +7,8 @@
 use super::{addr, secs};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
 use ropewalk_core::machine::{
-    Close, DatagramMachine, Fault, Input, ListenerId, LocalPath, Machine, Output, Rx, SocketId, StreamId,
-    StreamMachine, Via,
+    Close, DatagramMachine, Fault, Input, ListenerId, LocalPath, Machine, Output, QueryId, Rx, SocketId,
+    StreamId, StreamMachine, Via,
 };
 use ropewalk_core::record::{Recorder, replay};
 use ropewalk_core::time::{Duration, Instant};
@@ -88,6 +88,8 @@ pub(crate) struct ManualDriver {
     pub(crate) closed_sockets: Vec<SocketId>,
     pub(crate) events: Vec<Event>,
     pub(crate) opens: Vec<(SocketId, Via)>,
+    /// Names that are being looked up.
+    pub(crate) queries: Vec<(QueryId, String)>,
     pub(crate) finished: usize,
     /// What becomes of the next opens; then they succeed.
     pub(crate) open_faults: VecDeque<Fault>,
@@ -119,6 +121,7 @@ impl ManualDriver {
             closed_sockets: Vec::new(),
             events: Vec::new(),
             opens: Vec::new(),
+            queries: Vec::new(),
             finished: 0,
             open_faults: VecDeque::new(),
             hold_opens: false,
@@ -202,6 +205,12 @@ impl ManualDriver {
                 self.closed_sockets.push(socket);
             }
             Output::Event(event) => self.events.push(event),
+            Output::Resolve { query, name } => self.queries.push((query, name.to_string())),
+            Output::CancelResolve { query } => {
+                let before = self.queries.len();
+                self.queries.retain(|(own, _)| *own != query);
+                assert_eq!(self.queries.len() + 1, before, "CancelResolve of a dead one, {query:?}");
+            }
             Output::Finished => {
                 self.finished += 1;
                 assert!(self.sockets.is_empty(), "Finished with sockets: {:?}", self.sockets);
@@ -322,6 +331,21 @@ impl ManualDriver {
         let asked = self.connects.iter().find(|asked| asked.stream == stream);
         let transparent = asked.and_then(|asked| asked.via.transparent).filter(|_| !self.own_way);
         self.input(Input::Connected { stream, local: transparent.unwrap_or(addr(ELSEWHERE)) });
+    }
+
+    /// Answers the only name that is being looked up.
+    #[track_caller]
+    pub(crate) fn looked_up(&mut self, answer: Result<&[&str], Fault>) {
+        assert_eq!(self.queries.len(), 1, "{:?}", self.queries);
+        let (query, _) = self.queries.remove(0);
+        match answer {
+            Ok(addresses) => {
+                let ip = |text: &&str| text.parse::<IpAddr>().expect("the test wrote an address");
+                let addresses: Vec<IpAddr> = addresses.iter().map(ip).collect();
+                self.input(Input::Resolved { query, addresses: &addresses });
+            }
+            Err(fault) => self.input(Input::ResolveFailed { query, fault }),
+        }
     }
 
     pub(crate) fn connect_failed(&mut self, stream: StreamId, fault: Fault) {
