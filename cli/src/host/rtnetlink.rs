@@ -102,6 +102,33 @@ impl Asker {
         }
     }
 
+    /// Asks a question with one answer, whose body goes through `parse`.
+    pub(crate) fn ask<T>(
+        &mut self,
+        kind: u16,
+        body: &dyn Emitable,
+        parse: fn(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, KernelError> {
+        self.sequence += 1;
+        self.socket.send(&request(kind, 0, self.sequence, body), 0)?;
+        loop {
+            let datagram = self.receive()?;
+            let message = NetlinkBuffer::new_checked(&datagram[..]).map_err(io::Error::other)?;
+            if message.sequence_number() != self.sequence {
+                continue;
+            }
+            return match message.message_type() {
+                NLMSG_ERROR => acknowledged(message.payload()).map(|()| None),
+                _ => Ok(parse(message.payload())),
+            };
+        }
+    }
+
+    /// The name of an interface.
+    pub(crate) fn name_of(&self, interface: u32) -> io::Result<String> {
+        Ok(rustix::net::netdevice::index_to_name(&self.socket, interface)?)
+    }
+
     fn receive(&mut self) -> io::Result<Vec<u8>> {
         loop {
             match self.socket.recv_from_full() {

@@ -1,6 +1,6 @@
 //! The switches of `unwrap`.
 
-use super::target::{self, Protocol, Target};
+use super::target::{self, Protocol, Wanted};
 use crate::process::args::{Common, listen, seconds};
 use ropewalk_core::machine::LocalPath;
 use ropewalk_core::uplink::Prefix;
@@ -54,11 +54,11 @@ pub(crate) struct Listener {
     #[arg(short, long, value_name = "ADDRESS:PORT", value_parser = listen_range)]
     pub(crate) listen: Vec<Range>,
 
-    /// The server for IPv4 clients: ADDRESS:PORT, ADDRESS:FIRST-LAST (port by port) or unix:PATH
+    /// The server for IPv4 clients: ADDRESS:PORT (or NAME:PORT), ADDRESS:FIRST-LAST (port by port) or unix:PATH
     #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = server_v4)]
     pub(crate) v4: Option<Server>,
 
-    #[arg(help = "The server for IPv6 clients: [ADDRESS]:PORT, [ADDRESS]:FIRST-LAST or unix:PATH", short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = server_v6)]
+    #[arg(help = "The server for IPv6 clients: [ADDRESS]:PORT (or NAME:PORT), [ADDRESS]:FIRST-LAST or unix:PATH", short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = server_v6)]
     pub(crate) v6: Option<Server>,
 
     /// Where connections go: to the targets, or where the header says their client wanted to go
@@ -188,7 +188,7 @@ impl fmt::Display for Range {
 /// A server, or several at ports in a row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Server {
-    Addresses(Target),
+    Addresses(Wanted),
     Local(LocalPath),
 }
 
@@ -220,14 +220,14 @@ fn listen_range(text: &str) -> Result<Range, String> {
 }
 
 fn server_v4(text: &str) -> Result<Server, String> {
-    server(text, target::v4)
+    server(text, target::wanted_v4)
 }
 
 fn server_v6(text: &str) -> Result<Server, String> {
-    server(text, target::v6)
+    server(text, target::wanted_v6)
 }
 
-fn server(text: &str, address: fn(&str) -> Result<Target, String>) -> Result<Server, String> {
+fn server(text: &str, address: fn(&str) -> Result<Wanted, String>) -> Result<Server, String> {
     match text.strip_prefix("unix:") {
         None => address(text).map(Server::Addresses),
         Some(path) => LocalPath::new(path.as_bytes()).map(Server::Local).ok_or_else(|| {

@@ -4,16 +4,18 @@ use super::args::{
     Listener as ListenerOptions, OnPortConflict, Options, Process, Range, Server, To, UdpHeader,
 };
 use super::stats::UnwrapStats;
-use super::target::Protocol;
+use super::target::{Ports, Protocol, Wanted};
 use super::watch::UnwrapWatch;
 use super::{privileges, subnets};
 use crate::host::{links, monitor};
 use crate::process::{descriptors, listen, logging, serve, stats};
-use ropewalk_core::machine::Target;
-use ropewalk_core::unwrap::{self, Config, DatagramListener, Destinations, Listener, PortConflict, Unwrap};
+use ropewalk_core::machine::{LocalPath, Target};
+use ropewalk_core::unwrap::{
+    self, Config, DatagramListener, Destinations, Listener, Names, PortConflict, Unwrap,
+};
 use ropewalk_core::uplink::{Pool, PoolConfig};
 use ropewalk_mio::{Listeners, Shared};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 /// Descriptors of which UDP flows may have their part.
@@ -150,12 +152,14 @@ fn add_listeners(options: &ListenerOptions, config: &mut Config) -> Result<(), S
             Some(allowed.collect())
         }
     };
+    let found_v4 = options.v4.as_ref().map(find).transpose()?;
+    let found_v6 = options.v6.as_ref().map(find).transpose()?;
     for range in &options.listen {
         for (number, address) in range.addresses().enumerate() {
-            let server = |server: &Option<Server>| {
-                server.as_ref().map(|server| target(server, *range, number)).transpose()
+            let mut server = |found: &Option<Found>| {
+                found.as_ref().map(|found| target(found, *range, number, &mut config.names)).transpose()
             };
-            let (target_v4, target_v6) = (server(&options.v4)?, server(&options.v6)?);
+            let (target_v4, target_v6) = (server(&found_v4)?, server(&found_v6)?);
             if options.protocol.contains(&Protocol::Udp) {
                 config.datagram_listeners.push(DatagramListener {
                     address,
@@ -178,16 +182,33 @@ fn add_listeners(options: &ListenerOptions, config: &mut Config) -> Result<(), S
     Ok(())
 }
 
+/// A server, looked up if it has a name.
+enum Found<'a> {
+    Local(&'a LocalPath),
+    At(IpAddr, &'a Wanted),
+}
+
+fn find(server: &Server) -> Result<Found<'_>, String> {
+    match server {
+        Server::Local(path) => Ok(Found::Local(path)),
+        Server::Addresses(wanted) => {
+            let targets = wanted.look_up()?;
+            Ok(Found::At(targets.first().expect("a look-up without an address is an error").ip, wanted))
+        }
+    }
+}
+
 /// The server of listener number `number` of the range.
-fn target(server: &Server, range: Range, number: usize) -> Result<Target, String> {
-    let addresses = match server {
-        Server::Local(path) => return Ok(Target::Local(path.clone())),
-        Server::Addresses(addresses) => addresses,
+fn target(server: &Found<'_>, range: Range, number: usize, names: &mut Names) -> Result<Target, String> {
+    let (ip, addresses) = match server {
+        Found::Local(path) => return Ok(Target::Local((*path).clone())),
+        Found::At(ip, wanted) => (*ip, wanted),
     };
-    let ports = usize::from(addresses.ports.last - addresses.ports.first) + 1;
+    let Ports { first, last } = addresses.ports();
+    let ports = usize::from(last - first) + 1;
     let port = match ports {
-        1 => addresses.ports.first,
-        _ if ports == range.len() => addresses.ports.first + number as u16,
+        1 => first,
+        _ if ports == range.len() => first + number as u16,
         _ => {
             return Err(format!(
                 "{} {addresses} has {ports} ports, --listen {range} has {}: expected as many, or one",
@@ -196,7 +217,11 @@ fn target(server: &Server, range: Range, number: usize) -> Result<Target, String
             ));
         }
     };
-    Ok(Target::Address(SocketAddr::new(addresses.ip, port)))
+    let at = SocketAddr::new(ip, port);
+    if let Some(name) = addresses.name() {
+        names.add(name.clone(), at);
+    }
+    Ok(Target::Address(at))
 }
 
 fn udp_target(target: &Target) -> Result<SocketAddr, String> {

@@ -204,7 +204,7 @@ pub(crate) fn beyond(host: &Host) -> Ns {
 }
 
 /// A TCP server, which the test plays itself.
-pub(crate) struct Server(TcpListener);
+pub(crate) struct Server(pub(crate) TcpListener);
 
 impl Server {
     /// The next connection, and who it is said to be from.

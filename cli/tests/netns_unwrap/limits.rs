@@ -38,7 +38,8 @@ fn few_descriptors_are_shared_by_those_who_come() {
     }
     let Some(host) = Host::new(here!()) else { return };
     let [server, _] = host.servers();
-    let mut proxy = with_few_descriptors(&host, USUAL);
+    // All of them may come before the first is read.
+    let mut proxy = with_few_descriptors(&host, &format!("{USUAL} --max-handshakes 100"));
     let mut waiting: Vec<_> =
         (0..100).map(|n| Some(host.send(&v2(&format!("192.0.2.7:{}", 40_000 + n))))).collect();
     // Each that is served ends and makes room for the next.

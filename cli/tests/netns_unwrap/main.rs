@@ -18,12 +18,14 @@
 //! | `start` | tests: what it refuses to start with |
 //! | `privileges` | tests: what it may still do once it serves |
 //! | `limits` | tests: connections, descriptors, one unwrap for each address |
+//! | `container` | tests: servers in a container, and known by name |
 //! | `programs` | real programs, run |
 //! | `senders` | tests: HAProxy, nginx, curl in front; nginx and sshd behind |
 #![cfg(target_os = "linux")]
 
 #[path = "../common/mod.rs"]
 mod common;
+mod container;
 mod datagram;
 mod endings;
 mod flows;

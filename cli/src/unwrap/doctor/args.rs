@@ -1,18 +1,18 @@
 //! The switches of `doctor unwrap`.
 
 use crate::unwrap::routes::args::mark;
-use crate::unwrap::target::{self, Protocol, Target};
+use crate::unwrap::target::{self, Protocol, Wanted};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 #[derive(clap::Args, Debug)]
 #[group(id = "targets", args = ["v4", "v6"], required = true, multiple = true)]
 pub(crate) struct Args {
-    /// The server's IPv4 address and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST; may be given several times
-    #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::v4)]
-    pub(crate) v4: Vec<Target>,
+    /// The server's IPv4 address (or name) and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST; may be given several times
+    #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::wanted_v4)]
+    pub(crate) v4: Vec<Wanted>,
 
-    #[arg(help = "The server's IPv6 address and port or ports, [ADDRESS]:PORT or [ADDRESS]:FIRST-LAST; may be given several times", short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = target::v6)]
-    pub(crate) v6: Vec<Target>,
+    #[arg(help = "The server's IPv6 address (or name) and port or ports, [ADDRESS]:PORT or [ADDRESS]:FIRST-LAST; may be given several times", short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = target::wanted_v6)]
+    pub(crate) v6: Vec<Wanted>,
 
     /// What the server speaks; may be given twice
     #[arg(short, long, value_enum, value_name = "PROTOCOL", default_value = "tcp")]
@@ -31,12 +31,15 @@ impl Args {
     /// The client to try as.
     pub(crate) fn source(&self, v6: bool) -> IpAddr {
         let asked = self.clients.iter().rev().find(|ip| ip.is_ipv6() == v6);
-        // RFC 5737 section 3, RFC 3849 section 2: addresses that are nobody's.
-        let nobody: IpAddr = match v6 {
-            false => Ipv4Addr::new(192, 0, 2, 1).into(),
-            true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
-        };
-        asked.copied().unwrap_or(nobody)
+        asked.copied().unwrap_or(nobody(v6))
+    }
+}
+
+/// RFC 5737 section 3, RFC 3849 section 2: addresses that are nobody's.
+pub(crate) fn nobody(v6: bool) -> IpAddr {
+    match v6 {
+        false => Ipv4Addr::new(192, 0, 2, 1).into(),
+        true => Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
     }
 }
 

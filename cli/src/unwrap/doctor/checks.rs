@@ -3,6 +3,7 @@
 use super::report::Report;
 use crate::host::{links, port};
 use crate::unwrap::routes::kernel::{Found, Present};
+use crate::unwrap::routes::place::{Place, Placed};
 use crate::unwrap::routes::plan::{Rule, Sysctl, TAG};
 use crate::unwrap::routes::sysctl;
 use crate::unwrap::target::{Protocol, Target};
@@ -88,7 +89,41 @@ pub(super) fn sysctls(v4: bool, v6: bool, report: &mut Report) {
     }
 }
 
-pub(super) fn is_local(target: Target, mark: Option<u32>, report: &mut Report) {
+/// Where the target is; `None`: where it cannot be served.
+pub(super) fn placed(
+    target: Target,
+    placed: Result<Placed, String>,
+    mark: Option<u32>,
+    report: &mut Report,
+) -> Option<Placed> {
+    let placed = match placed {
+        Ok(placed) => placed,
+        Err(why) => {
+            report.fail(target.ip, format_args!("is not this host's: {why}"));
+            return None;
+        }
+    };
+    match (&placed.place, mark) {
+        (Place::Here, _) => is_local(target, mark, report),
+        (Place::Behind(interface), None) => report.warn(
+            target.ip,
+            format_args!(
+                "is behind {interface} (a container or a namespace): clients that come to the server past unwrap get \
+                 no answers"
+            ),
+        ),
+        (Place::Behind(interface), Some(_)) => {
+            report.fail(
+                target.ip,
+                format_args!("is behind {interface}, and answers come from there without a mark; leave --mark out"),
+            );
+            return None;
+        }
+    }
+    Some(placed)
+}
+
+fn is_local(target: Target, mark: Option<u32>, report: &mut Report) {
     // Only an address of this host can be bound to; without a port of its own nobody is in the way.
     match UdpSocket::bind((target.ip, 0)) {
         Ok(_) if !target.ip.is_loopback() && mark.is_none() => report.warn(
@@ -139,13 +174,14 @@ pub(super) fn listening(target: Target, protocol: Protocol, servers: &[SocketAdd
 
 /// Whether a rule leads the answers of the target to a table that delivers to this host.
 pub(super) fn routed(
-    target: Target,
+    placed: &Placed,
     protocol: Protocol,
     mark: Option<u32>,
     wildcard: bool,
     present: &Present,
     report: &mut Report,
 ) {
+    let target = placed.target;
     let what = format!("routes for {protocol} {target}");
     let wildcard = wildcard && protocol == Protocol::Udp;
     let leading = |wildcard: bool| {
@@ -153,7 +189,7 @@ pub(super) fn routed(
             // Either way of setup by itself: a rule by mark says nothing of answers without one.
             !found.strange
                 && found.what.mark == mark
-                && found.what.catches(target, protocol, mark, wildcard)
+                && found.what.catches(placed, protocol, mark, wildcard)
                 && delivers(&found.what, present).is_some()
         };
         present.rules.iter().find(catches)

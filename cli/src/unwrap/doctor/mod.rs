@@ -12,17 +12,20 @@ mod args;
 #[cfg(target_os = "linux")]
 mod checks;
 #[cfg(target_os = "linux")]
-mod probe;
+pub(super) mod probe;
 #[cfg(target_os = "linux")]
 mod report;
 
 pub(crate) use args::Args;
+#[cfg(target_os = "linux")]
+pub(super) use args::nobody;
 
 /// Prints what it finds. An error where unwrap cannot work.
 #[cfg(target_os = "linux")]
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     use crate::unwrap::routes::kernel::Kernel;
-    use crate::unwrap::target::{Protocol, Target};
+    use crate::unwrap::routes::place::Place;
+    use crate::unwrap::target::Protocol;
 
     if args.mark.is_some() && args.protocol.contains(&Protocol::Udp) {
         return Err("--mark is for TCP: the answers of a UDP server carry no mark".into());
@@ -31,11 +34,18 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     checks::kernel(args.mark, &mut report);
     checks::capabilities(&mut report);
     checks::loopback(&mut report);
-    let present = Kernel::new()?.present()?;
+    let mut kernel = Kernel::new()?;
+    let present = kernel.present()?;
     if args.mark.is_some() {
         checks::sysctls(!args.v4.is_empty(), !args.v6.is_empty(), &mut report);
     }
-    let targets: Vec<Target> = args.v4.iter().chain(&args.v6).copied().collect();
+    let mut targets = Vec::new();
+    for wanted in args.v4.iter().chain(&args.v6) {
+        match wanted.look_up() {
+            Ok(found) => targets.extend(found),
+            Err(why) => report.fail(wanted, why),
+        }
+    }
     for v6 in [false, true] {
         if !targets.iter().any(|target| target.is_v6() == v6) {
             continue;
@@ -43,14 +53,22 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         let source = args.source(v6);
         let lent = probe::can_lend(source, &mut report);
         for target in targets.iter().filter(|target| target.is_v6() == v6) {
-            checks::is_local(*target, args.mark, &mut report);
+            let placed = kernel.place(*target);
+            let Some(placed) = checks::placed(*target, placed, args.mark, &mut report) else { continue };
             for protocol in &args.protocol {
-                let servers = checks::servers(*target, *protocol);
-                checks::listening(*target, *protocol, &servers, &mut report);
+                let servers = match placed.place {
+                    Place::Here => {
+                        let servers = checks::servers(*target, *protocol);
+                        checks::listening(*target, *protocol, &servers, &mut report);
+                        servers
+                    }
+                    // Sockets of another namespace are not seen from here.
+                    Place::Behind(_) => Vec::new(),
+                };
                 let wildcard = servers.iter().any(|server| server.ip().is_unspecified());
-                checks::routed(*target, *protocol, args.mark, wildcard, &present, &mut report);
+                checks::routed(&placed, *protocol, args.mark, wildcard, &present, &mut report);
                 if lent {
-                    probe::run(*target, *protocol, args.mark, source, &servers, &mut report);
+                    probe::run(&placed, *protocol, args.mark, source, &servers, &mut report);
                 }
             }
         }

@@ -1,10 +1,11 @@
 //! A connection, or a datagram, with a foreign source: what no look at rules can replace.
 
 use super::report::Report;
-use crate::unwrap::target::{Protocol, Target};
+use crate::unwrap::routes::place::{Place, Placed};
+use crate::unwrap::target::Protocol;
 use socket2::{Domain, Socket, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Nothing within this host takes so long.
@@ -49,48 +50,81 @@ fn lent(client: IpAddr, kind: Type) -> io::Result<Socket> {
 
 /// Tries the ports that have a server; where none has, the first.
 pub(super) fn run(
-    target: Target,
+    placed: &Placed,
     protocol: Protocol,
     mark: Option<u32>,
     client: IpAddr,
     servers: &[SocketAddr],
     report: &mut Report,
 ) {
+    let target = placed.target;
     let served: Vec<u16> = servers.iter().map(SocketAddr::port).take(MOST).collect();
     let ports = if served.is_empty() { vec![target.ports.first] } else { served };
     for port in ports {
         let to = SocketAddr::new(target.ip, port);
         let what = format!("{protocol} {to} as {client}");
         match protocol {
-            Protocol::Tcp => connect(what, to, mark, client, report),
-            Protocol::Udp => send(what, to, client, report),
+            Protocol::Tcp => connect(what, to, mark, client, &placed.place, report),
+            Protocol::Udp => send(what, to, client, &placed.place, report),
         }
     }
 }
 
-fn connect(what: String, to: SocketAddr, mark: Option<u32>, client: IpAddr, report: &mut Report) {
-    let connected = lent(client, Type::STREAM).and_then(|socket| {
-        mark.map_or(Ok(()), |mark| socket.set_mark(mark))?;
-        socket.connect_timeout(&to.into(), PATIENCE)
-    });
-    match connected {
+/// Connects as `client`, and is done.
+pub(in crate::unwrap) fn reach(to: SocketAddr, mark: Option<u32>, client: IpAddr) -> io::Result<()> {
+    let socket = lent(client, Type::STREAM)?;
+    mark.map_or(Ok(()), |mark| socket.set_mark(mark))?;
+    socket.connect_timeout(&to.into(), PATIENCE)
+}
+
+/// Whether anybody is there who answers this host itself.
+pub(in crate::unwrap) fn is_there(to: SocketAddr) -> io::Result<()> {
+    match TcpStream::connect_timeout(&to, PATIENCE) {
+        Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// An answer that says that nobody listens.
+fn refused(what: String, place: &Place, report: &mut Report) {
+    let why = "refused: the answer came back, so the routes work, but nobody listens";
+    match place {
+        // It was told already.
+        Place::Here => report.warn(what, why),
+        Place::Behind(_) => report.fail(what, why),
+    }
+}
+
+fn connect(
+    what: String,
+    to: SocketAddr,
+    mark: Option<u32>,
+    client: IpAddr,
+    place: &Place,
+    report: &mut Report,
+) {
+    match reach(to, mark, client) {
         Ok(()) => report.ok(what, "connected"),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            report.warn(what, "refused: the answer came back, so the routes work, but nobody listens");
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => refused(what, place, report),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            let more = match place {
+                Place::Here => "",
+                Place::Behind(_) => ", at the server's default gateway, which must be this host",
+            };
+            report.fail(
+                what,
+                format_args!(
+                    "no answer within {} s: it does not come back; look at the routes above, at rules before ours \
+                     (ip rule), at a firewall (nft list ruleset){more}",
+                    PATIENCE.as_secs()
+                ),
+            );
         }
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => report.fail(
-            what,
-            format_args!(
-                "no answer within {} s: it does not come back; look at the routes above, at rules before ours \
-                 (ip rule), at a firewall (nft list ruleset)",
-                PATIENCE.as_secs()
-            ),
-        ),
         Err(error) => report.fail(what, format_args!("cannot connect: {error}")),
     }
 }
 
-fn send(what: String, to: SocketAddr, client: IpAddr, report: &mut Report) {
+fn send(what: String, to: SocketAddr, client: IpAddr, place: &Place, report: &mut Report) {
     let answered = lent(client, Type::DGRAM).and_then(|socket| {
         socket.connect(&to.into())?;
         socket.set_read_timeout(Some(PATIENCE))?;
@@ -99,9 +133,7 @@ fn send(what: String, to: SocketAddr, client: IpAddr, report: &mut Report) {
     });
     match answered {
         Ok(_) => report.ok(what, "a datagram was answered"),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            report.warn(what, "refused: the answer came back, so the routes work, but nobody listens");
-        }
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => refused(what, place, report),
         // A blocking socket whose time is up says WouldBlock.
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => report.warn(
             what,

@@ -1,6 +1,6 @@
 //! The switches of `setup` and `teardown`.
 
-use crate::unwrap::target::{self, Protocol, Target};
+use crate::unwrap::target::{self, Protocol, Wanted};
 use std::path::PathBuf;
 
 /// The routing table that is ours unless told otherwise. Any number would do; iproute2 names none above 255.
@@ -15,12 +15,12 @@ pub(crate) const STATE_DIR: &str = "/run/ropewalk";
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Setup {
-    /// The server's IPv4 address and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST; may be given several times
-    #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::v4)]
-    pub(crate) v4: Vec<Target>,
+    /// The server's IPv4 address (or name) and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST; may be given several times
+    #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::wanted_v4)]
+    pub(crate) v4: Vec<Wanted>,
 
-    #[arg(help = "The server's IPv6 address and port or ports, [ADDRESS]:PORT or [ADDRESS]:FIRST-LAST; may be given several times", short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = target::v6)]
-    pub(crate) v6: Vec<Target>,
+    #[arg(help = "The server's IPv6 address (or name) and port or ports, [ADDRESS]:PORT or [ADDRESS]:FIRST-LAST; may be given several times", short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = target::wanted_v6)]
+    pub(crate) v6: Vec<Wanted>,
 
     /// What the server speaks; may be given twice
     #[arg(short, long, value_enum, value_name = "PROTOCOL", default_value = "tcp")]

@@ -18,17 +18,17 @@ use std::fmt::Display;
 // linux/rtnetlink.h
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
-const RTM_GETROUTE: u16 = 26;
+pub(super) const RTM_GETROUTE: u16 = 26;
 const RTM_NEWRULE: u16 = 32;
 const RTM_DELRULE: u16 = 33;
 const RTM_GETRULE: u16 = 34;
-const RTA_OIF: u16 = 4;
-const RTA_GATEWAY: u16 = 5;
+pub(super) const RTA_OIF: u16 = 4;
+pub(super) const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
 const RTA_PREFSRC: u16 = 7;
-const RTA_MULTIPATH: u16 = 9;
+pub(super) const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
-const RTA_VIA: u16 = 18;
+pub(super) const RTA_VIA: u16 = 18;
 const RTA_ENCAP: u16 = 22;
 const RTA_NH_ID: u16 = 30;
 // linux/fib_rules.h
@@ -84,7 +84,7 @@ impl Present {
     }
 }
 
-pub(crate) struct Kernel(Asker);
+pub(crate) struct Kernel(pub(super) Asker);
 
 impl Kernel {
     pub(crate) fn new() -> Result<Self, String> {
@@ -140,7 +140,7 @@ fn refused(what: &str, which: impl Display, refusal: &KernelError) -> String {
     format!("cannot {what} {which}: {refusal}")
 }
 
-fn family(v6: bool) -> AddressFamily {
+pub(super) fn family(v6: bool) -> AddressFamily {
     if v6 { AddressFamily::Inet6 } else { AddressFamily::Inet }
 }
 
@@ -163,7 +163,7 @@ fn rule_message(rule: &Rule) -> RuleMessage {
     let protocol = |own| RuleAttribute::Other(DefaultNla::new(FRA_IP_PROTO, vec![number(own)]));
     let attributes = [
         rule.from.map(|(ip, _)| RuleAttribute::Source(ip)),
-        rule.iif_lo.then(|| RuleAttribute::Iifname("lo".into())),
+        rule.iif.clone().map(RuleAttribute::Iifname),
         Some(RuleAttribute::Priority(rule.priority)),
         rule.mark.map(RuleAttribute::FwMark),
         // The kernel removes only a rule with the same mask.
@@ -203,19 +203,19 @@ fn rule(payload: &[u8]) -> Option<Found<Rule>> {
         v6,
         priority: 0,
         from: None,
-        iif_lo: false,
+        iif: None,
         protocol: None,
         ports: None,
         mark: None,
         table: header.table.into(),
     };
     let (mut tag, mut strange) = (0, header.action != RuleAction::ToTable || header.tos != 0);
-    // The detached flags tell of devices that are not there, which `lo` always is.
+    // The detached flags tell of devices that are not there now.
     strange |= header.dst_len != 0 || header.flags.contains(RuleFlags::Invert);
     for (attribute, value) in attributes(payload.get(header.buffer_len()..)?) {
         match attribute {
             FRA_SRC => rule.from = Some(prefix::network(ip(value)?, header.src_len)),
-            FRA_IIFNAME if text(value).as_deref() == Some("lo") => rule.iif_lo = true,
+            FRA_IIFNAME => rule.iif = text(value),
             FRA_PRIORITY => rule.priority = number(value)?,
             FRA_FWMARK => rule.mark = number(value).filter(|mark| *mark > 0),
             FRA_FWMASK => strange |= number(value) != Some(u32::MAX),
@@ -226,7 +226,7 @@ fn rule(payload: &[u8]) -> Option<Found<Rule>> {
             FRA_SPORT_RANGE => rule.ports = Some(ports(value)?),
             FRA_SUPPRESS_PREFIXLEN => strange |= number(value) != Some(u32::MAX),
             FRA_L3MDEV => strange |= value != [0],
-            FRA_IIFNAME | FRA_IP_PROTO | FRA_OIFNAME | FRA_TUN_ID | FRA_UID_RANGE | FRA_DPORT_RANGE => {
+            FRA_IP_PROTO | FRA_OIFNAME | FRA_TUN_ID | FRA_UID_RANGE | FRA_DPORT_RANGE => {
                 strange = true;
             }
             // A kernel that tells more of our rules must not make us forget them.
@@ -289,7 +289,7 @@ mod tests {
             v6: true,
             priority: 293,
             from: Some((loopback(true), 128)),
-            iif_lo: true,
+            iif: Some("lo".into()),
             protocol: Some(Protocol::Udp),
             ports: Some(Ports { first: 80, last: 90 }),
             mark: None,
@@ -299,8 +299,9 @@ mod tests {
 
     #[test]
     fn a_rule_of_ours_is_read_as_it_was_written() {
+        let other = Rule { iif: Some("br0".into()), ..narrow() };
         let marked = Rule { from: None, ports: None, protocol: None, mark: Some(7), table: 9, ..narrow() };
-        for wanted in [narrow(), marked] {
+        for wanted in [narrow(), marked, other] {
             let found = rule(&bytes(&rule_message(&wanted))).expect("a rule");
             assert_eq!((found.is_ours(), found.what), (true, wanted));
         }

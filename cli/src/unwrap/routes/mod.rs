@@ -9,8 +9,13 @@
 //!            prints itself as ip commands    teardown ─┘
 //!
 //!   293: from 127.0.0.1 iif lo ipproto tcp sport 25578 lookup 29303     one for each target
+//!   293: from 172.20.0.2 iif br0 ipproto tcp sport 8000 lookup 29303    of a server in a container
 //!   table 29303: local default dev lo src 127.0.0.1                     one for each family
 //! ```
+//!
+//! The answers of a server in a container or namespace come in by an interface of this host, if
+//! this host is the server's default gateway. Whether it is, no rule tells: setup connects as a
+//! foreign client, and takes its rules back where no answer comes.
 //!
 //! Invariants
 //! - Whatever setup adds carries [`plan::TAG`]; teardown removes only what carries it. What is
@@ -23,6 +28,8 @@
 pub(crate) mod args;
 #[cfg(target_os = "linux")]
 pub(super) mod kernel;
+#[cfg(target_os = "linux")]
+pub(super) mod place;
 #[cfg(target_os = "linux")]
 pub(super) mod plan;
 #[cfg(target_os = "linux")]

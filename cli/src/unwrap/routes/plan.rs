@@ -1,6 +1,7 @@
 //! What setup wants to be there, as a function of its arguments alone; and how it reads as commands
 //! of iproute2.
 
+use super::place::{LO, Place, Placed};
 use crate::host::prefix::{self, Prefix};
 use crate::unwrap::routes::args::Setup;
 use crate::unwrap::target::{Ports, Protocol, Target};
@@ -30,8 +31,8 @@ pub(crate) struct Rule {
     pub(crate) v6: bool,
     pub(crate) priority: u32,
     pub(crate) from: Option<Prefix>,
-    /// Only what this host itself sends.
-    pub(crate) iif_lo: bool,
+    /// Only what comes in here: by `lo` what this host itself sends.
+    pub(crate) iif: Option<String>,
     pub(crate) protocol: Option<Protocol>,
     /// Ports that the packet comes from.
     pub(crate) ports: Option<Ports>,
@@ -44,12 +45,14 @@ impl Rule {
     /// (`wildcard`) by one that has none when the route is looked up.
     pub(crate) fn catches(
         &self,
-        target: Target,
+        target: &Placed,
         protocol: Protocol,
         mark: Option<u32>,
         wildcard: bool,
     ) -> bool {
+        let Placed { target, place } = target;
         self.v6 == target.is_v6()
+            && self.iif.as_deref().is_none_or(|iif| iif == place.interface())
             && self.from.is_none_or(|from| !wildcard && prefix::contains(from, target.ip))
             && self.protocol.is_none_or(|own| own == protocol)
             && self.ports.is_none_or(|ports| ports.contains(target.ports))
@@ -76,8 +79,8 @@ impl fmt::Display for Rule {
             Some((ip, bits)) => write!(f, " from {ip}/{bits}")?,
             None => {}
         }
-        if self.iif_lo {
-            f.write_str(" iif lo")?;
+        if let Some(iif) = &self.iif {
+            write!(f, " iif {iif}")?;
         }
         if let Some(mark) = self.mark {
             write!(f, " fwmark {mark}")?;
@@ -150,11 +153,10 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(args: &Setup) -> Result<Self, String> {
-        let targets: Vec<Target> = args.v4.iter().chain(&args.v6).copied().collect();
+    pub(crate) fn new(args: &Setup, targets: &[Placed]) -> Result<Self, String> {
         match args.mark {
-            Some(mark) => Plan::by_mark(args, &targets, mark),
-            None => Plan::by_target(args, &targets),
+            Some(mark) => Plan::by_mark(args, targets, mark),
+            None => Plan::by_target(args, targets),
         }
     }
 
@@ -164,29 +166,32 @@ impl Plan {
         self.rules.iter().any(|rule| rule.v6 == v6 && rule.from.is_none() && rule.mark.is_none())
     }
 
-    fn by_target(args: &Setup, targets: &[Target]) -> Result<Self, String> {
+    fn by_target(args: &Setup, targets: &[Placed]) -> Result<Self, String> {
         if targets.is_empty() {
             return Err("setup expects where the server is, such as -4 127.0.0.1:25578, got no target".into());
         }
         let mut plan = Plan { routes: Vec::new(), rules: Vec::new(), sysctls: Vec::new() };
         for v6 in [false, true] {
-            let family = || targets.iter().filter(move |target| target.is_v6() == v6);
+            let family = || targets.iter().filter(move |placed| placed.target.is_v6() == v6);
+            let here = || family().filter(|placed| placed.place == Place::Here).map(|placed| placed.target);
             if family().next().is_none() {
                 continue;
             }
             let wildcard = args.protocol.contains(&Protocol::Udp) && !args.udp_bound_server;
-            let source = if wildcard { sole_address(family())? } else { loopback(v6) };
+            let source = if wildcard { sole_address(here())? } else { None };
+            let source = source.unwrap_or_else(|| loopback(v6));
             plan.routes.push(Route { v6, table: args.table, source: Some(source) });
-            for target in family() {
+            for Placed { target, place } in family() {
                 for protocol in &args.protocol {
                     // A UDP socket on all addresses has none while it looks for a route: `from`
-                    // would miss it. A TCP connection always has that of the target.
-                    let narrow = *protocol == Protocol::Tcp || args.udp_bound_server;
+                    // would miss it. A TCP connection always has that of the target, and so has
+                    // what comes in by another interface.
+                    let narrow = *protocol == Protocol::Tcp || args.udp_bound_server || *place != Place::Here;
                     let rule = Rule {
                         v6,
                         priority: args.priority,
                         from: narrow.then_some((target.ip, whole(v6))),
-                        iif_lo: true,
+                        iif: Some(place.interface().to_owned()),
                         protocol: Some(*protocol),
                         ports: Some(target.ports),
                         mark: None,
@@ -201,7 +206,7 @@ impl Plan {
         Ok(plan)
     }
 
-    fn by_mark(args: &Setup, targets: &[Target], mark: u32) -> Result<Self, String> {
+    fn by_mark(args: &Setup, targets: &[Placed], mark: u32) -> Result<Self, String> {
         if args.protocol.contains(&Protocol::Udp) {
             return Err(
                 "--mark is for TCP: an accepted connection takes over the mark of its client's packets, \
@@ -209,10 +214,17 @@ impl Plan {
                     .into(),
             );
         }
+        if let Some(Placed { target, place }) = targets.iter().find(|placed| placed.place != Place::Here) {
+            return Err(format!(
+                "--mark is for a server on this host: {target} is behind {}, and its answers come from there \
+                 without a mark; leave --mark out",
+                place.interface()
+            ));
+        }
         let mut plan = Plan { routes: Vec::new(), rules: Vec::new(), sysctls: Vec::new() };
         for v6 in [false, true] {
             // The mark says enough: without targets it is for both families.
-            if !targets.is_empty() && !targets.iter().any(|target| target.is_v6() == v6) {
+            if !targets.is_empty() && !targets.iter().any(|placed| placed.target.is_v6() == v6) {
                 continue;
             }
             plan.routes.push(Route { v6, table: args.table, source: Some(loopback(v6)) });
@@ -220,7 +232,7 @@ impl Plan {
                 v6,
                 priority: args.priority,
                 from: None,
-                iif_lo: true,
+                iif: Some(LO.to_owned()),
                 protocol: None,
                 ports: None,
                 mark: Some(mark),
@@ -234,10 +246,10 @@ impl Plan {
 }
 
 /// The address that a UDP server on all addresses must answer with. The route can name one only.
-fn sole_address<'a>(mut targets: impl Iterator<Item = &'a Target>) -> Result<IpAddr, String> {
-    let first = targets.next().expect("the family has a target").ip;
+fn sole_address(mut targets: impl Iterator<Item = Target>) -> Result<Option<IpAddr>, String> {
+    let Some(first) = targets.next().map(|target| target.ip) else { return Ok(None) };
     match targets.find(|target| target.ip != first) {
-        None => Ok(first),
+        None => Ok(Some(first)),
         Some(other) => Err(format!(
             "UDP servers on all addresses answer with the one address that the route names: expected targets with \
              one address in each family, got {first} and {}; set the other up by itself with a --table of its \
@@ -263,6 +275,7 @@ pub(crate) fn six(v6: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unwrap::target;
     use clap::Parser;
 
     #[derive(Parser)]
@@ -273,7 +286,19 @@ mod tests {
 
     fn plan(line: &str) -> Result<Plan, String> {
         let line = Line::try_parse_from(std::iter::once("setup").chain(line.split_ascii_whitespace()));
-        Plan::new(&line.map_err(|error| error.to_string())?.setup)
+        let setup = line.map_err(|error| error.to_string())?.setup;
+        let targets = target::look_up(setup.v4.iter().chain(&setup.v6))?;
+        Plan::new(&setup, &targets.into_iter().map(placed).collect::<Vec<_>>())
+    }
+
+    /// 172.20.0.0/16 and fd20::/16 are behind a bridge.
+    fn placed(target: Target) -> Placed {
+        let place = match target.ip {
+            IpAddr::V4(ip) if ip.octets()[..2] == [172, 20] => Place::Behind("br0".into()),
+            IpAddr::V6(ip) if ip.segments()[0] == 0xfd20 => Place::Behind("br0".into()),
+            _ => Place::Here,
+        };
+        Placed { target, place }
     }
 
     fn commands(line: &str) -> Vec<String> {
@@ -308,6 +333,35 @@ mod tests {
         let bound = commands("-4 10.0.0.1:53 -p udp --udp-bound-server");
         assert_eq!(bound[0], "ip route add local default dev lo src 127.0.0.1 table 29303 proto 229");
         assert!(bound[1].contains(" from 10.0.0.1 iif lo ipproto udp sport 53 "), "{}", bound[1]);
+    }
+
+    #[test]
+    fn what_comes_back_from_a_container_comes_in_by_its_interface() {
+        assert_eq!(
+            commands("-4 172.20.0.2:8000 -6 [fd20::2]:53 -p tcp -p udp"),
+            [
+                "ip route add local default dev lo src 127.0.0.1 table 29303 proto 229",
+                "ip -6 route add local default dev lo src ::1 table 29303 proto 229",
+                "ip rule add priority 293 from 172.20.0.2 iif br0 ipproto tcp sport 8000 lookup 29303 protocol 229",
+                "ip rule add priority 293 from 172.20.0.2 iif br0 ipproto udp sport 8000 lookup 29303 protocol 229",
+                "ip -6 rule add priority 293 from fd20::2 iif br0 ipproto tcp sport 53 lookup 29303 protocol 229",
+                "ip -6 rule add priority 293 from fd20::2 iif br0 ipproto udp sport 53 lookup 29303 protocol 229",
+            ]
+        );
+        // Its address is always told, so several are no trouble.
+        assert!(plan("-4 172.20.0.2:53 -4 172.20.0.3:53 -4 10.0.0.1:53 -p udp").is_ok());
+        let marked = plan("--mark 1 -4 172.20.0.2:8000");
+        assert!(marked.is_err_and(|error| error.contains("172.20.0.2:8000 is behind br0")));
+        let rule = plan("-4 172.20.0.2:8000").expect("a sound line").rules.remove(0);
+        let target = |text: &str| target::look_up([wanted(text)].iter()).expect("one")[0];
+        let at = |place| Placed { target: target("172.20.0.2:8000"), place };
+        assert!(rule.catches(&at(Place::Behind("br0".into())), Protocol::Tcp, None, false));
+        assert!(!rule.catches(&at(Place::Behind("br1".into())), Protocol::Tcp, None, false));
+        assert!(!rule.catches(&at(Place::Here), Protocol::Tcp, None, false));
+    }
+
+    fn wanted(text: &str) -> target::Wanted {
+        target::wanted_v4(text).expect("a target")
     }
 
     #[test]
@@ -366,18 +420,18 @@ mod tests {
     #[test]
     fn a_rule_catches_what_it_names_and_no_more() {
         let rules = plan("-4 127.0.0.1:80-90 -p tcp -p udp").expect("a sound line").rules;
-        let target = |text: &str| crate::unwrap::target::v4(text).expect("a target");
+        let target = |text: &str| placed(target::look_up([wanted(text)].iter()).expect("an address")[0]);
         let (tcp, udp) = (&rules[0], &rules[1]);
-        assert!(tcp.catches(target("127.0.0.1:80"), Protocol::Tcp, None, false));
-        assert!(!tcp.catches(target("127.0.0.1:80"), Protocol::Tcp, None, true));
-        assert!(!tcp.catches(target("127.0.0.1:91"), Protocol::Tcp, None, false));
-        assert!(!tcp.catches(target("127.0.0.2:80"), Protocol::Tcp, None, false));
-        assert!(!tcp.catches(target("127.0.0.1:80"), Protocol::Udp, None, false));
-        assert!(udp.catches(target("127.0.0.1:80-90"), Protocol::Udp, None, true));
+        assert!(tcp.catches(&target("127.0.0.1:80"), Protocol::Tcp, None, false));
+        assert!(!tcp.catches(&target("127.0.0.1:80"), Protocol::Tcp, None, true));
+        assert!(!tcp.catches(&target("127.0.0.1:91"), Protocol::Tcp, None, false));
+        assert!(!tcp.catches(&target("127.0.0.2:80"), Protocol::Tcp, None, false));
+        assert!(!tcp.catches(&target("127.0.0.1:80"), Protocol::Udp, None, false));
+        assert!(udp.catches(&target("127.0.0.1:80-90"), Protocol::Udp, None, true));
         let marked = plan("--mark 5").expect("a sound line");
         assert!(!marked.needs_source(false) && !marked.needs_source(true));
         let marked = &marked.rules[0];
-        assert!(marked.catches(target("127.0.0.1:80"), Protocol::Tcp, Some(5), false));
-        assert!(!marked.catches(target("127.0.0.1:80"), Protocol::Tcp, None, false));
+        assert!(marked.catches(&target("127.0.0.1:80"), Protocol::Tcp, Some(5), false));
+        assert!(!marked.catches(&target("127.0.0.1:80"), Protocol::Tcp, None, false));
     }
 }

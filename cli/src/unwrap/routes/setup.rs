@@ -2,10 +2,15 @@
 
 use super::args::Setup;
 use super::kernel::{Found, Kernel, Present};
+use super::place::{Place, Placed};
 use super::plan::{Plan, Route, Rule, Sysctl, six};
 use super::sysctl::{self, State};
 use crate::host::links;
+use crate::unwrap::doctor::{nobody, probe};
+use crate::unwrap::target::{self, Protocol};
 use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// What is to be done, one after another.
@@ -24,14 +29,18 @@ enum Step {
 
 /// Carries out the command.
 pub(super) fn run(args: &Setup) -> Result<(), String> {
-    let plan = Plan::new(args)?;
     kernel_can()?;
     loopback_is_up()?;
     let mut kernel = Kernel::new()?;
+    let mut targets = Vec::new();
+    for target in target::look_up(args.v4.iter().chain(&args.v6))? {
+        targets.push(kernel.place(target)?);
+    }
+    let plan = Plan::new(args, &targets)?;
     let steps = missing(&plan, &kernel.present()?, &args.state_dir)?;
     let commands = commands(&steps, &args.state_dir)?;
     if !args.dry_run {
-        carry_out(&steps, &mut kernel, &args.state_dir)?;
+        carry_out(&steps, &mut kernel, &args.state_dir, || prove(args, &targets))?;
         if steps.is_empty() {
             eprintln!("ropewalk: all is there already");
         }
@@ -62,6 +71,34 @@ fn loopback_is_up() -> Result<(), String> {
         )),
         None => Err("expected a loopback interface, got none in this network namespace".into()),
     }
+}
+
+/// Servers that are not on this host must answer through it: only a connection can tell.
+fn prove(args: &Setup, targets: &[Placed]) -> Result<(), String> {
+    if !args.protocol.contains(&Protocol::Tcp) {
+        return Ok(());
+    }
+    for Placed { target, place } in targets {
+        let Place::Behind(interface) = place else { continue };
+        let to = SocketAddr::new(target.ip, target.ports.first);
+        // That nobody is there the system tells only those who ask from its own addresses.
+        match probe::reach(to, None, nobody(target.is_v6())) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
+            Err(error) if error.kind() == ErrorKind::TimedOut && probe::is_there(to).is_ok() => {
+                return Err(format!(
+                    "the answers of {to} to foreign clients do not come back by {interface}: expected a server whose \
+                     default gateway is this host (in its namespace: ip route), and no firewall that drops them"
+                ));
+            }
+            Err(error) => {
+                eprintln!(
+                    "ropewalk: whether {to} answers by {interface} is not proven, it cannot be reached now: {error}"
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The steps from what is present to what is planned; or what is in the way.
@@ -163,30 +200,39 @@ fn commands(steps: &[Step], state_dir: &Path) -> Result<String, String> {
     Ok(lines)
 }
 
-fn carry_out(steps: &[Step], kernel: &mut Kernel, state_dir: &Path) -> Result<(), String> {
+/// Does all, and then `prove`s that it was worth it; or nothing.
+fn carry_out(
+    steps: &[Step],
+    kernel: &mut Kernel,
+    state_dir: &Path,
+    prove: impl FnOnce() -> Result<(), String>,
+) -> Result<(), String> {
     let mut state = State::load(state_dir)?;
     let mut before = state.old.clone();
-    for (done, step) in steps.iter().enumerate() {
+    let mut done = 0;
+    let outcome = steps.iter().try_for_each(|step| {
         if matches!(step, Step::Forget) {
             before.clear();
         }
-        let Err(error) = apply(step, kernel, &mut state) else { continue };
-        // The last first. The step that failed has changed nothing.
-        let mut left = Vec::new();
-        for step in steps[..done].iter().rev() {
-            left.extend(take_back(step, kernel, &mut state, &before).err());
-        }
-        let end = match left.is_empty() {
-            true if done == 0 => "nothing was changed".to_owned(),
-            true => "what this run had changed is as it was again".to_owned(),
-            false => format!(
-                "not all that this run had changed could be taken back ({}): ropewalk unwrap teardown",
-                left.join("; ")
-            ),
-        };
-        return Err(format!("{error}; {end}"));
+        apply(step, kernel, &mut state)?;
+        done += 1;
+        Ok(())
+    });
+    let Err(error) = outcome.and_then(|()| prove()) else { return Ok(()) };
+    // The last first. A step that failed has changed nothing.
+    let mut left = Vec::new();
+    for step in steps[..done].iter().rev() {
+        left.extend(take_back(step, kernel, &mut state, &before).err());
     }
-    Ok(())
+    let end = match left.is_empty() {
+        true if done == 0 => "nothing was changed".to_owned(),
+        true => "what this run had changed is as it was again".to_owned(),
+        false => format!(
+            "not all that this run had changed could be taken back ({}): ropewalk unwrap teardown",
+            left.join("; ")
+        ),
+    };
+    Err(format!("{error}; {end}"))
 }
 
 fn apply(step: &Step, kernel: &mut Kernel, state: &mut State) -> Result<(), String> {
