@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 
-/// Their word, whose it is, and ours.
+/// Their switch, the program it belongs to, and ours.
 const SWITCHES: [(&str, &str, &str); 9] = [
     ("lhost", "go-dispatch-proxy", "--listen ADDRESS:PORT"),
     ("lport", "go-dispatch-proxy", "--listen ADDRESS:PORT"),

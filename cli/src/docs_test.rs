@@ -124,8 +124,8 @@ fn a_row_of_a_manual_has_the_value_and_the_default_that_help_tells() {
                     .iter()
                     .map(|value| format!("`{}`", value.display()))
                     .collect();
-                // A flag has "false", which needs no words; a default that is not fixed is described
-                // in prose.
+                // A flag has "false", which needs no words; a default that is not fixed is
+                // described in prose.
                 values.is_empty() || !argument.get_action().takes_values() || values.join(", ") == default
             };
             assert!(same.iter().any(is_documented), "{path}: --{long} has another default than {default:?}");

@@ -5,8 +5,8 @@
 //! the configuration file has an array of tables). Below, a line for each.
 
 #![forbid(unsafe_code)]
-// A build with fewer commands needs less of `host` and `process`. The whole build shows what nobody
-// needs.
+// A build with fewer commands needs less of `host` and `process`. The whole build shows what is
+// unused.
 #![cfg_attr(not(feature = "default"), allow(dead_code, unused_imports, reason = "a part of the commands"))]
 
 mod ancestors;

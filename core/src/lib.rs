@@ -28,7 +28,8 @@
 //! errors to [`machine::Fault`], with `unwrap` (on by default, needs `std`) the PROXY protocol;
 //! without them the crate builds for bare metal.
 
-// A build of some machines needs some of what they share. The whole build shows what nobody needs.
+// A build of some machines needs only some of what they share. The whole build shows what is
+// unused.
 #![cfg_attr(not(feature = "default"), allow(dead_code, reason = "a part of the machines"))]
 #![no_std]
 #![forbid(unsafe_code)]

@@ -149,7 +149,7 @@ impl fmt::Display for Host {
 pub struct Destination {
     /// The host.
     pub host: Host,
-    /// The port; 0 is nobody's.
+    /// The port; 0 is not in use.
     pub port: u16,
 }
 

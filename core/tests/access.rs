@@ -194,8 +194,8 @@ fn a_client_that_resets_while_its_name_is_looked_up_leaves_nothing_behind() {
 
 #[test]
 fn attempts_end_soon_after_their_client_has_gone() {
-    // Whoever resets its connection wants no target any more; a slot and its sockets must not be
-    // held until the connect deadline.
+    // A client that resets its connection wants no target any more; a slot and its sockets must not
+    // be held until the connect deadline.
     let mut lab = lab(1);
     lab.target(FAR, Target::that(Behave::Silent));
     lab.client([Act::Send(say::socks5(addr(FAR))), Act::Pause(ms(50)), Act::Reset]);

@@ -1,4 +1,4 @@
-//! From a request to a reply: what the client is told, which uplinks carry and which rest.
+//! From a request to a reply: the code of the reply, which uplinks carry and which rest.
 
 mod util;
 
@@ -215,7 +215,7 @@ fn a_black_holed_uplink_costs_one_stagger_and_rests_after_three() {
     }
     assert_eq!(slow, 3, "three were slow, then the uplink rests");
     assert_eq!(downs(&lab), [UplinkId(0)]);
-    // While it rests nobody waits.
+    // While it rests no client waits for it.
     lab.world.attempts.clear();
     let who = asks(&mut lab, FAR);
     lab.finish();

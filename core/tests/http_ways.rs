@@ -1,4 +1,4 @@
-//! HTTP forwarding beside the plain exchange: a change of protocol, kept connections that were
+//! HTTP forwarding, apart from the plain exchange: a change of protocol, kept connections that were
 //! closed, messages that go no further, trailers, what comes in front of the first request.
 
 mod util;

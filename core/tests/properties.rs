@@ -51,7 +51,7 @@ fn outcome(auth: bool, pieces: &[&[u8]], gap: u64) -> (Vec<u8>, End, Vec<Vec<u8>
     let mut lab = split_world(auth);
     let sends = pieces.iter().filter(|piece| !piece.is_empty());
     let script = sends.flat_map(|piece| [Act::Send(piece.to_vec()), Act::Pause(ms(gap))]);
-    // The pause lets each reply come before our end: who leaves in the midst of a handshake is not
+    // The pause lets each reply come before our end: a client that leaves during a handshake is not
     // answered.
     let script: Vec<Act> = script.chain([Act::Pause(secs(4)), Act::Fin, Act::AwaitEnd]).collect();
     let who = lab.person(Person::new(script).whole());

@@ -149,8 +149,8 @@ fn the_last_bytes_before_a_reset_are_delivered() {
     }
 }
 
-/// The reset is found by a write towards the target while a buffer is on its way to the client,
-/// which reads so many bytes every 100 ms.
+/// A write towards the target finds the reset while a buffer is on its way to the client, which
+/// reads this many bytes every 100 ms.
 fn reset_behind_a_buffer(sip: usize) {
     let last = pattern(60_000, 9);
     let mut lab = lab();

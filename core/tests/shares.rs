@@ -191,7 +191,7 @@ fn a_client_that_offers_a_login_only_is_let_in_where_none_is_asked_for() {
     let login = say::user_password(b"anybody", b"anything");
     let bytes = [vec![5, 1, 2], login, say::socks5_request(1, addr(ONE))].concat();
     let who = lab.client([Act::Send(bytes), Act::AwaitText(b"hello".to_vec()), Act::Fin, Act::AwaitEnd]);
-    // Who offers to go without is not asked.
+    // A client that offers to go without a login is not asked for one.
     let plain = [vec![5, 2, 2, 0], say::socks5_request(1, addr(ONE))].concat();
     let other = lab.client([Act::Send(plain), Act::AwaitText(b"hello".to_vec()), Act::Fin, Act::AwaitEnd]);
     lab.finish();
@@ -237,7 +237,7 @@ fn who_stalls_goes_for_who_comes_and_the_oldest_first() {
     let stalled: Vec<usize> = (0..30)
         .map(|n| lab.visitor(ms(10 * n), 0, "127.0.0.2", Person::new([Act::Send(vec![5]), Act::AwaitEnd])))
         .collect();
-    // Those whose handshake is complete are in nobody's way.
+    // Connections whose handshake is complete are not counted.
     let relays: Vec<usize> = (0..5)
         .map(|n| {
             let script = [Act::Send(say::socks5(addr(ONE))), Act::Pause(secs(3)), Act::Fin, Act::AwaitEnd];

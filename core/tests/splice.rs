@@ -207,7 +207,7 @@ impl Bare {
         bytes
     }
 
-    /// A relay whose flow from the target may splice.
+    /// A relay whose direction from the target may splice.
     fn splicing() -> Bare {
         let listeners = vec![addr("127.0.0.1:1080")];
         let config = Config { listeners, buffer_size: 1024, splice_after: 1, ..Config::default() };
@@ -265,7 +265,7 @@ fn a_reset_of_the_source_waits_for_the_bytes_inside_the_pipe() {
     // too.
     let mut bare = Bare::splicing();
     bare.spliced(5000, 2000, false);
-    // Found by a write of the other flow, or told by the event queue.
+    // Found by a write of the other direction, or reported by the event queue.
     bare.input(Input::Failed { stream: bare.target, fault: Fault::Reset });
     let closes_client =
         bare.said.iter().any(|o| matches!(o, Output::Close { stream, .. } if *stream == bare.client));

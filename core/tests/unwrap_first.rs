@@ -129,7 +129,8 @@ fn a_client_that_comes_by_another_port_is_one_flow_and_its_old_port_may_be_anoth
     let mut all = driver.said_to();
     all.sort();
     assert_eq!(all, [(addr(OTHER_BALANCER), b"3".to_vec()), server(b"1"), server(b"2")]);
-    // The balancer may give the old port to somebody else: what has no header there is nobody's.
+    // The balancer may give the old port to another client: a datagram without a header there is
+    // dropped.
     driver.datagram(BALANCER, &[b"whose?"]);
     assert_eq!((driver.drops(), driver.said_to()), (vec![Dropped::NoFlow], vec![]));
     driver.datagram(BALANCER, &[&v2(BOB), b"4"]);
@@ -161,8 +162,8 @@ fn listeners_of_both_kinds_keep_their_ways() {
         let client = if sent.data == b"2" { BOB } else { ANN };
         assert_eq!(driver.via(sent.socket).transparent, Some(addr(client)), "{sent:?}");
     }
-    // Ann comes by the other listener: her flow is answered there, and her old port stands for
-    // nobody.
+    // Ann comes by the other listener: her flow is answered there, and her old port belongs to no
+    // client.
     driver.datagram_at(1, OTHER_BALANCER, &[&v2(ANN), b"4"]);
     driver.datagram_at(0, BALANCER, &[b"5"]);
     assert_eq!((driver.drops().last(), driver.flows().len()), (Some(&Dropped::NoFlow), 2));
@@ -243,7 +244,7 @@ fn a_client_that_lost_its_flow_or_never_had_one_cannot_write_a_header_of_its_own
             driver.datagram(BALANCER, &[&v2(BOB), b"I am Bob"]);
             assert_eq!((driver.flows(), driver.drops().last()), (flows.clone(), Some(&Dropped::NoFlow)));
         }
-        // A port that was silent for so long is another client's.
+        // A port that was silent for this long is another client's.
         driver.advance(secs(60));
         driver.datagram(BALANCER, &[&v2(BOB), b"3"]);
         assert_eq!(driver.via(driver.only_flow()).transparent, Some(addr(BOB)));

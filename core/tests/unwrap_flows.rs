@@ -1,4 +1,4 @@
-//! UDP with a header in each datagram: who gets what, from whom, and for how long.
+//! UDP with a header in each datagram: which datagram reaches whom, and how long a flow lives.
 
 mod util;
 
@@ -408,7 +408,7 @@ fn a_flow_ends_when_it_was_idle_for_the_time_set_and_not_before() {
         driver.advance(Duration::from_nanos(1));
         assert_eq!((driver.flows().len(), driver.flow_ends()), (0, vec![FlowEnd::Idle]));
         assert_eq!(driver.closed_sockets, [flow]);
-        // What the server says now is nobody's; the id misses.
+        // What the server sends now belongs to no flow; the id misses.
         driver.receive(flow, addr(SERVER_V4), 4, b"late");
         driver.input(Input::SocketFailed { socket: flow, fault: Fault::Refused });
         driver.input(Input::OpenFailed { socket: flow, fault: Fault::AddressInUse });

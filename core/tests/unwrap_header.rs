@@ -1,4 +1,4 @@
-//! TCP, until the header is whole: however it comes, and who never sends one.
+//! TCP, until the header is complete: in any pieces, late, or never.
 
 mod util;
 

@@ -1,5 +1,6 @@
-//! UDP against a model: balancers, clients, datagrams, faults and time, in any order. Who gets what
-//! is told before by a few lines that know no sockets; each run is replayed from its recording.
+//! UDP against a model: balancers, clients, datagrams, faults and time, in any order. A few lines
+//! that know no sockets predict which datagram arrives where; each run is replayed from its
+//! recording.
 
 mod util;
 
@@ -106,10 +107,10 @@ struct Flow {
 #[derive(Default)]
 struct Model {
     flows: BTreeMap<IpAddr, Flow>,
-    /// Whom a balancer's port stands for.
+    /// The client that a balancer's port stands for.
     ports: BTreeMap<SocketAddr, IpAddr>,
-    /// Ports that have lost their client, or never had one that was taken: until they were silent
-    /// for so long.
+    /// Ports that have lost their client, or never had an accepted one: until they were silent for
+    /// this long.
     orphans: BTreeMap<SocketAddr, Instant>,
     open_fault: Option<Fault>,
     ephemeral: bool,
@@ -139,7 +140,7 @@ impl Model {
         idle.into_iter().for_each(|client| self.end(client));
     }
 
-    /// What the server gets, and from whom.
+    /// What the server gets, and from which client.
     fn datagram(
         &mut self,
         now: Instant,
@@ -203,7 +204,7 @@ impl Model {
     }
 }
 
-// ---- the machine beside it ----
+// ---- the machine under test ----
 
 /// The open flow of this client.
 fn socket_of(driver: &ManualDriver, client: IpAddr) -> Option<SocketId> {

@@ -1,4 +1,4 @@
-//! Who is believed, which clients a header may name, and where it may lead.
+//! Which peers are trusted, which clients a header may name, and where it may lead.
 
 mod util;
 
@@ -29,7 +29,7 @@ fn listener(change: impl FnOnce(&mut Listener)) -> Config {
     config
 }
 
-// ---- who may send headers ----
+// ---- which peers may send headers ----
 
 #[test]
 fn a_peer_outside_the_allowed_subnets_is_reset_before_a_byte_is_read() {
@@ -39,7 +39,7 @@ fn a_peer_outside_the_allowed_subnets_is_reset_before_a_byte_is_read() {
         assert_eq!(driver.how_closed(stream), Some(Close::Reset), "{peer}");
         assert_eq!(driver.refusals(), [Refusal::PeerNotAllowed]);
         assert!(!driver.wants_read(stream));
-        // What a driver tells late changes nothing.
+        // A late input of the driver changes nothing.
         driver.input(Input::Read { stream, len: 1 });
         driver.input(Input::ReadClosed { stream });
         assert_eq!((driver.closed.len(), driver.connects.len()), (1, 0));
@@ -79,7 +79,7 @@ fn refused_peers_take_no_place_from_others() {
     assert!(driver.highest_index < 4, "slots are used again: {}", driver.highest_index);
 }
 
-// ---- whom a header may name ----
+// ---- which clients a header may name ----
 
 /// What a header with this client comes to.
 fn verdict(config: &Config, client: &str) -> Result<SocketAddr, Refusal> {
@@ -268,9 +268,9 @@ fn a_tcp_server_on_the_port_of_a_udp_listener_is_not_ourselves() {
     assert_eq!((driver.refusals(), driver.connects.len()), (Vec::new(), 1));
 }
 
-// ---- headers that name nobody ----
+// ---- headers without a client ----
 
-/// Headers that name nobody: the peer's own address holds.
+/// Headers without a client: the peer's own address holds.
 fn nobody() -> Vec<Vec<u8>> {
     let mut untransported = v2(CLIENT, LISTEN);
     untransported[13] = 0x10;
@@ -388,7 +388,7 @@ fn a_balancer_on_this_host_that_names_itself_is_one_that_says_local() {
         let asked = driver.only_connect();
         assert_eq!((asked.to, asked.via.transparent), (Target::Address(addr(server)), None), "{peer}");
     }
-    // Another of its addresses is still nobody's.
+    // Another of its addresses is still free.
     for (peer, named_ip) in [("127.0.0.1:7000", "127.0.0.2:1"), ("10.0.0.200:7000", "127.0.0.1:1")] {
         let mut driver = ManualDriver::new(tcp());
         driver.arrives(peer, &named(named_ip));

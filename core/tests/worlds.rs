@@ -15,7 +15,7 @@ use util::{
     same_bytes, secs,
 };
 
-/// So many cases; PROPTEST_CASES says otherwise for a long night.
+/// Cases of a property; PROPTEST_CASES overrides the number for a long night.
 fn cases(usual: u32) -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
     let cases = asked.unwrap_or(usual);
@@ -27,7 +27,7 @@ const ECHO: &str = "192.0.2.1:80";
 
 // ---- worlds ----
 
-/// What one client was going to do, and with whom.
+/// The plan of one client, and its target.
 struct Plan {
     who: Who,
     payload: Vec<u8>,

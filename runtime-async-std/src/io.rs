@@ -67,7 +67,7 @@ impl AsyncIo {
         Ok(self.streams[at].insert(stream))
     }
 
-    /// Keeps a socket that connects, and asks to be told when it may have ended.
+    /// Keeps a socket that connects, and registers for its completion.
     fn begin(&mut self, id: StreamId, socket: TcpStream) -> Result<(), Fault> {
         let armed = self.keep(id, socket)?.arm_write();
         if armed.is_err() {

@@ -1,9 +1,9 @@
 //! The second driver: async-std's tasks and async-io's readiness, the machine's decisions.
 //!
-//! It proves that `ropewalk-mio` holds no logic: the same machines, told the same way, by a runtime
-//! of another make. A [`Worker`] is one task around one machine, run by the thread that calls
-//! [`Worker::run`]. async-io's reactor is one for the whole process; it wakes a direction of a
-//! socket once each time it was armed:
+//! It proves that `ropewalk-mio` holds no logic: the same machines, with the same inputs, in a
+//! runtime of another make. A [`Worker`] is one task around one machine, run by the thread that
+//! calls [`Worker::run`]. async-io's reactor is one for the whole process; it wakes a direction of
+//! a socket once each time it was armed:
 //!
 //! ```text
 //!   reactor ──wake──▶ mailbox: which listener, which stream, which direction

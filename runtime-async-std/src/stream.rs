@@ -1,7 +1,7 @@
 //! Sockets held in [`Async`], armed a direction at a time.
 //!
-//! The reactor tells of a direction once each time it was armed, and then looks at the state, not
-//! at the change: what came between the try that would block and the arming is told at once. So a
+//! The reactor reports a direction once each time it was armed, and then looks at the state, not at
+//! the change: what came between the try that would block and the arming is reported at once. So a
 //! short read needs no second try, and an end that came with the bytes is not missed. Every answer
 //! that says "it would block" has armed.
 
@@ -50,7 +50,7 @@ impl Stream {
     pub(crate) fn finish_connect(&self) -> Tried<SocketAddr> {
         let result = sockets::finish_connect(self.socket());
         match result {
-            // Nobody tries to read before we have said that it may be possible.
+            // The drive does not try to read before this has reported readiness.
             Ok(_) => self.arm_read().map_err(TryError::Fault)?,
             Err(TryError::WouldBlock) => self.arm_write().map_err(TryError::Fault)?,
             Err(TryError::Fault(_)) => {}

@@ -13,7 +13,7 @@ const IDLE: usize = 2_000;
 /// Client, proxy twice, target.
 const DESCRIPTORS: u64 = 4 * IDLE as u64 + 200;
 
-/// Whether so many descriptors can be had.
+/// Whether the limit allows this many descriptors.
 fn room() -> bool {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);

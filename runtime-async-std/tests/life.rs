@@ -1,4 +1,4 @@
-//! A worker's end, and two beside each other.
+//! A worker's end, and two workers side by side.
 
 mod common;
 

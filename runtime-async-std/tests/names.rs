@@ -4,7 +4,8 @@ mod common;
 
 use common::{Proxy, echo, round_trip};
 
-/// A name to the machine; to the system's resolver an address of this host, for which it asks nobody. `localhost` is not looked up.
+/// To the machine a name; to the system's resolver an address of this host, which needs no server.
+/// `localhost` would not be looked up.
 const NAME: &str = "127.1";
 
 #[test]

@@ -84,7 +84,7 @@ fn a_slow_reader_holds_its_sender_back_and_loses_nothing() {
     });
     let proxy = Proxy::start();
     let mut tunnel = proxy.connect(target).expect("the target listens");
-    // Held back is whoever has not got on for half a second.
+    // A client without progress for half a second counts as held back.
     let (began, mut before) = (Instant::now(), usize::MAX);
     loop {
         let now = sent.load(Ordering::Relaxed);

@@ -80,8 +80,8 @@ impl MioIo {
         })
     }
 
-    /// Streams come behind the listeners. Who the tenant of the index is stands in the token, too:
-    /// an event of the one before may still be in the queue.
+    /// Streams come behind the listeners. The token also names the tenant of the index: an event of
+    /// the previous tenant may still be in the queue.
     fn token(&self, stream: StreamId) -> Token {
         Token(self.listeners.len() + stream.index() as usize + tenant(stream.generation()))
     }
@@ -170,8 +170,8 @@ fn socket_token(id: SocketId) -> Token {
 const INDEX: usize = (1 << (usize::BITS / 2)) - 1;
 const TENANT: usize = (SOCKETS - 1) & !INDEX & !(1 << (usize::BITS - 3));
 
-/// The bits of a token that tell one tenant of an index from those before: as many as there is room
-/// for.
+/// The bits of a token that distinguish a tenant of an index from earlier ones: as many as there is
+/// room for.
 fn tenant(generation: u32) -> usize {
     ((generation as usize) << (usize::BITS / 2)) & TENANT
 }

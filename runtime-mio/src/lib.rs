@@ -1,7 +1,7 @@
 //! The driver that ships: mio's readiness, the machine's decisions.
 //!
 //! A [`Worker`] is one thread's event loop around one machine. Several workers share one
-//! [`Shared`]: the uplink pool and whoever watches. Everything a protocol could ask is asked of the
+//! [`Shared`]: the uplink pool and the observers. Every question of a protocol goes to the
 //! machine; here are only sockets.
 //!
 //! | file | is |

@@ -7,7 +7,7 @@ use ropewalk_sockets::{self as sockets, Tried};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-/// One connection. `distrusts_short` is set when the event queue has told of an end or of urgent
+/// One connection. `distrusts_short` is set when the event queue has reported an end or urgent
 /// data, which a short read does not show.
 pub(crate) struct Stream {
     socket: TcpStream,
@@ -49,7 +49,7 @@ impl Stream {
         let whole = buf.len();
         let len = sockets::transfer(|| self.socket.read(buf))?;
         // epoll(7): after a read shorter than asked for, the next would block, and new bytes make a
-        // new edge. Not so where an end was told already, or urgent data: a read stops at its mark.
+        // new edge. Not so after an end was reported, or urgent data: a read stops at its mark.
         // Windows must be read until it blocks.
         Ok(Moved { len, more: len == whole || self.distrusts_short || cfg!(windows) })
     }

@@ -1,5 +1,5 @@
-//! The recorded flows of the kernel beside the model's: a table, and with a folder as argument a
-//! picture of each window.
+//! The recorded flows of the kernel compared with the model's: a table, and with a folder as
+//! argument a picture of each window.
 //!
 //! ```text
 //! cargo run --release -p ropewalk-sim --example kernel_tcp -- out [part of a name] [paced]

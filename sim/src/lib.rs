@@ -7,9 +7,9 @@
 //! | `tcp` | a model of the kernel's TCP on segments |
 //! | `packet`, `scenario`, `report` | the packet world (feature `packet`, on by default): links and hosts around the bond, scenarios, figures |
 //!
-//! No protocol decision is taken here. A world gives a machine sockets, a clock and trouble, and writes down
-//! what the machine said. The suite that every runtime must pass works on real sockets in real time: it is a package
-//! of its own, `ropewalk-conformance`, in the folder `conformance`.
+//! No protocol decision is taken here. A world gives a machine sockets, a clock and trouble, and
+//! writes down what the machine said. The suite that every runtime must pass works on real sockets
+//! in real time: it is a package of its own, `ropewalk-conformance`, in the folder `conformance`.
 
 #![forbid(unsafe_code)]
 

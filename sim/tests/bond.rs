@@ -1,6 +1,7 @@
 //! The bond's machines in the packet world, with the model of the kernel's TCP inside.
 //!
-//! The whole scenarios and what is expected of them are run by `ropewalk sim`; here are their first seconds.
+//! The whole scenarios and what is expected of them are run by `ropewalk sim`; here are their first
+//! seconds.
 
 use ropewalk_sim::packet::{Options, run};
 use ropewalk_sim::report::Report;
@@ -40,6 +41,7 @@ fn random_loss_on_the_way_is_repaired() {
 #[test]
 fn a_far_trickle_does_not_hold_up_a_near_flood() {
     let report = seconds("s3", 4);
-    // The ceiling counts both links; the near one alone is nine tenths of it, and TCP's start is in it.
+    // The ceiling counts both links; the near one alone is nine tenths of it, and TCP's start is in
+    // it.
     assert!(share(&report) >= 800, "{report}");
 }

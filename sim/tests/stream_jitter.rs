@@ -1,4 +1,4 @@
-//! Whatever the latencies and the outages: all bytes arrive, or the client is told.
+//! Whatever the latencies and the outages: all bytes arrive, or the client gets an error.
 
 mod util;
 

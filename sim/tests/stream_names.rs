@@ -1,4 +1,4 @@
-//! Names that are slow, missing, failing, or answered when nobody waits any more.
+//! Names that are slow, missing, failing, or answered when no connection waits any more.
 
 mod util;
 

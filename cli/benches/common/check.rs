@@ -13,7 +13,7 @@ use crate::common::session::{ARRIVED, CHECK_DOWN, CHECK_UP};
 const DEADLINE: Duration = Duration::from_secs(30);
 const CHUNK: usize = 64 * 1024;
 
-/// Runs the check once through `route`; the error tells what was lost. `seed` makes the bytes.
+/// Runs the check once through `route`; the error says what was lost. `seed` makes the bytes.
 pub(crate) fn half_close(route: &Route, turn: usize, seed: u64) -> Result<(), String> {
     let deadline = Instant::now() + DEADLINE;
     let in_time = |doing: &str| {

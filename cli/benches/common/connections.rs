@@ -15,7 +15,7 @@ use crate::common::route::{CHOICE, GREETING, REPLY_HEAD, Route, reply_length};
 
 /// Connections at a time.
 const AT_A_TIME: usize = 64;
-/// A window ends early after so many: the proxy's own side has about 28,000 ports to each of the
+/// A window ends early after this many: the proxy's own side has about 28,000 ports to each of the
 /// server's ports.
 const MOST: u64 = 200_000;
 /// The longest reply and message.
@@ -73,7 +73,7 @@ impl Attempt {
         socket.set_tcp_nodelay(true)?;
         socket.bind(&source(turn).into())?;
         match socket.connect(&SocketAddr::V4(route.entry(turn)).into()) {
-            // EINPROGRESS has no ErrorKind of its own; SO_ERROR tells a real failure later.
+            // EINPROGRESS has no ErrorKind of its own; SO_ERROR shows a real failure later.
             Err(e) if !matches!(e.kind(), ErrorKind::AddrNotAvailable | ErrorKind::ConnectionRefused) => {}
             connected => connected?,
         }

@@ -58,7 +58,7 @@ pub(crate) fn half_close(route: &Route, server: &Server, round: usize) -> Outcom
     outcome
 }
 
-/// A cost for each unit, and only where there is a process that had it.
+/// A cost for each unit, only where there is a process to measure.
 pub(crate) fn per(cpu: f64, units: f64) -> f64 {
     if units > 0.0 { cpu / units } else { 0.0 }
 }

@@ -93,7 +93,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left in the temporary folder hurts nobody.
+        // Left-overs in the temporary folder do no harm.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

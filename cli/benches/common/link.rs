@@ -154,7 +154,7 @@ impl Link {
     fn round_trip(&mut self, tally: &mut Tally) -> io::Result<Option<usize>> {
         if self.sent < MESSAGE {
             if self.sent == 0 {
-                // After the first byte, which tells the server to echo, so that no two messages are
+                // After the first byte, which asks the server to echo, so that no two messages are
                 // alike.
                 self.message[1..9].copy_from_slice(&self.count.to_le_bytes());
                 self.began = Instant::now();

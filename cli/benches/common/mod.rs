@@ -9,8 +9,8 @@
 //! rival takes its turn, in an order that rotates; what counts is the median of the ratios to the
 //! direct way of the same round, and the proxy's own processor time, which both carry over to other
 //! machines as absolute rates do not. A round whose direct figure is off the median by more than a
-//! quarter is told apart. Before all figures comes the half-close check. Rates are payload, counted
-//! where it is received.
+//! quarter is listed apart. Before all figures comes the half-close check. Rates are payload,
+//! counted where it is received.
 //!
 //! A benchmark says with the traits in `contest` what it compares, and by what.
 

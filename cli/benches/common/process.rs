@@ -21,7 +21,7 @@ const END: Duration = Duration::from_secs(2);
 /// Quiet after the start, so that what the rival still sets up is not measured.
 const SETTLE: Duration = Duration::from_millis(150);
 
-/// Lines of standard error told of a rival that failed.
+/// Lines of standard error that are printed for a rival that failed.
 const LAST_WORDS: usize = 5;
 
 /// Makes orphans of the rivals children of this process, so that none is left behind: dante forks a
@@ -31,7 +31,7 @@ pub(crate) fn adopt_orphans() -> io::Result<()> {
     Ok(set_child_subreaper(Some(getpid()))?)
 }
 
-/// A port of 127.0.0.1 that nobody has at the moment.
+/// A port of 127.0.0.1 that is free at the moment.
 pub(crate) fn free_port() -> std::io::Result<SocketAddrV4> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     Ok(SocketAddrV4::new(Ipv4Addr::LOCALHOST, listener.local_addr()?.port()))

@@ -103,7 +103,7 @@ impl<'a, W: Workload> Table<'a, W> {
         let _ = write!(out, "  {:<15}", rival.name());
         for index in 0..columns {
             let values = self.values(rival, |entry| entry.figure(index));
-            // The direct way has no proxy whose cost could be told.
+            // The direct way has no proxy, so no cost.
             let cost = rival == W::Rival::DIRECT && self.of(rival).any(|entry| entry.is_cost(index));
             let shown = median(&values).filter(|_| !cost).map_or("-".into(), number);
             let _ = write!(out, "{shown:>13}");

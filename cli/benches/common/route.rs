@@ -13,7 +13,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) const GREETING: [u8; 3] = [5, 1, 0];
 /// RFC 1928 section 3: the proxy's choice of that method.
 pub(crate) const CHOICE: [u8; 2] = [5, 0];
-/// The shortest start of a reply that tells the reply's length.
+/// The shortest start of a reply that contains the reply's length.
 pub(crate) const REPLY_HEAD: usize = 4;
 /// The longest reply understood: one with an IPv6 address.
 pub(crate) const REPLY_MAX: usize = 22;

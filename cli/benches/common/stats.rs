@@ -24,7 +24,7 @@ pub(crate) fn range(values: &[f64]) -> Option<(f64, f64)> {
 }
 
 /// For each round, by its direct figure, whether it was disturbed. A round without a direct figure
-/// is not told.
+/// is left out.
 pub(crate) fn disturbed(direct: &[Option<f64>]) -> Vec<bool> {
     let known: Vec<f64> = direct.iter().copied().flatten().collect();
     let Some(median) = median(&known) else {

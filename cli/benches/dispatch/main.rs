@@ -1,4 +1,4 @@
-//! `ropewalk dispatch` beside its rivals and beside no proxy at all; `common` says how.
+//! `ropewalk dispatch` compared with its rivals and with no proxy at all; `common` says how.
 //!
 //! The kernel's congestion control matters much on loopback (bbr halves bulk) and holds for the
 //! rivals' sockets as well as for ours: the head line names it. `--sysctl` sets reno for the run.

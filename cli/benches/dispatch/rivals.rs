@@ -1,7 +1,7 @@
 //! The proxies compared: how each is found, configured, started and ended. No rival is tuned.
 //!
-//! Each measurement starts its rival anew and ends it afterwards, so that none runs beside another
-//! and none carries anything over.
+//! Each measurement starts its rival anew and ends it afterwards, so that rivals never run side by
+//! side and none carries anything over.
 
 use std::fs;
 use std::net::SocketAddrV4;

@@ -39,7 +39,7 @@ const HEADER: [u8; 16] = *b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c";
 /// One datagram at a time of one client.
 struct Slot {
     header: Vec<u8>,
-    /// Tells this datagram from earlier ones of the slot.
+    /// Distinguishes this datagram from earlier ones of the slot.
     turn: u64,
     sent: Instant,
 }

@@ -40,7 +40,7 @@ impl Echo {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Everybody from whom something came.
+    /// All addresses from which something came.
     pub(crate) fn peers(&self) -> BTreeSet<SocketAddrV4> {
         self.shared.peers.lock().map(|peers| peers.clone()).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! `ropewalk unwrap` beside HAProxy and beside no proxy at all; `common` says how.
+//! `ropewalk unwrap` compared with HAProxy and with no proxy at all; `common` says how.
 //!
 //! ```text
 //!   client ──PROXY header + bytes──> proxy ──from the client's address──> server

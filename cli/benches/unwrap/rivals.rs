@@ -108,7 +108,7 @@ impl Rival {
     }
 }
 
-/// Whether somebody has bound a UDP socket to this port, in this network namespace.
+/// Whether a UDP socket is bound to this port, in this network namespace.
 fn receives(listen: SocketAddrV4) -> bool {
     let local = format!(":{:04X} 00000000:0000", listen.port());
     fs::read_to_string("/proc/thread-self/net/udp").is_ok_and(|sockets| sockets.contains(&local))

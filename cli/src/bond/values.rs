@@ -45,8 +45,8 @@ pub(crate) struct Subnet {
 }
 
 impl Subnet {
-    /// The address of this number in the network; `None` where the network ends before, and for the last
-    /// address of an IPv4 network, which is its broadcast address (RFC 919).
+    /// The address of this number in the network; `None` where the network ends before, and for the
+    /// last address of an IPv4 network, which is its broadcast address (RFC 919).
     pub(crate) fn address(&self, number: u64) -> Option<IpAddr> {
         let width = if self.network.is_ipv4() { 32 } else { 128 };
         let room = width - u32::from(self.bits);

@@ -19,7 +19,8 @@ Then, for instance: curl --socks5-hostname 127.0.0.1:8080 https://example.org/";
 #[derive(clap::Args, Debug)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// Ways out: INTERFACE, ADDRESS, ADDRESS%INTERFACE or `auto`, each with @WEIGHT (default 1) [default: auto]
+    /// Ways out: INTERFACE, ADDRESS, ADDRESS%INTERFACE or `auto`, each with @WEIGHT (default 1)
+    /// [default: auto]
     ///
     /// With --tunnel: upstream endpoints, ADDRESS:PORT or NAME:PORT, each with @WEIGHT.
     #[arg(value_name = "UPLINK")]
@@ -29,7 +30,8 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = listen)]
     pub(crate) listen: Vec<SocketAddr>,
 
-    /// Relay bytes as they come to the endpoints given instead of uplinks; a dead one is passed over
+    /// Relay bytes as they come to the endpoints given instead of uplinks; a dead one is passed
+    /// over
     #[arg(long)]
     pub(crate) tunnel: bool,
 
@@ -53,7 +55,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub(crate) connect_timeout: Duration,
 
-    /// Connections of one client open at once; more are reset [default: three quarters of --max-connections]
+    /// Connections of one client open at once; more are reset
+    /// [default: three quarters of --max-connections]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_client_connections: Option<u32>,
 
@@ -65,7 +68,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = seconds)]
     pub(crate) lookup_timeout: Duration,
 
-    /// Bytes of requests kept before their connections stand, in each worker; beyond that 4 KiB of each, and the rest waits
+    /// Bytes of requests kept before their connections stand, in each worker; beyond that 4 KiB of
+    /// each, and the rest waits
     #[arg(long, value_name = "BYTES", default_value_t = 16_777_216, value_parser = clap::value_parser!(u32).range(65_536..))]
     pub(crate) max_request_memory: u32,
 

@@ -41,7 +41,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let shared = Shared::new(pool, Box::new(Arc::clone(&watch)));
 
     let max_connections = descriptors::each_worker(options.common.max_connections, options.common.workers, 0);
-    // One client shall not keep all others out. A few connections are nobody's attack.
+    // One client shall not keep all others out. A few connections are no attack.
     let of_one = options.max_client_connections.map_or((max_connections / 4 * 3).max(64), |asked| {
         usize::try_from(asked.div_ceil(options.common.workers.into())).unwrap_or(usize::MAX)
     });
@@ -85,7 +85,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     result
 }
 
-/// Nobody opens a proxy to the world by accident.
+/// Opening a proxy to the world takes a deliberate switch.
 fn check_exposure(options: &Args) -> Result<(), String> {
     let exposed = options.listen.iter().find(|address| !address.ip().is_loopback());
     match exposed {

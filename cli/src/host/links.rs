@@ -1,7 +1,6 @@
 //! The interfaces of this host as one list of plain values.
 //!
-//! Linux is asked over rtnetlink, other systems through `if-addrs`, which tells nothing about
-//! routes.
+//! Linux is asked over rtnetlink, other systems through `if-addrs`, which knows no routes.
 
 use super::prefix::{self, Prefix};
 use ropewalk_core::machine::Device;
@@ -83,7 +82,7 @@ pub(crate) enum Reach {
 
 impl Link {
     /// The default route of this family that sockets bound to this interface use; with `source`
-    /// those with that source address. `Err` where the system does not tell its routes.
+    /// those with that source address. `Err` where the system does not report its routes.
     pub(crate) fn default_route(
         &self,
         v6: bool,
@@ -97,12 +96,12 @@ impl Link {
         }))
     }
 
-    /// Whether it has an IPv4 default route of its own, whoever may use it; `None`: not known.
+    /// Whether it has an IPv4 default route of its own, in any table; `None`: not known.
     pub(crate) fn default_v4(&self) -> Option<bool> {
         self.defaults.as_ref().map(|routes| routes.iter().any(|route| !route.v6))
     }
 
-    /// Whether it has an IPv6 default route of its own, whoever may use it; `None`: not known.
+    /// Whether it has an IPv6 default route of its own, in any table; `None`: not known.
     pub(crate) fn default_v6(&self) -> Option<bool> {
         self.defaults.as_ref().map(|routes| routes.iter().any(|route| route.v6))
     }
@@ -141,7 +140,7 @@ impl Link {
     }
 }
 
-/// The system does not tell its routes.
+/// The system does not report its routes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct RoutesUnknown;
 
@@ -172,10 +171,9 @@ pub(crate) fn snapshot() -> io::Result<Vec<Link>> {
     Ok(links)
 }
 
-/// All addresses of this host, with the broadcast addresses of its networks: what a connection to
-/// them would reach is this host itself or nobody. Linux lets a socket be bound to a broadcast
-/// address, and then sends from an address of its own choice: to a server on loopback from
-/// 127.0.0.1.
+/// All addresses of this host, with the broadcast addresses of its networks: a connection to them
+/// reaches this host itself or no host at all. Linux lets a socket be bound to a broadcast address,
+/// and then sends from an address of its own choice: to a server on loopback from 127.0.0.1.
 pub(crate) fn local_addresses(links: &[Link]) -> Vec<IpAddr> {
     let addresses = || links.iter().flat_map(|link| &link.addresses);
     let mut all: Vec<IpAddr> = addresses().map(|address| address.ip).collect();

@@ -54,7 +54,7 @@ pub(crate) struct Matched {
     pub(crate) left_out: Vec<(String, String)>,
 }
 
-/// All uplinks of a command line. `auto` adds those interfaces that are not written beside it.
+/// All uplinks of a command line. `auto` adds the interfaces that are not also written out.
 pub(crate) fn match_all(args: &[UplinkArg], links: &[Link]) -> Result<Matched, String> {
     let mut matched = Matched::default();
     let mut positions: Vec<usize> = Vec::new();
@@ -212,7 +212,7 @@ fn warnings(link: &Link, source: Option<IpAddr>, links: &[Link]) -> Vec<String> 
     } else if link.loopback {
         warnings.push(format!("{name} is the loopback: it reaches nothing but this host"));
     } else if !link.up {
-        // Linux takes addresses and routes away with the link: that they are missing is no news.
+        // Linux removes addresses and routes with the link: their absence needs no warning.
     } else if source.is_none() && link.usable().next().is_none() {
         warnings.push(format!("{name} has no address that reaches beyond its own link"));
     } else {

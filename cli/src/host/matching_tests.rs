@@ -139,7 +139,7 @@ fn the_same_way_out_twice_is_refused_with_both_positions() {
     }
     let error = match_all(&args(&["usb0", "usb0"]), &[]).expect_err("twice, and absent");
     assert!(error.contains("position 1") && error.contains("position 2"), "{error}");
-    // Two sources on one interface are two ways out, where rules tell them apart.
+    // Two sources on one interface are two ways out, where rules route them differently.
     assert!(match_all(&args(&["10.0.0.2", "2001:db8::2"]), &two_ways()).is_ok());
 }
 

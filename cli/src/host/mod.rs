@@ -4,13 +4,13 @@
 //! ```text
 //!  rtnetlink ─┐                     ┌─▶ select   which interfaces `auto` takes, and why not the others
 //!             ├─▶ links: Vec<Link> ─┼─▶ matching `wlan0@3` to an UplinkSpec, with warnings
-//!  if-addrs ──┘                     └─▶ monitor  what has changed, told to pool and workers
+//!  if-addrs ──┘                     └─▶ monitor  passes changes to pool and workers
 //! ```
 //!
 //! Invariants
 //! - Only [`links::snapshot`] and [`port::who_listens`] look at the machine; all else is a function
 //!   of a snapshot, so that it can be asked again whenever the links have changed.
-//! - What the system does not tell is `None`, never a guess.
+//! - What the system does not report is `None`, never a guess.
 
 #[cfg(test)]
 pub(crate) mod fixtures;

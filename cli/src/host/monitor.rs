@@ -1,7 +1,7 @@
-//! The host as it is now: what its interfaces have, told to pool and workers at the start and after
-//! each change.
+//! The host as it is now: passes what its interfaces have to pool and workers, at the start and
+//! after each change.
 //!
-//! On Linux the kernel tells of changes (rtnetlink); elsewhere what was found at the start stays.
+//! On Linux the kernel reports changes (rtnetlink); elsewhere what was found at the start stays.
 
 use crate::host;
 use crate::host::links::Link;

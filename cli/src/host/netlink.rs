@@ -1,8 +1,8 @@
 //! A snapshot over rtnetlink: links, addresses, routes of all tables and rules, each asked for as
 //! one dump.
 //!
-//! Attributes are walked here and only the few that matter are read. A kernel that tells more, or
-//! tells something else in another shape, then costs nothing; a parser of whole messages would
+//! Attributes are walked here and only the few that matter are read. A kernel that reports more, or
+//! reports something else in another shape, then costs nothing; a parser of whole messages would
 //! refuse the link.
 
 use super::links::{Address, DefaultRoute, Link};
@@ -90,7 +90,7 @@ fn link(payload: &[u8]) -> Option<Link> {
         }
     }
     let name = name?;
-    // Kernels before 5.14 do not tell the parent.
+    // Kernels before 5.14 do not report the parent.
     physical = physical || Path::new("/sys/class/net").join(&name).join("device").exists();
     let ready = LinkFlags::Up | LinkFlags::LowerUp | LinkFlags::Running;
     Some(Link {
@@ -121,7 +121,7 @@ fn address(payload: &[u8]) -> Option<(u32, Address)> {
             _ => {}
         }
     }
-    // IFA_ADDRESS is the peer's where IFA_LOCAL is told and differs (linux/if_addr.h).
+    // IFA_ADDRESS is the peer's where IFA_LOCAL is present and differs (linux/if_addr.h).
     let own = local.or(other)?;
     let optimistic = flags.contains(AddressFlags::Optimistic);
     let unusable = flags.intersects(AddressFlags::Deprecated | AddressFlags::Dadfailed)

@@ -1,4 +1,4 @@
-//! Who holds a TCP port, for the message that it is in use.
+//! Which process holds a TCP port, for the message that it is in use.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -70,7 +70,8 @@ mod proc {
         let clashes = |listener: &&Listener| {
             let (held, wanted) = (listener.addr.ip().to_canonical(), addr.ip().to_canonical());
             let same_family = held.is_ipv4() == wanted.is_ipv4();
-            // `::` takes the IPv4 port too, unless told otherwise; the other way round likewise.
+            // `::` takes the IPv4 port too, unless the socket is IPv6 only; the other way round
+            // likewise.
             let by_wildcard = if same_family {
                 wildcard(held) || wildcard(wanted)
             } else {

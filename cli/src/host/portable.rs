@@ -1,5 +1,5 @@
 //! The interfaces where there is no rtnetlink: names, addresses and state. Routes, kinds and
-//! masters are not known, and an interface without an address is not told.
+//! masters are not known, and an interface without an address is not listed.
 
 use super::links::{Address, Link};
 use super::prefix;
@@ -21,7 +21,7 @@ pub(super) fn snapshot() -> io::Result<Vec<Link>> {
             link.loopback |= entry.is_loopback();
             continue;
         }
-        // Not every system tells the state; what has an address is then taken for up.
+        // Not every system reports the state; an interface with an address is then taken for up.
         let up = matches!(entry.oper_status, IfOperStatus::Up | IfOperStatus::Unknown);
         links.push(Link {
             index: entry.index.unwrap_or(0),

@@ -32,7 +32,7 @@ impl Asker {
         Ok(Asker { socket, sequence: 0 })
     }
 
-    /// All that the kernel tells to the dump request `kind`, each message's body through `parse`.
+    /// The kernel's whole answer to the dump request `kind`, each message's body through `parse`.
     pub(crate) fn dump<T>(
         &mut self,
         what: &str,

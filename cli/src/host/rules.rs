@@ -1,5 +1,5 @@
 //! Which routing tables a socket bound to an interface gets to: the rules of `ip rule`, as far as
-//! they can be told without a packet at hand.
+//! they can be known without a packet at hand.
 //!
 //! ```text
 //! 0:      from all lookup local

@@ -31,7 +31,7 @@ const TUNNEL_KINDS: &[&str] = &[
     "gtp",
     "amt",
 ];
-/// The same by name, where the kind is not told.
+/// The same by name, where the kind is not known.
 const TUNNEL_NAMES: &[&str] =
     &["wg", "tailscale", "zt", "tun", "tap", "utun", "ipsec", "nordlynx", "proton", "cloudflarewarp"];
 /// What container and machine managers call their links; macOS's own helpers too.

@@ -18,11 +18,13 @@ pub(crate) struct Common {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) runtime: Runtime,
 
-    /// Connections open at once, shared out evenly among the workers; more wait until one ends [default: half of the descriptors there are]
+    /// Connections open at once, shared out evenly among the workers; more wait until one ends
+    /// [default: half of the descriptors there are]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_connections: Option<u32>,
 
-    /// Connections whose handshake or header is not complete; beyond that the oldest is reset for a new one [default: half of --max-connections]
+    /// Connections whose handshake or header is not complete; beyond that the oldest is reset for a
+    /// new one [default: half of --max-connections]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_handshakes: Option<u32>,
 
@@ -38,7 +40,8 @@ pub(crate) struct Common {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for Prometheus, /stats as JSON [default: off]
+    /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for
+    /// Prometheus, /stats as JSON [default: off]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = stats)]
     pub(crate) stats: Option<SocketAddr>,
 

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 /// The listeners of each worker.
 ///
 /// # Errors
-/// A sentence that names the address, and who has it.
+/// A sentence that names the address, and the process that has it.
 pub(crate) fn bind_all(addresses: &[SocketAddr], workers: u16) -> Result<Vec<Vec<TcpListener>>, String> {
     let several = workers > 1;
     once_each(addresses)?;
@@ -17,7 +17,7 @@ pub(crate) fn bind_all(addresses: &[SocketAddr], workers: u16) -> Result<Vec<Vec
             ropewalk_mio::listen(*address, false).map_err(|error| cannot_listen(*address, &error))?;
         if several {
             // Shared ports let a second ropewalk listen here unseen: the first bind, unshared, has
-            // shown that nobody does.
+            // shown that none listens.
             let actual = listener.local_addr().map_err(|error| error.to_string())?;
             drop(listener);
             listener = ropewalk_mio::listen(actual, true).map_err(|error| cannot_listen(actual, &error))?;

@@ -7,7 +7,7 @@
 //! | `listen` | the sockets that clients come in on |
 //! | `descriptors` | descriptors, and how many connections they make |
 //! | `runtime` | which driver moves the bytes |
-//! | `notify` | the service manager is told when it is ready, and when it stops |
+//! | `notify` | tells the service manager when the service is ready, and when it stops |
 //! | `serve` | workers in threads, and the signals that end them |
 //! | `watch` | events as counters and log lines |
 //! | `stats` | counters as figures over HTTP |

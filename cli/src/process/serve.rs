@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 /// A worker needs little stack: its buffers are on the heap.
 const STACK: usize = 256 * 1024;
 
-/// Runs the workers until they have finished, SIGTERM or SIGINT tells them to, or one fails.
+/// Runs the workers until they have finished, SIGTERM or SIGINT stops them, or one fails.
 ///
 /// # Errors
 /// A sentence about the worker that could not be started or has failed.
@@ -75,7 +75,7 @@ mod signals {
 
     impl Signals {
         pub(super) fn new(workers: usize) -> Result<Self, String> {
-            // A service that is told to read its files again must not end of it; one whose terminal
+            // A service that gets SIGHUP to reload its files must not end of it; one whose terminal
             // was closed shall.
             let hangs_up = std::io::stderr().is_terminal();
             let watched: &[_] = if hangs_up { &[SIGINT, SIGTERM] } else { &[SIGINT, SIGTERM, SIGHUP] };

@@ -41,11 +41,13 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t)]
     pub(super) tcp: Tcp,
 
-    /// Change a key of the scenario, such as duration, link.NAME.rate or bond.max-skew; may be given several times
+    /// Change a key of the scenario, such as duration, link.NAME.rate or bond.max-skew; may be
+    /// given several times
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
 
-    /// How the bond spreads packets: aggregate, weighted, lowest-latency, active-backup, redundant, adaptive or flow [default: the scenario's]
+    /// How the bond spreads packets: aggregate, weighted, lowest-latency, active-backup, redundant,
+    /// adaptive or flow [default: the scenario's]
     #[arg(long, value_name = "STRATEGY")]
     mode: Option<String>,
 
@@ -77,7 +79,7 @@ impl Args {
         }
     }
 
-    /// What is set beside the file, as keys of it.
+    /// Keys that the command line sets in place of the file's.
     pub(super) fn changes(&self) -> Vec<String> {
         let mut changes = self.set.clone();
         changes.extend(self.seed.map(|seed| format!("seed={seed}")));

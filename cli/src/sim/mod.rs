@@ -64,7 +64,7 @@ fn create(path: &Path, switch: &str) -> Result<File, String> {
     File::create(path).map_err(|error| format!("{switch} {}: {error}", path.display()))
 }
 
-/// Reads the scenario that is named, with what is set beside it.
+/// Reads the named scenario, with the keys that the command line sets.
 fn scenario(args: &Args) -> Result<Scenario, String> {
     let changes = args.changes();
     let overrides = Overrides::new(changes.iter().map(String::as_str)).map_err(|error| error.to_string())?;

@@ -54,7 +54,8 @@ pub(crate) struct Listener {
     #[arg(short, long, value_name = "ADDRESS:PORT", value_parser = listen_range)]
     pub(crate) listen: Vec<Range>,
 
-    /// The server for IPv4 clients: ADDRESS:PORT (or NAME:PORT), ADDRESS:FIRST-LAST (port by port) or unix:PATH
+    /// The server for IPv4 clients: ADDRESS:PORT (or NAME:PORT), ADDRESS:FIRST-LAST (port by port)
+    /// or unix:PATH
     #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = server_v4)]
     pub(crate) v4: Option<Server>,
 
@@ -65,7 +66,8 @@ pub(crate) struct Listener {
     #[arg(long, value_enum, value_name = "WHERE", default_value = "targets")]
     pub(crate) to: To,
 
-    /// With --to header: where headers may lead to, PREFIX:PORT, PREFIX:FIRST-LAST or PREFIX:*; several times for several
+    /// With --to header: where headers may lead to, PREFIX:PORT, PREFIX:FIRST-LAST or PREFIX:*;
+    /// several times for several
     #[arg(long, value_name = "PREFIX:PORTS", value_parser = destinations)]
     pub(crate) allow_target: Vec<Destinations>,
 
@@ -73,7 +75,8 @@ pub(crate) struct Listener {
     #[arg(short, long, value_enum, value_name = "PROTOCOL", default_value = "tcp")]
     pub(crate) protocol: Vec<Protocol>,
 
-    /// Which UDP datagrams have a header: each, or the first from each port of the balancer (Spectrum, frp)
+    /// Which UDP datagrams have a header: each, or the first from each port of the balancer
+    /// (Spectrum, frp)
     #[arg(long, value_enum, value_name = "WHICH", default_value = "each")]
     pub(crate) udp_header: UdpHeader,
 
@@ -93,11 +96,13 @@ pub(crate) struct Listener {
 /// What holds for the whole process.
 #[derive(clap::Args, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
-    /// Let headers name clients in this network, which no client can have: loopback, link-local, this host's own and such
+    /// Let headers name clients in this network, which no client can have: loopback, link-local,
+    /// this host's own and such
     #[arg(long, value_name = "PREFIX")]
     pub(crate) allow_source: Vec<Prefix>,
 
-    /// Where the client's own port cannot be had (in use, under 1024 without the privilege, 0): refuse the client, or take another port
+    /// Where the client's own port cannot be had (in use, under 1024 without the privilege, 0):
+    /// refuse the client, or take another port
     #[arg(long, value_enum, value_name = "WHAT", default_value = "fail")]
     pub(crate) on_port_conflict: OnPortConflict,
 
@@ -105,7 +110,8 @@ pub(crate) struct Process {
     #[arg(long, value_name = "N", value_parser = super::routes::args::mark)]
     pub(crate) mark: Option<u32>,
 
-    /// Take version 1 lines whose destination is of the other family than their source, as nginx writes them
+    /// Take version 1 lines whose destination is of the other family than their source, as nginx
+    /// writes them
     #[arg(long)]
     pub(crate) mixed_families: bool,
 
@@ -125,7 +131,8 @@ pub(crate) struct Process {
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub(crate) close_after: Duration,
 
-    /// UDP flows open at once; beyond that the longest idle one is ended [default: a quarter of the descriptors there are, at most 16384]
+    /// UDP flows open at once; beyond that the longest idle one is ended
+    /// [default: a quarter of the descriptors there are, at most 16384]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_flows: Option<u32>,
 
@@ -133,7 +140,8 @@ pub(crate) struct Process {
     #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(65536..))]
     pub(crate) max_queue: u32,
 
-    /// Started as root, become this user (a number or a name) once all is set up, and keep nothing but what foreign addresses need
+    /// Started as root, become this user (a number or a name) once all is set up, and keep nothing
+    /// but what foreign addresses need
     #[arg(long, value_name = "USER", default_value = "65534")]
     pub(crate) user: String,
 

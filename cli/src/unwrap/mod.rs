@@ -2,7 +2,7 @@
 //!
 //! | module | is |
 //! | --- | --- |
-//! | `args`, `subnets` | the switches, and whose headers are believed |
+//! | `args`, `subnets` | the switches, and the peers whose headers are trusted |
 //! | `service` | from switches to running workers |
 //! | `watch`, `stats` | its events as counters and log lines, its counters as figures |
 //! | `privileges` | what it may do, and what it gives up |

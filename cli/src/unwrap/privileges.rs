@@ -32,7 +32,7 @@ mod linux {
         Ok(())
     }
 
-    /// Gives up all but CAP_NET_RAW, and CAP_NET_BIND_SERVICE where `low_ports` are to be had; root
+    /// Gives up all but CAP_NET_RAW, and CAP_NET_BIND_SERVICE where `low_ports` are needed; root
     /// becomes `user`. To be called before there are other threads: a capability is one thread's.
     ///
     /// Gives what is to be said in the log, which is not there yet.
@@ -77,7 +77,7 @@ mod linux {
             }
             Ok(number) => match User::from_uid(Uid::from_raw(number)) {
                 Ok(Some(found)) => (found.uid, found.gid),
-                // A number that nobody has, as in small containers.
+                // A user id without a name, as in small containers.
                 Ok(None) | Err(_) => (Uid::from_raw(number), Gid::from_raw(number)),
             },
             Err(_) => match User::from_name(user) {
@@ -88,7 +88,7 @@ mod linux {
         };
         let failed = |error: &dyn std::fmt::Display| format!("cannot become user {uid}: {error}");
         // capabilities(7): a change from root to another user takes the permitted set away unless
-        // told to keep it.
+        // PR_SET_KEEPCAPS is set.
         rustix::thread::set_keep_capabilities(true).map_err(|error| failed(&error))?;
         setgroups(&[]).map_err(|error| failed(&error))?;
         setresgid(gid, gid, gid).map_err(|error| failed(&error))?;

@@ -68,7 +68,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     config.max_connections =
         descriptors::each_worker(process.common.max_connections, process.common.workers, flows);
     config.max_half_open = process.common.handshakes(config.max_connections);
-    // Without its own addresses it could not tell headers that name one as their client.
+    // Without its own addresses it could not recognise headers that name one as their client.
     let links = links::snapshot().map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
     config.local_addresses = links::local_addresses(&links);
     introduce(all, &config);
@@ -255,7 +255,7 @@ fn keep_apart(config: &Config, stats: SocketAddr) -> Result<(), String> {
     }
 }
 
-/// A target that is one of our own listeners would be refused for each client: better told now.
+/// A target that is one of our own listeners would be refused for each client: better an error now.
 fn refuse_loops(config: &Config) -> Result<(), String> {
     let reaches = |listener: &SocketAddr, target: &SocketAddr| {
         let any = listener.ip().is_unspecified() && listener.is_ipv4() == target.is_ipv4();

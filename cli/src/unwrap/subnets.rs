@@ -1,4 +1,4 @@
-//! Whose headers are believed.
+//! The peers whose headers are trusted.
 
 use super::args::Listener;
 use ropewalk_core::uplink::Prefix;

@@ -14,7 +14,7 @@ pub(crate) struct UnwrapWatch {
     pub(crate) flows_closed: AtomicU64,
     pub(crate) flows_evicted: AtomicU64,
     pub(crate) flows_failed: AtomicU64,
-    /// What the system told of flows' sockets, such as "refused".
+    /// Errors that the system reported on flows' sockets, such as "refused".
     pub(crate) flow_faults: AtomicU64,
     /// Datagrams from clients to servers.
     pub(crate) datagrams_sent: AtomicU64,

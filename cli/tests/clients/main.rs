@@ -2,7 +2,7 @@
 //!
 //! | file | is |
 //! | --- | --- |
-//! | `web` | a small HTTP server that tells what it saw |
+//! | `web` | a small HTTP server that reports what it saw |
 //! | `curl` | curl, run |
 //! | `protocols` | tests: curl by each protocol, with and without authentication |
 //! | `forwarding` | tests: curl's requests in absolute form |

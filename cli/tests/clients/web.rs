@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 server. What it saw of a request it tells in the headers of its response:
+//! A small HTTP/1.1 server. What it saw of a request it puts into the headers of its response:
 //!
 //! | header | is |
 //! | --- | --- |

@@ -1,4 +1,4 @@
-//! Whoever errs is told what was expected, what came, and where.
+//! An error of the command line says what was expected, what came, and where.
 
 use crate::common::Scratch;
 use crate::common::proxy::run;

@@ -62,8 +62,8 @@ fn zsh_takes_the_completions_as_a_function_of_its_system() {
     if !has(here!(), "zsh") {
         return;
     }
-    // Completing needs a terminal; that zsh takes the function and knows whose it is shows without
-    // one.
+    // Completing needs a terminal. This shows without one that zsh takes the function and knows its
+    // command.
     let script = "autoload -Uz compinit && compinit -u -D; . FILE; print ${_comps[ropewalk]}";
     holds(&shell("zsh", &["-f"], script), &["_ropewalk"]);
 }

@@ -1,4 +1,4 @@
-//! Where it listens, and whom it lets in.
+//! Where it listens, and which clients it lets in.
 
 use crate::common::proxy::{Proxy, run};
 use crate::common::servers::Server;

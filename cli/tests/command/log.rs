@@ -1,4 +1,4 @@
-//! A reader of standard error that stops reading holds up nobody.
+//! A reader of standard error that stops reading holds up no connection.
 
 use crate::common::LONG;
 use crate::common::proxy::ROPEWALK;
@@ -18,7 +18,7 @@ struct Unread {
 
 impl Unread {
     fn start() -> Self {
-        // Freed again at once: nobody reads the line that says where it listens.
+        // Freed again at once: the line that says where it listens is never read.
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = free.local_addr().expect("bound");
         drop(free);

@@ -3,9 +3,9 @@
 //! | file | is about |
 //! | --- | --- |
 //! | `arguments` | what is refused, and in which words |
-//! | `listening` | where it listens and whom it lets in |
+//! | `listening` | where it listens and which clients it lets in |
 //! | `signals` | draining and stopping |
-//! | `notify` | what a service manager is told |
+//! | `notify` | what a service manager receives |
 //! | `config` | the configuration file |
 //! | `list` | `ropewalk list` |
 //! | `completions` | `ropewalk completions` |

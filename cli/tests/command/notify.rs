@@ -1,4 +1,4 @@
-//! A service manager is told when the service is ready and when it stops (sd_notify).
+//! A service manager is notified when the service is ready and when it stops (sd_notify).
 
 use crate::common::proxy::{Launch, Proxy};
 use crate::common::servers::Server;

@@ -1,4 +1,4 @@
-//! What users write who come from elsewhere, and what they are told.
+//! Switches of other programs, and the answers to them.
 
 use crate::common::Scratch;
 use crate::common::proxy::{Launch, Proxy, run};

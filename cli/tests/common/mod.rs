@@ -8,7 +8,7 @@
 //! | `proxy` | a running `ropewalk`, its log, its end |
 //! | `socks` | a minimal SOCKS5 client |
 //! | `servers` | servers in threads |
-//! | `process` | what /proc tells of a process (Linux) |
+//! | `process` | what /proc says of a process (Linux) |
 //! | `ns` | one network namespace (Linux) |
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary takes a part of it")]
 
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Nothing in these tests takes so long unless it hangs.
+/// No step of these tests takes this long unless it hangs.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// The name of the test this stands in.

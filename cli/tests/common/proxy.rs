@@ -46,7 +46,7 @@ pub(crate) struct Launch {
     service: &'static str,
     args: Vec<String>,
     copy: Option<Scratch>,
-    /// Where `dispatch` is not told where to listen: on its own port, not on a free one.
+    /// Where `dispatch` has no `--listen`: on its own port, not on a free one.
     exact: bool,
 }
 
@@ -92,12 +92,12 @@ impl Launch {
         use std::os::unix::process::CommandExt;
         let (copy, path) = copied();
         let mut command = Command::new(path);
-        // The standard library drops the supplementary groups too when root becomes somebody.
+        // The standard library drops the supplementary groups too when root becomes another user.
         command.uid(id).gid(id);
         Launch { command, copy: Some(copy), ..Launch::new(args) }
     }
 
-    /// With so many descriptors, hard limit and soft.
+    /// With this many descriptors, hard limit and soft.
     pub(crate) fn with_descriptors(args: &[&str], limit: u32) -> Self {
         let mut command = Command::new("sh");
         command.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\"")).arg(ROPEWALK);
@@ -130,7 +130,7 @@ impl Launch {
         let mut proxy = Proxy { child, log, reader: Some(reader), address: unknown, _copy: self.copy };
         let line = proxy.wait_for("listening on ");
         let (_, rest) = line.split_once("listening on ").expect("waited for it");
-        // Ports in a row are told as FIRST-LAST.
+        // Consecutive ports are logged as FIRST-LAST.
         let address = rest.split(['-', ' ']).next().and_then(|text| text.parse().ok());
         proxy.address = address.unwrap_or_else(|| panic!("expected an address in the line, got {line:?}"));
         proxy

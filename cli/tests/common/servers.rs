@@ -46,7 +46,7 @@ impl Server {
     pub(crate) fn echo() -> Self {
         Server::on_loopback(|mut stream| {
             let Ok(mut writer) = stream.try_clone() else { return };
-            // Whoever leaves early is no fault of the server.
+            // A client that leaves early is no fault of the server.
             let _ = io::copy(&mut stream, &mut writer);
             let _ = writer.shutdown(std::net::Shutdown::Write);
         })
@@ -66,7 +66,7 @@ impl Drop for Server {
     }
 }
 
-/// A port of 127.0.0.1 on which nobody listens: bound, so that nobody else gets it.
+/// A port of 127.0.0.1 that is bound, so that no other process gets it, and does not listen.
 pub(crate) struct ClosedPort(rustix::fd::OwnedFd, pub(crate) SocketAddr);
 
 impl ClosedPort {
@@ -79,7 +79,7 @@ impl ClosedPort {
     }
 }
 
-/// A port of 127.0.0.1 that answers nobody: it listens, its backlog is full, and Linux drops what
+/// A port of 127.0.0.1 that never answers: it listens, its backlog is full, and Linux drops what
 /// comes then.
 pub(crate) struct DeafPort {
     pub(crate) address: SocketAddr,

@@ -34,7 +34,7 @@ pub(crate) fn hello(target: SocketAddr) -> Vec<u8> {
     bytes
 }
 
-/// Reads the answers to [`hello`]. On success the address told in BND.
+/// Reads the answers to [`hello`]. On success the address in BND.
 pub(crate) fn read_answers(stream: &mut impl Read) -> io::Result<Result<SocketAddr, Refused>> {
     let mut method = [0; 2];
     stream.read_exact(&mut method)?;

@@ -61,7 +61,7 @@ pub(crate) fn wrong() -> Vec<Vec<u8>> {
     all
 }
 
-/// The next datagram, and who it is from.
+/// The next datagram and its sender.
 #[track_caller]
 pub(crate) fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buf = vec![0; 1 << 16];
@@ -76,7 +76,7 @@ pub(crate) fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     (buf, from)
 }
 
-/// The next datagram is this one; who it is from.
+/// Expects this datagram; returns its sender.
 #[track_caller]
 pub(crate) fn expect(socket: &UdpSocket, bytes: &[u8]) -> SocketAddr {
     let (got, from) = receive(socket);

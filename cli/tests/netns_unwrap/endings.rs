@@ -98,8 +98,8 @@ fn a_server_that_is_down_refuses_and_serves_again_when_it_is_up() {
         serves(&host, &server, &format!("192.0.2.7:{port}"));
     }
     proxy.wait_for("the server was not reached: ");
-    // Of a listener that was closed a child of another test, forked just before, may keep a copy
-    // until it execs: who comes then is reset and not refused.
+    // Another test's child, forked just before, may keep a copy of a closed listener until it
+    // execs: a client that comes then is reset and not refused.
     assert!(host.metric("ropewalk_refused_total{service=\"unwrap\",reason=\"unreachable\"}") >= 1);
 }
 

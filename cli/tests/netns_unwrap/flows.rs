@@ -27,7 +27,7 @@ fn after_the_first_datagram_there_is_no_header() {
     for (balancer, client) in [(&one, CLIENT), (&other, "192.0.2.8:40000"), (&one, CLIENT)] {
         balancer.send(b"plain").expect("sent");
         assert_eq!(expect(&server, b"plain"), addr(client));
-        // A client must not say who it is, however well it knows the protocol.
+        // A client must not choose its own address, however well it knows the protocol.
         let forged = v2("203.0.113.66:666", b"forged");
         balancer.send(&forged).expect("sent");
         assert_eq!(expect(&server, &forged), addr(client));
@@ -49,8 +49,8 @@ fn what_belongs_to_no_flow_is_dropped_and_counted() {
         balancer.send(datagram).expect("sent");
     }
     round_trip(&balancer(&host, LISTEN), &server, CLIENT, b"first");
-    // What begins as a header does is told as a wrong one, and its port is not believed again: see
-    // the next test.
+    // A datagram that begins like a header counts as a wrong one, and its port is not trusted
+    // again: see the next test.
     let reasons = ["no_flow", "cut_short", "malformed"].map(|reason| dropped(&host, reason));
     assert!(reasons.iter().all(|count| *count > 0), "{reasons:?}");
     assert_eq!(reasons.iter().sum::<u64>(), all.len() as u64);
@@ -78,7 +78,7 @@ fn a_balancer_that_begins_anew_from_another_port_is_followed() {
     let (one, other) = (balancer(&host, LISTEN), balancer(&host, LISTEN));
     round_trip(&one, &server, CLIENT, b"first");
     round_trip(&other, &server, CLIENT, b"moved");
-    // The old port stands for nobody now, and may stand for somebody else.
+    // The old port stands for no client now, and may stand for another one later.
     one.send(b"late").expect("sent");
     round_trip(&one, &server, "192.0.2.8:40000", b"another");
     other.send(b"plain").expect("sent");
@@ -172,7 +172,7 @@ fn sigterm_lets_flows_go_on_until_they_are_idle_and_begins_no_others() {
     crate::datagram::expect_nothing(&server);
 }
 
-/// How a flow of this client fares: who the server saw.
+/// The address that the server saw for this client's flow.
 fn asks(balancer: &UdpSocket, server: &UdpSocket, client: &str) -> std::net::SocketAddr {
     balancer.send(&v2(client, b"question")).expect("sent");
     let (_, from) = receive(server);

@@ -21,7 +21,7 @@ pub(crate) const LISTEN_V6: &str = "[::1]:25577";
 /// Where the server is.
 pub(crate) const SERVER: &str = "127.0.0.1:25578";
 pub(crate) const SERVER_V6: &str = "[::1]:25578";
-/// Who the header says the client is.
+/// The client that the header names.
 pub(crate) const CLIENT: &str = "192.0.2.7:40000";
 /// Where the header says the client wanted to go.
 pub(crate) const WANTED: &str = "198.51.100.2:443";
@@ -207,14 +207,14 @@ pub(crate) fn beyond(host: &Host) -> Ns {
 pub(crate) struct Server(pub(crate) TcpListener);
 
 impl Server {
-    /// The next connection, and who it is said to be from.
+    /// The next connection, and the client that it is from.
     #[track_caller]
     pub(crate) fn accept(&self) -> (TcpStream, SocketAddr) {
         let (stream, peer) = self.0.accept().expect("a connection, soon");
         (patient(stream), peer)
     }
 
-    /// Nobody has come whom the test has not taken.
+    /// The server has no connection that the test has not taken.
     #[track_caller]
     pub(crate) fn expect_nobody(&self) {
         self.0.set_nonblocking(true).expect("a socket");

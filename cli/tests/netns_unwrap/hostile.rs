@@ -1,4 +1,4 @@
-//! What nobody should send, and who should not send at all.
+//! Malformed input, and peers that may not send headers.
 
 use crate::common::{LONG, here, wait_until};
 use crate::host::{CLIENT, End, Host, LISTEN, SERVER, WANTED, addr, end_of, expect, serves, v1, v2};
@@ -132,7 +132,7 @@ fn a_header_that_drips_is_cut_off_at_the_deadline_and_holds_nobody_up() {
     server.expect_nobody();
 }
 
-/// Sends this from `from`, and is reset: sometimes so soon that already connecting tells of it.
+/// Sends this from `from`, and is reset: sometimes so soon that already the connect fails.
 #[track_caller]
 fn turned_away(host: &Host, from: &str, to: &str, bytes: &[u8]) {
     match host.try_dial_from(from, to) {
@@ -234,7 +234,7 @@ fn an_address_this_host_got_after_the_start_is_no_client_either() {
     let [server, _] = host.servers();
     let _proxy = host.usual("");
     host.ns.ip("addr add 198.51.100.77/32 dev lo\n");
-    // It is told of the address, some time.
+    // It learns the address some time later.
     let mut port = 40_000;
     wait_until("the new address is known", LONG, || {
         port += 1;

@@ -7,10 +7,10 @@
 //! | --- | --- |
 //! | `host` | a host with a server to be found, and the balancer in front of it |
 //! | `header` | tests: the header comes whole or in pieces, and the server sees its client |
-//! | `hostile` | tests: what nobody should send, and who should not send at all |
+//! | `hostile` | tests: malformed input, and peers that may not send headers |
 //! | `nobody` | tests: headers that name no client |
 //! | `endings` | tests: how all of it ends; many at once |
-//! | `ports` | tests: clients whose own port cannot be had |
+//! | `ports` | tests: clients whose own port is not available |
 //! | `datagram` | a UDP balancer and a UDP server |
 //! | `udp` | tests: each datagram reaches the server as its client's, and the answers reach the balancer |
 //! | `flows` | tests: how UDP flows begin, how many there may be, how they end |

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The ways to name nobody.
+/// The headers without a client.
 fn headers() -> Vec<(&'static str, Vec<u8>)> {
     let with = |four: [u8; 4], rest: &[u8]| [&SIGNATURE[..], &four, rest].concat();
     vec![
@@ -81,7 +81,7 @@ fn a_health_check_by_ipv6_reaches_a_server_that_has_only_ipv4() {
     serves_v6_listener(&host, &server);
 }
 
-/// And clients are served beside.
+/// Meanwhile clients are served.
 fn serves_v6_listener(host: &Host, server: &crate::host::Server) {
     let _outer = host.send_to(LISTEN_V6, &crate::host::v2(CLIENT));
     assert_eq!(server.accept().1, addr(CLIENT));

@@ -1,4 +1,4 @@
-//! Clients whose own port cannot be had.
+//! Clients whose own port is not available.
 
 use crate::common::proxy::{Launch, Proxy};
 use crate::common::{LONG, here, wait_until};
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// What is wrong with the client's port.
 struct Case {
     client: &'static str,
-    /// Who takes it away.
+    /// The process that takes it.
     taken: Option<&'static str>,
     reason: &'static str,
 }
@@ -58,7 +58,7 @@ fn a_port_that_cannot_be_had_is_changed_where_that_is_asked_for() {
     }
     assert_eq!(host.metric("ropewalk_unwrap_ports_changed_total"), CASES.len() as u64);
     proxy.wait_for("192.0.2.7:40000 has got another port: ");
-    // Who has a port of his own keeps it.
+    // A client with a free port keeps it.
     serves(&host, &server, "192.0.2.7:40001");
 }
 

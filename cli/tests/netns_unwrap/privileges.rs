@@ -30,7 +30,7 @@ fn expect_threads(proxy: &Proxy, least: usize, user: u32, capabilities: u64) {
     }
 }
 
-/// Two workers, the stats, the log, and whoever else there is; all of them at work.
+/// Two workers, the stats, the log, and any other thread; all of them at work.
 const BUSY: &str = "--workers 2 --stats 9090 -p tcp -p udp -vv";
 
 #[track_caller]
@@ -88,7 +88,7 @@ fn what_only_root_may_read_and_listen_on_is_had_before() {
     server.accept();
 }
 
-/// As nobody, with what `capabilities` of the program or `inherited` ones give.
+/// As the user `nobody`, with the `capabilities` of the program or the `inherited` ones.
 fn nobody(host: &Host, inherited: &[&str], capabilities: Option<&str>, more: &str) -> Proxy {
     let mut by = vec!["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
     by.extend(inherited);

@@ -89,7 +89,7 @@ fn haproxy_tells_of_tls_and_checks_the_server() {
              proxy-v2-options ssl,cert-cn,ssl-cipher,cert-sig,cert-key,authority,crc32c\n"
         ),
     );
-    // Everything that comes is answered as HTTP, checks too; whoever is not a check is told.
+    // Every request is answered as HTTP, checks too; a client is reported to the test.
     let (said, clients) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         loop {

@@ -121,7 +121,7 @@ fn a_server_on_a_unix_socket_gets_what_is_behind_the_header() {
     let Some(host) = Host::bare(here!()) else { return };
     let path = host.dir().join("server.sock");
     let server = UnixListener::bind(&path).expect("our own directory");
-    // Unwrap is nobody, who may connect to what everybody may write.
+    // Unwrap runs as `nobody`, which may connect to a socket that is writable for all.
     let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(&path, all).expect("our own");
     let path = path.display();
@@ -199,7 +199,7 @@ fn by_mark_the_answers_come_back_too() {
         assert_eq!(peer, addr(&client));
         carries(&mut inner, &mut outer, b"welcome");
     }
-    // Who comes past unwrap is served as ever.
+    // A client that connects directly is served as ever.
     let mut outer = host.dial(SERVER);
     let (mut inner, peer) = server.accept();
     assert!(peer.ip().is_loopback());

@@ -161,7 +161,7 @@ fn a_server_that_comes_late_is_found_by_the_next_datagram() {
         for _ in 0..5 {
             balancer.send(&v2(CLIENT, b"anybody?")).expect("sent");
         }
-        // What was sent to nobody is not sent to the one who comes.
+        // What found no server is not sent to the one that starts later.
         let sent = || host.metric("ropewalk_unwrap_flows_total");
         wait_until("the flow is there", LONG, || sent() == 1);
         let server = bind(&host, SERVER);

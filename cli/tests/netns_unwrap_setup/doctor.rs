@@ -6,7 +6,7 @@ use crate::lent::{Kind, serve};
 
 const ALL: &str = "-4 127.0.0.1:1000 -6 [::1]:1000 -p tcp -p udp";
 
-/// The line that tells of `what`, which must begin with `level`.
+/// The line about `what`, which must begin with `level`.
 #[track_caller]
 fn expect<'a>(lines: &'a [String], level: &str, what: &str) -> &'a str {
     let line = lines.iter().find(|line| line.get(6..).is_some_and(|line| line.starts_with(what)));

@@ -41,7 +41,7 @@ pub(crate) fn serve(host: &Host, kind: Kind, at: &str) {
             let listener = TcpListener::from(socket);
             std::thread::spawn(move || {
                 while let Ok((mut stream, peer)) = listener.accept() {
-                    // Whoever left has no use for it.
+                    // A client that left has no use for it.
                     let _ = stream.write_all(peer.ip().to_string().as_bytes());
                 }
             });

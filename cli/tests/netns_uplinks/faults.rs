@@ -81,7 +81,7 @@ fn an_uplink_without_a_route_is_told_with_the_command_that_mends_it_and_passed_o
     for _ in 0..10 {
         let seen = world.ask(&proxy, SERVER).expect("up1 works");
         assert_eq!(seen.source, ip(1));
-        // It is known beforehand: nobody waits for ARP.
+        // It is known beforehand: the connect does not wait for ARP.
         assert!(seen.took < STAGGER, "it took {:?}", seen.took);
     }
     let command = warning[at..].strip_prefix("ip ").expect("found above");

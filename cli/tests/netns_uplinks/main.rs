@@ -1,6 +1,6 @@
 //! Uplinks of the built binary in network namespaces that each test makes for itself: `ropewalk`
 //! runs as a user without any privilege in a client's namespace with several links, and the far
-//! side tells which way each connection came.
+//! side shows by which link each connection came.
 //!
 //! Making namespaces needs root: without it each test says `SKIP` and its name.
 //!

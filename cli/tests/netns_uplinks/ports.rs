@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 
-/// Targets: so many ports at so many addresses.
+/// Targets: this many ports at this many addresses.
 const PORTS: u16 = 50;
 const ADDRESSES: u8 = 20;
 const ALL: usize = PORTS as usize * ADDRESSES as usize;

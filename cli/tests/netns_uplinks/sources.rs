@@ -6,7 +6,7 @@ use crate::world::{SERVER, SERVER_V6, World, ip, ip_v6};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Until an attempt gets company: nobody who is passed over at once takes so long.
+/// Until a second attempt begins: an uplink that fails at once is skipped sooner.
 const STAGGER: Duration = Duration::from_millis(250);
 
 /// `up2` has a route to `target` but no address of that family: Linux lends it the address of
@@ -33,7 +33,7 @@ fn an_uplink_with_an_ipv6_route_but_no_ipv6_address_is_passed_over() {
         return;
     }
     let Some(world) = World::new(here!(), 2) else { return };
-    // As on a link whose router has spoken, but whose DHCPv6 server has not.
+    // As on a link whose router has answered, but whose DHCPv6 server has not.
     world.client.ip("addr del fd77:2::2/64 dev up2\naddr add fe80::2/64 dev up2 nodad\n");
     world.client.ip("-6 route replace fd77:2::/64 dev up2\n");
     world.client.ip("-6 route replace default via fd77:2::1 dev up2 metric 102\n");

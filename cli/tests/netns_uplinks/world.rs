@@ -1,4 +1,4 @@
-//! A client with several uplinks, and a far side that tells which way each connection came.
+//! A client with several uplinks, and a far side that shows by which link each connection came.
 //!
 //! ```text
 //!   client            far
@@ -49,12 +49,12 @@ pub(crate) struct Seen {
 }
 
 impl World {
-    /// So many uplinks to one far side. `None`: skipped, and said so.
+    /// This many uplinks to one far side. `None`: skipped, and said so.
     pub(crate) fn new(test: &str, uplinks: usize) -> Option<Self> {
         World::build(uplinks, false).inspect_err(|needs| skip(test, needs)).ok()
     }
 
-    /// So many uplinks, each with a far side of its own and all with the addresses of the first.
+    /// This many uplinks, each with a far side of its own and all with the addresses of the first.
     pub(crate) fn alike(test: &str, uplinks: usize) -> Option<Self> {
         World::build(uplinks, true).inspect_err(|needs| skip(test, needs)).ok()
     }
@@ -121,7 +121,7 @@ impl World {
         self.wait_for_carrier(n);
     }
 
-    /// Linux tells of a carrier some time after it is there.
+    /// Linux reports a carrier some time after it is there.
     fn wait_for_carrier(&self, n: usize) {
         let show = ["-n", self.client.name(), "-o", "link", "show", "dev", &format!("up{n}")];
         wait_until("the link has a carrier", LONG, || {
@@ -182,7 +182,7 @@ impl World {
         self.client.run(|| ask(proxy.address, target))
     }
 
-    /// Asks the IPv4 server so many times, one after another; gives the number of the uplink of
+    /// Asks the IPv4 server this many times, one after another; returns the number of the uplink of
     /// each.
     #[track_caller]
     pub(crate) fn ask_times(&self, proxy: &Proxy, times: usize) -> Vec<usize> {
@@ -204,17 +204,17 @@ pub(crate) fn ip_v6(n: usize) -> IpAddr {
     IpAddr::from([0xfd77, n as u16, 0, 0, 0, 0, 0, 2])
 }
 
-/// Whose address this is.
+/// The uplink with this address.
 #[track_caller]
 pub(crate) fn uplink_of(source: IpAddr) -> usize {
     let n = (1..10).find(|n| ip(*n) == source || ip_v6(*n) == source);
     n.unwrap_or_else(|| panic!("expected the address of an uplink, got {source}"))
 }
 
-/// The server: says whom it sees and where it stands, and hangs up.
+/// The server: answers with the client's address and its own, and hangs up.
 fn tell(mut stream: TcpStream, far: usize) {
     let peer = stream.peer_addr().map_or_else(|_| "gone".to_owned(), |peer| peer.ip().to_string());
-    // Whoever left has no use for it.
+    // A client that left has no use for it.
     let _ = stream.write_all(format!("{peer} {far}\n").as_bytes());
 }
 

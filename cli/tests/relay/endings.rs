@@ -43,7 +43,7 @@ fn a_client_goes_on_long_after_the_server_has_said_its_last() {
     let server = Server::on_loopback(move |mut stream| {
         stream.write_all(&pattern(0, UP)).expect("the client reads");
         stream.shutdown(Shutdown::Write).expect("open until now");
-        // Whoever asked is gone only if the test has failed.
+        // The client is gone only if the test has failed.
         let _ = tell.send(read_all(&mut stream));
     });
     let proxy = Proxy::start(&[]);

@@ -1,4 +1,4 @@
-//! The limits that flags set: what is beyond waits or ends, and nobody else is hurt.
+//! The limits that flags set: what is beyond waits or ends, and other connections go on.
 
 use crate::common::proxy::Proxy;
 use crate::common::servers::Server;
@@ -86,7 +86,7 @@ fn many_busy_tunnels_share_two_buffers_and_lose_nothing() {
     });
 }
 
-/// A response that is not read holds a buffer. Those who come then must be served all the same: a
+/// A response that is not read holds a buffer. Later clients must be served all the same: a
 /// handshake takes some bytes.
 #[test]
 fn readers_that_stand_still_do_not_keep_the_others_from_being_served() {
@@ -116,7 +116,7 @@ fn readers_that_stand_still_do_not_keep_the_others_from_being_served() {
             reader
         })
         .collect();
-    // Those who found no buffer never get as far as that.
+    // Clients without a buffer never get as far as that.
     wait_until("four stand still", Duration::from_secs(20), || filled.load(Ordering::SeqCst) >= 4);
     let mut other = socks::dial(proxy.address);
     other.set_read_timeout(Some(Duration::from_secs(5))).expect("above zero");

@@ -55,7 +55,7 @@ fn where_all_endpoints_are_dead_the_client_is_closed_and_not_left_waiting() {
     let proxy = Proxy::start(&["--tunnel", &dead.1.to_string()]);
     let mut client = socks::dial(proxy.address);
     let mut bytes = Vec::new();
-    // An end or a reset: either tells the client.
+    // An end or a reset: the client sees either.
     let _ = client.read_to_end(&mut bytes);
     assert!(bytes.is_empty());
     assert_eq!(proxy.stop().iter().filter(|line| line.contains(" panicked")).count(), 0);

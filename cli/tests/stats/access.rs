@@ -1,4 +1,4 @@
-//! Who is told, and who cannot hold it up.
+//! Who may read the figures, and that a reader cannot hold the endpoint up.
 
 use crate::Watched;
 use crate::common::LONG;
@@ -63,7 +63,7 @@ fn a_head_that_is_too_long_is_refused() {
     assert_eq!(watched.ask(&long).0, 431);
 }
 
-/// Whoever sends a byte now and then has no more time than others.
+/// A reader that sends a byte now and then has no more time than others.
 #[test]
 fn a_slow_request_ends_after_two_seconds() {
     let watched = Watched::start(&[]);
@@ -75,7 +75,7 @@ fn a_slow_request_ends_after_two_seconds() {
     let mut bytes = b"GET /stats HTTP/1.1\r\nHost: localhost\r\nX: ".iter().chain(std::iter::repeat(&b'x'));
     loop {
         assert!(began.elapsed() < Duration::from_secs(8), "expected an end after 2 s");
-        // After the end there is nobody to take it.
+        // After the end it is not read.
         let _ = stream.write_all(&[*bytes.next().expect("endless")]);
         match stream.read(&mut piece) {
             Ok(0) => break,

@@ -3,7 +3,7 @@
 //! | file | is about |
 //! | --- | --- |
 //! | `figures` | what is counted, in both forms |
-//! | `access` | who is told, and who cannot hold it up |
+//! | `access` | who may read the figures, and that a reader cannot hold the endpoint up |
 //! | `prometheus` | a reader of Prometheus' text format, as strict as the real one |
 #![cfg(unix)]
 

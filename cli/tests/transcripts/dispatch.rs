@@ -1,4 +1,4 @@
-//! A machine with Wi-Fi, a phone on USB and a bridge for containers, as README tells of it.
+//! A machine with Wi-Fi, a phone on USB and a bridge for containers, as README describes it.
 
 use crate::common::ns::Ns;
 use crate::common::proxy::Launch;

@@ -1,8 +1,8 @@
 //! What README and manuals show of a run is what the built binary prints.
 //!
 //! Each test runs the commands of a `console` block in a network namespace that looks like the
-//! machine the page tells of, and compares line by line. Times and the kernel's release may differ.
-//! `ROPEWALK_BLESS=1 cargo test -p ropewalk --test transcripts` writes the lines anew.
+//! machine that the page describes, and compares line by line. Times and the kernel's release may
+//! differ. `ROPEWALK_BLESS=1 cargo test -p ropewalk --test transcripts` writes the lines anew.
 //!
 //! Making namespaces needs root: without it each test says `SKIP` and its name.
 //!

@@ -1,5 +1,5 @@
 //! A server on 127.0.0.1:8000 and the balancer 10.0.0.5 in front of it, as README and the manual
-//! tell of them.
+//! describe them.
 
 use crate::common::ns::Ns;
 use crate::common::proxy::{Launch, run};

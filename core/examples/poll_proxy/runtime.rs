@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Invariant: `want` holds what `Drive` does not believe possible, and nothing else. A fresh socket
-//! wants both directions, then each is wanted that an operation ran out of. What poll told is taken
-//! out.
+//! wants both directions; later each one in which an operation found nothing more to do. What poll
+//! reported is taken out.
 
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::drive::{Drive, Incoming, Io, Moved, TryError};
@@ -40,7 +40,7 @@ use std::thread;
 const RESOLVERS: usize = 4;
 const QUERIES: usize = 1024;
 
-/// What other threads tell the loop.
+/// What other threads pass to the loop.
 enum Message {
     Answer(QueryId, Result<Vec<IpAddr>, Fault>),
     Drain,
@@ -52,9 +52,9 @@ struct Socket {
 }
 
 impl Socket {
-    /// What became of a read or write of at most `max` bytes. A short one has emptied (or filled)
-    /// the socket, and poll tells of all that comes later, an end too, so that to try again would
-    /// be a wasted call.
+    /// The outcome of a read or write of at most `max` bytes. A short one has emptied (or filled)
+    /// the socket, and poll reports all that comes later, an end included: trying again would be a
+    /// wasted call.
     fn moved(&mut self, way: PollFlags, max: usize, len: Result<usize, TryError>) -> Result<Moved, TryError> {
         let more = matches!(len, Ok(len) if len == 0 || len == max);
         self.want |= if more { PollFlags::empty() } else { way };
@@ -115,7 +115,8 @@ impl Sockets {
         let first = fds.len();
         let mut indices = Vec::new();
         for (index, socket) in (0..).zip(&self.streams) {
-            // poll tells of errors even where nothing is asked: what has no wish must stay out.
+            // poll reports errors even where no event is requested: a socket without a wish must
+            // stay out.
             if let Some(socket) = socket.as_ref().filter(|socket| !socket.want.is_empty()) {
                 fds.push(PollFd::new(&socket.tcp, socket.want));
                 indices.push(index);
@@ -238,11 +239,11 @@ impl Io for Sockets {
     }
 }
 
-/// Looks up names until nobody asks any more.
+/// Looks up names until the program ends.
 fn look_up(queries: &Mutex<Receiver<(QueryId, Name)>>, tell: impl Fn(Message)) {
     let next = || queries.lock().ok()?.recv().ok();
     while let Some((query, name)) = next() {
-        // The standard library does not tell a name that is not there from a server that does not
+        // The standard library does not distinguish a missing name from a server that does not
         // answer.
         let answer = (name.as_str(), 0).to_socket_addrs().map_err(|_| Fault::NameNotFound);
         tell(Message::Answer(query, answer.map(|addresses| addresses.map(|a| a.ip()).collect())));
@@ -260,8 +261,8 @@ pub(crate) fn serve(listener: TcpListener, mut stop: impl Read + Send + 'static)
     wake.set_nonblocking(true)?;
     let (asked, wake) = (Arc::new(Mutex::new(asked)), Arc::new(wake));
     let tell = move |message| {
-        // A full waker is about to wake the loop anyway; after the loop's end nobody listens, nor
-        // need anybody.
+        // A full waker is about to wake the loop anyway; after the loop's end the wake is not
+        // needed.
         let _ = sender.send(message).map(|()| (&*wake).write(&[0]));
     };
     for _ in 0..RESOLVERS {

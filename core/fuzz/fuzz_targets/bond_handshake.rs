@@ -5,8 +5,9 @@
 //! RUSTC_BOOTSTRAP=1 cargo fuzz run bond_handshake --sanitizer none  # where there is only a stable Rust
 //! ```
 //!
-//! An input is a script: how many operations come before the handshake, then four bytes and some data for each:
-//! bytes to one of the two, something overheard with a byte changed, something cut off, an honest packet.
+//! An input is a script: how many operations come before the handshake, then four bytes and some
+//! data for each: bytes to one of the two, something overheard with a byte changed, something cut
+//! off, an honest packet.
 
 #![no_main]
 

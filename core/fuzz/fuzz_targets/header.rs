@@ -1,4 +1,5 @@
-//! PROXY protocol headers: whatever the bytes and however they are split, the laws of the parser hold.
+//! PROXY protocol headers: whatever the bytes and however they are split, the laws of the parser
+//! hold.
 //!
 //! ```text
 //! cargo +nightly fuzz run header                            # in core/

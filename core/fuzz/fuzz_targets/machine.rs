@@ -1,11 +1,12 @@
-//! The whole unwrap machine: whatever peers send, however it is split, whatever fails and whenever, nothing panics and
-//! the contract holds.
+//! The whole unwrap machine: whatever peers send, however it is split, whatever fails and whenever,
+//! nothing panics and the contract holds.
 //!
 //! ```text
 //! RUSTC_BOOTSTRAP=1 cargo fuzz run machine --sanitizer none  # in core/
 //! ```
 //!
-//! An input is a script: a byte says what happens, the next ones to whom and how much of the rest a peer sends.
+//! An input is a script: a byte selects what happens, the next ones which peer it concerns and how
+//! much of the rest that peer sends.
 
 #![no_main]
 

@@ -23,7 +23,7 @@ impl Closing {
         closing
     }
 
-    /// A reply that waits until it is told to leave: who guesses shall not guess fast.
+    /// A reply that is held back for a while, so that guessing passwords is slow.
     pub(super) fn held(reply: Vec<u8>) -> Self {
         Closing { reply, sent: 0, shut: false, held: true }
     }

@@ -15,7 +15,7 @@ pub struct Config {
     pub listeners: Vec<SocketAddr>,
     /// This host's own addresses, so that the proxy is not reached through itself.
     pub local_addresses: Vec<IpAddr>,
-    /// Where this process tells about itself: never open to clients beyond this host.
+    /// Where this process serves its own figures: never open to clients beyond this host.
     pub private_endpoints: Vec<SocketAddr>,
     /// Users and passwords. `None`: everybody may connect.
     pub credentials: Option<Credentials>,
@@ -28,11 +28,11 @@ pub struct Config {
     pub handshake_timeout: Duration,
     /// A target must be reached by then, all attempts together. Default 20 s.
     pub connect_timeout: Duration,
-    /// A relay on which nothing moves for so long is closed. Default none.
+    /// A relay on which nothing moves for this long is closed. Default none.
     pub idle_timeout: Option<Duration>,
-    /// An HTTP connection on which no request is under way is closed after so long. Default 75 s.
+    /// An HTTP connection without a request under way is closed after this long. Default 75 s.
     pub keep_alive_timeout: Duration,
-    /// After a wrong user or password the refusal waits for so long, so that guessing is slow.
+    /// The refusal of a wrong user or password is held back this long, so that guessing is slow.
     /// Default 1 s.
     pub auth_delay: Duration,
     /// How long the client has to take a last reply. Default 2 s.

@@ -374,8 +374,8 @@ impl Connection for Conn {
             State::Handshake(_) | State::Closing(_) => self.until,
             State::Opening(opening) => Some(opening.next_deadline(config)),
             State::Relay(relay) => relay.deadline(config.idle_timeout, config.linger),
-            // A client that has ended its half may wait for its answer, or may have left: nobody
-            // can tell.
+            // A client that has ended its half may wait for its answer or may have left: there is
+            // no way to know.
             State::Forward(forward) if forward.is_idle() || forward.has_client_ended() => {
                 Some(forward.active + config.keep_alive_timeout)
             }

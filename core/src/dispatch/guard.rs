@@ -18,7 +18,7 @@ pub(super) fn check(config: &Config, client: IpAddr, to: SocketAddr) -> Result<(
     if client.to_canonical().is_loopback() {
         return Ok(());
     }
-    // What this process tells about itself is for this host, whatever else is allowed.
+    // The figures of this process are for this host, whatever else is allowed.
     let figures = config.private_endpoints.iter().any(|endpoint| leads_to(config, to, *endpoint));
     if !figures && (config.allow_private || !(is_here(config, ip) || private(ip))) {
         return Ok(());
@@ -100,8 +100,8 @@ mod tests {
         assert_eq!(check(&open, client, "10.1.2.3:80".parse().expect("literal")), Ok(()));
     }
 
-    /// What is refused to clients from elsewhere: first and last of each range, and one beside
-    /// where that is public.
+    /// Ranges that are refused to clients from elsewhere, first and last address of each, with a
+    /// public address beside the range where there is one.
     #[test]
     fn ranges_begin_and_end_where_their_registries_say() {
         for (first, last, before, behind) in [
@@ -183,7 +183,7 @@ mod tests {
             let to: SocketAddr = to.parse().expect("literal");
             let verdict = check(&config, "127.0.0.1".parse().expect("literal"), to);
             assert_eq!(verdict.is_err(), itself, "{listener} {to}");
-            // Somebody from elsewhere reaches no address of this host, whatever listens.
+            // A client from elsewhere reaches no address of this host, whatever listens there.
             let far = check(&config, "198.51.100.7".parse().expect("literal"), to);
             let here = is_here(&config, to.ip().to_canonical());
             assert_eq!(far.is_err(), here || itself, "{listener} {to}");

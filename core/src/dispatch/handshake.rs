@@ -1,4 +1,4 @@
-//! What does the client want? SOCKS5, SOCKS4, SOCKS4a and HTTP, told apart by the first byte.
+//! What does the client want? SOCKS5, SOCKS4, SOCKS4a and HTTP, distinguished by the first byte.
 //!
 //! ```text
 //!  first byte 5 ─▶ greeting ─▶ [user and password] ─▶ request ─▶ Open
@@ -33,7 +33,7 @@ pub(super) struct Handshake {
     stage: Stage,
     seen: Vec<u8>,
     head_end: HeadEnd,
-    /// A login is on its way that nobody asked for.
+    /// The client is about to send a login although none is required.
     ignored_login: bool,
     reply: Vec<u8>,
     sent: usize,
@@ -146,8 +146,8 @@ impl Handshake {
             let offers = |method| greeting.methods.contains(&method).then_some(method);
             let method = match config.credentials {
                 Some(_) => offers(socks5::method::USER_PASSWORD),
-                // A client with a login filled in may offer nothing else. Who needs no login needs
-                // no right one.
+                // A client with a login filled in may offer nothing else. Where no login is
+                // required, any is accepted.
                 None => offers(socks5::method::NONE).or(offers(socks5::method::USER_PASSWORD)),
             };
             (method, used)
@@ -195,7 +195,7 @@ impl Handshake {
             };
             let host = match request.command {
                 socks5::Command::Connect => host,
-                // A command that is not served is told before a fault of the address.
+                // An unsupported command is reported before a fault of the address.
                 socks5::Command::Bind => Err(Refusal::Command(2)),
                 socks5::Command::UdpAssociate => Err(Refusal::Command(3)),
                 socks5::Command::Other(code) => Err(Refusal::Command(code)),
@@ -316,7 +316,7 @@ pub(super) fn http_request(config: &Config, bytes: &[u8]) -> HttpStep {
     if let Some(known) = &config.credentials {
         // RFC 9110 section 15.5.8.
         match &head.credentials {
-            // Most clients ask without first, and are told which scheme would do.
+            // Most clients send no credentials first: the refusal names the scheme.
             None => return refuse(407, Refusal::NoCredentials),
             Some((user, password)) if !known.check(user, password) => {
                 return refuse(407, Refusal::BadCredentials);

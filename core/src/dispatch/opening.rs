@@ -134,7 +134,7 @@ impl Opening {
     ) -> Result<(), Refusal> {
         match &destination.host {
             Host::Ip(ip) => self.resolved(conn, &[*ip], cx),
-            // RFC 6761 section 6.3: these are loopback's, and nobody is asked.
+            // RFC 6761 section 6.3: these names mean loopback; no resolver is asked.
             Host::Name(name) if name.is_localhost() => self.resolved(conn, &LOOPBACK, cx),
             Host::Name(name) => {
                 self.query = Some(cx.query(conn, self.client_ip, name));
@@ -224,8 +224,8 @@ impl Opening {
         if self.asking.is_some() {
             return Ok(());
         }
-        // Two attempts at an address, then the next one: the second tells an uplink's fault from
-        // the address's.
+        // Two attempts at an address, then the next one: the second shows whether the uplink or the
+        // address is at fault.
         let count = self.candidates.len();
         let first = (self.attempts_made / 2) as usize;
         let next = (0..count).map(|i| (first + i) % count).find(|i| !self.candidates[*i].dead);
@@ -416,14 +416,14 @@ impl Opening {
 
 fn allowed(config: &Config, client: IpAddr, to: SocketAddr) -> Result<(), Refusal> {
     guard::check(config, client, to)?;
-    // Nobody can listen on port 0; a connect to it may be refused or hang, by system.
+    // No server can listen on port 0; a connect to it may be refused or hang, by system.
     if to.port() == 0 {
         return Err(Refusal::Unreachable(Fault::Refused));
     }
     Ok(())
 }
 
-/// Which fault tells the client most: what the destination said goes before what this host lacks.
+/// Ranks faults: a destination's answer is more useful to the client than what this host lacks.
 fn weight(fault: Fault) -> u8 {
     match fault {
         Fault::Refused | Fault::Reset => 5,

@@ -144,8 +144,8 @@ pub trait Io {
     /// As [`TryError`] says.
     fn try_write(&mut self, stream: StreamId, buf: &[u8]) -> Result<Moved, TryError>;
 
-    /// Moves bytes in the kernel: gives what is inside, takes at most `max`, gives that. What was
-    /// moved before a failure is told first; the failure at the next call.
+    /// Moves bytes in the kernel: gives what is inside, takes at most `max`, gives that. If it
+    /// fails after bytes moved, it returns the bytes first and the failure at the next call.
     ///
     /// # Errors
     /// As [`SpliceError`] says. `Unavailable` only while nothing is inside.
@@ -160,7 +160,7 @@ pub trait Io {
     /// Closes the stream, or gives up a connect that goes on.
     fn close(&mut self, stream: StreamId, how: Close);
 
-    /// Begins to look up a name; the answer is told through
+    /// Begins to look up a name; the runtime passes the answer to
     /// [`Drive::resolved`](super::Drive::resolved).
     ///
     /// # Errors
@@ -173,7 +173,7 @@ pub trait Io {
     /// Asks the process's uplink pool.
     fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment>;
 
-    /// Tells the process's uplink pool.
+    /// Passes a report to the process's uplink pool.
     fn report(&mut self, now: Instant, report: &Report);
 
     /// Passes an event to the watcher.
@@ -262,7 +262,7 @@ pub trait Io {
         Err(Fault::Unsupported)
     }
 
-    /// Fills `bytes` with what nobody else can know. False: this world has no such thing.
+    /// Fills `bytes` with secret random bytes. False: this world has none.
     fn entropy(&mut self, bytes: &mut [u8; 32]) -> bool {
         let _ = bytes;
         false

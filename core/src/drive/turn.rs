@@ -42,7 +42,7 @@ struct Slot {
     holds: bool,
     /// The other side has ended its half.
     ended: bool,
-    /// The system has told of an error.
+    /// The system has reported an error.
     failed: bool,
 }
 
@@ -109,9 +109,9 @@ impl Drive {
         }
     }
 
-    /// The system tells of an error on stream number `index`: [`Drive::ready`] in both directions,
-    /// and where its other side has ended already, so that no read would meet the error, the
-    /// machine is told.
+    /// The system reports an error on stream number `index`. The machine sees it as
+    /// [`Drive::ready`] in both directions; where the other side has ended already, so that no read
+    /// would meet the error, it gets the error at once.
     pub fn failed(&mut self, index: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.failed = true;
@@ -142,7 +142,7 @@ impl Drive {
         self.input(machine, io, input);
     }
 
-    /// Tells the machine something from outside (such as [`Input::Drain`]) and does what it asks
+    /// Passes an input from outside (such as [`Input::Drain`]) to the machine and does what it asks
     /// for.
     pub fn input<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, input: Input<'_>) {
         machine.handle_input(io.now(), input);

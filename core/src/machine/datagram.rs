@@ -14,7 +14,7 @@ pub struct Rx<'a> {
     /// Bytes of each datagram in `data`; the last may be shorter. Not 0, unless `data` is empty:
     /// one empty datagram.
     pub stride: usize,
-    /// Who sent it.
+    /// The sender.
     pub from: SocketAddr,
     /// Our address that it was sent to, where the system tells.
     pub to: Option<IpAddr>,
@@ -35,9 +35,10 @@ impl Rx<'_> {
 /// What is to be sent in one go: one datagram, or several of equal length to the same receiver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Transmit {
-    /// A name for it, should it fail: told in [`Input::SendFailed`](super::Input::SendFailed).
+    /// A name for it; a failure is reported by it in
+    /// [`Input::SendFailed`](super::Input::SendFailed).
     pub id: u32,
-    /// Who it is for; `None`: the one that the socket was opened for.
+    /// The receiver; `None`: the one that the socket was opened for.
     pub to: Option<SocketAddr>,
     /// Our address to send it from, where the socket has more than one.
     pub from: Option<IpAddr>,
@@ -55,7 +56,8 @@ pub const MAX_SEGMENTS: usize = 64;
 /// A machine that moves datagrams. One that has none to move says so: `impl DatagramMachine for
 /// Mine {}`.
 pub trait DatagramMachine: Machine {
-    /// A socket on which the machine may have something to send since it was last told, each once.
+    /// A socket on which the machine may have gained something to send; each once until it gains
+    /// more.
     fn poll_dirty_socket(&mut self) -> Option<SocketId> {
         None
     }

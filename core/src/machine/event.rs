@@ -1,6 +1,6 @@
 //! What a person may want to see: said by machines and pools, logged and counted by the watcher.
 //!
-//! Events are small and copied. They change nothing: a run with nobody watching is the same run.
+//! Events are small and copied. They change nothing: a run without an observer is the same run.
 
 use super::{ConnId, Fault, ListenerId, SocketId, Target, UplinkId};
 use crate::name::{BadHost, Destination, Name};
@@ -100,7 +100,7 @@ pub enum Event {
     Unwrapped {
         /// The connection.
         conn: ConnId,
-        /// Who sent the header.
+        /// The sender of the header.
         peer: SocketAddr,
         /// The address that the server sees as its client.
         client: SocketAddr,
@@ -113,7 +113,7 @@ pub enum Event {
     Header {
         /// The connection.
         conn: ConnId,
-        /// Who sent it.
+        /// The sender.
         peer: SocketAddr,
         /// The header, readable; bytes that are no text are escaped.
         text: String,
@@ -140,9 +140,9 @@ pub enum Event {
     FlowOpened {
         /// Its socket.
         socket: SocketId,
-        /// Who sent the header.
+        /// The sender of the header.
         peer: SocketAddr,
-        /// Who the server sees.
+        /// The client that the server sees.
         client: SocketAddr,
         /// The server.
         to: SocketAddr,
@@ -162,8 +162,8 @@ pub enum Event {
         /// Why.
         why: FlowEnd,
     },
-    /// So many datagrams have passed since this was last said: at most once a second, and when a
-    /// flow ends.
+    /// Datagrams passed since the last such event: at most one event a second, and one when a flow
+    /// ends.
     Datagrams {
         /// From clients to servers.
         sent: u64,
@@ -179,19 +179,19 @@ pub enum Event {
         /// Why its own port was not available; `None`: the header said port 0.
         fault: Option<Fault>,
     },
-    /// The system told of an error on a flow's socket, which goes on.
+    /// The system reported an error on a flow's socket, which goes on.
     FlowFault {
         /// Its socket.
         socket: SocketId,
         /// The server.
         to: SocketAddr,
-        /// What it told.
+        /// The error.
         fault: Fault,
     },
     /// What the header of a flow's first datagram said. Said only where the configuration asks for
     /// it.
     DatagramHeader {
-        /// Who sent it.
+        /// The sender.
         peer: SocketAddr,
         /// The header, readable; bytes that are no text are escaped.
         text: String,
@@ -329,7 +329,7 @@ pub enum Refusal {
     NoUplink,
     /// The handshake was not complete at its deadline.
     HandshakeTimeout,
-    /// It was the oldest of so many handshakes that were not complete, and a newer client came.
+    /// It was the oldest of this many incomplete handshakes, and a newer client came.
     CrowdedOut {
         /// The limit.
         limit: usize,
@@ -338,7 +338,7 @@ pub enum Refusal {
     Left,
     /// The client's connection failed during its handshake.
     ClientFailed(Fault),
-    /// The peer is not among those whose header is believed.
+    /// The peer is not among those whose header is trusted.
     PeerNotAllowed,
     /// The header names a client that cannot be one.
     BogusSource(IpAddr),

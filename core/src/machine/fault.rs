@@ -6,7 +6,7 @@ use core::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The other side answered that nobody listens.
+    /// The other side answered that no server listens.
     Refused,
     /// The other side reset the connection.
     Reset,

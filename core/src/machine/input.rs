@@ -1,11 +1,11 @@
-//! What a driver tells a machine.
+//! What a driver reports to a machine.
 
 use super::{Assignment, ConnId, Fault, QueryId, SocketId, StreamId, TunId, UplinkId, Via};
 #[cfg(doc)]
 use super::{Output, StreamMachine, Transmit};
 use core::net::{IpAddr, SocketAddr};
 
-/// What a driver tells a machine.
+/// What a driver reports to a machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Input<'a> {
@@ -41,7 +41,7 @@ pub enum Input<'a> {
     },
     /// The pool's answer to an [`Output::Assign`], given at once.
     Assigned {
-        /// Who asked.
+        /// The connection that asked.
         conn: ConnId,
         /// The way out; `None` when none is left.
         assignment: Option<Assignment>,
@@ -121,8 +121,8 @@ pub enum Input<'a> {
         /// Why.
         fault: Fault,
     },
-    /// The system told of an error on a datagram socket, such as an answer that nobody listens. The
-    /// socket lives on.
+    /// The system reported an error on a datagram socket, such as an ICMP answer that no server
+    /// listens. The socket lives on.
     SocketFailed {
         /// Which.
         socket: SocketId,
@@ -166,8 +166,7 @@ pub enum Input<'a> {
         /// Why.
         fault: Fault,
     },
-    /// The answer to [`Output::Entropy`]: bytes that nobody else knows. A recording never holds
-    /// them.
+    /// The answer to [`Output::Entropy`]: secret random bytes. A recording never holds them.
     Entropy {
         /// The bytes.
         bytes: &'a [u8; 32],

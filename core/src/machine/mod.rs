@@ -1,5 +1,5 @@
-//! The contract all machines share: what a driver may tell a machine, and what a machine may ask of
-//! a driver.
+//! The contract all machines share: what a driver may report to a machine, and what a machine may
+//! ask of a driver.
 //!
 //! ```text
 //!              handle_input, handle_timeout

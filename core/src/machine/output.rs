@@ -114,8 +114,8 @@ pub enum Output {
         /// To what.
         configuration: TunConfiguration,
     },
-    /// Give bytes that nobody else can know; answered at once by
-    /// [`Input::Entropy`], or by nothing in a world that has none.
+    /// Give secret random bytes; answered at once by [`Input::Entropy`], or by nothing in a world
+    /// that has none.
     Entropy,
     /// Something a person may want to see. It changes nothing.
     Event(super::Event),

@@ -29,7 +29,7 @@ pub struct Assignment {
     pub patience: Duration,
 }
 
-/// What a machine tells the pool.
+/// What a machine reports to the pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Report {
@@ -62,7 +62,7 @@ pub enum Report {
         /// Bytes from targets to clients.
         received: u64,
     },
-    /// A connection that was told as [`Report::Connected`] has ended.
+    /// A connection that was reported as [`Report::Connected`] has ended.
     Ended {
         /// Through this.
         uplink: UplinkId,

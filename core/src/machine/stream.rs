@@ -17,15 +17,15 @@ pub struct Splice {
 /// A machine that moves the bytes of streams. One that has none says so: `impl StreamMachine for
 /// Mine {}`.
 pub trait StreamMachine: Machine {
-    /// A stream whose wishes (read, write, splice) may have changed since it was last told, each
+    /// A stream whose wishes (read, write, splice) may have changed since it was last listed, each
     /// once.
     fn poll_dirty(&mut self) -> Option<StreamId> {
         None
     }
 
-    /// Where to read the next bytes of `stream` into; empty: do not read now. What was read is told
-    /// with [`Input::Read`] before any other call that takes `&mut self`: the next stream may get
-    /// the same buffer.
+    /// Where to read the next bytes of `stream` into; empty: do not read now. The driver passes
+    /// what it read as [`Input::Read`] before any other call that takes `&mut self`: the next
+    /// stream may get the same buffer.
     fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
         let _ = stream;
         &mut []

@@ -25,7 +25,7 @@ use crate::time::Instant;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-/// What is left for somebody else to do with a packet.
+/// What is left for the receiver to do with a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Offload {
     /// Nothing: the packet is as it goes over a wire.
@@ -93,14 +93,14 @@ pub struct TunConfiguration {
 /// A machine that moves packets of TUN devices. One that has none says so: `impl TunMachine for
 /// Mine {}`.
 pub trait TunMachine: Machine {
-    /// A TUN device whose wishes (take, give) may have changed since it was last told, each once.
+    /// A TUN device whose wishes (take, give) may have changed since it was last listed, each once.
     fn poll_dirty_tun(&mut self) -> Option<TunId> {
         None
     }
 
     /// Where to put the next packet of `tun`, which may be a superpacket of 64 KiB; empty: take
-    /// none now. What was taken is told with [`TunMachine::handle_packet`] before any other call
-    /// that takes `&mut self`.
+    /// none now. The driver passes what it took to [`TunMachine::handle_packet`] before any other
+    /// call that takes `&mut self`.
     fn take_buf(&mut self, tun: TunId) -> &mut [u8] {
         let _ = tun;
         &mut []

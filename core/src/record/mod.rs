@@ -1,10 +1,10 @@
 //! A run written down, and run again.
 //!
 //! A [`Recorder`] stands between a driver and its machine and writes down everything that reaches
-//! the machine: inputs with their times, the bytes that were read, the pool's answers. Of what the
-//! machine says it writes fingerprints. [`replay`] tells a fresh machine of the same configuration
-//! the same things and compares: the same inputs give the same outputs, on every machine, or
-//! [`Divergence`] says where not.
+//! the machine: inputs with their times, the bytes that were read, the pool's answers. Of the
+//! machine's outputs it writes fingerprints. [`replay`] gives a fresh machine of the same
+//! configuration the same inputs and compares: the same inputs give the same outputs, on every
+//! machine, or [`Divergence`] says where not.
 //!
 //! A recording holds what clients sent, passwords too: treat it as they would be treated. It never
 //! holds entropy ([`Input::Entropy`] is replayed as zeros): what was sealed with it replays in

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 use core::net::{IpAddr, Ipv6Addr};
 
-/// Whose addresses they are, and how many connections each has open.
+/// The clients that have connections, and how many each has open.
 #[derive(Debug, Default)]
 pub(super) struct Clients(BTreeMap<IpAddr, usize>);
 
@@ -26,7 +26,7 @@ impl Clients {
     }
 }
 
-/// Who an address stands for: an IPv6 client has a network of 64 bits to itself.
+/// The client that an address stands for: an IPv6 client has a network of 64 bits to itself.
 pub(super) fn whose(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),

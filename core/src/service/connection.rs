@@ -109,7 +109,7 @@ pub(crate) trait Connection: Sized {
         let _ = (gone, cx);
     }
 
-    /// What is read from `side` next is kept, beside so many bytes that are kept already; `None`:
-    /// it goes on at once.
+    /// Bytes of `side` that are kept already and to which the next read is added; `None`: a read is
+    /// passed on at once.
     fn keeps(&self, side: Side) -> Option<usize>;
 }

@@ -14,7 +14,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use core::net::IpAddr;
 use core::ops::{Deref, DerefMut};
 
-/// Whose stream it is.
+/// The owner of a stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Owner {
     /// A listener's: it will be the next client's.
@@ -25,7 +25,7 @@ pub(super) enum Owner {
     Target(ConnId),
 }
 
-/// Whose deadline it is.
+/// The owner of a deadline.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Timer {
     /// A listener's pause ends.
@@ -97,7 +97,7 @@ pub(crate) struct Common {
     /// Streams that are not read for want of room.
     starved: BTreeSet<StreamId>,
     pub(super) kept_limit: u64,
-    /// The limit of buffers was told since one was given back.
+    /// The limit of buffers was reported since the last buffer came back.
     told_exhausted: bool,
 }
 
@@ -227,7 +227,7 @@ impl Common {
         conn
     }
 
-    /// Nobody waits for this query any more.
+    /// No connection waits for this query any more.
     pub(crate) fn cancel(&mut self, query: QueryId) {
         let Some((_, client)) = self.queries.remove(query) else { return };
         if self.lookups.end(client, query) {
@@ -255,8 +255,8 @@ impl Common {
         }
     }
 
-    /// How much may be read from `stream`, whose connection keeps `kept` bytes and will keep what
-    /// comes.
+    /// The most that may be read from `stream`. Its connection keeps `kept` bytes and will keep
+    /// what is read.
     pub(super) fn room(&mut self, stream: StreamId, kept: usize) -> usize {
         if self.kept < self.limits.max_kept {
             return self.limits.max_kept - self.kept;

@@ -7,7 +7,7 @@ use core::fmt;
 pub(crate) struct Limits {
     /// How many listeners it has.
     pub(crate) listeners: usize,
-    /// How many listeners of datagrams it has beside them.
+    /// Listeners of datagrams, in addition.
     pub(crate) datagram_listeners: usize,
     /// Connections open at once.
     pub(crate) max_connections: usize,

@@ -1,5 +1,5 @@
-//! Names under way, and whose they are: names of one client that hang keep no other name from being
-//! looked up.
+//! Names under way and the clients that wait for them: names of one client that hang delay no other
+//! client's.
 //!
 //! ```text
 //!   begin ─▶ waiting ─▶ fresh ──[half a second]──▶ slow ─▶ end
@@ -10,7 +10,7 @@
 //!
 //! - A name that answers soon never waits behind those that hang, until its client's whole share
 //!   hangs.
-//! - When all clients together have many under way, each may have a few only: nobody takes all.
+//! - When all clients together have many under way, each may have only a few.
 
 use super::clients::whose;
 use crate::machine::QueryId;
@@ -21,7 +21,7 @@ use core::net::IpAddr;
 
 /// What answers later than this is thought to hang.
 const FRESH: Duration = Duration::from_millis(500);
-/// Beyond so many in all, each client has only [`FEW`].
+/// With more than this many in all, each client has only [`FEW`].
 const MANY: usize = 128;
 /// What a client may have under way when there are many.
 const FEW: usize = 8;
@@ -176,7 +176,7 @@ mod tests {
         Instant::ZERO + Duration::from_millis(ms)
     }
 
-    /// Lets all begin that may, and tells when each did.
+    /// Starts every query that may start, and returns when each did.
     fn begun(lookups: &mut Lookups, now: Instant) -> usize {
         core::iter::from_fn(|| lookups.next(now)).count()
     }

@@ -2,7 +2,7 @@
 //! itself.
 //!
 //! ```text
-//!  driver ──▶ Service<C>: which input concerns whom ──▶ C: Connection, one for each client
+//!  driver ──▶ Service<C>: which input is for which ───▶ C: Connection, one for each client
 //!                │  accepts, limits, pauses, drain        │
 //!                └────────── Cx: config + Common ◀────────┘  streams, queries, outputs, buffers, timers
 //! ```

@@ -1,8 +1,8 @@
 //! Bytes in two directions, until both have ended.
 //!
-//! A direction holds at most one buffer: it reads when that is empty, so a slow reader slows its sender
-//! down. After some reads that filled the buffer the direction lets the driver move bytes in the kernel;
-//! after some thin moves it copies again, since copying is cheaper for small messages.
+//! A direction holds at most one buffer: it reads when that is empty, so a slow reader slows its
+//! sender down. After some reads that filled the buffer the direction lets the driver move bytes in
+//! the kernel; after some thin moves it copies again, since copying is cheaper for small messages.
 //!
 //! Invariants: half-close goes through as half-close, after the last byte; a reset goes through as
 //! a reset, after what was read before it.
@@ -24,7 +24,7 @@ pub(crate) enum Side {
 const SPLICE_MAX: usize = 1 << 20;
 /// A splice that takes less than this is thin.
 const THIN: usize = 16 * 1024;
-/// After so many thin ones in a row the direction copies again.
+/// After this many thin ones in a row the direction copies again.
 const THIN_ENOUGH: u8 = 4;
 
 /// The bytes from one side to the other.
@@ -74,7 +74,7 @@ struct Broken {
 }
 
 impl Relay {
-    /// A relay whose client is owed `reply` and whose target is owed `early`.
+    /// A relay that begins with `reply` for the client and `early` for the target.
     pub(crate) fn new(
         client: StreamId,
         target: StreamId,

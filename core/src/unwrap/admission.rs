@@ -1,4 +1,4 @@
-//! Whom a connection is from and where it goes, judged on its header.
+//! Which client a connection is from and where it goes, judged on its header.
 
 use super::config::{Config, DatagramListener, Destinations, Listener, PortConflict};
 use crate::machine::event::Refusal;
@@ -6,7 +6,7 @@ use crate::machine::{Fault, Target, Via};
 use crate::wire::proxy::{Header, Origin, Transport};
 use core::net::{IpAddr, SocketAddr};
 
-/// What is to be done for a connection whose header is whole.
+/// What to do with a connection whose header is complete.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Admission {
     /// The address that the server sees as its client.
@@ -63,7 +63,7 @@ fn search(
     peer: SocketAddr,
     header: &Header,
 ) -> Result<Admission, Refusal> {
-    // A dual-stack socket tells IPv4 peers as IPv4-mapped, and Linux takes no such source.
+    // A dual-stack socket reports IPv4 peers as IPv4-mapped, and Linux takes no such source.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let admitted = match header.origin {
         // A balancer on this host that checks the server's health names itself. That grants no more
@@ -114,7 +114,7 @@ fn proxied(
     Ok(Admission { client, to, via: Via { transparent, mark: config.mark, ..Via::default() } })
 }
 
-/// The peer itself: a health check of the balancer, or a header that names nobody.
+/// The peer itself: a health check of the balancer, or a header without a client.
 fn own(config: &Config, targets: &Targets<'_>, peer: SocketAddr) -> Result<Admission, Refusal> {
     let to = targets
         .of(peer)
@@ -190,7 +190,7 @@ pub(super) fn check_source(config: &Config, ip: IpAddr) -> Result<(), Refusal> {
         || ip.is_unspecified()
         || match ip {
             // RFC 1122 section 3.2.1.3: 0.0.0.0/8 is "this host on this network", 240.0.0.0/4 holds
-            // the broadcast address and nobody else.
+            // the broadcast address and no host.
             IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.octets()[0] >= 240,
             // RFC 4291 section 2.5.5.1: ::/96 holds IPv4 addresses in a form long given up.
             IpAddr::V6(v6) => v6.segments()[..6] == [0; 6],

@@ -42,11 +42,11 @@ pub struct Config {
     pub header_timeout: Duration,
     /// A server must be reached by then. Default 10 s.
     pub connect_timeout: Duration,
-    /// A relay on which nothing moves for so long is closed. Default none.
+    /// A relay on which nothing moves for this long is closed. Default none.
     pub idle_timeout: Option<Duration>,
     /// How long one side has to take its last bytes after the other has failed. Default 2 s.
     pub linger: Duration,
-    /// A UDP flow on which nothing moves for so long is ended. Default 60 s.
+    /// A UDP flow on which nothing moves for this long is ended. Default 60 s.
     pub flow_idle_timeout: Duration,
     /// UDP flows open at once; beyond that the longest idle one is ended. Default 4096.
     pub max_flows: usize,
@@ -119,7 +119,7 @@ impl Config {
     }
 }
 
-/// Where connections come in, from whom, and where they go.
+/// Where connections come in, from which peers, and where they go.
 #[derive(Clone, Debug)]
 pub struct Listener {
     /// The address listened on.
@@ -131,18 +131,18 @@ pub struct Listener {
     pub target_v4: Option<Target>,
     /// The server for IPv6 clients.
     pub target_v6: Option<Target>,
-    /// Go where the header says its client wanted to go, if that is in here; `None`: to the
-    /// targets. The targets are then for the connections whose header names nobody (health checks).
+    /// Go to the destination that the header names, if it is in this list; `None`: to the targets.
+    /// The targets are then for connections whose header names no client (health checks).
     pub to_header: Option<Arc<[Destinations]>>,
 }
 
-/// Where datagrams come in, from whom, and where they go. As [`Listener`].
+/// Where datagrams come in, from which peers, and where they go. As [`Listener`].
 #[derive(Clone, Debug)]
 pub struct DatagramListener {
     /// The address listened on.
     pub address: SocketAddr,
-    /// Whose headers are believed. A source can be forged in UDP: a packet filter has to see to it
-    /// that what comes from these addresses is from them.
+    /// The peers whose headers are trusted. A source can be forged in UDP: a packet filter has to
+    /// ensure that what comes from these addresses is really from them.
     pub allowed: Arc<[Prefix]>,
     /// The server for IPv4 clients.
     pub target_v4: Option<SocketAddr>,

@@ -66,8 +66,8 @@ impl Connection for Conn {
         let mut conn = Conn { id, client, listener, peer, since: cx.now, state: State::Header(Vec::new()) };
         let ip = peer.ip().to_canonical();
         let allowed = cx.config.listeners.get(usize::from(listener.0)).is_some_and(|listener| {
-            // proxy-protocol.txt section 2 asks that only known sources may send the header: who
-            // sends it says who the client is. Nothing of what others send is looked at.
+            // proxy-protocol.txt section 2 requires that only known sources may send the header,
+            // because its sender names the client. Bytes from other peers are not read.
             listener.allowed.iter().any(|prefix| prefix.contains(ip))
         });
         if allowed {

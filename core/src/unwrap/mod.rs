@@ -7,8 +7,8 @@
 //! ```
 //!
 //! - [`Unwrap`] is the application: a `service` of these connections, and the flows.
-//! - `admission` says who a header's client is, where it goes, and which headers no client can
-//!   have.
+//! - `admission` decides which client a header names, where it goes, and which headers a client
+//!   cannot have sent.
 //! - [`emit`] writes headers, for tests and senders.
 
 mod admission;

@@ -1,4 +1,5 @@
-//! Servers that are known by name: looked up before the start, and again when one cannot be reached.
+//! Servers that are known by name: looked up before the start, and again when one cannot be
+//! reached.
 //!
 //! ```text
 //!   connect fails, or is silent for a second ──▶ look-up ──▶ another address ──▶ connect there

@@ -6,7 +6,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-/// Who a datagram is for, and how it leaves.
+/// The receiver of a datagram, and how it leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Address {
     pub(super) to: Option<SocketAddr>,
@@ -47,11 +47,11 @@ pub(super) struct Spare {
 const KEEP: usize = 8;
 /// What was larger than this goes back to the allocator.
 const KEEP_BYTES: usize = 128 * 1024;
-/// Bytes that have left are let go of when there are so many, and no fewer than those that wait:
-/// else a batch that never runs empty would grow for ever.
+/// The sent bytes are freed when they are at least this many and at least as many as those that
+/// wait: otherwise a batch that never runs empty would grow without bound.
 const SHED: usize = 64 * 1024;
-/// One datagram for so many bytes of the limit may wait: what is kept for each takes memory too,
-/// however short it is.
+/// The most datagrams that may wait: one for this many bytes of the limit, because each datagram
+/// takes memory however short it is.
 const LEAST: usize = 16;
 /// The largest payload of a UDP datagram over IPv4, in bytes: what is sent in one go must not be
 /// larger either.

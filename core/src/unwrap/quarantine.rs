@@ -3,8 +3,8 @@
 //!
 //! Where only the first datagram has a header, a header counts when its port has no flow. After
 //! that first datagram was refused, or its flow has failed or was evicted, what the port sends next
-//! was written by the client: a header in it would let the client say who it is. So all of it is
-//! dropped, until the port was silent for as long as a flow may be.
+//! was written by the client: a header in it would let the client choose its own address. So all of
+//! it is dropped, until the port was silent for as long as a flow may be.
 
 use crate::time::Instant;
 use crate::timers::Timers;

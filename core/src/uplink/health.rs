@@ -1,10 +1,9 @@
-//! Passive health: what the fate of attempts says about an uplink, told apart from what it says
-//! about a destination.
+//! Passive health: what the outcome of attempts says about an uplink, as opposed to a destination.
 //!
-//! A destination that refuses, or that no uplink reaches, hurts nobody. Against an uplink speak
-//! only: a fault of this host (device gone, network down), and attempts that got nowhere where
-//! another uplink then reached the same address. Such an uplink rests, longer each time, and comes
-//! back by carrying a connection.
+//! A destination that refuses, or that no uplink reaches, counts against no uplink. Against an
+//! uplink count only: a fault of this host (device gone, network down), and attempts that got
+//! nowhere where another uplink then reached the same address. Such an uplink rests, longer each
+//! time, and comes back by carrying a connection.
 
 use crate::machine::Fault;
 use crate::machine::event::DownReason;
@@ -23,10 +22,10 @@ pub struct HealthConfig {
     /// The rest after a fault of this host (the device is gone): short, since finding out costs
     /// nothing. Default 1 s.
     pub local_rest: Duration,
-    /// An attempt that is silent for so long gets company from another uplink or address (RFC 8305
-    /// section 5 recommends 250 ms). Default 250 ms; twice that after it was outpaced, and for an
-    /// uplink whose connects are known to be slow three times what they took, up to
-    /// `longest_patience`.
+    /// After this long a silent attempt is joined by one through another uplink or to another
+    /// address (RFC 8305 section 5 recommends 250 ms). Default 250 ms; twice that after it was
+    /// outpaced, and for an uplink whose connects are known to be slow three times what they took,
+    /// up to `longest_patience`.
     pub patience: Duration,
     /// Default 1 s.
     pub longest_patience: Duration,

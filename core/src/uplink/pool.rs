@@ -98,7 +98,8 @@ impl UplinkConfig {
 pub struct PoolConfig {
     /// The ways out; none: everything leaves unbound.
     pub uplinks: Vec<UplinkConfig>,
-    /// What leaves unbound beside loopback: networks on-link on interfaces that are no uplink.
+    /// Destinations that leave unbound, as loopback does: networks on-link on interfaces that are
+    /// no uplink.
     pub unbound: Vec<Prefix>,
     /// When an uplink is left.
     pub health: HealthConfig,

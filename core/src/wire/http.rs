@@ -27,7 +27,7 @@
 //! - Nothing is allocated before a head is complete, so that one that dribbles costs time only.
 //!
 //! # A client that speaks HTTP/1.0
-//! It is told by [`Forward::version_10`]. The forwarder keeps interim responses from it (RFC 9110
+//! [`Forward::version_10`] marks it. The forwarder keeps interim responses from it (RFC 9110
 //! section 15.2). Chunks are taken apart for it (RFC 9112 section 6.1): what was in them goes on
 //! until the connection closes.
 //!

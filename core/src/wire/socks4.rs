@@ -7,7 +7,7 @@
 //!     |      <--                        00 | 5a or 5b | port | ipv4   |
 //! ```
 //!
-//! Neither the user nor the name tells its length, so both are bounded here: 255 bytes before the
+//! Neither the user nor the name carries its length, so both are bounded here: 255 bytes before the
 //! zero byte. A wrong byte is reported as soon as it is seen.
 //!
 //! Sources: "SOCKS: A protocol for TCP proxy across firewalls" and "SOCKS 4A: A Simple Extension to
@@ -52,7 +52,7 @@ pub(crate) enum Address<'a> {
 pub(crate) struct Request<'a> {
     /// What to do.
     pub(crate) command: Command,
-    /// With whom.
+    /// The address to connect to.
     pub(crate) address: Address<'a>,
     /// At which port.
     pub(crate) port: u16,

@@ -100,7 +100,7 @@ pub(crate) enum Address<'a> {
 pub(crate) struct Request<'a> {
     /// What to do.
     pub(crate) command: Command,
-    /// With whom.
+    /// The address to connect to.
     pub(crate) address: Address<'a>,
     /// At which port; 0 where the address is [`Address::Unknown`].
     pub(crate) port: u16,

@@ -1,7 +1,7 @@
 //! The comparison: what was seen in the world, held against the reference.
 //!
 //! Seen from outside are the bytes and ends at clients and targets and the connects at the uplinks;
-//! whose they are is taken from the machine's events, and then checked by bytes and addresses.
+//! the machine's events say which connection they belong to, and bytes and addresses confirm it.
 
 use super::observed::{Attempt, Closed, Observed};
 use super::reference::{
@@ -316,7 +316,7 @@ impl Assertions {
         match said {
             Said::Nothing => {
                 let allowed = reference.allowed(client, now);
-                // Who does not take its answer in time, and speaks on, has a reset instead.
+                // A client that leaves its answer unread and goes on sending gets a reset instead.
                 let excused = client.reset || vanished || !client.read_always;
                 assert!(!ended || excused, "{who}: an end without an answer");
                 let patient = ended || sock.stopped_reading || client.reset || !client.read_always;
@@ -324,7 +324,7 @@ impl Assertions {
                     patient || now <= client.came + allowed.by,
                     "{who}: no answer by {now:?}, {allowed:?}"
                 );
-                // Who reads again gets it then.
+                // A client that reads again gets it then.
                 let late = client.reads && !sock.stopped_reading && !client.reset && !ended;
                 let by = (client.came + CONNECT + SLACK).max(client.touched + QUIET);
                 assert!(!late || now <= by, "{who}: no answer at all");

@@ -37,7 +37,7 @@ impl Observed {
         self.attempts.iter().copied().find(|attempt| (attempt.to, attempt.uplink) == (to, uplink))
     }
 
-    /// Who got nowhere at an address that another uplink then reached.
+    /// An uplink that got nowhere at an address that another uplink then reached.
     pub(super) fn outpaced(&self) -> Vec<usize> {
         let Some(won) = self.won() else { return Vec::new() };
         let rivals = self.attempts.iter().filter(|other| other.to == won.to && other.uplink != won.uplink);

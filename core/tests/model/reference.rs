@@ -23,7 +23,7 @@ pub(crate) const HANDSHAKE: Duration = secs(10);
 pub(crate) const CONNECT: Duration = secs(20);
 /// On top of what a deadline says: latencies, names, a linger.
 pub(crate) const SLACK: Duration = secs(3);
-/// Everything that is under way has arrived when nothing was done for so long.
+/// After this long without an action everything under way has arrived.
 pub(crate) const QUIET: Duration = secs(3);
 /// The longest an attempt may be silent before it gets company.
 const STAGGER: Duration = secs(1);
@@ -112,7 +112,7 @@ pub(crate) struct Client {
     pub(crate) came: Instant,
     /// Where in the history it came.
     pub(crate) since: usize,
-    /// Came when nobody was let in any more.
+    /// It came after the drain, when no client is let in.
     pub(crate) too_late: bool,
     /// All of what it says before its payload, and how much of that it was given to say.
     pub(crate) words: Vec<u8>,
@@ -133,7 +133,7 @@ impl Client {
         self.said == self.words.len()
     }
 
-    /// `len` more bytes to send: they begin with its number and tell their place.
+    /// `len` more bytes to send: they begin with its number, and each shows its position.
     pub(crate) fn more(&mut self, len: usize) -> Vec<u8> {
         let at = self.payload.len();
         let bytes = pattern(at + len, self.number).split_off(at);

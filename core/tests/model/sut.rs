@@ -46,7 +46,7 @@ impl Sut {
         };
         setup.config.buffer_size = setting.buffer_size;
         setup.config.buffer_limit = setting.buffer_limit;
-        // Tells who asked, so that the assertions know whose connection is whose.
+        // With the clients' addresses the assertions know which connection is whose.
         setup.config.request_events = true;
         let mut lab = setup.build();
         lab.machine.quiet = true;
@@ -155,8 +155,8 @@ impl Sut {
         self.lab.run_for(ms(0));
     }
 
-    /// Who is there reads, says its last, and leaves; then the machine is drained, and everything
-    /// must end.
+    /// All clients read, send the rest and leave; then the machine is drained, and everything must
+    /// end.
     pub(crate) fn farewell(&mut self, reference: &mut Reference) {
         for at in 0..reference.clients.len() {
             self.reads(reference, Some(at), Reading::Fast);

@@ -1,7 +1,7 @@
 //! What may happen in the world, and how often it does.
 //!
-//! Clients are meant by a number that is taken modulo those who are there, so that any part of a
-//! sequence is a sequence too: proptest may leave out what it likes.
+//! A client is selected by a number modulo the count of clients, so that any part of a sequence is
+//! a sequence too: proptest may leave out any item.
 
 use proptest::prelude::*;
 use std::fmt;
@@ -25,7 +25,7 @@ pub(crate) enum Destination {
     Name(Place),
     /// A name with an address of each family.
     Both,
-    /// A name that nobody knows.
+    /// A name that does not exist.
     Nobody,
 }
 
@@ -49,7 +49,7 @@ pub(crate) struct Coming {
     /// Bytes of one segment.
     pub(crate) segment: usize,
     pub(crate) window: usize,
-    /// It reads nothing before it is told to.
+    /// It reads nothing until [`Transition::ReadsAgain`].
     pub(crate) stopped: bool,
 }
 

@@ -23,7 +23,7 @@ impl Lab {
     pub(super) fn notice(&mut self, sock: Who) {
         let entry = &mut self.world.socks[sock];
         if entry.stopped_reading {
-            // Whoever has closed answers bytes with a reset.
+            // A person that has closed answers bytes with a reset.
             if !entry.outbox.is_empty() && !entry.in_rst && entry.stage == Stage::Open {
                 entry.outbox.clear();
                 let latency = entry.person.latency;

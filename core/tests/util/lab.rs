@@ -23,7 +23,7 @@ pub(crate) struct Setup {
     pub(crate) seed: u64,
     pub(crate) fuel: usize,
     pub(crate) splice: SpliceMode,
-    /// A read tells that the next would block only when that is sure.
+    /// A read reports that the next would block only when that is sure.
     pub(crate) exact_more: bool,
     /// Readiness that is not so, for any index, at each step.
     pub(crate) rumours: bool,
@@ -35,7 +35,7 @@ pub(crate) fn device(index: usize) -> Device {
 }
 
 impl Setup {
-    /// One listener, and so many uplinks that carry both families.
+    /// One listener, and this many uplinks that carry both families.
     pub(crate) fn new(uplinks: usize) -> Self {
         let uplink = |i| UplinkConfig { device: Some(device(i)), ..UplinkConfig::new(format!("up{i}")) };
         Setup {
@@ -99,7 +99,7 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    // ---- who is there ----
+    // ---- the persons ----
 
     pub(crate) fn target(&mut self, at: &str, target: Target) {
         self.world.targets.insert(addr(at), target);
@@ -146,7 +146,7 @@ impl Lab {
         self.world.after(after, Ev::Drain);
     }
 
-    /// Tells the machine something now.
+    /// Passes an input to the machine now.
     pub(crate) fn input(&mut self, input: Input<'_>) {
         self.drive.input(&mut self.machine, &mut self.world, input);
     }
@@ -179,7 +179,7 @@ impl Lab {
         self.world.events.iter().filter_map(refusal).collect()
     }
 
-    /// Bytes that the uplinks were told of in all: to targets and from them.
+    /// Bytes that were accounted to the uplinks in all: to targets and from them.
     pub(crate) fn traffic(&self) -> (u64, u64) {
         let accounts = self.world.pool.accounts(self.world.now);
         accounts.fold((0, 0), |(up, down), (_, a, _)| (up + a.sent, down + a.received))

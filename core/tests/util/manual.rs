@@ -1,8 +1,6 @@
 //! The unwrap machine, driven by hand: each call is a test's, the contract is checked at each, and
-//! when a test has ended its recording is replayed.
-//!
-//! Nothing is sent on a socket that the machine has not told of: what it forgets to tell stays
-//! where it is.
+//! when a test has ended its recording is replayed. It sends on a socket only after the machine has
+//! listed it: a socket that the machine forgets to list stays silent. where it is.
 
 use super::{addr, secs};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
@@ -97,7 +95,7 @@ pub(crate) struct ManualDriver {
     pub(crate) hold_opens: bool,
     /// Sockets get an address of the system's choice, whatever was asked for.
     pub(crate) own_way: bool,
-    /// Sockets that the machine has told of since they were last sent on.
+    /// Sockets that the machine has listed since they were last sent on.
     dirty: BTreeSet<SocketId>,
     /// Sockets that take nothing now.
     pub(crate) blocked: BTreeSet<SocketId>,
@@ -408,7 +406,7 @@ impl ManualDriver {
         let mut buf = vec![0; self.room];
         for socket in std::mem::take(&mut self.dirty) {
             let (to, from) = match self.sockets.get(&socket) {
-                // Told before it was open: it is told again when it is.
+                // Listed before it was open: it is listed again once it is.
                 None | Some(Socket::Flow { open: false, .. }) => continue,
                 _ if self.blocked.contains(&socket) => {
                     self.dirty.insert(socket);

@@ -9,7 +9,7 @@
 //! - [`person`]: what a client or a target does, step by step; `acts` does it.
 //! - [`place`]: targets, uplinks, names.
 //! - [`sock`]: one TCP connection between a person and the proxy.
-//! - [`world`]: the sockets, uplinks, names and the pool; it tells of readiness as strictly as an
+//! - [`world`]: the sockets, uplinks, names and the pool; it reports readiness as strictly as an
 //!   edge-triggered queue does: an edge when something arrives, and when there is room again after
 //!   a blocked write. No other.
 //! - [`watched`]: the machine, with the contract checked at each call.
@@ -43,7 +43,7 @@ use proptest::test_runner::{Config as ProptestConfig, FileFailurePersistence};
 use ropewalk_core::time::Duration;
 use std::net::SocketAddr;
 
-/// So many cases of a property; PROPTEST_CASES says otherwise for a long night. What failed once is
+/// Cases of a property; PROPTEST_CASES overrides the number for a long night. Failed cases are
 /// kept.
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
@@ -67,7 +67,7 @@ pub(crate) fn addr(text: &str) -> SocketAddr {
     text.parse().expect("the test wrote an address")
 }
 
-/// `len` bytes that tell their place, so that a loss, a double or a swap is seen.
+/// `len` bytes that show their position, so that a loss, a double or a swap is seen.
 pub(crate) fn pattern(len: usize, seed: u8) -> Vec<u8> {
     (0..len).map(|i| (i.wrapping_mul(31) ^ (i >> 8) ^ (i >> 16)) as u8 ^ seed).collect()
 }

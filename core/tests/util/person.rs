@@ -16,7 +16,7 @@ pub(crate) enum Act {
     Close,
     /// Wait.
     Pause(Duration),
-    /// Wait until so many bytes were received in all.
+    /// Wait until this many bytes were received in all.
     AwaitTotal(usize),
     /// Wait until this text was received, behind what was awaited before.
     AwaitText(Vec<u8>),
@@ -24,7 +24,7 @@ pub(crate) enum Act {
     AwaitEnd,
     /// Read otherwise from now on.
     Read(Reading),
-    /// Send in segments of so many bytes, so far apart, from now on.
+    /// Send in segments of this size, this far apart, from now on.
     Pace(usize, Duration),
     /// Send back what comes, and end when it ends.
     Echo,
@@ -35,7 +35,7 @@ pub(crate) enum Act {
 pub(crate) enum Reading {
     /// All there is, as soon as it is there.
     Fast,
-    /// So many bytes, so often.
+    /// This many bytes, at this interval.
     Slow(usize, Duration),
     /// Not at all.
     Stopped,

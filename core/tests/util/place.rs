@@ -31,7 +31,7 @@ pub(crate) enum Link {
     OnlyV4,
 }
 
-/// Somebody to connect to.
+/// A server to connect to.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) behave: Behave,
@@ -78,7 +78,7 @@ impl Answer {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SpliceMode {
     Never,
-    /// Pipes of so many bytes.
+    /// Pipes of this many bytes.
     Pipe(usize),
     /// The same, but each call moves a random part and is now and then unavailable.
     Moody(usize),

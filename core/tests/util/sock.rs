@@ -40,7 +40,7 @@ pub(crate) struct Sock {
     pub(crate) outbox: VecDeque<u8>,
     pub(crate) out_fin: bool,
     pub(crate) out_rst: bool,
-    /// The proxy was told that it cannot write, and waits for an edge.
+    /// A write of the proxy would have blocked; it waits for an edge.
     pub(crate) write_blocked: bool,
     /// The proxy wrote in all.
     pub(crate) proxy_wrote: usize,

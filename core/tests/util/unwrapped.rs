@@ -28,7 +28,7 @@ impl Setup {
 }
 
 impl Lab {
-    /// The recording tells a machine of `config` the same once more, and it must say the same.
+    /// The recording replays into a machine of `config`, which must give the same outputs.
     #[track_caller]
     pub(crate) fn replays(&mut self, config: Config) -> Replayed {
         let recording = self.machine.inner.recording().expect("unwrap's machine is recorded");

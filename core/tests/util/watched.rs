@@ -27,7 +27,7 @@ pub(crate) struct Asked {
 pub(crate) trait Subject: Application {
     fn counters(&self) -> Counters;
     fn buffers_taken(&self) -> usize;
-    /// Everything it was told, where that is written down.
+    /// Every input it got, where that is written down.
     fn recording(&mut self) -> Option<Vec<u8>> {
         None
     }

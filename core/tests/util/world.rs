@@ -40,7 +40,7 @@ pub(crate) struct World {
     pub(crate) splice_calls: usize,
     pub(crate) exact_more: bool,
     pub(crate) fd_limit: usize,
-    /// Readiness to tell the drive: index, readable, writable.
+    /// Readiness to pass to the drive: index, readable, writable.
     pub(crate) hints: Vec<(u32, bool, bool)>,
     pub(crate) listener_hints: Vec<ListenerId>,
     pub(crate) attempts: Vec<Attempt>,
@@ -305,7 +305,7 @@ impl Io for World {
         let entry = &mut self.socks[sock];
         assert_eq!(entry.stage, Stage::Open, "a read before the connection stands");
         if entry.inbox.is_empty() {
-            // As Linux has it: what had arrived before a reset can be read, then the reset is told.
+            // As on Linux: what arrived before a reset can be read, then the read fails.
             return match (entry.in_rst, entry.in_fin) {
                 (true, _) => Err(TryError::Fault(Fault::Reset)),
                 (false, true) => Ok(Moved { len: 0, more: false }),
@@ -403,7 +403,7 @@ impl Io for World {
         entry.stage = Stage::Closed;
         match how {
             Close::Reset => entry.out_rst = true,
-            // A close with bytes that nobody read makes a reset, which overtakes.
+            // A close with unread bytes makes a reset, which overtakes them.
             Close::Graceful if !entry.inbox.is_empty() => entry.lose_all(),
             Close::Graceful => entry.out_fin = true,
         }

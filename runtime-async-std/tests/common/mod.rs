@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Nothing in these tests takes so long unless it hangs.
+/// No step of these tests takes this long unless it hangs.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 pub(crate) const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -26,7 +26,7 @@ impl Watch for Nobody {
     fn event(&self, _: Instant, _: &Event) {}
 }
 
-/// The dispatch machine, with an eye on what the driver tells it.
+/// The dispatch machine, with a record of the driver's inputs.
 pub(crate) struct Watched {
     pub(crate) machine: Dispatch,
     pub(crate) spliced: u64,
@@ -155,8 +155,8 @@ pub(crate) fn patient(stream: TcpStream) -> TcpStream {
     stream
 }
 
-/// A server whose connections are each served by `serve`, in a thread. Its failures are told by
-/// what its clients miss.
+/// A server that serves each connection with `serve`, in a thread. Its clients notice its failures
+/// by what they miss.
 pub(crate) fn server(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
     let listener = TcpListener::bind(LOOPBACK).expect("a free port of loopback");
     let address = listener.local_addr().expect("it is bound");
@@ -215,7 +215,7 @@ impl Pattern {
         }
     }
 
-    /// Writes the next `len` bytes, a multiple of 64 KiB; `wrote` is told of each part.
+    /// Writes the next `len` bytes, a multiple of 64 KiB; `wrote` is called after each part.
     pub(crate) fn send(
         &mut self,
         stream: &mut TcpStream,

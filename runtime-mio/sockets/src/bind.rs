@@ -19,7 +19,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 pub struct Binder {
     #[cfg(target_os = "linux")]
     routes: super::route::Routes,
-    /// The lack of a privilege was told; once is enough.
+    /// The missing privilege was logged; once is enough.
     #[cfg(target_os = "linux")]
     told: bool,
 }

@@ -22,7 +22,7 @@ use std::net::{SocketAddr, UdpSocket};
 /// A socket that receives datagrams at `address`.
 ///
 /// # Errors
-/// What the system says; [`AddrInUse`](std::io::ErrorKind::AddrInUse) when somebody else receives
+/// What the system says; [`AddrInUse`](std::io::ErrorKind::AddrInUse) when another socket receives
 /// there.
 pub fn listen_datagrams(address: SocketAddr) -> Result<UdpSocket> {
     let socket = bound(address, Type::DGRAM, Protocol::UDP, |_| Ok(()))?;

@@ -2,8 +2,8 @@
 //! process share.
 //!
 //! Nothing here waits for readiness. A runtime holds its sockets in types of its own and lends
-//! them; what would block is told as [`TryError::WouldBlock`](ropewalk_core::drive::TryError), and
-//! when to try again is the runtime's affair.
+//! them; a call that would block returns [`TryError::WouldBlock`](ropewalk_core::drive::TryError),
+//! and when to try again is the runtime's affair.
 //!
 //! | file | is |
 //! | --- | --- |

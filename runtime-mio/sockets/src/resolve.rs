@@ -183,7 +183,7 @@ fn look_up(name: &Name) -> Answer {
         }
         Err(error) => {
             log::debug!("{name}: {error}");
-            // The standard library tells the resolver's code in words only.
+            // The standard library gives the resolver's code only as text.
             let temporary = error.to_string().contains("emporary failure");
             Err(if temporary { Fault::NameUnavailable } else { Fault::NameNotFound })
         }

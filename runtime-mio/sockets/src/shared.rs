@@ -91,7 +91,7 @@ impl Inbox {
         Arc::new(Inbox { commands: Mutex::default(), wake })
     }
 
-    /// Tells the machine all that was asked. True when the run is to end.
+    /// Passes all requests to the machine. True when the run is to end.
     pub fn deliver<M: Application, I: Io>(&self, drive: &mut Drive, machine: &mut M, io: &mut I) -> bool {
         loop {
             let command = self.lock().pop_front();

@@ -28,7 +28,7 @@ pub type Tried<T> = std::result::Result<T, TryError>;
 /// the kernel spreads the connections over them (Linux).
 ///
 /// # Errors
-/// What the system says; [`ErrorKind::AddrInUse`] when somebody else listens there.
+/// What the system says; [`ErrorKind::AddrInUse`] when another socket listens there.
 pub fn listen(address: SocketAddr, share_port: bool) -> Result<TcpListener> {
     let socket = bound(address, Type::STREAM, Protocol::TCP, |socket| {
         #[cfg(unix)]
@@ -59,7 +59,8 @@ pub(super) fn bound(
 ) -> Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
-        // Said, not inherited from a sysctl: [::] means IPv6 here, and 0.0.0.0 can stand beside it.
+        // Set here, not inherited from a sysctl: [::] means IPv6 here, and 0.0.0.0 can be bound as
+        // well.
         socket.set_only_v6(true)?;
     }
     options(&socket)?;

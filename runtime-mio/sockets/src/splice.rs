@@ -64,7 +64,7 @@ impl Pipes {
             self.free.push(pipe);
         }
         match result {
-            // Told now, the bytes are accounted for; the failure will be met again.
+            // Reported now, the bytes are accounted for; the next call meets the failure again.
             Err(_) if moved.taken + moved.given > 0 => Ok(moved),
             other => other.map(|()| moved),
         }
@@ -200,7 +200,7 @@ mod tests {
         writer.write_all(b"secret").expect("room");
         let mut pipes = Pipes::default();
         assert_eq!(pipes.splice(1, &source, &sink, 64).map(|moved| moved.held), Ok(6));
-        // Another's pipe stays whose it is.
+        // Another owner's pipe is not taken.
         let ((other, mut other_writer), (other_sink, mut other_reader)) = (pair(), pair());
         while (&other_sink).write(&[0; 1024]).is_ok() {}
         other_writer.write_all(b"mine").expect("room");

@@ -26,13 +26,13 @@ pub struct Findings(Arc<Mutex<Found>>);
 pub struct Found {
     /// Broken rules, the first of them.
     pub broken: Vec<String>,
-    /// What was told (`<`) and said (`>`), in its order; capped.
+    /// Inputs (`<`) and outputs (`>`) in their order; capped.
     pub lines: Vec<String>,
     /// Inputs of each kind.
     pub inputs: BTreeMap<&'static str, u64>,
     /// The highest stream index and generation seen.
     pub highest: (u32, u32),
-    /// How late a due timer was told, at worst.
+    /// The longest delay of a due timer.
     pub latest: Duration,
     /// How often the driver asked when to come back: at least once for each time it woke.
     pub looks: u64,
@@ -105,7 +105,7 @@ pub struct Auditor<M> {
     /// Where each accept was asked for.
     asked_of: BTreeMap<StreamId, ListenerId>,
     queries: BTreeSet<QueryId>,
-    /// Queries whose answer may still come, and misses.
+    /// Queries whose answer may still arrive, and is ignored.
     cancelled: BTreeSet<QueryId>,
     asked: Option<ConnId>,
     drained: bool,
@@ -311,7 +311,7 @@ impl<M: Application> Auditor<M> {
             | Input::OpenFailed { .. }
             | Input::SocketFailed { .. }
             | Input::SendFailed { .. } => self.check_socket(input),
-            // `Input` may grow: whoever adds to it decides here what the auditor asks of it.
+            // `Input` may grow: a new variant needs a rule of the auditor here.
             _ => self.broken("the auditor has no rule for this input", input),
         }
     }
@@ -323,7 +323,7 @@ impl<M: Application> Auditor<M> {
                 self.born(*stream, State::Asked);
                 self.asked_of.insert(*stream, *listener);
             }
-            // What is in the driver's hands already may still be told, and misses.
+            // What the driver already holds may still be reported, and is ignored.
             Output::CancelAccept { stream, .. } => {
                 self.streams.remove(stream);
             }

@@ -194,7 +194,7 @@ pub fn is_deadline(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Bytes that tell where they belong.
+/// Bytes that show their position.
 pub fn pattern(len: usize, salt: u8) -> Vec<u8> {
     (0..len).map(|i| (i % 251) as u8 ^ (i / 251) as u8 ^ salt).collect()
 }

@@ -36,7 +36,7 @@ const LISTENER: SocketId = SocketId::from_parts(0, 0);
 const SPRING: SocketId = SocketId::from_parts(1, 0);
 /// Bytes of a datagram, and datagrams in a group.
 const GROUP: (usize, usize) = (100, 8);
-/// Over IPv4 no datagram has room for so many bytes.
+/// An IPv4 datagram has no room for this many bytes.
 const TOO_LARGE: usize = 65_520;
 
 impl EndlessSender {

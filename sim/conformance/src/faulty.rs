@@ -28,7 +28,7 @@ pub struct Spec {
     pub kind: Kind,
     /// Each of these cases must fail.
     pub caught_by: &'static [&'static str],
-    /// Nobody outside would notice: the auditor alone catches it.
+    /// No client would notice: the auditor alone catches it.
     pub only_audited: bool,
 }
 
@@ -70,13 +70,13 @@ macro_rules! faults {
 
 faults! { $
     // The first list.
-    /// `ReadClosed` is not told, nor the end in `Spliced`.
+    /// `ReadClosed` is not reported, nor the end in `Spliced`.
     the_end_of_a_half_is_swallowed, SwallowEnd, [a_half_close_from_the_client_waits_for_its_answer];
     /// `poll_timeout` is not asked.
     timers_are_ignored, NoTimers, [a_silent_client_is_closed_at_its_deadline_under_load];
-    /// `Failed` is not told.
+    /// `Failed` is not reported.
     failures_are_swallowed, SwallowFailed, [a_clients_reset_reaches_the_target_as_a_reset];
-    /// `Written` is told twice.
+    /// `Written` is reported twice.
     written_is_told_twice, WrittenTwice, [large_data_in_small_writes_arrives_byte_for_byte];
     /// Each third dirty stream is not looked at.
     dirty_marks_are_lost, LoseDirty, [large_data_in_small_writes_arrives_byte_for_byte];
@@ -97,13 +97,13 @@ faults! { $
     ];
     /// After a failed accept no further one is made.
     accepting_is_not_taken_up_again, NoAcceptAgain, [without_descriptors_accepting_pauses_and_goes_on_later];
-    /// `ConnectFailed` is not told.
+    /// `ConnectFailed` is not reported.
     failed_attempts_are_swallowed, SwallowConnectFailed, [a_refused_target_gives_05];
     /// The loop stands still for 40 ms with each 64 KiB.
     the_loop_is_blocked, Block, [eight_bulk_flows_do_not_starve_a_small_one];
-    /// Each 50th read is told one byte short.
+    /// Each 50th read is reported one byte short.
     a_byte_of_a_read_is_lost, LoseByte, [large_data_in_small_writes_arrives_byte_for_byte];
-    /// Answers to names are not told.
+    /// Answers to names are not reported.
     answers_to_names_are_swallowed, SwallowNames, [a_name_is_looked_up_and_reached, a_name_that_does_not_exist_gives_04];
     /// `Unlisten` leaves the listener open (a second descriptor on it, at the socket's level).
     a_drained_listener_stays_open, KeepListener, [a_drained_worker_finishes_what_is_open_and_refuses_the_rest];
@@ -111,19 +111,19 @@ faults! { $
     // The second list: from the text of the contract alone.
     /// D1: one output after each input, the rest with the next turn.
     only_one_output_is_polled, OneOutput, [a_half_close_from_the_client_waits_for_its_answer];
-    /// D2: each 16th input is told a second early.
+    /// D2: each 16th input comes a second early.
     the_clock_goes_back, ClockBack, [many_at_once_are_not_mixed_up];
-    /// D3: `Read` is told after the buffer was used again.
+    /// D3: `Read` is reported after the buffer was used again.
     a_read_is_told_too_late, LateRead, [many_at_once_are_not_mixed_up];
-    /// D4: `Written` tells half of what was written.
+    /// D4: `Written` reports half of what was written.
     half_of_what_was_written_is_told, WrittenHalf, [large_data_in_small_writes_arrives_byte_for_byte];
-    /// D5: an end is told as `Read` of nothing.
+    /// D5: an end is reported as `Read` of nothing.
     an_end_is_told_as_a_read_of_nothing, EmptyRead, [a_half_close_from_the_client_waits_for_its_answer];
-    /// D6: `Failed` is told as `ReadClosed`.
+    /// D6: `Failed` is reported as `ReadClosed`.
     a_failure_is_told_as_an_end, FailedAsEnd, [a_clients_reset_reaches_the_target_as_a_reset];
-    /// D6: `ConnectFailed` is told as `Failed`.
+    /// D6: `ConnectFailed` is reported as `Failed`.
     a_failed_attempt_is_told_as_a_failed_stream, ConnectFailedAsFailed, [a_refused_target_gives_05];
-    /// D6: `Failed` is told twice.
+    /// D6: `Failed` is reported twice.
     a_failure_is_told_twice, FailedTwice, [a_targets_reset_reaches_the_client_as_a_reset], only_audited;
     /// D7: the driver itself says which way to take, not the pool.
     the_pool_is_not_asked, OwnAssignment, [a_bound_source_address_is_what_the_target_sees];
@@ -143,15 +143,15 @@ faults! { $
     a_batch_is_turned_round, TurnRound, [a_burst_of_mixed_sizes_stays_in_order];
     /// A datagram goes to the receiver of the one before.
     a_datagram_goes_to_the_wrong_address, WrongAddress, [two_clients_hear_each_their_own];
-    /// Who sent a datagram is told wrongly.
+    /// The sender of a datagram is reported wrongly.
     a_datagram_has_the_wrong_sender, WrongSender, [two_clients_hear_each_their_own];
     /// Empty datagrams are not given.
     empty_datagrams_are_dropped, DropEmpty, [empty_datagrams_keep_their_place];
     /// The address to send from is not used.
     the_source_address_is_forgotten, NoFrom, [answers_leave_from_the_address_that_was_asked];
-    /// The address that a datagram was sent to is not told.
+    /// The address that a datagram was sent to is not reported.
     the_address_asked_is_not_told, NoTo, [answers_leave_from_the_address_that_was_asked];
-    /// ECN is not told.
+    /// ECN is not reported.
     ecn_is_not_told, NoEcnReceived, [ecn_is_passed_on_both_ways];
     /// ECN is not set.
     ecn_is_not_set, NoEcnSent, [ecn_is_passed_on_both_ways];
@@ -161,15 +161,15 @@ faults! { $
     large_datagrams_are_cut, CutLarge, [every_size_arrives_whole_and_alone];
     /// `CloseSocket` is not done: descriptors leak.
     sockets_are_never_closed, NoCloseSocket, [idle_flows_give_their_descriptors_back];
-    /// `SocketFailed` is not told.
+    /// `SocketFailed` is not reported.
     errors_of_sockets_are_swallowed, SwallowSocketFailed, [nobody_listens_and_then_somebody_does];
-    /// `SendFailed` is not told.
+    /// `SendFailed` is not reported.
     failed_sends_are_swallowed, SwallowSendFailed, [who_always_has_more_to_send_starves_nobody];
-    /// `OpenFailed` is not told.
+    /// `OpenFailed` is not reported.
     failed_opens_are_swallowed, SwallowOpenFailed, [without_descriptors_a_flow_fails_and_the_next_stands];
-    /// `Opened` is not told: the datagrams that were marked before it leave all the same.
+    /// `Opened` is not reported: the datagrams that were marked before it leave all the same.
     opens_are_swallowed, SwallowOpened, [an_echo_comes_back_through_a_flow], only_audited;
-    /// `Opened` is told twice.
+    /// `Opened` is reported twice.
     an_open_is_told_twice, OpenedTwice, [an_echo_comes_back_through_a_flow], only_audited;
     /// What comes next is given to the socket that was closed last.
     a_closed_socket_receives, ReceiveClosed, [late_events_of_closed_sockets_do_nothing], only_audited;
@@ -201,7 +201,7 @@ pub struct Faulty<M> {
     accept_failed: bool,
     /// An output was polled in this turn.
     polled: Cell<bool>,
-    /// A read that was not told yet, and whether its buffer was lent again.
+    /// A read that was not reported yet, and whether its buffer was lent again.
     late: Option<(StreamId, usize, bool)>,
     sockets: Kept,
 }
@@ -242,7 +242,7 @@ impl<M: Application> Faulty<M> {
         }
     }
 
-    /// An input that is told otherwise; `None`: not at all.
+    /// The input as the faulty driver passes it on; `None`: not at all.
     fn alter_input<'a>(&mut self, now: Instant, input: Input<'a>) -> Option<Input<'a>> {
         match (self.kind, input) {
             (Kind::SwallowSocketFailed, Input::SocketFailed { .. })

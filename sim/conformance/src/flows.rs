@@ -1,4 +1,4 @@
-//! Datagrams relayed by UDP flows under test, and who speaks with them.
+//! Datagrams relayed by UDP flows under test, and the peers of those flows.
 //!
 //! The machine is the unwrap machine. What the kit sends it stands behind a LOCAL header of the
 //! PROXY protocol: a flow then leaves from the client's own address, which on loopback needs no
@@ -73,7 +73,7 @@ impl Flows {
                 to_header: None,
                 header: UdpHeader::Each,
             }],
-            // A drained worker ends when its last flow was idle for so long.
+            // A drained worker ends when its last flow was idle for this long.
             flow_idle_timeout: ropewalk_core::time::Duration::from_millis(1500),
             ..Config::default()
         };
@@ -126,7 +126,7 @@ pub struct Peer {
 pub struct Came {
     /// The datagram.
     pub bytes: Vec<u8>,
-    /// Who sent it.
+    /// The sender.
     pub from: SocketAddr,
     /// Its ECN codepoint.
     pub ecn: u8,

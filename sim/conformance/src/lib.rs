@@ -64,7 +64,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-/// Told of every event, on the worker's own loop.
+/// Called with every event, on the worker's own loop.
 pub type Events = Arc<dyn Fn(Instant, &Event) + Send + Sync>;
 
 /// A runtime under test.

@@ -101,7 +101,7 @@ pub fn run_fault(runtime: AnyRuntime, fault: &faulty::Spec, module: &str) {
 fn child(runtime: AnyRuntime) -> bool {
     let Ok(name) = std::env::var(CASE) else { return false };
     let case: &Case = cases::find(&name).unwrap_or_else(|| panic!("no case is called {name}"));
-    // Whoever started us may be gone.
+    // The parent process may be gone.
     let _ = thread::Builder::new().spawn(|| {
         thread::sleep(DEADLINE + Duration::from_secs(5));
         std::process::abort();

@@ -59,7 +59,8 @@ impl Proxy {
         let listener = (runtime.listen)((Ipv4Addr::LOCALHOST, 0).into()).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         plan.config.listeners = vec![address];
-        // Longer than the watchdog: an answer that never comes is the driver's fault, and shall be seen.
+        // Longer than the watchdog: an answer that never comes is the driver's fault, and shall be
+        // seen.
         plan.config.lookup_timeout = Duration::from_secs(60);
         let keep = faulty::wanted() == Kind::KeepListener;
         let kept = keep.then(|| listener.try_clone().expect("descriptors are left"));

@@ -1,7 +1,8 @@
-//! One connection step by step, and what is told and said on the way.
+//! One connection step by step, with the inputs and outputs on the way.
 //!
 //! Each step waits for the one before, so the order is the script's and not that of the network.
-//! Two runtimes must tell the machine the same: they do when each gives the lines of [`EXPECTED`].
+//! Two runtimes must give the machine the same inputs: they do when each gives the lines of
+//! [`EXPECTED`].
 
 use super::client::{all, exactly, request};
 use super::{AnyRuntime, client, normalised};
@@ -18,7 +19,7 @@ pub const EXPECTED: &str = include_str!("script.txt");
 /// Long enough for all that follows from one step.
 const STEP: Duration = Duration::from_millis(60);
 
-/// Plays the script and gives what was told (`<`) and said (`>`), without what differs from run to
+/// Plays the script and returns inputs (`<`) and outputs (`>`), without what differs from run to
 /// run.
 ///
 /// # Panics

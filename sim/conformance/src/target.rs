@@ -70,7 +70,7 @@ impl Target {
         })
     }
 
-    /// Says whom it sees.
+    /// Answers with the address of its peer.
     pub fn mirror() -> Self {
         Target::new(|mut stream| {
             let peer = stream.peer_addr()?.ip().to_string();
@@ -104,7 +104,7 @@ pub fn echo(mut stream: TcpStream) -> Result<()> {
     }
 }
 
-/// An address of this host where nobody listens.
+/// An address of this host where no server listens.
 ///
 /// # Panics
 /// When no port is free.

@@ -1,11 +1,14 @@
-//! RFC 8289: whether the packet that comes to the head of the queue is dropped for a delay that stands.
+//! RFC 8289: whether the packet that comes to the head of the queue is dropped for a delay that
+//! stands.
 //!
-//! The law asks the delay of each packet as it leaves the queue. While it stays over the target for an interval, one
-//! packet is dropped, and the next ones at `interval / sqrt(count)` until a packet has waited less than the target.
+//! The law asks the delay of each packet as it leaves the queue. While it stays over the target for
+//! an interval, one packet is dropped, and the next ones at `interval / sqrt(count)` until a packet
+//! has waited less than the target.
 
 use ropewalk_core::time::{Duration, Instant};
 
-/// A packet that is the last one of up to this size is never dropped (RFC 8289 section 4.2.2: an MTU).
+/// A packet that is the last one of up to this size is never dropped (RFC 8289 section 4.2.2: an
+/// MTU).
 const MTU: u64 = 1514;
 
 #[derive(Clone, Debug)]
@@ -33,8 +36,9 @@ impl CoDel {
         }
     }
 
-    /// Whether to drop (or mark) the packet that has waited `sojourn` and leaves `behind` bytes in the queue. To be
-    /// asked for each packet at the head, again for the next after a drop. `None`: the queue is empty.
+    /// Whether to drop (or mark) the packet that has waited `sojourn` and leaves `behind` bytes in
+    /// the queue. To be asked for each packet at the head, again for the next after a drop. `None`:
+    /// the queue is empty.
     pub(super) fn drops(&mut self, now: Instant, waited: Option<(Duration, u64)>) -> bool {
         let stands = self.stands(now, waited);
         if self.dropping {
@@ -53,7 +57,8 @@ impl CoDel {
             return false;
         }
         self.dropping = true;
-        // RFC 8289 section 5.4: where dropping stopped a short while ago, go on near the rate that held the delay.
+        // RFC 8289 section 5.4: where dropping stopped a short while ago, go on near the rate that
+        // held the delay.
         let delta = self.count - self.last_count;
         let lately = now - self.drop_next < self.interval.saturating_mul(16);
         self.count = if delta > 1 && lately { delta } else { 1 };
@@ -62,7 +67,8 @@ impl CoDel {
         true
     }
 
-    /// RFC 8289 section 5.6, `dodequeue`: whether the delay has stood over the target for an interval.
+    /// RFC 8289 section 5.6, `dodequeue`: whether the delay has stood over the target for an
+    /// interval.
     fn stands(&mut self, now: Instant, waited: Option<(Duration, u64)>) -> bool {
         let over = waited.is_some_and(|(sojourn, behind)| sojourn >= self.target && behind > MTU);
         match self.first_above {

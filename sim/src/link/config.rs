@@ -12,12 +12,12 @@ impl Rate {
     /// A packet takes no time to serialise.
     pub const UNLIMITED: Rate = Rate(u64::MAX);
 
-    /// So many bits in a second. Zero is a link on which nothing moves and the queue stays.
+    /// A rate in bits a second. On a link of rate zero nothing moves and the queue stays.
     pub const fn bits(per_second: u64) -> Self {
         Rate(per_second)
     }
 
-    /// So many millions of bits in a second.
+    /// A rate in millions of bits a second.
     pub const fn mbit(per_second: u64) -> Self {
         Rate(per_second.saturating_mul(1_000_000))
     }
@@ -28,12 +28,14 @@ impl Rate {
     }
 }
 
-/// How the one-way delay varies: each packet draws from `delay - spread ..= delay + spread`, uniformly.
+/// How the one-way delay varies: each packet draws from `delay - spread ..= delay + spread`,
+/// uniformly.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Jitter {
     /// Half the width of the range. What would fall under a delay of zero is zero.
     pub spread: Duration,
-    /// Whether a packet with a shorter delay may overtake. Where not, it waits for its predecessor: a queue in order.
+    /// Whether a packet with a shorter delay may overtake. Where not, it waits for its predecessor:
+    /// a queue in order.
     pub reorder: bool,
 }
 
@@ -46,8 +48,8 @@ pub enum Loss {
     None,
     /// Each packet with this chance, whatever befell the one before.
     Independent(Chance),
-    /// Bursts, after Gilbert and Elliott: two states, and each packet first moves the state, then meets it.
-    /// `ge P,Q` of the recordings is `burst(P, Q)`.
+    /// Bursts, after Gilbert and Elliott: two states, and each packet first moves the state, then
+    /// meets it. `ge P,Q` of the recordings is `burst(P, Q)`.
     GilbertElliott {
         /// From good to bad, for each packet.
         enter: Chance,
@@ -67,7 +69,8 @@ impl Loss {
     }
 }
 
-/// Where packets wait for the serialiser. Bytes count what is not yet serialised, the packet being sent among it.
+/// Where packets wait for the serialiser. Bytes count what is not yet serialised, the packet being
+/// sent among it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Queue {
@@ -76,7 +79,8 @@ pub enum Queue {
         /// IP bytes.
         limit: u64,
     },
-    /// RFC 8289: a packet that comes to the head after a standing delay is dropped, or marked where it allows that.
+    /// RFC 8289: a packet that comes to the head after a standing delay is dropped, or marked where
+    /// it allows that.
     CoDel {
         /// IP bytes; a packet that does not fit is dropped.
         limit: u64,
@@ -109,8 +113,9 @@ pub struct LinkConfig {
     pub loss: Loss,
     /// Where packets wait.
     pub queue: Queue,
-    /// A radio that is granted the air once in this period: what was serialised since the last grant leaves as
-    /// one burst. On the way of the acks this is what aggregates them. Zero or none: no grants.
+    /// A radio that is granted the air once in this period: what was serialised since the last
+    /// grant leaves as one burst. On the way of the acks this is what aggregates them. Zero or
+    /// none: no grants.
     pub grant: Option<Duration>,
     /// What changes with time, and a recorded trace.
     pub schedule: Schedule,

@@ -18,7 +18,8 @@ impl Count {
     }
 }
 
-/// Every packet that was pushed is in exactly one of `delivered`, `tail`, `codel`, `down` and `lost`, or still on the way.
+/// Every packet that was pushed is in exactly one of `delivered`, `tail`, `codel`, `down` and
+/// `lost`, or still on the way.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     /// Given to the link.
@@ -49,7 +50,8 @@ impl Counters {
 /// Sixteen steps to each doubling.
 const STEPS: u64 = 16;
 
-/// A histogram of waiting times, in steps of a sixteenth: 16 buckets for each doubling, from one microsecond.
+/// A histogram of waiting times, in steps of a sixteenth: 16 buckets for each doubling, from one
+/// microsecond.
 #[derive(Clone, Debug, Default)]
 pub struct Waits {
     buckets: Vec<u64>,
@@ -67,7 +69,7 @@ impl Waits {
         self.total += 1;
     }
 
-    /// The bucket of so many microseconds: exact under 16, then the top five bits.
+    /// The bucket of this many microseconds: exact under 16, then the top five bits.
     fn index(micros: u64) -> usize {
         if micros < STEPS {
             return micros as usize;
@@ -86,7 +88,8 @@ impl Waits {
         ((index % STEPS + STEPS + 1) << shift) - 1
     }
 
-    /// The wait that so many thousandths of the packets did not exceed, up to a sixteenth too long; zero without packets.
+    /// The wait that this share of the packets (in thousandths) did not exceed, up to a sixteenth
+    /// too long; zero without packets.
     pub fn quantile(&self, thousandths: u16) -> Duration {
         let wanted = (self.total.saturating_mul(u64::from(thousandths))).div_ceil(1000);
         let mut seen = 0;

@@ -56,7 +56,8 @@ mod tests {
     #[test]
     fn bursts_are_as_frequent_and_as_long_as_asked() {
         let runs = runs(Loss::burst(Chance::ppm(1_000), Chance::percent(10)));
-        // One in a thousand packets of the good state begins a burst of ten: 990 bursts, 9,900 packets.
+        // One in a thousand packets of the good state begins a burst of ten: 990 bursts, 9,900
+        // packets.
         assert!((900..1080).contains(&runs.len()), "{} bursts", runs.len());
         let lost: u32 = runs.iter().sum();
         assert!((9_000..11_000).contains(&lost), "{lost} packets");

@@ -1,4 +1,5 @@
-//! One direction of a link: rate, queue, loss, delay, jitter, grants and what changes with time. Sans-IO.
+//! One direction of a link: rate, queue, loss, delay, jitter, grants and what changes with time.
+//! Sans-IO.
 //!
 //! ```text
 //!          up?        fits?                                               a grant        due?
@@ -30,12 +31,13 @@
 //! | `is_up(&self)`, `rate(&self)`, `on_the_way(&self)` | the state, for pictures |
 //! | `counters(&self) -> &Counters` | packets and bytes by fate, waiting times |
 //!
-//! `T` is whatever implements [`Payload`]: `Vec<u8>` does, as an IP packet whose size is its length and that CoDel
-//! may mark.
+//! `T` is any type that implements [`Payload`]: `Vec<u8>` does, as an IP packet whose size is its
+//! length and that CoDel may mark.
 //!
-//! Invariants: time never runs backwards (an older `now` counts as the latest one); every packet is delivered,
-//! dropped or lost, once; in order where jitter does not reorder; in any span of time no more bits are serialised than the
-//! rate allows; the same seed and calls give the same fates, in every build: there are only integers.
+//! Invariants: time never runs backwards (an older `now` counts as the latest one); every packet is
+//! delivered, dropped or lost, once; in order where jitter does not reorder; in any span of time no
+//! more bits are serialised than the rate allows; the same seed and calls give the same fates, in
+//! every build: there are only integers.
 
 mod codel;
 mod config;
@@ -103,7 +105,8 @@ impl<T: Payload> Link<T> {
         }
     }
 
-    /// A packet enters at `now`. It is dropped, and counted, where the link is down or the queue is full.
+    /// A packet enters at `now`. It is dropped, and counted, where the link is down or the queue is
+    /// full.
     pub fn push(&mut self, now: Instant, payload: T) {
         self.advance(now);
         let size = payload.size() as u64;
@@ -131,23 +134,24 @@ impl<T: Payload> Link<T> {
         Some(payload)
     }
 
-    /// When to poll again. Nothing arrives before; where the delay has jitter, perhaps nothing then. `None`: not before
-    /// the next push or change.
+    /// When to poll again. Nothing arrives before; where the delay has jitter, perhaps nothing
+    /// then. `None`: not before the next push or change.
     pub fn next(&self) -> Option<Instant> {
         let sent = if self.sending { self.serialiser.end() } else { None };
         let sent = sent.map(|end| end + self.flight.least());
-        // A change matters to who waits only while something is under way.
+        // A change needs a new deadline only while something is under way.
         let change = self.schedule.due().filter(|_| self.sending);
         [self.flight.next(), sent, change].into_iter().flatten().min()
     }
 
-    /// Makes a change at `now`, beside those of the schedule.
+    /// Makes a change at `now`, in addition to those of the schedule.
     pub fn change(&mut self, now: Instant, change: Change) {
         self.advance(now);
         self.apply(self.now, change);
     }
 
-    /// Moves the link to `now`: what was serialised by then left the queue, what the schedule says by then is done.
+    /// Moves the link to `now`: what was serialised by then left the queue, what the schedule says
+    /// by then is done.
     pub fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
         while let Some((at, change)) = self.schedule.due().and_then(|due| {

@@ -5,7 +5,8 @@ pub trait Payload {
     /// IP bytes: what the rate and the queue count.
     fn size(&self) -> usize;
 
-    /// Marks it as having met congestion (RFC 3168); false where it cannot be marked, and then it is dropped instead.
+    /// Marks it as having met congestion (RFC 3168); false where it cannot be marked, and then it
+    /// is dropped instead.
     fn mark(&mut self) -> bool {
         false
     }

@@ -1,6 +1,7 @@
 //! A small generator of numbers (splitmix64): the same seed gives the same world.
 
-/// A generator with a state of 64 bits. It is no cipher: a simulation asks for repeatable numbers, not for secret ones.
+/// A generator with a state of 64 bits. It is no cipher: a simulation asks for repeatable numbers,
+/// not for secret ones.
 #[derive(Clone, Debug)]
 pub struct Rng(u64);
 
@@ -24,7 +25,8 @@ impl Rng {
         ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// True with this chance. A chance of zero draws no number, so that a loss-free link spends none.
+    /// True with this chance. A chance of zero draws no number, so that a loss-free link spends
+    /// none.
     pub fn happens(&mut self, chance: Chance) -> bool {
         chance.0 > 0 && self.below(u64::from(MILLION)) < u64::from(chance.0)
     }
@@ -42,12 +44,12 @@ impl Chance {
     /// Always.
     pub const ALWAYS: Chance = Chance(MILLION);
 
-    /// So many millionths; more than a million count as one million.
+    /// This many millionths; more than a million count as one million.
     pub const fn ppm(millionths: u32) -> Self {
         Chance(if millionths > MILLION { MILLION } else { millionths })
     }
 
-    /// So many hundredths; more than a hundred count as one hundred.
+    /// This many hundredths; more than a hundred count as one hundred.
     pub const fn percent(hundredths: u32) -> Self {
         Chance::ppm(hundredths.saturating_mul(10_000))
     }

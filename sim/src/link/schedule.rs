@@ -4,7 +4,8 @@ use super::config::{Jitter, Loss, Queue, Rate};
 use ropewalk_core::time::{Duration, Instant};
 use std::fmt;
 
-/// One change. It concerns what is not yet serialised (rate, queue, down) or what is serialised from then on (the others).
+/// One change. It concerns what is not yet serialised (rate, queue, down) or what is serialised
+/// from then on (the others).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
@@ -20,7 +21,8 @@ pub enum Change {
     Queue(Queue),
     /// The period of the grants, or none.
     Grant(Option<Duration>),
-    /// The link carries nothing: what waits and what comes is dropped; what is serialised still arrives.
+    /// The link carries nothing: what waits and what comes is dropped; what is serialised still
+    /// arrives.
     Down,
     /// The link carries again.
     Up,
@@ -36,15 +38,15 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// These changes, each so long after the epoch, once. They are put in order of time; those of one instant
-    /// keep theirs.
+    /// These changes, each at its time after the epoch, once. They are sorted by time; changes of
+    /// one instant keep their order.
     pub fn new(mut changes: Vec<(Duration, Change)>) -> Self {
         changes.sort_by_key(|&(at, _)| at);
         Schedule { changes, period: None, next: 0, round: 0 }
     }
 
-    /// The same again after each `period`. A change at or after `period` would overlap its next round and is left
-    /// out; a period of zero repeats nothing.
+    /// The same again after each `period`. A change at or after `period` would overlap its next
+    /// round and is left out; a period of zero repeats nothing.
     pub fn repeated(mut self, period: Duration) -> Self {
         if period > Duration::ZERO {
             self.changes.retain(|&(at, _)| at < period);
@@ -53,8 +55,9 @@ impl Schedule {
         self
     }
 
-    /// A recorded trace: a line is `seconds,megabits per second,one-way delay in milliseconds`, decimals allowed
-    /// (six digits); the delay may be left out. Empty lines and lines that begin with `#` are skipped.
+    /// A recorded trace: a line is `seconds,megabits per second,one-way delay in milliseconds`,
+    /// decimals allowed (six digits); the delay may be left out. Empty lines and lines that begin
+    /// with `#` are skipped.
     pub fn trace(text: &str) -> Result<Self, TraceError> {
         let mut changes = Vec::new();
         for (at, line) in text.lines().enumerate().map(|(at, line)| (at + 1, line.trim())) {

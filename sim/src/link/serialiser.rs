@@ -1,9 +1,9 @@
 //! The node that sends one packet after another at a rate, without rounding.
 //!
-//! Work is counted in bits times 10^9, so that a rate in bits per second takes its own number from it in each
-//! nanosecond. A packet ends at the first whole nanosecond at which its work is done; what that nanosecond had
-//! to spare counts for the packet that follows at once. So 1500 bytes at 7 Mbit/s take 1,714,285.714 ns on
-//! average, and never less in sum.
+//! Work is counted in bits times 10^9, so that a rate in bits per second takes its own number from
+//! it in each nanosecond. A packet ends at the first whole nanosecond at which its work is done;
+//! what that nanosecond had to spare counts for the packet that follows at once. So 1500 bytes at 7
+//! Mbit/s take 1,714,285.714 ns on average, and never less in sum.
 
 use super::config::Rate;
 use ropewalk_core::time::{Duration, Instant};

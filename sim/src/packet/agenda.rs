@@ -4,8 +4,9 @@ use ropewalk_core::time::Instant;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The parts of the world that want to be woken, each with one alarm. An alarm that was moved leaves its old entry in the heap, which is
-/// passed over. Of two at the same instant the one that was set first comes first, so the order depends on nothing but the run itself.
+/// The parts of the world that want to be woken, each with one alarm. An alarm that was moved
+/// leaves its old entry in the heap, which is passed over. Of two at the same instant the one that
+/// was set first comes first, so the order depends on nothing but the run itself.
 #[derive(Debug)]
 pub(super) struct Agenda {
     heap: BinaryHeap<Reverse<(Instant, u64, usize)>>,

@@ -92,7 +92,8 @@ fn tuning(scenario: &Scenario) -> Result<Tuning, RunError> {
     Ok(tuning)
 }
 
-/// A piece of news in words, and what it says of the state of a link: its place, and whether it carries data.
+/// A piece of news in words, and what it says of the state of a link: its place, and whether it
+/// carries data.
 pub(super) fn described(news: BondNews, side: Side, scenario: &Scenario) -> (String, Option<(usize, bool)>) {
     let side = match side {
         Side::Client => "client",

@@ -23,7 +23,7 @@ pub(super) enum Frame {
 }
 
 impl Frame {
-    /// The bytes that tell one frame from another.
+    /// The bytes that distinguish one frame from another.
     pub(super) fn bytes(&self) -> &[u8] {
         match self {
             Frame::Plain(packet) => packet,
@@ -46,7 +46,7 @@ impl Payload for Frame {
     fn mark(&mut self) -> bool {
         match self {
             Frame::Plain(packet) => packet.mark(),
-            // RFC 3168 section 5: only who says that it understands a mark gets one.
+            // RFC 3168 section 5: only a packet of an ECN-capable transport is marked.
             Frame::Outer(datagram) => {
                 let capable = datagram.ecn != 0;
                 if capable {

@@ -6,8 +6,9 @@
 //!   hosts ◀── given ◀── try_give ┘         └ try_receive ◀── inboxes ◀── links
 //! ```
 //!
-//! The client has a device and an address for each link; the server has one address and knows a link by the address that the client's
-//! NAT there has. A NAT that forgets its mappings gives the client another port.
+//! The client has a device and an address for each link; the server has one address and knows a
+//! link by the address that the client's NAT there has. A NAT that forgets its mappings gives the
+//! client another port.
 
 use super::Side;
 use super::frame::{Datagram, Frame, UDP_IP};
@@ -71,7 +72,7 @@ struct Inbox {
     generation: u32,
     open: bool,
     local: Option<SocketAddr>,
-    /// Who it speaks with alone, and the link to there.
+    /// Its only peer, and the link to there.
     peer: Option<(SocketAddr, usize)>,
     queue: VecDeque<Datagram>,
 }
@@ -94,7 +95,7 @@ pub(super) struct SimIo {
     /// What the machine has given to the hosts.
     pub(super) given: VecDeque<Vec<u8>>,
     pub(super) configured: Option<TunConfiguration>,
-    /// What the machine has told.
+    /// The machine's events.
     pub(super) events: Vec<(Instant, Event)>,
     buf: Box<[u8]>,
     batch: Vec<Datagram>,
@@ -143,7 +144,8 @@ impl SimIo {
     /// A datagram has come out of `link`: the index of the socket that hears it.
     pub(super) fn arrive(&mut self, link: usize, mut datagram: Datagram) -> Option<u32> {
         if self.side == Side::Client {
-            // The NAT turns the public address into the private one; what was sent to an old mapping is lost.
+            // The NAT turns the public address into the private one; what was sent to an old
+            // mapping is lost.
             let port = &self.ports[link];
             let private_port = datagram.to.port().wrapping_sub(port.rebinds * 1000);
             if !port.present || datagram.to.ip() != IpAddr::V4(public(link)) {

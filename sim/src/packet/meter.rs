@@ -39,7 +39,8 @@ impl Bytes {
 /// A time at which something took a time: a round trip, a wait in a queue.
 pub(crate) type Sample = (Duration, Duration);
 
-/// The smallest of the samples in the window that `of` of `out_of` of them do not exceed; `None` where there are none.
+/// The smallest of the samples in the window that `of` of `out_of` of them do not exceed; `None`
+/// where there are none.
 pub(crate) fn quantile(
     samples: &[Sample],
     from: Duration,
@@ -143,7 +144,8 @@ pub(crate) struct LinkMeter {
     pub(crate) carried: Bytes,
     /// For each packet that was given: how long the queue was then, itself included.
     pub(crate) waits: Vec<Sample>,
-    /// Packets given, and those of them that never came out: dropped by the queue or because the link was down; lost on the way.
+    /// Packets given, and those of them that never came out: dropped by the queue or because the
+    /// link was down; lost on the way.
     pub(crate) given: u64,
     pub(crate) dropped: u64,
     pub(crate) lost: u64,

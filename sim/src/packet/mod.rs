@@ -1,4 +1,5 @@
-//! The packet world: hosts, a tunnel of two machines, links between them; one queue of alarms, one clock, one seed.
+//! The packet world: hosts, a tunnel of two machines, links between them; one queue of alarms, one
+//! clock, one seed.
 //!
 //! ```text
 //!   client host                                                   server host
@@ -8,12 +9,13 @@
 //!     a SimIo)       └── link 2 ...                            a SimIo)
 //! ```
 //!
-//! The machines are driven by the same `Drive` as on a real host, through an `Io` whose sockets lead into [`Link`](crate::link::Link)s. Without a
-//! tunnel the hosts' packets go over the first link as they are.
+//! The machines are driven by the same `Drive` as on a real host, through an `Io` whose sockets
+//! lead into [`Link`](crate::link::Link)s. Without a tunnel the hosts' packets go over the first
+//! link as they are.
 //!
 //! | file | is |
 //! | --- | --- |
-//! | `world` | the run: whose alarm rings, who has something to say |
+//! | `world` | the run: which alarm is due, which host has something to send |
 //! | `agenda` | what happens next |
 //! | `node`, `io` | a machine with its driver; its sockets, its TUN device, NAT |
 //! | `host` | the ends of the flows: TCP, UDP, ping |
@@ -22,8 +24,9 @@
 //! | `frame`, `trace` | what a link carries, and the record of it with its hash |
 //! | `meter` | what is measured |
 //!
-//! Invariants: time is the next alarm's, never another; nothing but the scenario and its seed decides anything (no clock, no unordered map), so the same
-//! seed gives the same trace; every packet is counted where it was lost.
+//! Invariants: time is the next alarm's, never another; nothing but the scenario and its seed
+//! decides anything (no clock, no unordered map), so the same seed gives the same trace; every
+//! packet is counted where it was lost.
 
 mod agenda;
 mod bond;

@@ -17,7 +17,7 @@ pub(super) trait Node {
     fn socket_ready(&mut self, index: u32);
     /// A packet waits in the TUN device.
     fn tun_ready(&mut self);
-    /// The system tells something.
+    /// The system reports something.
     fn input(&mut self, now: Instant, input: Input<'_>);
     /// Takes turns until nothing is left to do at `now`. When the next one is wanted.
     fn turn(&mut self, now: Instant) -> Option<Instant>;

@@ -16,7 +16,8 @@ fn the_same_seed_gives_the_same_trace_and_another_one_another() {
     assert_ne!(hash("seed=1"), hash("seed=2"));
 }
 
-/// The constants hold in debug and in release, and on every machine. Who changes what is sent changes them.
+/// The constants hold in debug and in release, and on every machine. A change of what is sent
+/// changes them.
 #[test]
 fn the_hash_is_that_of_every_other_build() {
     assert_eq!(

@@ -1,5 +1,6 @@
-//! A plain tunnel: the contract's test driver. It copies each packet of the TUN device into a datagram, behind as many bytes as the
-//! bond's header has, and back. It neither seals nor orders nor repairs, and it uses one link.
+//! A plain tunnel: the contract's test driver. It copies each packet of the TUN device into a
+//! datagram, behind as many bytes as the bond's header has, and back. It neither seals nor orders
+//! nor repairs, and it uses one link.
 
 use super::io::SERVER;
 use ropewalk_core::machine::{
@@ -22,9 +23,9 @@ pub(super) struct Toy {
     outputs: VecDeque<Output>,
     dirty_socket: bool,
     dirty_tun: bool,
-    /// Who is at the other end, where it is not the socket's only one.
+    /// The other end, where the socket has several.
     peer: Option<SocketAddr>,
-    /// Whether there is somebody at the other end.
+    /// Whether there is another end.
     known: bool,
     client: bool,
     buf: Vec<u8>,
@@ -56,7 +57,7 @@ impl Toy {
         toy
     }
 
-    /// It answers whoever spoke last.
+    /// It answers the last sender.
     pub(super) fn server() -> Self {
         Toy::new(Output::Receive { listener: ListenerId(0), socket: SOCKET, fragments: false }, false)
     }

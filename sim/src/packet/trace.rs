@@ -1,7 +1,8 @@
 //! The trace: every packet that enters or leaves a link, and a number that stands for all of it.
 //!
-//! The hash is FNV-1a over 64-bit words: of the fields of each entry, and of the bytes of each packet as it enters a link. Integers in a fixed order
-//! only, so a debug and a release build, and two machines, agree.
+//! The hash is FNV-1a over 64-bit words: of the fields of each entry, and of the bytes of each
+//! packet as it enters a link. Integers in a fixed order only, so a debug and a release build, and
+//! two machines, agree.
 
 use crate::scenario::Direction;
 use ropewalk_core::time::Instant;
@@ -48,9 +49,9 @@ pub(super) enum Step {
     Enter,
     /// It came out of a link.
     Leave,
-    /// It was given to a link that was full, silent, or whose MTU it is over.
+    /// It entered a link that was full, silent, or whose MTU it is over.
     Drop,
-    /// It came out of a link and nobody was there.
+    /// It left a link at whose end there was no host.
     Unheard,
     /// A host gave it to the tunnel.
     Take,
@@ -79,7 +80,8 @@ pub(super) struct Tracer {
 }
 
 impl Tracer {
-    /// `out` gets a line for each entry: seconds, step, place, direction, bytes of IP, hash of the content as it enters.
+    /// `out` gets a line for each entry: seconds, step, place, direction, bytes of IP, hash of the
+    /// content as it enters.
     pub(super) fn new(out: Option<Box<dyn Write>>) -> Self {
         let mut tracer = Tracer { hash: Hash::new(), out, failed: None };
         tracer.write(format_args!("# seconds step place direction bytes content\n"));

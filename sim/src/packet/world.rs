@@ -18,7 +18,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 /// The client's address inside, where no server gives another.
 pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-/// Who the client speaks with: a host behind the server.
+/// The client's peer: a host behind the server.
 const TARGET: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// How long after the end what is on the way may still come.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -42,10 +42,10 @@ pub(super) struct World<'s> {
     begun: bool,
     next_event: usize,
     events: Vec<(Duration, String)>,
-    /// What each machine has told of the state of its paths: when, which link, whether it carries data.
+    /// The reported states of each machine's paths: when, which link, whether it carries data.
     states: [Vec<(Duration, usize, bool)>; 2],
     tracer: Tracer,
-    /// Whose host, whose machine may have something to say.
+    /// The host or machine that may have something to send.
     host_dirty: [bool; 2],
     node_dirty: [bool; 2],
     queue_drops: u64,
@@ -132,7 +132,8 @@ impl<'s> World<'s> {
         let setting = Setting {
             inside: options.inside,
             addresses: [CLIENT, TARGET],
-            // A host somewhere in the internet knows nothing of the bond, which clamps its segments.
+            // A host somewhere in the internet knows nothing of the bond, which clamps its
+            // segments.
             mtu: match scenario.tunnel {
                 Tunnel::Bond => [scenario.inner_mtu(), 1500],
                 Tunnel::Toy | Tunnel::None => [scenario.inner_mtu(); 2],
@@ -186,7 +187,7 @@ impl<'s> World<'s> {
         self.agenda.arm(self.others() + 4, at);
     }
 
-    /// Runs to the end of the scenario, and so much longer that what is on the way may come.
+    /// Runs to the end of the scenario, and on until what is on the way has arrived.
     pub(super) fn run(&mut self) {
         let end = Instant::ZERO + self.scenario.duration;
         // What would be sent at the end itself is not sent any more.
@@ -302,7 +303,7 @@ impl<'s> World<'s> {
         self.arm_link(index, direction as usize);
     }
 
-    /// Lets everybody speak who has something to say, until nobody has.
+    /// Takes from every host and machine what it has to send, until none has more.
     fn settle(&mut self) {
         let mut touched = [false; 2];
         while self.host_dirty != [false; 2] || self.node_dirty != [false; 2] {

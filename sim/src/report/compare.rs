@@ -1,5 +1,5 @@
-//! One scenario, run in every way: each link alone without a tunnel, and the bond by each of its strategies. What a person
-//! needs to know before buying a second link.
+//! One scenario, run in every way: each link alone without a tunnel, and the bond by each of its
+//! strategies. What a person needs to know before buying a second link.
 
 use super::table::{grid, rate, words};
 use super::{Report, check::ms};

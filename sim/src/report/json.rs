@@ -45,8 +45,8 @@ fn seconds(time: Duration) -> String {
 }
 
 impl Report {
-    /// One object: `scenario`, `seed`, `hash`, `virtual_s`, `wall_s`, `ceiling_mbit_s`, `flows`, `links`, `events`. A figure that does not
-    /// apply is left out.
+    /// One object: `scenario`, `seed`, `hash`, `virtual_s`, `wall_s`, `ceiling_mbit_s`, `flows`,
+    /// `links`, `events`. A figure that does not apply is left out.
     pub fn to_json(&self) -> String {
         let flows = self.flows.iter().map(|flow| {
             object(&[

@@ -1,4 +1,5 @@
-//! What a run gave: figures, whether they are what was expected, and how a person or a program reads them.
+//! What a run gave: figures, whether they are what was expected, and how a person or a program
+//! reads them.
 
 mod check;
 mod compare;
@@ -19,7 +20,7 @@ pub(crate) struct Measured {
     pub(crate) flows: Vec<FlowMeter>,
     pub(crate) links: Vec<[LinkMeter; 2]>,
     pub(crate) events: Vec<(Duration, String)>,
-    /// What each machine has told of its paths: when, which link, whether it carries data.
+    /// The reported states of each machine's paths: when, which link, whether it carries data.
     pub(crate) states: [Vec<(Duration, usize, bool)>; 2],
     pub(crate) queue_drops: u64,
 }

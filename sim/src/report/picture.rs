@@ -1,4 +1,5 @@
-//! The report as a picture (SVG): what was delivered, what each link carried, delays, queues, events, over time.
+//! The report as a picture (SVG): what was delivered, what each link carried, delays, queues,
+//! events, over time.
 //!
 //! ```text
 //!   Mbit/s │ delivered ── link a ── link b ·· ceiling
@@ -34,7 +35,8 @@ struct Panel {
 const WIDTH: u32 = 1000;
 const HEAD: u32 = 64;
 const FONT: &str = "DejaVu Sans, Helvetica, Arial, sans-serif";
-/// Told apart by most eyes that see red and green alike (Okabe and Ito), the light yellow left out.
+/// Distinct also for most eyes that see red and green alike (Okabe and Ito), without the light
+/// yellow.
 const COLORS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -55,7 +57,7 @@ fn seconds(time: Duration) -> f64 {
 }
 
 impl Report {
-    /// So long is a step of the curves: 100 ms, or more where a line would have over 600 of them.
+    /// The step of the curves: 100 ms, or more where a line would have over 600 of them.
     fn step(&self) -> Duration {
         let tenths = (self.scenario.duration.as_millis() / 60_000).max(1);
         Duration::from_millis(100) * tenths as u32
@@ -228,7 +230,7 @@ impl Report {
                 curve.color.stroke_width(width),
             ))?;
         }
-        // The legend stands beside the chart, where it hides nothing.
+        // The legend stands at the side of the chart, where it hides nothing.
         let (x, _) = chart.plotting_area().get_pixel_range();
         let (area_x, _) = area.get_pixel_range();
         let x = x.end - area_x.start + 14;
@@ -244,7 +246,7 @@ impl Report {
         Ok(())
     }
 
-    /// What the vertical lines are, beside the first chart.
+    /// What the vertical lines are, at the side of the first chart.
     fn draw_events<'a>(
         &self,
         area: &DrawingArea<SVGBackend<'a>, plotters::coord::Shift>,

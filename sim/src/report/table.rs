@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Rows of cells, each column as wide as its widest: the first is set left, the others right.
 pub(super) fn grid(f: &mut fmt::Formatter<'_>, rows: &[Vec<String>]) -> fmt::Result {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    // A column in which nobody has anything to say says nothing.
+    // A column without any value is left out.
     let used =
         |column: &usize| rows.iter().skip(1).any(|row| row.get(*column).is_some_and(|cell| !cell.is_empty()));
     let columns: Vec<usize> = (0..columns).filter(used).collect();

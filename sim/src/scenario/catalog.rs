@@ -13,7 +13,8 @@ pub struct Builtin {
 
 macro_rules! builtin {
     ($($name:literal),* $(,)?) => {
-        /// All that ship: the scenarios of the bond's targets (s), failures that users of other tools met (f), single links.
+        /// All that ship: the scenarios of the bond's targets (s), failures that users of other
+        /// tools met (f), single links.
         pub const BUILTIN: &[Builtin] =
             &[$(Builtin { name: $name, content: include_str!(concat!("../../scenarios/", $name, ".toml")) }),*];
     };

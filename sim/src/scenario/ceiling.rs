@@ -3,7 +3,8 @@
 use super::{Change, Direction, LinkSpec, Scenario, Shape, Share, State, Tunnel};
 use std::time::Duration;
 
-/// Bytes that the bond adds to each packet: IPv4 20, UDP 8, clear header 10, sealed header 10, tag 16.
+/// Bytes that the bond adds to each packet: IPv4 20, UDP 8, clear header 10, sealed header 10, tag
+/// 16.
 pub(super) const HEADER: u64 = 64;
 /// IPv4 20, TCP 20, timestamps 12.
 const TCP_IP: u64 = 52;
@@ -23,8 +24,9 @@ impl Scenario {
         least - self.header() as u16
     }
 
-    /// Bits of TCP payload that the links of `of` (by place; all, where it is empty) could carry from `from` to `to`, per second: their rates, less
-    /// what they lose, less headers. A link that is gone or silent carries nothing. Without a tunnel, the first link is all there is.
+    /// Bits of TCP payload that the links of `of` (by place; all, where it is empty) could carry
+    /// from `from` to `to`, per second: their rates, less what they lose, less headers. A link that
+    /// is gone or silent carries nothing. Without a tunnel, the first link is all there is.
     pub fn ceiling(&self, direction: Direction, of: &[usize], from: Duration, to: Duration) -> u64 {
         let packet = u64::from(self.inner_mtu()) + self.header();
         let payload = u64::from(self.inner_mtu()) - TCP_IP;
@@ -78,7 +80,8 @@ impl Scenario {
         bits
     }
 
-    /// The round trip of a small packet when nothing else is sent: the best of the links, at the start. For a grant it waits half of the time.
+    /// The round trip of a small packet when nothing else is sent: the best of the links, at the
+    /// start. For a grant it waits half of the time.
     pub fn idle_rtt(&self) -> Duration {
         let rtt = |link: &LinkSpec| link.down.delay + link.up.delay + (link.down.grants + link.up.grants) / 2;
         let links = match self.tunnel {

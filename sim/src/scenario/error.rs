@@ -5,7 +5,7 @@ use std::fmt;
 /// A scenario that cannot be read: where, what was expected and what came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ScenarioError {
-    /// The file, or `--set` for a value given beside it.
+    /// The file, or `--set` for a value of the command line.
     pub file: String,
     /// The line, from 1; 0 where there is none.
     pub line: usize,

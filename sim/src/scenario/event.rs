@@ -24,12 +24,12 @@ impl Which {
     }
 }
 
-/// Whether a link works, and who is told.
+/// Whether a link works, and which hosts notice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// Everything sent vanishes, and nobody is told.
+    /// Everything sent vanishes, and no host notices.
     Silent,
-    /// It works again; nobody is told.
+    /// It works again; no host is notified.
     Up,
     /// The device has vanished, and the client's system says so.
     Gone,
@@ -67,7 +67,7 @@ pub struct Event {
     pub which: Which,
     /// What.
     pub change: Change,
-    /// Part of a slow change, or one of many a second: not told as an event of its own.
+    /// Part of a slow change, or one of many a second: not listed as an event of its own.
     pub step: bool,
 }
 

@@ -23,7 +23,7 @@ pub struct Bound {
     pub time: Duration,
 }
 
-/// Whose figure.
+/// The owner of the figure.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Subject {
     /// All flows it applies to.
@@ -68,9 +68,9 @@ pub struct Expect {
     pub from: Duration,
     /// Until when.
     pub to: Duration,
-    /// Whose figure.
+    /// The owner of the figure.
     pub subject: Subject,
-    /// The links whose ceiling is meant, by place; empty: all.
+    /// The links whose ceiling counts, by place; empty: all.
     pub of: Vec<usize>,
     /// What it must be.
     pub check: Check,

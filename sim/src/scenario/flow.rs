@@ -20,7 +20,7 @@ pub enum Kind {
     Tcp {
         /// The sender.
         profile: Profile,
-        /// So many bytes; `None`: until it is stopped.
+        /// A number of bytes; `None`: until it is stopped.
         bytes: Option<u64>,
     },
     /// Datagrams at a constant rate.

@@ -58,7 +58,7 @@ pub struct Shape {
     pub reorder: bool,
     /// Each packet by itself is lost with this chance.
     pub loss: Share,
-    /// Losses in bursts, beside that.
+    /// Losses in bursts, in addition.
     pub burst: Option<Burst>,
     /// What waits.
     pub queue: Queue,
@@ -94,7 +94,8 @@ impl LinkSpec {
 }
 
 const QUEUE: &str = "a queue such as \"1.5 bdp\", \"30 ms\" or \"187500 B\"";
-/// No queue is shorter than so many full packets: a slow link's bandwidth-delay product may be less than one.
+/// No queue is shorter than this many full packets: a slow link's bandwidth-delay product may be
+/// less than one.
 const SHORTEST: u64 = 10 * 1500;
 
 #[derive(Clone, Copy)]

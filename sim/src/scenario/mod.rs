@@ -13,8 +13,9 @@
 //! rtt = "80 ms"
 //! ```
 //!
-//! Everything else has a default: the bond as the tunnel, one TCP download and a ping inside it, queues of 1.5 bandwidth-delay products,
-//! no loss. `sim/scenarios` holds those that ship ([`catalog`]). The keys are in `sim/scenarios/README.md`.
+//! Everything else has a default: the bond as the tunnel, one TCP download and a ping inside it,
+//! queues of 1.5 bandwidth-delay products, no loss. `sim/scenarios` holds those that ship
+//! ([`catalog`]). The keys are in `sim/scenarios/README.md`.
 //!
 //! | file | is |
 //! | --- | --- |
@@ -52,7 +53,8 @@ use std::time::Duration;
 pub enum Tunnel {
     /// The bond over all links.
     Bond,
-    /// A plain tunnel over the first link: the contract's test driver, with the header of the bond and none of its wits.
+    /// A plain tunnel over the first link: the contract's test driver, with the header of the bond
+    /// and none of its wits.
     Toy,
     /// Nothing: the hosts' packets go over the first link as they are.
     None,
@@ -88,7 +90,8 @@ pub struct Scenario {
     pub tunnel: Tunnel,
     /// How the bond is set up.
     pub bond: BondSettings,
-    /// Timers of the machines fire at multiples of this, as a host that rounds its waits does; zero: exactly.
+    /// Timers of the machines fire at multiples of this, as a host that rounds its waits does;
+    /// zero: exactly.
     pub granularity: Duration,
     /// At least one.
     pub links: Vec<LinkSpec>,

@@ -5,7 +5,8 @@ use super::{BondSettings, Flow, MODES, Scenario, ScenarioError, Tunnel, event, e
 use std::time::Duration;
 use toml::de::DeTable;
 
-/// Reads a scenario. `file` is how errors call it, `name` how reports do; `overrides` win over the text.
+/// Reads a scenario. `file` is how errors call it, `name` how reports do; `overrides` win over the
+/// text.
 ///
 /// # Errors
 /// The first thing that is wrong, with its place.
@@ -85,7 +86,7 @@ pub fn read(file: &str, name: &str, content: &str, overrides: &Overrides) -> Res
 
 const DURATION: Duration = Duration::from_secs(20);
 const LONGEST: Duration = Duration::from_secs(3600);
-/// As many paths as the bond's path id could tell apart are too many for a table.
+/// More paths than this do not fit a table.
 const MOST_LINKS: usize = 16;
 const MOST_FLOWS: usize = 256;
 

@@ -1,4 +1,5 @@
-//! A table of the file, read key by key: a key that nobody asked for is an error, and each error says where.
+//! A table of the file, read key by key: an unknown key is an error, and each error names its
+//! place.
 
 use super::ScenarioError;
 use super::units;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Values given beside the file (`--set link.a.rate="20 Mbit/s"`): each wins over what the file says.
+/// Values of the command line (`--set link.a.rate="20 Mbit/s"`): each overrides the file.
 #[derive(Default, Debug)]
 pub struct Overrides {
     /// Key, value as it was written, a document with that value.

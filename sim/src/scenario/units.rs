@@ -1,4 +1,5 @@
-//! Values with units: `"50 Mbit/s"`, `"20 ms"`, `"0.5%"`, `"187500 B"`. All exact: no float is between the text and the number.
+//! Values with units: `"50 Mbit/s"`, `"20 ms"`, `"0.5%"`, `"187500 B"`. All exact: no float is
+//! between the text and the number.
 
 use std::time::Duration;
 
@@ -56,7 +57,8 @@ pub(super) fn thousandths(text: &str) -> Option<u64> {
     scaled(text, &[("", 1_000)])
 }
 
-/// A decimal number and one of `units`, as a whole number of the smallest; `None` where anything is left over.
+/// A decimal number and one of `units`, as a whole number of the smallest; `None` where anything is
+/// left over.
 pub(super) fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

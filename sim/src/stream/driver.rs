@@ -1,11 +1,12 @@
 //! The tokio runtime, on turmoil's sockets and clock: what `ropewalk-mio` is on the kernel's.
 //!
-//! One task owns machine and sockets. An operation polls the socket once with a waker that puts the stream
-//! into a list and wakes the task: so `try_read` never waits, and nothing is scanned. Everything a protocol
-//! could ask is asked of the machine; here are only sockets.
+//! One task owns machine and sockets. An operation polls the socket once with a waker that puts the
+//! stream into a list and wakes the task: so `try_read` never waits, and nothing is scanned.
+//! Everything a protocol could ask is asked of the machine; here are only sockets.
 //!
-//! Time is tokio's, counted from the start of the loop. It stands still within a turn (turmoil moves it only
-//! when every task waits), so a turn without end would hang the world instead of being late.
+//! Time is tokio's, counted from the start of the loop. It stands still within a turn (turmoil
+//! moves it only when every task waits), so a turn without end would hang the world instead of
+//! being late.
 
 use super::names::{Resolver, Table};
 use super::net::Net;
@@ -202,7 +203,7 @@ fn tried(polled: Poll<std::io::Result<usize>>) -> Result<Moved, TryError> {
     }
 }
 
-/// Leaves the way it is told to, or not at all.
+/// Leaves by the assigned uplink, or not at all.
 async fn connect(to: SocketAddr, via: Via, net: Net) -> Result<(Wire, SocketAddr), Fault> {
     match net.way(&via)? {
         Some(relay) => uplink::connect(relay, to, &net).await,
@@ -299,7 +300,8 @@ impl Io for TurmoilIo {
     fn close(&mut self, id: StreamId, how: Close) {
         let slot = self.streams.get_mut(id.index() as usize);
         match slot.and_then(Option::take).map(|stream| stream.state) {
-            // One that has just ended well is closed; turmoil would leave the other side waiting for ever.
+            // One that has just ended well is closed; turmoil would leave the other side waiting
+            // for ever.
             Some(State::Connecting(mut connect)) => {
                 let ended = connect.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                 if let Poll::Ready(Ok((wire, _))) = ended {

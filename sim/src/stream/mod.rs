@@ -1,4 +1,5 @@
-//! The stream world: a proxy of several uplinks, its clients and its targets, on turmoil's network and clock.
+//! The stream world: a proxy of several uplinks, its clients and its targets, on turmoil's network
+//! and clock.
 //!
 //! ```text
 //!                       ┌───────────── one host to its user ──────────────┐
@@ -9,8 +10,9 @@
 //!                       └─────────────────────────────────────────────────┘
 //! ```
 //!
-//! A turmoil host has one address, so each uplink is a host of its own: the hop behind a device, with the
-//! device's address. The driver reaches it for an attempt that shall leave through that device.
+//! A turmoil host has one address, so each uplink is a host of its own: the hop behind a device,
+//! with the device's address. The driver reaches it for an attempt that shall leave through that
+//! device.
 //!
 //! | module | is |
 //! | --- | --- |

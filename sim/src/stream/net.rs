@@ -1,4 +1,5 @@
-//! The hand on a running world, and what its hosts share: which links are down, which devices are there.
+//! The hand on a running world, and what its hosts share: which links are down, which devices are
+//! there.
 
 use super::ready::{Ready, ReadyList};
 use super::wire::Resets;
@@ -45,8 +46,8 @@ struct Inner {
     ready: Arc<ReadyList>,
 }
 
-/// The hand on a running world. Links are named by the uplink's label and concern what is behind it: all
-/// targets. To be used from within a host of the world (a client, say).
+/// The hand on a running world. Links are named by the uplink's label and concern what is behind
+/// it: all targets. To be used from within a host of the world (a client, say).
 #[derive(Clone)]
 pub struct Net(Rc<Inner>);
 
@@ -83,8 +84,8 @@ impl Net {
         self.each_link(label, turmoil::release);
     }
 
-    /// From now on all is lost behind this uplink, for good: turmoil's TCP sends nothing twice. A connect
-    /// fails at once, as unreachable.
+    /// From now on all is lost behind this uplink, for good: turmoil's TCP sends nothing twice. A
+    /// connect fails at once, as unreachable.
     pub fn partition(&self, label: &str) {
         self.each_link(label, |uplink, target| {
             self.0.shared.borrow_mut().partitions.insert((uplink, target));
@@ -100,7 +101,8 @@ impl Net {
         });
     }
 
-    /// The device is gone: connects through it fail in the host itself. Streams that are open stay so.
+    /// The device is gone: connects through it fail in the host itself. Streams that are open stay
+    /// so.
     pub fn unplug(&self, label: &str) {
         self.plug_is(label, false);
     }
@@ -152,7 +154,8 @@ impl Net {
         &self.0.ready
     }
 
-    /// Runs beside, on the same host. A panic fails the run of the world: a task of its own would swallow it.
+    /// Runs in the background on the same host. A panic fails the run of the world: a task of its
+    /// own would swallow it.
     pub(super) fn watched(&self, future: impl Future<Output = ()> + 'static) {
         let net = self.clone();
         tokio::task::spawn_local(async move {

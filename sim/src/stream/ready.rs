@@ -1,7 +1,9 @@
-//! The list through which wakers tell the one task that owns the machine what may have become possible.
+//! The list by which wakers notify the one task that owns the machine of what may have become
+//! possible.
 //!
-//! Each waker stands for one side of one stream, or for one listener: being woken means an entry in the list
-//! and a wake of the task. Nothing is scanned, and entries are taken in the order in which they came.
+//! Each waker stands for one side of one stream, or for one listener: being woken means an entry in
+//! the list and a wake of the task. Nothing is scanned, and entries are taken in the order in which
+//! they came.
 
 use ropewalk_core::machine::ListenerId;
 use std::collections::VecDeque;

@@ -1,8 +1,9 @@
-//! What went into a machine and what came out of it, with the virtual time, and a hash over all of it.
+//! What went into a machine and what came out of it, with the virtual time, and a hash over all of
+//! it.
 //!
-//! [`Traced`] stands around any machine, so neither the machine nor the driver knows of it. The hash is
-//! FNV-1a of 64 bits over the lines and over every byte that was written to a stream: the same on every
-//! machine and in every run, as long as the same things happen.
+//! [`Traced`] stands around any machine, so neither the machine nor the driver knows of it. The
+//! hash is FNV-1a of 64 bits over the lines and over every byte that was written to a stream: the
+//! same on every machine and in every run, as long as the same things happen.
 //!
 //! ```text
 //! 0.022000000s < Accepted { stream: s0.0, peer: 192.0.2.2:49152, local: 192.0.2.1:1080 }
@@ -46,7 +47,7 @@ struct Record {
     lines: Vec<String>,
 }
 
-/// A trace: shared by the machine that is traced and whoever reads it.
+/// A trace: shared by the traced machine and its readers.
 #[derive(Clone, Default)]
 pub struct Trace(Rc<RefCell<Record>>);
 

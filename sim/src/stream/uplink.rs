@@ -6,8 +6,9 @@
 //!         ◀─▶ bytes, ends and resets, each passed on as what it is
 //! ```
 //!
-//! An address is 1 byte of length (4 or 16), that many bytes, 2 bytes of port. The answer is 1 byte, and the
-//! hop's own address when that byte says so. When the driver leaves, the hop gives its attempt up.
+//! An address is 1 byte of length (4 or 16), that many bytes, 2 bytes of port. The answer is 1
+//! byte, and the hop's own address when that byte says so. When the driver leaves, the hop gives
+//! its attempt up.
 
 use super::net::Net;
 use super::wire::Wire;
@@ -35,7 +36,7 @@ pub async fn serve(net: Net) -> Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         let driver = Wire::new(stream, &net)?;
-        // An error is a driver that left, or a reset: both sides have been told.
+        // An error is a driver that left, or a reset: both sides have seen it.
         net.watched({
             let net = net.clone();
             async move { hop(driver, &net).await.unwrap_or_default() }
@@ -43,7 +44,8 @@ pub async fn serve(net: Net) -> Result<()> {
     }
 }
 
-/// The driver's side: asks the hop at `relay` to connect to `to`. Gives the stream and the hop's address.
+/// The driver's side: asks the hop at `relay` to connect to `to`. Gives the stream and the hop's
+/// address.
 ///
 /// # Errors
 /// What the hop answered; [`Fault::NetworkDown`] when there is no hop.
@@ -74,7 +76,8 @@ pub(super) async fn connect(
 async fn hop(mut driver: Wire, net: &Net) -> Result<()> {
     let to = read_address(&mut driver).await?;
     let mut early = [0];
-    // The connect is looked at first: one that ended in the very moment of the farewell is closed, not leaked.
+    // The connect is looked at first: one that ended in the very moment of the farewell is closed,
+    // not leaked.
     let connected = tokio::select! {
         biased;
         result = Wire::connect(to, net) => result,

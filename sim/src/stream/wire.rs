@@ -1,15 +1,15 @@
 //! A turmoil stream that can also be reset.
 //!
-//! turmoil sends a reset only where unread bytes are dropped; nothing lets a program ask for one. So a reset
-//! here is a FIN with a mark beside it, in a table that all hosts of a world share: whoever reads the end of
-//! a marked stream is told of a reset. It arrives in sequence, after the bytes written before it, as a RST
-//! does that overtakes nothing.
+//! turmoil sends a reset only where unread bytes are dropped; a program cannot ask for one. So a
+//! reset here is a FIN with a mark, in a table that all hosts of a world share: the reader of a
+//! marked stream's end gets a reset. It arrives in sequence, after the bytes written before it, as
+//! a RST does that overtakes nothing.
 //!
-//! What this cannot do: after our own FIN the other side has read its end already and does not learn of a
-//! reset, until it writes.
+//! What this cannot do: after our own FIN the other side has read its end already and does not
+//! learn of a reset, until it writes.
 //!
-//! And turmoil 0.7 loses a FIN that finds the receiver's queue full (nothing flushes it later), so an end
-//! waits here until there is room for it, if need be beyond the life of the [`Wire`].
+//! And turmoil 0.7 loses a FIN that finds the receiver's queue full (nothing flushes it later), so
+//! an end waits here until there is room for it, if need be beyond the life of the [`Wire`].
 
 use super::net::Net;
 use std::collections::BTreeSet;
@@ -44,8 +44,8 @@ impl Wire {
     /// Connects from the host that runs this.
     ///
     /// # Errors
-    /// [`ErrorKind::ConnectionRefused`] where nobody listens, and wherever turmoil drops the request (a
-    /// partition, an address without a host): it knows no other.
+    /// [`ErrorKind::ConnectionRefused`] where no server listens, and wherever turmoil drops the
+    /// request (a partition, an address without a host): it knows no other.
     pub async fn connect(to: SocketAddr, net: &Net) -> Result<Self> {
         Wire::new(TcpStream::connect(to).await?, net)
     }
@@ -166,7 +166,7 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         let Some(mut stream) = self.stream.take() else { return };
-        // When the world itself ends there is nobody left to tell.
+        // When the world itself ends there is no host left to notify.
         if self.shut || !turmoil::in_simulation() {
             return;
         }

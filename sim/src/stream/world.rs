@@ -1,4 +1,5 @@
-//! A world: its hosts, its links, its seed; and the hand that holds a link or pulls a plug while it runs.
+//! A world: its hosts, its links, its seed; and the hand that holds a link or pulls a plug while it
+//! runs.
 //!
 //! ```no_run
 //! use ropewalk_sim::stream::World;
@@ -45,7 +46,7 @@ const TARGET_PORT: u16 = 80;
 /// Between a client and the proxy.
 const LAN: Duration = Duration::from_millis(1);
 
-/// One who uses the proxy.
+/// A user of the proxy.
 #[derive(Clone, Debug)]
 pub struct Client {
     /// The hand on the world.
@@ -71,7 +72,7 @@ impl Client {
         tokio::time::sleep(duration).await;
     }
 
-    /// Runs something beside this client, on its host.
+    /// Runs a task in the background on this client's host.
     pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> tokio::task::JoinHandle<T> {
         tokio::task::spawn_local(future)
     }
@@ -103,7 +104,8 @@ impl Builder {
         self
     }
 
-    /// One way behind the uplinks, drawn anew for each segment (most are near the lower end). Default 10 ms.
+    /// One way behind the uplinks, drawn anew for each segment (most are near the lower end).
+    /// Default 10 ms.
     #[must_use]
     pub fn latency(mut self, range: RangeInclusive<Duration>) -> Self {
         self.latency = range;
@@ -117,15 +119,16 @@ impl Builder {
         self
     }
 
-    /// How far time goes in one step; a run costs its steps, whether or not anything happens. Default 1 ms.
+    /// How far time goes in one step; a run costs its steps, whether or not anything happens.
+    /// Default 1 ms.
     #[must_use]
     pub fn tick(mut self, tick: Duration) -> Self {
         self.tick = tick;
         self
     }
 
-    /// Segments on their way and unread, of one direction of one connection; and connections waiting for one
-    /// listener, where one more is a panic in turmoil. Default 64.
+    /// Segments on their way and unread, of one direction of one connection; and connections
+    /// waiting for one listener, where one more is a panic in turmoil. Default 64.
     #[must_use]
     pub fn room(mut self, segments: usize) -> Self {
         self.room = segments;
@@ -160,7 +163,7 @@ impl Builder {
         self
     }
 
-    /// Changes what the machine is told.
+    /// Changes the inputs of the machine.
     #[must_use]
     pub fn tune(mut self, f: impl FnOnce(&mut Config)) -> Self {
         f(&mut self.config);
@@ -170,7 +173,8 @@ impl Builder {
     /// Makes the world. Nothing has happened in it yet.
     ///
     /// # Panics
-    /// When the plan is no plan (two uplinks with one label, a weight of 0), or [`SEED`] is set and no number.
+    /// When the plan is no plan (two uplinks with one label, a weight of 0), or [`SEED`] is set and
+    /// no number.
     pub fn build(mut self) -> World {
         if let Ok(text) = std::env::var(SEED) {
             self.seed = text.parse().unwrap_or_else(|_| panic!("{SEED}: expected a number, got '{text}'"));
@@ -258,8 +262,8 @@ impl Proxy {
         let worker = Worker::new(machine, &[PROXY.port()], self.names, &self.net).await?;
         let ended = worker.run().await;
         let mut recorder = ended.machine.into_inner();
-        // A fresh machine that is told the same must say the same. What a stopped one was not asked for any more is
-        // not in the recording.
+        // A fresh machine with the same inputs must give the same outputs. Outputs that a stopped
+        // machine still had are not in the recording.
         match replay(&recorder.take(), fresh) {
             Ok(_) | Err(Divergence::Extra { .. }) => {}
             Err(divergence) => return Err(divergence.into()),
@@ -291,8 +295,8 @@ impl std::error::Error for Failure {}
 /// Set it to run every world of a test with this seed instead of its own.
 pub const SEED: &str = "ROPEWALK_SEED";
 
-/// The command that runs this test again with this seed. A test's thread has the test's name, and its program is called
-/// `stream_relay-0123456789abcdef`.
+/// The command that runs this test again with this seed. A test's thread has the test's name, and
+/// its program is called `stream_relay-0123456789abcdef`.
 fn again(seed: u64) -> String {
     let program = std::env::current_exe().unwrap_or_default();
     let name = program.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
@@ -351,7 +355,7 @@ impl World {
         })
     }
 
-    /// One more target where nobody listens: connections are refused.
+    /// One more target without a listener: connections are refused.
     pub fn refusing_target(&mut self) -> SocketAddr {
         self.place(std::future::pending)
     }

@@ -9,7 +9,8 @@ pub enum Profile {
     /// As Linux: RACK with a reordering window that adapts, undo by DSACK and timestamps.
     #[default]
     Kernel,
-    /// As QUIC (RFC 9002 section 6.1): lost after three packets sent later, or 9/8 of a round trip; nothing is undone.
+    /// As QUIC (RFC 9002 section 6.1): lost after three packets sent later, or 9/8 of a round trip;
+    /// nothing is undone.
     Quic,
 }
 
@@ -20,7 +21,7 @@ pub struct Source {
     pub start: Instant,
     /// Nothing is sent for the first time at or after this; the end of time where none.
     pub stop: Option<Instant>,
-    /// So many bytes; without end where none.
+    /// A number of bytes; `None`: without end.
     pub bytes: Option<u64>,
 }
 
@@ -36,14 +37,15 @@ pub struct TcpConfig {
     pub local: SocketAddrV4,
     /// The other end.
     pub remote: SocketAddrV4,
-    /// What the MSS option of the SYN says: the MTU less 40 bytes. Timestamps take 12 more from each segment.
+    /// What the MSS option of the SYN says: the MTU less 40 bytes. Timestamps take 12 more from
+    /// each segment.
     pub mss: u16,
     /// How losses are found.
     pub profile: Profile,
     /// Whether it asks for and speaks ECN (RFC 3168).
     pub ecn: bool,
-    /// Whether segments leave at the pacing rate instead of when an ACK opens the window. Linux paces where a pacing
-    /// qdisc or the congestion control asks for it; CUBIC does not.
+    /// Whether segments leave at the pacing rate instead of when an ACK opens the window. Linux
+    /// paces where a pacing qdisc or the congestion control asks for it; CUBIC does not.
     pub paced: bool,
     /// When a client opens the connection.
     pub open: Instant,
@@ -51,9 +53,11 @@ pub struct TcpConfig {
     pub source: Option<Source>,
     /// The initial sequence number. A simulation needs no secret one.
     pub isn: u32,
-    /// Bytes that the socket's send buffer lets be outstanding (the third number of Linux's `tcp_wmem`).
+    /// Bytes that the socket's send buffer lets be outstanding (the third number of Linux's
+    /// `tcp_wmem`).
     pub send_buffer: u64,
-    /// Bytes up to which the receive window grows (the third number of Linux's `tcp_rmem`, half of it as window).
+    /// Bytes up to which the receive window grows (the third number of Linux's `tcp_rmem`, half of
+    /// it as window).
     pub receive_window: u64,
 }
 

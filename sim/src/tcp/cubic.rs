@@ -1,5 +1,5 @@
-//! CUBIC (RFC 9438) in the integers and units of Linux: windows in segments, time in 1024ths of a second, the clock in
-//! ticks of 4 ms.
+//! CUBIC (RFC 9438) in the integers and units of Linux: windows in segments, time in 1024ths of a
+//! second, the clock in ticks of 4 ms.
 //!
 //! | constant | value | is |
 //! | --- | --- | --- |
@@ -19,7 +19,7 @@ const HZ: u64 = 1_000_000 / TICK;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cubic {
-    /// One segment more for so many acknowledged.
+    /// One more segment is due for each of this many acknowledged.
     count: u32,
     last_max: u32,
     last_cwnd: u32,
@@ -45,7 +45,7 @@ impl Cubic {
 
     /// A round trip was measured. True where slow start is to end at this window.
     pub(super) fn measured(&mut self, mut sample: Sample, slow_start: bool) -> bool {
-        // Delays right after a fast recovery tell of the queue that it left.
+        // Delays right after a fast recovery show the queue that it left.
         if self.epoch.is_some_and(|epoch| (sample.now / TICK).saturating_sub(epoch) < HZ) {
             return false;
         }
@@ -57,7 +57,8 @@ impl Cubic {
         slow_start && self.hystart.ack(&sample)
     }
 
-    /// Segments were acknowledged in congestion avoidance. One segment more is due for so many acknowledged.
+    /// Segments were acknowledged in congestion avoidance. One more segment is due for each of this
+    /// many acknowledged.
     pub(super) fn update(&mut self, now: u64, cwnd: u32, acked: u32) -> u32 {
         let tick = now / TICK;
         self.acked = self.acked.saturating_add(acked);
@@ -118,7 +119,8 @@ impl Cubic {
         self.count = self.count.max(2);
     }
 
-    /// A loss: the epoch ends. The threshold that the window falls to (RFC 9438 sections 4.6 and 4.7).
+    /// A loss: the epoch ends. The threshold that the window falls to (RFC 9438 sections 4.6 and
+    /// 4.7).
     pub(super) fn reduce(&mut self, cwnd: u32) -> u32 {
         self.epoch = None;
         let part = |of: u64| u32::try_from(u64::from(cwnd) * of / SCALE).unwrap_or(u32::MAX);
@@ -133,7 +135,8 @@ impl Cubic {
         self.hystart.reset(now, next);
     }
 
-    /// The sender sends again after a pause in which it had nothing to send: the curve does not count it.
+    /// The sender sends again after a pause in which it had nothing to send: the curve does not
+    /// count it.
     pub(super) fn resume(&mut self, now: u64, last_sent: u64) {
         let (tick, last) = (now / TICK, last_sent / TICK);
         if let Some(epoch) = &mut self.epoch {

@@ -1,7 +1,7 @@
 //! One end of a connection as a machine: packets and timeouts in, packets out.
 //!
-//! It opens with three segments (RFC 9293 section 3.5), then joins a sender and a receiver. It never closes: a
-//! simulation ends instead.
+//! It opens with three segments (RFC 9293 section 3.5), then joins a sender and a receiver. It
+//! never closes: a simulation ends instead.
 
 use super::config::{Source, TcpConfig};
 use super::receiver::Receiver;
@@ -11,7 +11,8 @@ use super::stats::Stats;
 use super::window::Window;
 use ropewalk_core::time::{Duration, Instant};
 
-/// The wait for an answer to a SYN, in microseconds (RFC 6298 section 2.1); as Linux it doubles from the fifth on.
+/// The wait for an answer to a SYN, in microseconds (RFC 6298 section 2.1); as Linux it doubles
+/// from the fifth on.
 const SYN_WAIT: u64 = 1_000_000;
 const SYN_LINEAR: u32 = 4;
 /// What the receiver's window is shifted by (RFC 7323 section 2).
@@ -276,7 +277,8 @@ impl Tcp {
         if self.ece {
             segment.flags |= ECE;
         }
-        // What is due to be acknowledged with blocks goes first: a full segment has no room for them.
+        // What is due to be acknowledged with blocks goes first: a full segment has no room for
+        // them.
         if let Some(out) = sender.out.front().copied().filter(|_| !receiver.due()) {
             sender.out.pop_front();
             segment.seq = out.seq as u32;
@@ -371,7 +373,7 @@ impl Tcp {
         }
     }
 
-    /// So many bytes more are there to be sent, beside what the source says.
+    /// More bytes to send, in addition to the source's.
     pub fn send(&mut self, now: Instant, bytes: u64) {
         match &mut self.sender {
             Some(sender) => sender.offer(micros(now), bytes),

@@ -1,5 +1,5 @@
-//! HyStart as Linux has it: slow start ends where the train of ACKs of a round is as long as the path, or where the
-//! round trips of a round stand above the shortest one.
+//! HyStart as Linux has it: slow start ends where the train of ACKs of a round is as long as the
+//! path, or where the round trips of a round stand above the shortest one.
 
 /// ACKs that come closer than this belong to one train.
 const ACK_DELTA: u64 = 2_000;
@@ -38,7 +38,8 @@ impl HyStart {
         if self.found {
             return false;
         }
-        // Rounds begin below the low window too: one that began in the middle of a train would see its queue.
+        // Rounds begin below the low window too: one that began in the middle of a train would see
+        // its queue.
         if sample.una > self.end {
             self.reset(sample.now, sample.next);
         }
@@ -47,8 +48,9 @@ impl HyStart {
         }
         if sample.now - self.last_ack <= ACK_DELTA {
             self.last_ack = sample.now;
-            // Linux halves this on sockets that were never marked as paced. Those of the recordings are not halved: with
-            // half of it slow start ends a round trip before theirs (15 retransmissions where they have 55).
+            // Linux halves this on sockets that were never marked as paced. Those of the recordings
+            // are not halved: with half of it slow start ends a round trip before theirs (15
+            // retransmissions where they have 55).
             let threshold = sample.delay_min + sample.cushion;
             self.found |= sample.now - self.round_start > threshold;
         }

@@ -1,4 +1,5 @@
-//! A model of the Linux kernel's TCP on segments: real IPv4 and TCP headers, a payload of zeros, no sockets. Sans-IO.
+//! A model of the Linux kernel's TCP on segments: real IPv4 and TCP headers, a payload of zeros, no
+//! sockets. Sans-IO.
 //!
 //! ```text
 //!                    ┌ scoreboard ┬ rack ┐
@@ -16,8 +17,9 @@
 //! | `receiver`, `window` | what came and when it is acknowledged; the receive window |
 //! | `segment` | headers as octets |
 //!
-//! It is held to recordings of the kernel (`tests/kernel_tcp.rs`). Same calls, same packets: there are only integers.
-//! What it leaves out: closing, urgent data, path MTU discovery, memory pressure, the time that a CPU takes.
+//! It is held to recordings of the kernel (`tests/kernel_tcp.rs`). Same calls, same packets: there
+//! are only integers. What it leaves out: closing, urgent data, path MTU discovery, memory
+//! pressure, the time that a CPU takes.
 
 mod config;
 mod cubic;

@@ -1,10 +1,10 @@
-//! What the sender sends: what is lost, then new data, in bursts of about a millisecond (TSO autosizing), and not in too
-//! small ones (TSO deferral), as Linux does.
+//! What the sender sends: what is lost, then new data, in bursts of about a millisecond (TSO
+//! autosizing), and not in too small ones (TSO deferral), as Linux does.
 
 use super::recovery::{Resend, State};
 use super::sender::{INIT_CWND, News, Sender};
 
-/// A burst is at most this many bytes, and is not shorter than so many segments.
+/// A burst is at most this many bytes, and at least this many segments.
 const GSO_MAX: u64 = 65_536;
 const MIN_SEGMENTS: u32 = 2;
 /// What a burst of the shortest round trips may hold: `GSO_MAX` halved for each 512 µs.
@@ -21,7 +21,7 @@ pub(super) struct Out {
 }
 
 impl Sender {
-    /// So many bytes more are there to be sent.
+    /// More bytes to send.
     pub(super) fn offer(&mut self, now: u64, bytes: u64) {
         if self.board.is_empty() && self.unsent == 0 {
             self.restart_after_idle(now);
@@ -194,7 +194,8 @@ impl Sender {
         true
     }
 
-    /// Notes whether the window limits; where it does not for a time-out, it falls to what was used (RFC 2861).
+    /// Notes whether the window limits; where it does not for a time-out, it falls to what was used
+    /// (RFC 2861).
     fn validate(&mut self, now: u64, limited: bool) {
         let out = self.board.len();
         if self.una >= self.usage || limited || (!self.limited && out > self.most_out) {

@@ -1,5 +1,5 @@
-//! Proportional rate reduction (RFC 6937bis): in a recovery the window falls with what is delivered, and is never
-//! emptied at once.
+//! Proportional rate reduction (RFC 6937bis): in a recovery the window falls with what is
+//! delivered, and is never emptied at once.
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Prr {
@@ -25,7 +25,8 @@ impl Prr {
         self.out += u64::from(segments);
     }
 
-    /// The window after an ACK that delivered so many. `safe`: the ACK advanced and no loss came to light with it.
+    /// The window after an ACK that delivered this many. `safe`: the ACK advanced and reported no
+    /// loss.
     pub(super) fn window(
         &mut self,
         in_flight: u32,

@@ -1,9 +1,10 @@
-//! Which transmissions are lost: RACK (RFC 8985) with the reordering window of Linux, or the thresholds of QUIC (RFC
-//! 9002 section 6.1).
+//! Which transmissions are lost: RACK (RFC 8985) with the reordering window of Linux, or the
+//! thresholds of QUIC (RFC 9002 section 6.1).
 //!
-//! RACK: a transmission is lost where one that was sent later has arrived, and a round trip and the reordering
-//! window have passed since. The window is zero until reordering is seen and grows by a quarter of the shortest round trip with
-//! each round in which a DSACK tells that a retransmission was for nothing.
+//! RACK: a transmission is lost where one that was sent later has arrived, and a round trip and the
+//! reordering window have passed since. The window is zero until reordering is seen and grows by a
+//! quarter of the shortest round trip with each round in which a DSACK shows that a retransmission
+//! was needless.
 
 use super::config::Profile;
 use super::scoreboard::{Scoreboard, Sent, Verdict};
@@ -99,12 +100,13 @@ impl Rack {
         }
     }
 
-    /// A DSACK that tells of a retransmission for nothing.
+    /// A DSACK that shows a needless retransmission.
     pub(super) fn dsack_seen(&mut self) {
         self.dsack |= self.reordered;
     }
 
-    /// Step 4: `sent_at` is how many segments were delivered when the latest one that arrived was sent.
+    /// Step 4: `sent_at` is how many segments were delivered when the latest one that arrived was
+    /// sent.
     pub(super) fn adapt(&mut self, sent_at: Option<u64>, delivered: u64) {
         let Some(sent_at) = sent_at else { return };
         if sent_at < self.grew {
@@ -137,7 +139,8 @@ impl Rack {
         (around.min_rtt.unwrap_or(u64::MAX >> 10) / 4).saturating_mul(u64::from(self.steps)).min(around.srtt)
     }
 
-    /// How long from `now` until this transmission counts as lost with a window of zero; none where it does already.
+    /// How long from `now` until this transmission counts as lost with a window of zero; none where
+    /// it does already.
     pub(super) fn remaining(&self, now: u64, segment: &Sent) -> Option<u64> {
         (segment.at + self.rtt).checked_sub(now).filter(|&left| left > 0)
     }

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 const ATO_MIN: u64 = 40_000;
 const ATO_MAX: u64 = 200_000;
 const QUICK: u32 = 16;
-/// Blocks that are remembered; three fit beside timestamps.
+/// Blocks that are remembered; three fit next to timestamps.
 const BLOCKS: usize = 4;
 /// Duplicate ACKs before they are compressed, and how many at most.
 const DUPLICATES: u32 = 3;
@@ -90,7 +90,8 @@ impl Receiver {
         self.next
     }
 
-    /// Where the last ACK stood: a timestamp of a segment at or before it is echoed (RFC 7323 section 4.3).
+    /// Where the last ACK stood: a timestamp of a segment at or before it is echoed (RFC 7323
+    /// section 4.3).
     pub(super) fn acked(&self) -> u64 {
         self.acked
     }
@@ -281,7 +282,7 @@ impl Receiver {
     }
 
     /// An ACK is being sent: where it stands, the window, and the blocks, the DSACK first.
-    /// Beside data there is no room for blocks, and what they would say stays due.
+    /// With data there is no room for blocks; they stay due.
     pub(super) fn ack(&mut self, room: bool) -> (u64, u64, Vec<(u64, u64)>) {
         self.delayed = None;
         self.now_due = false;

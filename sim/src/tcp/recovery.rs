@@ -1,4 +1,5 @@
-//! The states of a recovery, and how they are undone (RFC 6675, RFC 8985, RFC 5682, RFC 3522, RFC 3708), as Linux has them.
+//! The states of a recovery, and how they are undone (RFC 6675, RFC 8985, RFC 5682, RFC 3522, RFC
+//! 3708), as Linux has them.
 //!
 //! ```text
 //!            SACKs            a loss                        all acknowledged
@@ -26,7 +27,7 @@ pub(super) enum State {
 pub(super) struct Undo {
     /// `una` when the recovery began; none where there is nothing to undo.
     pub(super) marker: Option<u64>,
-    /// Retransmissions that no DSACK has told of; -1 before the first one.
+    /// Retransmissions without a DSACK; -1 before the first one.
     pub(super) resent: i64,
     /// The threshold before; zero where undoing is forbidden.
     pub(super) ssthresh: u32,

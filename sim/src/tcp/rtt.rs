@@ -1,5 +1,6 @@
-//! Round-trip times and the retransmission time-out, as Linux keeps RFC 6298: the variance is the largest of a round
-//! trip, falls slowly, and its floor is the minimum time-out, so that the time-out is never under `srtt` + 200 ms.
+//! Round-trip times and the retransmission time-out, as Linux keeps RFC 6298: the variance is the
+//! largest of a round trip, falls slowly, and its floor is the minimum time-out, so that the
+//! time-out is never under `srtt` + 200 ms.
 
 /// The floor of the variance, in microseconds.
 pub(super) const RTO_MIN: u64 = 200_000;
@@ -62,7 +63,8 @@ impl Rtt {
         self.rto = ((self.srtt8 >> 3) + self.var).min(RTO_MAX);
     }
 
-    /// A sample for the minimum alone: the newest segment of an ACK, and not one whose ACK was delayed.
+    /// A sample for the minimum alone: the newest segment of an ACK, and not one whose ACK was
+    /// delayed.
     pub(super) fn sample_min(&mut self, now: u64, rtt: u64) {
         let rtt = rtt.max(1);
         if self.min.is_none_or(|(least, since)| rtt <= least || now - since > MIN_WINDOW) {

@@ -1,12 +1,14 @@
-//! The sender's scoreboard (RFC 6675): each segment in flight, what became of it, and the counts that follow.
+//! The sender's scoreboard (RFC 6675): each segment in flight, what became of it, and the counts
+//! that follow.
 //!
 //! ```text
 //!   una                                                next
 //!    │ sacked │ lost │ lost, sent again │ in flight │ ··· │
 //! ```
 //!
-//! Invariants: segments lie one behind the other from `una` to `next`; a segment is never sacked and lost; the counts are
-//! the counts of the marks; `in_flight` = all - sacked - lost + sent again.
+//! Invariants: segments lie one behind the other from `una` to `next`; a segment is never sacked
+//! and lost; the counts are the counts of the marks; `in_flight` = all - sacked - lost + sent
+//! again.
 
 use std::collections::VecDeque;
 
@@ -40,8 +42,8 @@ pub(super) struct Scoreboard {
     segments: VecDeque<Sent>,
     /// The number of the first segment, counted from the beginning of the connection.
     first: u64,
-    /// Transmissions in order of time, as number of the segment and serial. What was sacked, acknowledged, marked lost or sent
-    /// again is skipped.
+    /// Transmissions in order of time, as number of the segment and serial. What was sacked,
+    /// acknowledged, marked lost or sent again is skipped.
     order: VecDeque<(u64, u64)>,
     serial: u64,
     sacked: u32,
@@ -158,7 +160,8 @@ impl Scoreboard {
         let before = *segment;
         segment.sacked = true;
         segment.lost = false;
-        // A retransmission of a segment that was not thought lost any more stays in flight until it is acknowledged.
+        // A retransmission of a segment that was not thought lost any more stays in flight until it
+        // is acknowledged.
         segment.resent = before.resent && !before.lost;
         let (seq, resent) = (before.seq, segment.resent);
         self.sacked += 1;
@@ -167,7 +170,7 @@ impl Scoreboard {
         self.high_sacked = Some(self.high_sacked.map_or(seq, |high| high.max(seq)));
     }
 
-    /// A duplicate told that a retransmission of it arrived.
+    /// A DSACK showed that a retransmission of it arrived.
     pub(super) fn forget_resent(&mut self, number: u64) {
         let segment = self.at(number);
         if segment.resent && segment.sacked {
@@ -176,7 +179,8 @@ impl Scoreboard {
         }
     }
 
-    /// This segment is thought lost; again, where its retransmission was in flight. True where that is news.
+    /// This segment is thought lost; again, where its retransmission was in flight. True where that
+    /// is news.
     pub(super) fn mark_lost(&mut self, number: u64) -> bool {
         let segment = self.at(number);
         let before = *segment;
@@ -220,8 +224,8 @@ impl Scoreboard {
         None
     }
 
-    /// Asks `lost` of each transmission in flight in order of time, until it answers `Stop`; marks what it says.
-    /// True where something was marked.
+    /// Asks `lost` of each transmission in flight in order of time, until it answers `Stop`; marks
+    /// what it says. True where something was marked.
     pub(super) fn scan(&mut self, mut lost: impl FnMut(&Sent) -> Verdict) -> bool {
         let (mut at, mut any) = (0, false);
         while let Some(&(number, serial)) = self.order.get(at) {
@@ -229,7 +233,8 @@ impl Scoreboard {
                 segment.serial != serial || segment.sacked || (segment.lost && !segment.resent)
             });
             if stale {
-                // What is stale at the front is dropped; in the middle it waits until it comes there.
+                // What is stale at the front is dropped; in the middle it waits until it comes
+                // there.
                 if at == 0 {
                     self.order.pop_front();
                 } else {
@@ -318,7 +323,8 @@ mod tests {
                 prop_assert_eq!(board.resent, count(|s| s.resent));
                 prop_assert!(board.segments.iter().all(|s| !(s.sacked && s.lost)));
                 let waits = board.segments.iter().position(|s| s.lost && !s.resent).map(|at| board.first + at as u64);
-                // Where retransmissions of what is not lost any more are in flight, it may wait for them.
+                // Where retransmissions of what is not lost any more are in flight, it may wait for
+                // them.
                 let found = board.next_lost();
                 prop_assert!(found == waits || (found.is_none() && board.resent >= board.lost));
             }

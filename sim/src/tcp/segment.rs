@@ -1,6 +1,7 @@
 //! IPv4 and TCP headers as octets (RFC 791, RFC 9293, RFC 7323, RFC 2018). The payload is zeros.
 //!
-//! Sequence numbers are 32 bits on the wire and 64 inside: [`unwrap`] puts a number of the wire near one that is known.
+//! Sequence numbers are 32 bits on the wire and 64 inside: [`unwrap`] puts a number of the wire
+//! near one that is known.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

@@ -36,7 +36,8 @@ pub(super) struct Sender {
     pub(super) timer: Timer,
     /// The first sequence number of data.
     pub(super) first: u64,
-    /// The first unacknowledged and the next new sequence number, and the right edge of the peer's window.
+    /// The first unacknowledged and the next new sequence number, and the right edge of the peer's
+    /// window.
     pub(super) una: u64,
     pub(super) next: u64,
     pub(super) edge: u64,
@@ -60,9 +61,10 @@ pub(super) struct Sender {
     pub(super) lost: u64,
     pub(super) retransmits: u64,
     pub(super) sent_segments: u64,
-    /// Segments that DSACKs told of.
+    /// Segments that DSACKs reported.
     pub(super) duplicates: u64,
-    /// Whether the window is what limits, and what was in flight at most (RFC 9438 section 4.2, RFC 7661).
+    /// Whether the window is what limits, and what was in flight at most (RFC 9438 section 4.2, RFC
+    /// 7661).
     pub(super) limited: bool,
     pub(super) most_out: u32,
     pub(super) usage: u64,
@@ -115,17 +117,20 @@ pub(super) struct News {
     pub(super) dubious: bool,
     pub(super) duplicate: bool,
     pub(super) set_timer: bool,
-    /// When the first and the last segment that was acknowledged, and sacked, were sent; only what was sent once.
+    /// When the first and the last segment that was acknowledged, and sacked, were sent; only what
+    /// was sent once.
     acked_at: Option<(u64, u64)>,
     sacked_at: Option<(u64, u64)>,
     /// The lowest segment that arrived after a higher one.
     reordered: Option<u64>,
-    /// Of the latest transmission that arrived: when it was sent, its end, and what was delivered then.
+    /// Of the latest transmission that arrived: when it was sent, its end, and what was delivered
+    /// then.
     latest: Option<(u64, u64, u64)>,
 }
 
 impl Sender {
-    /// Established at `now`; `next` is the first sequence number of data, `edge` the end of the peer's window.
+    /// Established at `now`; `next` is the first sequence number of data, `edge` the end of the
+    /// peer's window.
     pub(super) fn new(config: &TcpConfig, now: u64, next: u64, edge: u64, mss: u32) -> Self {
         Sender {
             mss,
@@ -235,7 +240,8 @@ impl Sender {
         self.push(news.now);
     }
 
-    /// The blocks of an ACK: what they cover is sacked (RFC 2018), the first may tell of a duplicate (RFC 2883).
+    /// The blocks of an ACK: what they cover is sacked (RFC 2018), the first may report a duplicate
+    /// (RFC 2883).
     fn read_blocks(&mut self, heard: &Heard, news: &mut News) {
         let Some(&first) = heard.blocks.first() else {
             self.blocks.clear();
@@ -366,7 +372,8 @@ impl Sender {
         }
     }
 
-    /// The round trip of what arrived (RFC 6298 with Karn's rule), for the time-out, the minimum, and CUBIC.
+    /// The round trip of what arrived (RFC 6298 with Karn's rule), for the time-out, the minimum,
+    /// and CUBIC.
     fn measure(&mut self, news: &mut News, delivered: u64) {
         let now = news.now;
         let mut rtt = None;
@@ -379,7 +386,7 @@ impl Sender {
             newest = Some(now - last);
         }
         if rtt.is_none() && news.acked {
-            // RFC 7323 section 4: timestamps tell it for retransmissions too, in milliseconds.
+            // RFC 7323 section 4: timestamps measure retransmissions too, in milliseconds.
             let ms = news.echo.map(|echo| u64::from(stamp(now).wrapping_sub(echo)));
             rtt = ms.filter(|&ms| ms < 1 << 20).map(|ms| ms * 1_000);
             newest = newest.or(rtt);

@@ -1,11 +1,13 @@
-//! The one timer of a sender: retransmission time-out, tail loss probe (RFC 8985 section 7), or RACK's wait for reordering.
+//! The one timer of a sender: retransmission time-out, tail loss probe (RFC 8985 section 7), or
+//! RACK's wait for reordering.
 
 use super::cubic::TICK;
 use super::recovery::{Resend, State};
 use super::rtt::{RTO_INIT, RTO_MIN};
 use super::sender::Sender;
 
-/// What a probe waits beside two round trips, and RACK beside the reordering window.
+/// What a probe waits in addition to two round trips, and RACK in addition to the reordering
+/// window.
 const MARGIN: u64 = 2_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +48,8 @@ impl Timer {
     }
 }
 
-/// When Linux's wheel of ticks fires a timer: at a tick after the time, in steps of 8 ticks from 63 on and of 64 from 504 on.
+/// When Linux's wheel of ticks fires a timer: at a tick after the time, in steps of 8 ticks from 63
+/// on and of 64 from 504 on.
 fn wheel(now: u64, wait: u64) -> u64 {
     let tick = now / TICK;
     let ticks = wait.div_ceil(TICK);

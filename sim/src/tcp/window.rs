@@ -1,7 +1,9 @@
-//! The receive window as Linux grows it: by two segments for each that comes, up to a limit that follows what is read in a
-//! round trip (dynamic right-sizing), so that the sender can always double its window.
+//! The receive window as Linux grows it: by two segments for each that comes, up to a limit that
+//! follows what is read in a round trip (dynamic right-sizing), so that the sender can always
+//! double its window.
 
-/// What the window is before anything was received: half of the default buffer of 128 KiB, in whole segments of an MTU of 1500.
+/// What the window is before anything was received: half of the default buffer of 128 KiB, in whole
+/// segments of an MTU of 1500.
 const INITIAL: u64 = 64_240;
 const CLAMP: u64 = 65_536;
 const INIT_CWND: u64 = 10;
@@ -14,7 +16,8 @@ pub(super) struct Window {
     clamp: u64,
     /// What is offered at present.
     threshold: u64,
-    /// What was read in the last round trip, and the beginning of this one: time and sequence number.
+    /// What was read in the last round trip, and the beginning of this one: time and sequence
+    /// number.
     space: u64,
     round: (u64, u64),
     /// The round trip as the receiver sees it by timestamps, in microseconds.

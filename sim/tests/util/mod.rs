@@ -106,7 +106,7 @@ pub(crate) async fn echo(mut wire: Wire) -> Result<()> {
     }
 }
 
-/// Says whom it sees: the address of its client.
+/// Answers with the address of its client.
 pub(crate) async fn mirror(mut wire: Wire) -> Result<()> {
     wire.write_all(wire.peer().ip().to_string().as_bytes()).await
 }
@@ -146,7 +146,7 @@ pub(crate) async fn exchange(wire: &mut Wire, bytes: &[u8]) -> Result<Vec<u8>> {
     .await
 }
 
-/// Bytes that tell where they belong.
+/// Bytes that show their position.
 pub(crate) fn pattern(len: usize, salt: u8) -> Vec<u8> {
     (0..len).map(|i| (i % 251) as u8 ^ (i / 251) as u8 ^ salt).collect()
 }

@@ -1,8 +1,8 @@
 //! Log lines on standard error: seconds since the start, level, text.
 //!
 //! A thread of their own writes them: a slow reader of standard error, or one that has stopped,
-//! holds up nobody. What does not fit into the queue meanwhile is lost, counted, and told of in one
-//! line as soon as there is room.
+//! holds up no worker. What does not fit into the queue meanwhile is lost and counted, and one line
+//! reports the count as soon as there is room.
 
 mod queue;
 
@@ -128,7 +128,7 @@ pub(crate) fn last_words(text: &str) {
     flush();
 }
 
-/// Lines that nobody took in time.
+/// Lines that were not read in time.
 pub(crate) fn lost() -> u64 {
     QUEUE.lost()
 }

@@ -5,8 +5,8 @@
 //!                                           then take puts one line in the place of all that was lost
 //! ```
 //!
-//! Invariants: lines come out in the order in which they went in; nothing waits to put one in; what
-//! was dropped is told where it is missing.
+//! Invariants: lines come out in the order in which they went in; nothing waits to put one in; a
+//! line reports dropped lines at the place where they are missing.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// Most bytes that wait.
 const ROOM: usize = 256 * 1024;
-/// What is taken at once: pipe(7) does not mix so much with what others write.
+/// The most that is taken at once: pipe(7) keeps a write of this size in one piece.
 const PIECE: usize = 4096;
 /// What stays allocated once a burst is over.
 const IDLE: usize = 8 * 1024;
@@ -30,7 +30,7 @@ pub(super) struct Queue {
 #[derive(Default)]
 struct State {
     bytes: VecDeque<u8>,
-    /// Lines dropped since the last line that told so.
+    /// Lines dropped since the last line that reported any.
     missing: u64,
     /// Lines dropped ever.
     lost: u64,
@@ -51,7 +51,7 @@ impl Queue {
     /// Puts a line in, with its line feed, or counts it as lost.
     pub(super) fn push(&self, line: &str) {
         let mut state = self.lock();
-        // What comes after a lost line must come after the line that tells of it.
+        // What comes after a lost line must come after the line that reports it.
         if state.missing > 0 || state.bytes.len() + line.len() > ROOM {
             state.missing += 1;
             state.lost += 1;
@@ -88,7 +88,7 @@ impl Queue {
         state.writing = true;
     }
 
-    /// Waits until all is written, so long at most. Says whether it is.
+    /// Waits until all is written, or for this long at most. Returns whether it is.
     pub(super) fn flush(&self, most: Duration) -> bool {
         let deadline = Instant::now() + most;
         let mut state = self.lock();
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(queue.lost(), 10);
         let mut piece = Vec::new();
         queue.take(&mut piece, tell);
-        // There is room, but what comes now must stand behind the line that tells of the loss.
+        // There is room, but a new line must stand behind the line that reports the loss.
         queue.push(&line(0));
         assert_eq!(queue.lost(), 11);
         let rest = drain(&queue);

@@ -42,7 +42,7 @@ enum Form {
     Json,
 }
 
-/// A place where figures will be told.
+/// A place where figures will be served.
 pub(crate) struct Endpoint {
     listener: TcpListener,
     address: SocketAddr,
@@ -52,7 +52,7 @@ impl Endpoint {
     /// Binds, so that an address that is not available fails the start.
     ///
     /// # Errors
-    /// A sentence that names the address and who has it.
+    /// A sentence that names the address and the process that has it.
     pub(crate) fn bind(address: SocketAddr) -> Result<Self, String> {
         let failed = |error: std::io::Error| host::port::cannot_listen(address, &error, "--stats");
         let listener = TcpListener::bind(address).map_err(failed)?;

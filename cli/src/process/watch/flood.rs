@@ -1,4 +1,4 @@
-//! What can come in floods: told at most once a second, with a count of what was not.
+//! Events that can come in floods: logged at most once a second, with a count of those left out.
 
 use ropewalk_core::time::{Duration, Instant};
 use std::fmt;

@@ -163,7 +163,7 @@ impl Relays {
 }
 
 impl Relays {
-    /// The run in one line, with what the service has to say beside.
+    /// The run in one line, with the service's own figures behind.
     pub(crate) fn summary(&self, beside: &str) -> String {
         format!(
             "{} connections relayed ({} broken), {} refused, {beside}; limits hit: connections {}, descriptors {}, \

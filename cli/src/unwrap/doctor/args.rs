@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 #[derive(clap::Args, Debug)]
 #[group(id = "targets", args = ["v4", "v6"], required = true, multiple = true)]
 pub(crate) struct Args {
-    /// The server's IPv4 address (or name) and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST; may be given several times
+    /// The server's IPv4 address (or name) and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST;
+    /// may be given several times
     #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::wanted_v4)]
     pub(crate) v4: Vec<Wanted>,
 
@@ -22,7 +23,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", value_parser = mark)]
     pub(crate) mark: Option<u32>,
 
-    /// Try as this client; may be given for each family [default: 192.0.2.1 and 2001:db8::1, of documentation]
+    /// Try as this client; may be given for each family
+    /// [default: 192.0.2.1 and 2001:db8::1, of documentation]
     #[arg(long = "as", value_name = "ADDRESS", value_parser = client)]
     pub(crate) clients: Vec<IpAddr>,
 }

@@ -31,7 +31,7 @@ impl<W: Write> Report<W> {
 
     fn line(&mut self, level: &str, what: impl Display, found: impl Display) {
         self.lines += 1;
-        // The exit code tells, whether or not somebody still reads.
+        // The exit code counts, even if the reader has closed the pipe.
         let _ = writeln!(self.out, "{level:<5} {what}: {found}");
     }
 

@@ -3,11 +3,12 @@
 use crate::unwrap::target::{self, Protocol, Wanted};
 use std::path::PathBuf;
 
-/// The routing table that is ours unless told otherwise. Any number would do; iproute2 names none above 255.
+/// The routing table that is ours unless told otherwise. Any number would do; iproute2 names none
+/// above 255.
 pub(crate) const TABLE: u32 = 29303;
 
-/// Where our rules stand among all: after `local` (0), before those of VRFs (1000), VPN programs (from 5000 on)
-/// and `main` (32766).
+/// Where our rules stand among all: after `local` (0), before those of VRFs (1000), VPN programs
+/// (from 5000 on) and `main` (32766).
 pub(crate) const PRIORITY: u32 = 293;
 
 /// Where the old values of sysctls are kept.
@@ -15,7 +16,8 @@ pub(crate) const STATE_DIR: &str = "/run/ropewalk";
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Setup {
-    /// The server's IPv4 address (or name) and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST; may be given several times
+    /// The server's IPv4 address (or name) and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST;
+    /// may be given several times
     #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::wanted_v4)]
     pub(crate) v4: Vec<Wanted>,
 

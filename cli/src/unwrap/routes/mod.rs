@@ -68,10 +68,10 @@ fn only_linux(command: &str) -> String {
     )
 }
 
-/// The commands, for whoever still reads.
+/// Prints the commands, if standard output is still open.
 #[cfg(target_os = "linux")]
 fn say(commands: &str) {
     use std::io::Write;
-    // What was to be done is done, whether or not somebody wants to hear of it (`| head`).
+    // The work is done, whether or not its report is read (`| head`).
     let _ = std::io::stdout().write_all(commands.as_bytes());
 }

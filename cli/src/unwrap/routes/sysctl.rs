@@ -93,7 +93,7 @@ impl State {
 }
 
 /// A line of the file. Only what setup changes is taken from it, and only the values these can
-/// have: nobody can make a teardown write something else.
+/// have: a forged file cannot make a teardown write something else.
 fn line(text: &str) -> Result<(Sysctl, String), String> {
     let (name, old) = text.split_once('=').ok_or(text)?;
     let sysctl = SYSCTLS.into_iter().find(|sysctl| sysctl.0 == name).ok_or(text)?;

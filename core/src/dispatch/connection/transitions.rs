@@ -152,7 +152,7 @@ impl Conn {
         self.state = State::Closing(Box::new(Closing::new(self.client, reply, cx)));
     }
 
-    /// The same after a while, for who may be guessing.
+    /// The same after a delay, because the client may be guessing passwords.
     pub(super) fn close_late_with(&mut self, reply: Vec<u8>, cx: &mut Cx) {
         self.until = Some(cx.now + cx.config.auth_delay);
         self.state = State::Closing(Box::new(Closing::held(reply)));

@@ -194,7 +194,8 @@ impl Forward {
         }
     }
 
-    /// What is read from `side` next is kept, beside so many bytes; `None`: it goes on at once.
+    /// Bytes of `side` that are kept already and to which the next read is added; `None`: a read is
+    /// passed on at once.
     pub(super) fn keeps(&self, side: Side) -> Option<usize> {
         match (side, &self.response) {
             (Side::Client, _) if self.request.is_done() => Some(self.waiting.len()),

@@ -1,7 +1,7 @@
 //! A kept connection that the origin closed just as the next request went out.
 //!
-//! Nobody is to blame: the close and the request crossed. A client that had its own connection to
-//! the origin would see the same, and ask again. Here it has one to us, so:
+//! This is no fault of either side: the close and the request crossed. A client with its own
+//! connection to the origin would see the same, and ask again. Here it has one to us, so:
 //!
 //! ```text
 //!   idempotent, without a body     sent once more, on a fresh connection

@@ -5,7 +5,7 @@ use crate::drive::io::Io;
 use crate::machine::{Application, Input, Output};
 
 impl Drive {
-    /// Does what the machine asks for, and tells what is known of it at once.
+    /// Carries out the machine's outputs and passes on at once what is known of their outcome.
     pub(super) fn perform<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, output: Output) {
         match output {
             Output::Accept { listener, stream } => {

@@ -64,7 +64,7 @@ impl Flows {
     ) -> Result<(), Dropped> {
         let port = (index, rx.from);
         if listener.header == UdpHeader::First {
-            // Whatever it looks like: the client wrote it, and must not say who it is.
+            // Whatever it looks like: the client wrote it, and must not name itself.
             if let Some(socket) = self.by_balancer.get(&port) {
                 return self.forward(*socket, rx, datagram, config);
             }
@@ -75,8 +75,8 @@ impl Flows {
         let (header, used, admitted) = match read(listener, rx.from, datagram, config) {
             Ok(read) => read,
             Err(why) => {
-                // What comes next from this port is its client's, who must not begin with a header
-                // of its own.
+                // What comes next from this port is its client's, which must not begin with a
+                // header of its own.
                 if listener.header == UdpHeader::First && why != Dropped::NoFlow {
                     self.put_in_quarantine(port, self.silent_at(config));
                 }

@@ -10,12 +10,12 @@ use alloc::vec::Vec;
 use super::Malformed;
 use super::chunks::{Chunks, Manner};
 
-/// How the end of a body is told.
+/// How the end of a body is found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Framing {
     /// There is no body.
     None,
-    /// So many bytes.
+    /// After this many bytes.
     Length(u64),
     /// Chunks, the last of them empty.
     Chunked,
@@ -26,7 +26,7 @@ pub(crate) enum Framing {
 /// What goes on in place of some bytes that came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Out {
-    /// The first so many of them: they are written as we would write them.
+    /// The first this many of them: they are written as we would write them.
     Same(usize),
     /// These.
     Rewritten(Vec<u8>),
@@ -52,7 +52,7 @@ pub(crate) struct Body {
 enum State {
     Done,
     UntilClose,
-    /// So many bytes are left.
+    /// Bytes that are left.
     Length(u64),
     Chunks(Chunks),
 }

@@ -23,7 +23,7 @@ use super::body::{Out, is_text, is_token, take};
 use super::{Malformed, clean, trailers};
 
 /// The most bytes between a chunk's size and its line's end. For each chunk, not in sum: the bytes
-/// are not kept, so a stream that lives for long with a small extension on each chunk harms nobody.
+/// are not kept, so a long stream with a small extension on each chunk does no harm.
 const MAX_EXTENSION: u32 = 4 * 1024;
 
 /// The most bytes of trailers, in sum.
@@ -57,7 +57,7 @@ pub(super) struct Chunks {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// In a chunk's size after so many digits, with so many bytes beside them.
+    /// In a chunk's size: how many digits it has so far, and how many other bytes.
     Size {
         size: u64,
         digits: u8,
@@ -77,7 +77,7 @@ enum State {
     SizeLf {
         size: u64,
     },
-    /// So many bytes of the chunk are left.
+    /// Bytes of the chunk that are left.
     Data(u64),
     /// After a chunk's data.
     DataCr,
@@ -236,7 +236,7 @@ impl Chunks {
             // RFC 9112 section 7.1: chunk = chunk-size [ chunk-ext ] CRLF chunk-data CRLF, and a
             // recipient takes care that the size does not overflow.
             (State::Size { size, digits, beside }, _) if byte.is_ascii_hexdigit() => {
-                // Zeros in front count for nothing, but somebody might send them for ever.
+                // Leading zeros do not count, but a sender might send them for ever.
                 let zero = loose && size == 0 && digits > 0;
                 if digits == 16 && !zero {
                     return Err("a chunk size of at most 16 digits");

@@ -15,7 +15,8 @@ use httparse::{EMPTY_HEADER, Header};
 
 use super::{Excess, Framing, HeadLimits, HttpError, Malformed, PSEUDONYM};
 
-/// Fields for the next hop only, beside those that `Connection` names (RFC 9110 section 7.6.1).
+/// Fields for the next hop only, in addition to those that `Connection` names (RFC 9110 section
+/// 7.6.1).
 const HOP_BY_HOP: [&str; 8] = [
     "Connection",
     "Proxy-Connection",

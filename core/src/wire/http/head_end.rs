@@ -7,7 +7,7 @@ pub(crate) struct HeadEnd {
     looked: usize,
 }
 
-/// Heads shorter than this are parsed with each piece, so that what is wrong is told at once.
+/// Heads shorter than this are parsed with each piece, so that an error is reported at once.
 const SHORT: usize = 1024;
 
 impl HeadEnd {

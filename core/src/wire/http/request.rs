@@ -9,8 +9,8 @@
 //!   Accept: */*
 //! ```
 //!
-//! `Host` is not read, for the target says all; that it is missing harms nobody here, but two of
-//! them are refused.
+//! `Host` is not read, because the target has everything. A missing one is accepted, two are
+//! refused.
 //!
 //! Sources: RFC 9110 sections 4.2, 7.6 and 9, RFC 9112 sections 2, 3 and 9.
 

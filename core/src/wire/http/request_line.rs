@@ -34,8 +34,8 @@ pub(crate) fn empty_lines(bytes: &[u8]) -> usize {
     }
 }
 
-/// Reads the line, or says that it goes on. What is wrong is told at its byte, as soon as that is
-/// there.
+/// Reads the line, or reports that it is incomplete. An error is reported at its byte, as soon as
+/// that byte is there.
 pub(super) fn parse(bytes: &[u8]) -> Result<RequestLine<'_>, HttpError> {
     let mut at = empty_lines(bytes);
     let method = word(bytes, &mut at, is_token)?;

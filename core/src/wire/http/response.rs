@@ -4,7 +4,7 @@
 //!   HTTP/1.1 200 OK                          HTTP/1.1 200 OK
 //!   Connection: keep-alive, X-Hop        ->  Content-Length: 2
 //!   Keep-Alive: timeout=5                    Via: 1.1 ropewalk
-//!   X-Hop: 1                                 [Connection: close]   as ResponseHead::emit is told
+//!   X-Hop: 1                                 [Connection: close]   as ResponseHead::emit is asked
 //!   Content-Length: 2
 //! ```
 //!
@@ -109,8 +109,8 @@ fn judge(
         Framing::None => Framing::UntilClose,
         declared => declared,
     };
-    // RFC 9112 section 9.3: HTTP/1.1 persists unless told otherwise. An HTTP/1.0 origin would have
-    // to ask for it; it is not worth the doubt.
+    // RFC 9112 section 9.3: HTTP/1.1 persists unless a field says otherwise. An HTTP/1.0 origin
+    // would have to ask for it; it is not worth the doubt.
     let keep_alive = !version_10
         && body != Framing::UntilClose
         && !doubt
@@ -141,7 +141,7 @@ impl ResponseHead {
             fields::emit_field("Connection", b"upgrade", &mut out);
             fields::emit_field("Upgrade", &self.switched, &mut out);
         } else if !self.interim && (close || self.body == Framing::UntilClose) {
-            // RFC 9112 section 9.6: who will not read another request says so.
+            // RFC 9112 section 9.6: a server that will not read another request says so.
             fields::emit_field("Connection", b"close", &mut out);
         }
         out.extend_from_slice(b"\r\n");

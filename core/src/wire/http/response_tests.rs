@@ -60,7 +60,7 @@ fn the_body_ends_where_rfc_9112_section_6_3_says() {
     for status in [204, 304] {
         assert_eq!(read(&length.replace("200", &status.to_string())).body, Framing::None);
     }
-    // A 304 tells the length of what it stands for; a 204 has none to tell.
+    // A 304 has the length of the response it stands for; a 204 has none.
     assert!(emitted(&length.replace("200", "304"), false).contains("Content-Length: 7\r\n"));
     assert!(!emitted(&length.replace("200", "204"), false).contains("Content-Length"));
     assert!(!emitted(&chunked.replace("200", "204"), false).contains("Transfer-Encoding"));

@@ -28,7 +28,7 @@ pub(super) struct StatusLine {
     pub(super) used: usize,
 }
 
-/// Reads the line, or says that it goes on. What can be no HTTP is told as soon as it is seen.
+/// Reads the line, or reports that it is incomplete. What cannot be HTTP is reported at once.
 pub(super) fn parse(bytes: &[u8]) -> Result<StatusLine, HttpError> {
     let start = empty_lines(bytes);
     let rest = bytes.get(start..).unwrap_or_default();
@@ -61,7 +61,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<StatusLine, HttpError> {
     let status_at = at + blanks;
     at = status_at + digits;
     let Some(line_feed) = bytes[at..].iter().position(|byte| *byte == b'\n') else {
-        // A byte that is there and wrong is told now.
+        // A wrong byte is reported now.
         return match bytes.get(at) {
             Some(_) if blanks == 0 => Err(wrong("a space", status_at)),
             Some(_) if digits != 3 => Err(wrong("a status of three digits", at)),

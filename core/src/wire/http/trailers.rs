@@ -1,13 +1,13 @@
 //! Fields behind the last chunk: which of them go on.
 //!
-//! Who reads them may take them for fields of the head. So what frames, routes or authenticates
-//! goes no further, as it would not from the head, nor does what `Connection` named there.
+//! A recipient may merge them into the head. So what frames, routes or authenticates is dropped, as
+//! it would be in the head, and so is what `Connection` named there.
 //!
 //! Source: RFC 9110 section 6.5.
 
 use super::fields;
 
-/// Never good behind a body (RFC 9110 section 6.5.1), beside the hop-by-hop fields.
+/// Never allowed behind a body (RFC 9110 section 6.5.1), in addition to the hop-by-hop fields.
 const REFUSED: [&str; 23] = [
     // They frame.
     "Content-Length",

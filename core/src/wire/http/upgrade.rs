@@ -1,8 +1,6 @@
 //! `Upgrade`: a request that offers another protocol, and the 101 that takes it up (WebSocket, RFC
-//! 6455).
-//!
-//! `h2c` is kept back: what follows a change to it is HTTP/2 with requests in it that nobody here
-//! reads.
+//! 6455). `h2c` is kept back: what follows a change to it is HTTP/2, whose requests this proxy does
+//! not read.
 //!
 //! Source: RFC 9110 section 7.8.
 

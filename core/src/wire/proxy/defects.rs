@@ -1,7 +1,7 @@
 //! What `ppp` 2.3.0 does otherwise than the specification, and what is done about it here.
 //!
-//! Each test pins both. One that fails after an upgrade tells of a defect mended: then the code
-//! that stands around it may go.
+//! Each test pins both. A failure after an upgrade means that the defect is mended: then the code
+//! around it may go.
 
 use alloc::vec::Vec;
 

@@ -49,7 +49,7 @@ pub(crate) fn v1(source: SocketAddr, destination: SocketAddr, out: &mut Vec<u8>)
     out.extend_from_slice(line.as_bytes());
 }
 
-/// Appends the short line of version 1 for a connection whose addresses cannot be said.
+/// Appends the short line of version 1 for a connection whose addresses have no form in it.
 pub(crate) fn v1_unknown(out: &mut Vec<u8>) {
     out.extend_from_slice(b"PROXY UNKNOWN\r\n");
 }

@@ -1,4 +1,4 @@
-//! The PROXY protocol: a balancer tells, before the first byte of the client, who the client is.
+//! The PROXY protocol: before the client's first byte, a balancer names the client.
 //!
 //! ```text
 //!   client 192.0.2.1:5000 --> balancer --> | header | the client's bytes ... -->  this host
@@ -8,8 +8,8 @@
 //!   Simple      56 ec | client, 16 bytes | proxy, 16 bytes | port | port              [spp], datagrams only
 //! ```
 //!
-//! Which one it is stands in the first bytes, and one of them must be there: a header is never
-//! guessed to be absent, or whoever reaches the port could say who he is.
+//! The first bytes decide which one it is, and one of them must be there: a header is never assumed
+//! to be absent, else any peer could name itself.
 //!
 //! What the parser keeps:
 //! - A verdict never changes with the bytes that follow it.
@@ -93,7 +93,7 @@ impl Rules {
 pub(crate) struct Header {
     /// In which way it was written.
     pub(crate) version: Version,
-    /// Whose bytes follow.
+    /// The origin of the bytes that follow.
     pub(crate) origin: Origin,
     /// Where its TLVs are in the frame. Empty, and within the frame, where there are none.
     tlvs: Range<usize>,
@@ -144,19 +144,18 @@ impl fmt::Display for Version {
     }
 }
 
-/// Whose bytes follow the header.
+/// The origin of the bytes that follow the header.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Origin {
-    /// Those of the peer itself, or of someone who has no internet address: the peer's own
-    /// addresses hold.
+    /// The peer's own, or those of a client without an internet address: the peer's addresses hold.
     Peer(PeerReason),
     /// Those of a client behind the peer.
     ///
-    /// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is told as the IPv4 address it is, each end
-    /// for itself. So a filter of sources cannot be passed by writing `::ffff:127.0.0.1`, and an
-    /// IPv4 client is one also where the balancer's own end is IPv6. The two ends may thus be of
-    /// different families: who connects by the source must look at the source, and where the
-    /// destination is dialled, at both.
+    /// An IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) is returned as the IPv4 address it is, each
+    /// end for itself. So a filter of sources cannot be passed by writing `::ffff:127.0.0.1`, and
+    /// an IPv4 client is one also where the balancer's own end is IPv6. The two ends may thus be of
+    /// different families: a caller that connects from the source must check the family of the
+    /// source, and one that also dials the destination must check both.
     Proxied {
         /// The client.
         source: SocketAddr,
@@ -206,7 +205,7 @@ pub(crate) fn parse(bytes: &[u8], rules: &Rules) -> Parsed<Header> {
     let Some(&first) = bytes.first() else {
         return Err(Unparsed::Incomplete);
     };
-    // proxy-protocol.txt section 2.2: the signature tells the version; what has neither is dropped.
+    // proxy-protocol.txt section 2.2: the signature decides the version; anything else is dropped.
     // Section 2: a receiver must not guess whether there is a header.
     let expected = match (first, rules.transport) {
         (b'\r', _) => return v2::parse(bytes, rules),

@@ -230,7 +230,7 @@ mod tests {
         parse(bytes, &Rules::new(Transport::Stream)).expect("it is right").0.tlvs(bytes)
     }
 
-    /// The header without its last bytes, its length told right.
+    /// The header without its last bytes, with the right length.
     fn shortened(mut bytes: Vec<u8>, by: usize) -> Vec<u8> {
         bytes.truncate(bytes.len() - by);
         bytes[15] -= u8::try_from(by).expect("short");

@@ -51,7 +51,8 @@ impl Field<'_> {
 
     /// It is no such thing.
     fn wrong(&self, expected: &'static str) -> Malformed {
-        // A port has at most five digits, so its number can be told; an address is not one number.
+        // A port has at most five digits, so an error can hold its number; an address is not one
+        // number.
         Malformed { expected, found: self.value(), at: self.at }
     }
 }
@@ -118,7 +119,7 @@ fn line_end(bytes: &[u8], from: usize) -> Result<usize, Unparsed> {
     Err(Unparsed::Incomplete)
 }
 
-/// The four fields of a line, whose shape is right, and the offset after the CRLF.
+/// The four fields of a well-formed line, and the offset after the CRLF.
 fn fields<'a>(bytes: &'a [u8], at: usize, family: Family, rules: &Rules) -> Parsed<[Field<'a>; 4]> {
     let (source, at) = field(bytes, at, Kind::Address(family), b' ')?;
     // What an IPv6 address may hold an IPv4 address may too.
@@ -239,8 +240,7 @@ fn addresses(
         Err(BinaryParseError::Parse(ParseError::InvalidDestinationPort(_))) => {
             Err(destination_port.wrong("a destination port of 0 to 65535"))
         }
-        // The shape leaves room for no other: but a line that is whole is never told to be
-        // incomplete.
+        // The shape leaves no other case; but a complete line must never be reported as incomplete.
         Ok(Addresses::Unknown) | Err(_) => {
             Err(Malformed { expected: "a line of version 1", found: None, at: 0 })
         }

@@ -26,8 +26,8 @@ const SENDS: usize = 16;
 /// behind them.
 const TAKEN: usize = 65_536;
 
-/// Whether a connected socket can be told its receiver once more, which ECN needs here; BSD and
-/// macOS refuse (EISCONN).
+/// Whether `sendmsg` on a connected socket may name its receiver again, which ECN needs here; BSD
+/// and macOS refuse (EISCONN).
 const NAMED_TWICE: bool = cfg!(any(target_os = "linux", target_os = "android", windows));
 
 type Sent<T> = std::result::Result<T, TransmitError>;
@@ -136,7 +136,7 @@ impl<S: AsSocket> Datagrams<S> {
                     self.held.push_front(Held { transmit, bytes: bytes[at..].to_vec(), sent });
                     return Err(TransmitError::WouldBlock);
                 }
-                // What a connected socket tells may be the fate of an earlier datagram (ip(7),
+                // An error on a connected socket may belong to an earlier datagram (ip(7),
                 // "Error handling"): then this one was not tried.
                 Err(_) if again => again = false,
                 // The way may be too narrow for one that is cut by the system, or the device cannot

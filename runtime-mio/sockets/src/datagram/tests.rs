@@ -92,7 +92,7 @@ fn a_group_that_fails_after_it_was_held_tells_what_was_sent_before() {
     assert_eq!([heard(&peer), heard(&peer)], [b"aa", b"bb"]);
 }
 
-/// Linux tells with the next send that nobody listened, and sends nothing then.
+/// On Linux the next send reports that no socket listened, and sends nothing.
 #[test]
 fn an_error_of_an_earlier_datagram_does_not_cost_the_next_one() {
     let nobody = socket();
@@ -143,7 +143,7 @@ fn answers_to_many_arrive_whole_and_in_order_and_each_failure_is_told() {
         let mut id = 0;
         let mut source = |buf: &mut [u8]| {
             id += 1;
-            // Nothing has room for so many bytes.
+            // No socket buffer has room for this many bytes.
             let len = if id % 7 == 0 { 65_536 } else { id as usize % 50 };
             buf[..len].fill(id as u8);
             let to = Some(address(&peers[id as usize % 3]));

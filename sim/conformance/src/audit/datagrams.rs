@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
-    /// `Open` was said; neither `Opened` nor `OpenFailed` was told.
+    /// `Open` was asked; neither `Opened` nor `OpenFailed` was reported yet.
     Asked,
     Open,
 }

@@ -185,8 +185,8 @@ pub(super) fn payload_in_the_segment_of_the_request_is_not_lost(runtime: &AnyRun
     proxy.finish();
 }
 
-/// Connections that say nothing, connections reset in the backlog, and urgent bytes, which wake a
-/// reader of their own and at whose mark a read stops though more is there.
+/// Connections that send nothing, connections reset in the backlog, and urgent bytes, which wake a
+/// reader and at whose mark a read stops though more is there.
 pub(super) fn wakes_without_data_break_nothing(runtime: &AnyRuntime) {
     let echo = Target::echo();
     let proxy = Proxy::with(runtime, |plan| plan.config.splice_after = 0);
@@ -210,7 +210,7 @@ pub(super) fn wakes_without_data_break_nothing(runtime: &AnyRuntime) {
     proxy.finish();
 }
 
-/// What was told and said, without ids, ports and times, is the same in each run and with each
+/// Inputs and outputs, without ids, ports and times, are the same in each run and with each
 /// runtime.
 pub(super) fn one_connection_step_by_step_says_what_it_always_says(runtime: &AnyRuntime) {
     let lines = script::lines(runtime);

@@ -6,7 +6,7 @@ use crate::flows::{Flows, HERE, HERE_V6, Peer, families};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// Nothing more comes after so long.
+/// After this long nothing more comes.
 const QUIET: Duration = Duration::from_millis(150);
 
 fn silent(peers: &[&Peer]) {

@@ -101,7 +101,7 @@ pub(super) fn idle_flows_cost_no_processor_time(runtime: &AnyRuntime) {
         server.send(came.from, b"hello");
         client.hear();
     }
-    // The last word of half of them was that nobody listens.
+    // For half of them the last event was "connection refused".
     drop(server);
     clients[..10].iter().for_each(|client| client.say(proxy.address, b"to nobody"));
     thread::sleep(Duration::from_millis(300));

@@ -37,7 +37,7 @@ pub(super) fn nobody_listens_and_then_somebody_does(runtime: &AnyRuntime) {
         "nobody listens",
         |event| matches!(event, Event::FlowFault { fault: Fault::Refused, to, .. } if *to == address),
     );
-    // All of them have reached nobody.
+    // None of them has reached a server.
     assert!(eventually(Duration::from_secs(5), || proxy.found().sent.0 >= 21), "{:?}", proxy.found().sent);
     let server = Peer::at(address);
     for round in 0..10 {

@@ -155,7 +155,7 @@ pub(super) fn a_silent_client_is_closed_at_its_deadline_under_load(runtime: &Any
     tries.sort();
     println!("closed after {tries:?}");
     let Lapse { took, moved } = tries[2];
-    // Nobody knows when the accept was; it was not before the dial.
+    // The time of the accept is unknown; it was not before the dial.
     assert!(tries[0].took >= deadline, "early: {tries:?}");
     let late = Lapse { took: took - deadline, moved: moved / 2 };
     assert!(!late.starved(Duration::from_millis(150)) && took < deadline * 3, "late: {tries:?}");

@@ -39,7 +39,7 @@ pub(super) fn a_silent_target_gives_06_at_the_connect_deadline(runtime: &AnyRunt
     proxy.finish();
 }
 
-/// The attempt is given up, and what comes of it later meets nobody.
+/// The attempt is given up, and its late outcome is ignored.
 pub(super) fn a_client_that_leaves_while_its_target_is_silent_is_forgotten(runtime: &AnyRuntime) {
     let echo = Target::echo();
     let hole = BlackHole::new();
@@ -67,8 +67,8 @@ pub(super) fn a_client_that_leaves_while_its_target_is_silent_is_forgotten(runti
     assert_eq!(connected, 10, "the visits and nobody else");
 }
 
-/// A name to the machine, and an address of this host to the system's resolver, which asks nobody (inet_aton's short form).
-/// `localhost` is not looked up.
+/// To the machine a name; to the system's resolver an address of this host, which needs no server
+/// (inet_aton's short form). `localhost` would not be looked up.
 const NAME: &str = "127.1";
 
 pub(super) fn a_name_is_looked_up_and_reached(runtime: &AnyRuntime) {
@@ -165,7 +165,7 @@ pub(super) fn a_source_address_of_another_host_is_passed_over(runtime: &AnyRunti
     passed_over(runtime, bad, Fault::AddressNotAvailable);
 }
 
-/// Nothing goes out by another way than it was told to.
+/// No byte leaves by another uplink than the assigned one.
 pub(super) fn without_any_way_that_exists_the_client_is_let_go(runtime: &AnyRuntime) {
     let echo = Target::echo();
     let to = echo.address;

@@ -1,4 +1,4 @@
-//! Who waits, waits: no processor time is spent while nothing happens.
+//! Waiting is free: no processor time is spent while nothing happens.
 
 use crate::AnyRuntime;
 use crate::client::{all, connect, dial, narrow, pattern, visit};

@@ -1,4 +1,5 @@
-//! IPv4, UDP and ICMP as the hosts write and read them. What comes out of a tunnel is checked: it may be anything.
+//! IPv4, UDP and ICMP as the hosts write and read them. What comes out of a tunnel is checked: it
+//! may be anything.
 
 use std::net::Ipv4Addr;
 

@@ -1,7 +1,7 @@
 //! The hosts at both ends: what they send, and what of it comes.
 //!
-//! Each flow has an end in each host. The ends are known by their number: port 10000 + n at the client, 20000 + n at the
-//! server, n + 1 as the identifier of an echo.
+//! Each flow has an end in each host. The ends are known by their number: port 10000 + n at the
+//! client, 20000 + n at the server, n + 1 as the identifier of an echo.
 
 mod ip;
 mod model;
@@ -43,7 +43,7 @@ struct Slot {
     end: End,
     start: Instant,
     stop: Option<Instant>,
-    /// Payload that was told to the meter.
+    /// Payload that was counted by the meter.
     counted: u64,
     id: u16,
 }
@@ -100,7 +100,7 @@ impl Host {
             let stop = flow.stop.map(|stop| Instant::ZERO + stop);
             let start = start.max(now);
             let end = self.end(index, flow, start, &ends, setting);
-            // Who is called is there before.
+            // The called host exists before the caller.
             let start = if self.side == Side::Server && matches!(end, End::Tcp(_)) { now } else { start };
             self.slots.push(Slot { ends, end, start, stop, counted: 0, id: 0 });
         }

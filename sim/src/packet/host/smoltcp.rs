@@ -1,7 +1,8 @@
 //! One end of a TCP flow by smoltcp: real sockets, for tests of the protocol and of anything IP.
 //!
-//! Its sender ignores SACK, resends one segment for three duplicates and waits a second at least for its timer: a first second
-//! with many drops looks worse than a kernel's would. Reno, because its CUBIC computes with floats.
+//! Its sender ignores SACK, resends one segment for three duplicates and waits a second at least
+//! for its timer: a first second with many drops looks worse than a kernel's would. Reno, because
+//! its CUBIC computes with floats.
 
 use super::ip::Ends;
 use super::tcp::{Role, Tcp};
@@ -122,7 +123,8 @@ impl Smoltcp {
         }
     }
 
-    /// Gives the socket what it has room for. The bytes are whatever is in its buffer: nobody reads them.
+    /// Gives the socket what it has room for. The bytes are whatever its buffer holds: no test
+    /// reads them.
     fn fill(&mut self) -> bool {
         let socket: &mut Socket<'_> = self.sockets.get_mut(self.handle);
         let mut filled = false;
@@ -163,7 +165,8 @@ impl Tcp for Smoltcp {
         }
         let at = self.interface.poll_at(micros(now), &self.sockets)?;
         let at = Instant::from_nanos(at.total_micros().max(0) as u64 * 1000);
-        // What it did not do when it was polled just now it does not do before its clock, of microseconds, has gone on.
+        // What it did not do when it was polled just now it does not do before its clock, of
+        // microseconds, has gone on.
         let polled = self.polled == Some(micros(now));
         Some(if at > now {
             at

@@ -7,12 +7,12 @@ use ropewalk_core::time::Instant;
 pub(super) enum Role {
     /// It connects.
     Client {
-        /// So many bytes; `None`: nothing.
+        /// A number of bytes; `None`: nothing.
         sends: Option<u64>,
     },
     /// It is connected to.
     Server {
-        /// So many bytes; `None`: nothing.
+        /// A number of bytes; `None`: nothing.
         sends: Option<u64>,
     },
 }
