@@ -24,7 +24,7 @@ impl Default for Delays {
 }
 
 impl Delays {
-    /// What one flow needs to keep links of the base round-trip time `rtt`, whose delays differ by `skew`, busy.
+    /// What one flow needs to keep links of the base round-trip time `rtt`, repairs included, whose delays differ by `skew`, busy.
     ///
     /// CUBIC cuts its window to 0.7 (RFC 9438), so it keeps the links busy if the queue holds 0.43 (1 / 0.7 - 1) of
     /// the round-trip time; and a slower link is only fed from a queue that the faster one would not have emptied

@@ -214,13 +214,13 @@ impl Path {
 
     // Sending
 
-    /// May `bytes` (a packet, or a run of them) of data leave now?
-    pub(crate) fn may_send(&mut self, now: Instant, bytes: u64) -> Result<(), Blocked> {
+    /// May a packet of `bytes` leave now, behind `staged` bytes that leave with it?
+    pub(crate) fn may_send(&mut self, now: Instant, staged: u64, bytes: u64) -> Result<(), Blocked> {
         if self.liveness.state() != State::Live {
             return Err(Blocked::State);
         }
         self.tick(now);
-        let in_flight = self.sent.in_flight();
+        let in_flight = self.sent.in_flight() + staged;
         // A packet alone always may: a cap under its size would be for ever.
         if in_flight > 0 && in_flight + bytes > self.cap() {
             self.capped = true;
@@ -230,7 +230,7 @@ impl Path {
             self.capped = true;
             return Err(Blocked::Packets);
         }
-        self.pacer.ask(now, bytes).map_err(Blocked::Paced)
+        self.pacer.ask(now, staged, bytes).map_err(Blocked::Paced)
     }
 
     /// A packet left. Numbers rise; a number may be skipped.
@@ -416,7 +416,7 @@ impl Path {
 
     /// When the pacer lets `bytes` leave: now, or later.
     pub(crate) fn free_at(&self, now: Instant, bytes: u64) -> Instant {
-        self.pacer.free_at(now, bytes)
+        self.pacer.free_at(now, 0, bytes)
     }
 
     /// The most bytes that may be in flight.
@@ -465,6 +465,12 @@ impl Path {
     /// The share of packets lost lately, of 1024.
     pub(crate) fn loss_share(&self) -> u64 {
         self.loss.ask()
+    }
+
+    /// For how long repairs hold up a flow in its bad rounds.
+    pub(crate) fn repair_delay(&self) -> Duration {
+        let rtt = self.rtt.min();
+        loss::repair_delay(self.random_loss.ask(), self.rate().bytes_in(rtt), rtt)
     }
 
     /// Smoothed RTT + max(4 x variance, 5 ms) + acknowledgement delay: what the peer may take, and what aggregates.

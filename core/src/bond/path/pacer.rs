@@ -56,16 +56,19 @@ impl Pacer {
         self.credit = self.credit.saturating_sub(signed(bytes));
     }
 
-    /// May `bytes` leave now? If not: when.
-    pub(crate) fn ask(&mut self, now: Instant, bytes: u64) -> Result<(), Instant> {
-        self.waiting = self.free_at(now, bytes) > now;
-        if self.waiting { Err(self.free_at(now, bytes)) } else { Ok(()) }
+    /// May `bytes` leave now, behind `staged` bytes that leave with them? If not: when.
+    pub(crate) fn ask(&mut self, now: Instant, staged: u64, bytes: u64) -> Result<(), Instant> {
+        self.accrue(now);
+        self.waiting = self.free_at(now, staged, bytes) > now;
+        // Asked again: who waits, waits for a quantum.
+        if self.waiting { Err(self.free_at(now, staged, bytes)) } else { Ok(()) }
     }
 
-    /// When `bytes` may leave, or now.
-    pub(crate) fn free_at(&self, now: Instant, bytes: u64) -> Instant {
+    /// When `bytes` may leave behind `staged` others, or now. One packet may be larger than the burst; a run may not, or
+    /// a slow link would get all of it at once.
+    pub(crate) fn free_at(&self, now: Instant, staged: u64, bytes: u64) -> Instant {
         let quantum = if self.waiting { self.rate.bytes_in(QUANTUM).min(QUANTUM_CAP) } else { 0 };
-        let needed = signed(bytes.max(quantum).min(self.burst()));
+        let needed = signed(staged.saturating_add(bytes.max(quantum).min(self.burst())));
         let short = needed.saturating_sub(self.credit);
         if short <= 0 {
             return now;
@@ -120,7 +123,7 @@ mod tests {
         let mut run = |_| {
             let mut sent = 0;
             let until = loop {
-                match pacer.ask(now, 1250) {
+                match pacer.ask(now, 0, 1250) {
                     Ok(()) => pacer.feed(now, 1250),
                     Err(until) => break until,
                 }
@@ -154,10 +157,20 @@ mod tests {
     #[test]
     fn a_slow_rate_sends_single_packets() {
         let mut pacer = Pacer::new(at(0), Rate::from_bits_per_second(1_000_000), 0);
-        assert_eq!(pacer.ask(at(0), 1400), Err(at(11_200)));
-        assert_eq!(pacer.ask(at(11_200), 1400), Ok(()));
+        assert_eq!(pacer.ask(at(0), 0, 1400), Err(at(11_200)));
+        assert_eq!(pacer.ask(at(11_200), 0, 1400), Ok(()));
         pacer.feed(at(11_200), 1400);
-        assert_eq!(pacer.ask(at(11_200), 1400), Err(at(22_400)));
+        assert_eq!(pacer.ask(at(11_200), 0, 1400), Err(at(22_400)));
+    }
+
+    #[test]
+    fn a_run_is_no_larger_than_the_burst() {
+        let mut pacer = Pacer::new(at(0), Rate::from_bits_per_second(5_000_000), 0);
+        // The credit is 2,125 bytes at most.
+        let now = at(20_000);
+        assert_eq!(pacer.ask(now, 0, 1400), Ok(()));
+        assert_eq!(pacer.ask(now, 1400, 700), Ok(()));
+        assert!(pacer.ask(now, 1400, 1400).is_err());
     }
 
     proptest! {
@@ -173,7 +186,7 @@ mod tests {
             for (step, rate, bytes) in steps {
                 allowed += pacer.rate().bytes_in(Duration::from_micros(step)) + 1;
                 now += Duration::from_micros(step);
-                while pacer.ask(now, bytes).is_ok() {
+                while pacer.ask(now, 0, bytes).is_ok() {
                     pacer.feed(now, bytes);
                     sent += bytes;
                 }
@@ -187,9 +200,9 @@ mod tests {
         fn waiting_as_told_is_enough(rate in 1_000u64..1_000_000_000, bytes in 1u64..70_000, spent in 0u64..100_000) {
             let mut pacer = Pacer::new(at(0), Rate::from_bytes_per_second(rate), 0);
             pacer.feed(at(0), spent);
-            if let Err(until) = pacer.ask(at(0), bytes) {
+            if let Err(until) = pacer.ask(at(0), 0, bytes) {
                 prop_assert!(until > at(0));
-                prop_assert_eq!(pacer.ask(until, bytes), Ok(()));
+                prop_assert_eq!(pacer.ask(until, 0, bytes), Ok(()));
             }
         }
     }

@@ -106,14 +106,11 @@ pub struct Drops {
     pub queue_full: u64,
     /// Lost on the way and not repaired: the copy was gone.
     pub copy_gone: u64,
-    /// Lost on the way, and repaired as often as allowed.
+    /// Lost on the way, and its repairs too, until it was too late for another.
     pub repairs_spent: u64,
     /// The TUN took nothing for too long.
     pub tun_full: u64,
 }
-
-/// The most times one packet is sent again because it was lost.
-const MOST_REPAIRS: u8 = 3;
 
 /// Repairs may take this share of what is sent anew: one byte in eight, and a burst.
 const REPAIR_SHARE: u64 = 8;
@@ -348,7 +345,7 @@ impl Peer {
             }
             path::Event::Lost(packet) => {
                 if let Some(sequence) = packet.sequence {
-                    self.send_again(sequence, true);
+                    self.send_again(now, sequence, true);
                 }
             }
             path::Event::Suspect => {
@@ -356,7 +353,7 @@ impl Peer {
                     slot.path.outstanding().filter_map(|packet| packet.sequence).collect();
                 slot.unstage(&mut self.again);
                 if self.tuning.reinject {
-                    outstanding.into_iter().for_each(|sequence| self.send_again(sequence, false));
+                    outstanding.into_iter().for_each(|sequence| self.send_again(now, sequence, false));
                 }
                 self.news.push_back(News::Path(slot_id(index), path::State::Suspect));
                 self.watch(now);
@@ -377,12 +374,13 @@ impl Peer {
     }
 
     /// Puts a packet into the queue of those that are sent again.
-    fn send_again(&mut self, sequence: u32, repair: bool) {
+    fn send_again(&mut self, now: Instant, sequence: u32, repair: bool) {
         let Some(copy) = self.copies.find(sequence) else { return };
         if copy.queued || repair && !self.tuning.repair {
             return;
         }
-        if repair && copy.repairs >= MOST_REPAIRS {
+        // As long as the peer may wait for it. A fixed count (three) left a hole each 40 s at 5% loss.
+        if repair && now - copy.sent >= self.tuning.hold {
             self.drops.repairs_spent += 1;
             self.copies.done(sequence);
             return;
@@ -412,7 +410,11 @@ impl Peer {
         let views = self.views(now, usize::from(self.mtu));
         let members = self.scheduler.members(now, &views);
         let live = self.slots().filter(|slot| members.contains(slot.id.get()));
-        let rtt = live.clone().map(|slot| slot.path.rtt().min()).max().unwrap_or_default();
+        let rtt = live
+            .clone()
+            .map(|slot| slot.path.rtt().min() + slot.path.repair_delay())
+            .max()
+            .unwrap_or_default();
         let skew = skew(live.filter_map(|slot| slot.path.one_way().base()));
         self.ingress.set_delays(Delays::suit(rtt, skew));
     }

@@ -40,17 +40,22 @@ impl Peer {
             let head = Head { flow, bytes, backlog: bytes, sparse: true };
             let Some(paths) = self.choose(now, &head) else { return false };
             self.again.pop_front();
+            let mut times = 1;
             if let Some(copy) = self.copies.find(sequence) {
                 copy.queued = false;
-                copy.repairs += u8::from(repair);
+                // What was lost twice is sent twice: few are, and another loss costs a flow its third round trip.
+                times += usize::from(repair && copy.repairs > 0);
+                copy.repairs = copy.repairs.saturating_add(u8::from(repair));
             }
             if repair {
-                self.repair_credit -= bytes as u64;
+                self.repair_credit = self.repair_credit.saturating_sub((bytes * times) as u64);
                 self.repaired += 1;
             } else {
                 self.reinjected += 1;
             }
-            paths.iter().for_each(|path| self.stage(usize::from(path), sequence, bytes));
+            for path in paths.iter() {
+                (0..times).for_each(|_| self.stage(usize::from(path), sequence, bytes));
+            }
             return true;
         }
     }
@@ -122,7 +127,7 @@ impl Peer {
             // In start-up the rate is a lower bound, and only packets can raise it.
             let found = slot.path.rate_found();
             let rate = if found { slot.path.rate() } else { slot.path.pacing_rate() };
-            let free_at = match slot.path.may_send(now, slot.staged + bytes) {
+            let free_at = match slot.path.may_send(now, slot.staged, bytes) {
                 Ok(()) if slot.stage.len() >= RUN => now + SOON,
                 Ok(()) => now,
                 Err(Blocked::Paced(until)) => until.max(now + SOON),

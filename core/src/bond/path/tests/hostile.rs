@@ -33,7 +33,7 @@ proptest! {
             now += Duration::from_micros(step);
             let mut events = alloc::vec::Vec::new();
             for _ in 0..send {
-                if path.may_send(now, 1200).is_ok() {
+                if path.may_send(now, 0, 1200).is_ok() {
                     let number = path.next_number();
                     let eliciting = !number.is_multiple_of(7);
                     path.handle_sent(now, number, 1200, SentInfo { sequence: None, eliciting, mtu_probe: false });

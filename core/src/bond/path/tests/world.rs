@@ -170,7 +170,7 @@ impl World {
             if !ready {
                 break;
             }
-            match self.sender.may_send(self.now, u64::from(MTU)) {
+            match self.sender.may_send(self.now, 0, u64::from(MTU)) {
                 Ok(()) => {
                     let in_flight = self.sender.in_flight();
                     assert!(
