@@ -5,11 +5,13 @@
 //!  rtnetlink ─┐                     ┌─▶ select   which interfaces `auto` takes, and why not the others
 //!             ├─▶ links: Vec<Link> ─┼─▶ matching `wlan0@3` to an UplinkSpec, with warnings
 //!  if-addrs ──┘                     └─▶ monitor  passes changes to pool and workers
+//!  rtnetlink ◀──▶ policy: rules and routes that services add and remove
 //! ```
 //!
 //! Invariants
-//! - Only [`links::snapshot`] and [`port::who_listens`] look at the machine; all else is a function
-//!   of a snapshot, so that it can be asked again whenever the links have changed.
+//! - Only [`links::snapshot`] and [`port::who_listens`] look at the machine, and `policy` where a
+//!   service asks it to; all else is a function of a snapshot, so that it can be asked again
+//!   whenever the links have changed.
 //! - What the system does not report is `None`, never a guess.
 
 #[cfg(test)]
@@ -19,6 +21,8 @@ pub(crate) mod matching;
 pub(crate) mod monitor;
 #[cfg(target_os = "linux")]
 mod netlink;
+#[cfg(target_os = "linux")]
+pub(crate) mod policy;
 pub(crate) mod port;
 #[cfg(not(target_os = "linux"))]
 mod portable;

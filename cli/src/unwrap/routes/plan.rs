@@ -2,6 +2,7 @@
 //! of iproute2.
 
 use super::place::{LO, Place, Placed};
+use crate::host::policy::{self, whole};
 use crate::host::prefix::{self, Prefix};
 use crate::unwrap::routes::args::Setup;
 use crate::unwrap::target::{Ports, Protocol, Target};
@@ -73,25 +74,7 @@ impl Rule {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "priority {}", self.priority)?;
-        match self.from {
-            Some((ip, bits)) if bits == whole(self.v6) => write!(f, " from {ip}")?,
-            Some((ip, bits)) => write!(f, " from {ip}/{bits}")?,
-            None => {}
-        }
-        if let Some(iif) = &self.iif {
-            write!(f, " iif {iif}")?;
-        }
-        if let Some(mark) = self.mark {
-            write!(f, " fwmark {mark}")?;
-        }
-        if let Some(protocol) = self.protocol {
-            write!(f, " ipproto {protocol}")?;
-        }
-        if let Some(ports) = self.ports {
-            write!(f, " sport {ports}")?;
-        }
-        write!(f, " lookup {}", self.table)
+        policy::Rule::from(self).fmt(f)
     }
 }
 
@@ -115,11 +98,7 @@ impl Route {
 
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("local default dev lo")?;
-        if let Some(source) = self.source {
-            write!(f, " src {source}")?;
-        }
-        write!(f, " table {}", self.table)
+        policy::Route::from(self).fmt(f)
     }
 }
 
@@ -261,11 +240,6 @@ fn sole_address(mut targets: impl Iterator<Item = Target>) -> Result<Option<IpAd
 
 pub(crate) fn loopback(v6: bool) -> IpAddr {
     if v6 { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() }
-}
-
-/// The bits of a whole address.
-fn whole(v6: bool) -> u8 {
-    if v6 { 128 } else { 32 }
 }
 
 pub(crate) fn six(v6: bool) -> &'static str {

@@ -1,0 +1,44 @@
+//! Where the kernel would send a packet.
+
+use super::route::{RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_VIA};
+use super::{RTM_GETROUTE, family};
+use crate::host::rtnetlink::{attributes, number};
+use netlink_packet_core::Emitable;
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use std::net::IpAddr;
+
+/// A route, as far as it tells where its destination is.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) struct Way {
+    pub(crate) local: bool,
+    pub(crate) by_gateway: bool,
+    pub(crate) interface: Option<u32>,
+}
+
+pub(super) fn question(to: IpAddr) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = RouteHeader {
+        address_family: family(to.is_ipv6()),
+        destination_prefix_length: if to.is_ipv6() { 128 } else { 32 },
+        ..RouteHeader::default()
+    };
+    message.attributes = vec![RouteAttribute::Destination(match to {
+        IpAddr::V4(v4) => RouteAddress::Inet(v4),
+        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+    })];
+    message
+}
+
+/// The route in an RTM_NEWROUTE body.
+pub(super) fn read(payload: &[u8]) -> Option<Way> {
+    let header = RouteHeader::parse(payload).ok()?;
+    let mut way = Way { local: header.kind == RouteType::Local, by_gateway: false, interface: None };
+    for (attribute, value) in attributes(payload.get(header.buffer_len()..)?) {
+        match attribute {
+            RTA_OIF => way.interface = number(value),
+            RTA_GATEWAY | RTA_VIA | RTA_MULTIPATH => way.by_gateway = true,
+            _ => {}
+        }
+    }
+    Some(way)
+}
