@@ -14,10 +14,12 @@
 //! | `values` | parsers of their values |
 //! | `keygen` | a key pair, for people who keep keys elsewhere |
 //! | `state` | the files of the state directory |
+//! | `host` | routes, name servers, kill switch, NAT, and the way back |
 
 #![allow(dead_code, reason = "serve and connect come next")]
 
 mod args;
+mod host;
 mod keygen;
 mod state;
 mod values;

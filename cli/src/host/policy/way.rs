@@ -1,7 +1,7 @@
 //! Where the kernel would send a packet.
 
+use super::family;
 use super::route::{RTA_GATEWAY, RTA_MULTIPATH, RTA_OIF, RTA_VIA};
-use super::{RTM_GETROUTE, family};
 use crate::host::rtnetlink::{attributes, number};
 use netlink_packet_core::Emitable;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};

@@ -1,0 +1,255 @@
+//! What a bond changes on its host, and its way back: rules and routes, the name servers, the kill
+//! switch, NAT and forwarding.
+//!
+//! ```text
+//!  ClientPlan ─▶ client ─┐           ┌─▶ journal   how to undo it, on disk before each change
+//!                        ├─▶ steps ──┤
+//!  ServerPlan ─▶ server ─┘           └─▶ world     rtnetlink, nft, /proc/sys, resolv.conf
+//!
+//!  undo, restore, the next start:  journal ─▶ world, the last change first
+//! ```
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `plan` | what is asked for |
+//! | `client`, `server` | the steps for it, as a function of the plan and of what is there |
+//! | `rules` | the client's rules and routes |
+//! | `filter` | the texts for `nft` |
+//! | `step` | a change, and the record that undoes it |
+//! | `journal` | the records, on disk |
+//! | `world`, `dns`, `sysctl` | what is changed |
+//! | `apply` | steps carried out, and records undone |
+//!
+//! Invariants
+//! - A change is made after its record is on disk, and a record says how to undo the change whether
+//!   or not it was made. So whatever is killed, and whenever, the records lead back.
+//! - Rules and routes carry [`plan::TAG`], and tables of nftables have names of ours: what has not
+//!   is never removed.
+//! - Under the kill switch no order of changes, of a start, a takeover or a death, opens a way past
+//!   it: the filter is the first change of a start and the last that is undone.
+
+mod apply;
+mod client;
+mod dns;
+mod filter;
+mod journal;
+mod plan;
+mod rules;
+mod server;
+mod step;
+mod sysctl;
+mod world;
+
+#[allow(unused_imports, reason = "connect and serve come next")]
+pub(crate) use plan::{ClientPlan, Dns, MARK, Routes, ServerPlan};
+
+use crate::host::links;
+use apply::Applied;
+use journal::{Role, StateDir};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use step::Record;
+use world::{Places, System, World};
+
+/// A client's host, as it was changed. Dropped without [`undo`](Self::undo) it stays so, and so does
+/// the journal, for the next start or [`restore`].
+pub(crate) struct Client<W = System> {
+    applied: Applied<W>,
+    plan: ClientPlan,
+    /// The number of the TUN device.
+    tun: u32,
+}
+
+/// A server's host, as it was changed; see [`Client`].
+pub(crate) struct Server<W = System> {
+    applied: Applied<W>,
+}
+
+/// Changes the host for a client, before it speaks to its server: the TUN device is there, the
+/// sockets may not be. Takes over what a client has left that was killed, and never lifts its kill
+/// switch. Gives also what a person should know, as sentences for the log.
+///
+/// It needs CAP_NET_ADMIN, as all of this; a resolv.conf needs root.
+///
+/// # Errors
+/// A sentence. Nothing is changed then, but what a run before had left.
+pub(crate) fn apply_client(plan: ClientPlan, state_dir: &Path) -> Result<(Client, Vec<String>), String> {
+    client_with(System::new(Places::usual())?, plan, state_dir)
+}
+
+/// Changes the host for a server whose TUN device is there. With [`ServerPlan::nat`] off it changes
+/// nothing, but puts back what a server before has left.
+///
+/// # Errors
+/// A sentence. Nothing is changed then, but what a run before had left.
+pub(crate) fn apply_server(plan: &ServerPlan, state_dir: &Path) -> Result<(Server, Vec<String>), String> {
+    server_with(System::new(Places::usual())?, plan, state_dir)
+}
+
+/// Puts back what a bond has left that was killed, of either role. Gives what was done, as
+/// sentences; none where there was nothing.
+///
+/// # Errors
+/// A bond that runs; or what could not be put back.
+pub(crate) fn restore(state_dir: &Path) -> Result<Vec<String>, String> {
+    restore_with(|| System::new(Places::usual()), state_dir)
+}
+
+/// Where the server was of a client that was killed. Behind its kill switch no name can be looked
+/// up, so the next start goes on with this.
+pub(crate) fn remembered_server(state_dir: &Path) -> Option<SocketAddr> {
+    let journal = StateDir::open(state_dir, false).ok()??.existing(Role::Client).ok()??;
+    journal.records().iter().rev().find_map(|record| match record {
+        Record::Server(address) => Some(*address),
+        _ => None,
+    })
+}
+
+fn client_with<W: World>(
+    world: W,
+    mut plan: ClientPlan,
+    state_dir: &Path,
+) -> Result<(Client<W>, Vec<String>), String> {
+    plan.check()?;
+    let mut notes = Vec::new();
+    let state = StateDir::open(state_dir, true)?.expect("made above");
+    let mut applied = Applied::begin(world, &state, Role::Client, &mut notes)?;
+    let held = applied.journal.records().iter().any(|record| matches!(record, Record::Filter(_)));
+    if held && !plan.kill_switch {
+        if plan.routes == Routes::None {
+            return Err(
+                "the kill switch of a run that was killed still holds: ropewalk bond restore lifts it".into(),
+            );
+        }
+        plan.kill_switch = true;
+        notes.push(
+            "the kill switch of a run that was killed still holds; a clean end of this one, or ropewalk bond restore, \
+             lifts it"
+                .into(),
+        );
+    }
+    if plan.routes != Routes::None && !applied.leftover && !applied.world.routes()?.is_empty() {
+        return Err(
+            "another bond's client routes in this network namespace, with another --state-dir: stop it, or \
+                    run ropewalk bond restore with that directory"
+                .into(),
+        );
+    }
+    notes.extend(client::notes(&plan, &world::resolvers(&applied.world)));
+    let mut client = Client { applied, plan, tun: 0 };
+    match client.start() {
+        Ok(()) => Ok((client, notes)),
+        // What the run before has left holds on: its kill switch too.
+        Err(error) if client.applied.leftover => Err(error),
+        Err(error) => match client.applied.undo(true) {
+            Ok(_) => Err(error),
+            Err(left) => Err(format!("{error}; and not all is put back: {left}")),
+        },
+    }
+}
+
+#[allow(private_bounds, reason = "tests alone have another world")]
+impl<W: World> Client<W> {
+    fn start(&mut self) -> Result<(), String> {
+        self.tun = self.applied.world.device_up(&self.plan.tun)?;
+        let steps = client::start(&self.plan, self.tun, &|name| self.applied.world.sysctl(name));
+        self.applied.carry_out(&steps)?;
+        let routes: Vec<_> = steps.into_iter().filter_map(step::Step::into_route).collect();
+        self.applied.sweep(&rules::rules(&self.plan), &routes)
+    }
+
+    /// The TUN has these addresses: traffic goes into it, and names are asked for through it. To be
+    /// called again when they change.
+    ///
+    /// # Errors
+    /// A sentence. The kill switch holds.
+    pub(crate) fn inside(&mut self, addresses: &[IpAddr]) -> Result<(), String> {
+        let has = |v6: bool| addresses.iter().any(|ip| ip.is_ipv6() == v6);
+        let routes = client::inside(&self.plan, self.tun, has(false), has(true));
+        let steps: Vec<_> =
+            routes.iter().map(|route| step::Step::change(step::Change::Route(route.clone()))).collect();
+        self.applied.carry_out(&steps)?;
+        self.applied.sweep(&rules::rules(&self.plan), &routes)?;
+        if let Dns::Servers(servers) = &self.plan.dns {
+            let steps = self.applied.dns(&self.plan.tun, servers)?;
+            self.applied.carry_out(&steps)?;
+        }
+        Ok(())
+    }
+
+    /// The bond's sockets are bound to these interfaces now.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn uplinks(&mut self, names: &[String]) -> Result<(), String> {
+        if self.plan.routes == Routes::None {
+            return Ok(());
+        }
+        let steps = client::uplinks(names, &|name| self.applied.world.sysctl(name));
+        self.applied.carry_out(&steps)
+    }
+
+    /// Puts all back, as it was before. Gives what a person should know, as sentences.
+    ///
+    /// # Errors
+    /// What could not be put back: `ropewalk bond restore` tries again.
+    pub(crate) fn undo(self) -> Result<Vec<String>, String> {
+        self.applied.undo(true)
+    }
+}
+
+fn server_with<W: World>(
+    world: W,
+    plan: &ServerPlan,
+    state_dir: &Path,
+) -> Result<(Server<W>, Vec<String>), String> {
+    plan::check_device(&plan.tun)?;
+    let mut notes = Vec::new();
+    let state = StateDir::open(state_dir, true)?.expect("made above");
+    let mut applied = Applied::begin(world, &state, Role::Server, &mut notes)?;
+    let links = links::snapshot().map_err(|error| error.to_string())?;
+    if !plan.nat && applied.leftover {
+        // What this plan wants is what was there before.
+        notes.extend(applied.put_back(false)?);
+    }
+    let steps = server::start(plan, &links, &|name| applied.world.sysctl(name));
+    match applied.carry_out(&steps) {
+        Ok(()) => Ok((Server { applied }, notes)),
+        Err(error) if applied.leftover => Err(error),
+        Err(error) => match applied.undo(true) {
+            Ok(_) => Err(error),
+            Err(left) => Err(format!("{error}; and not all is put back: {left}")),
+        },
+    }
+}
+
+#[allow(private_bounds, reason = "tests alone have another world")]
+impl<W: World> Server<W> {
+    /// Puts all back, as it was before. Gives what a person should know, as sentences.
+    ///
+    /// # Errors
+    /// What could not be put back: `ropewalk bond restore` tries again.
+    pub(crate) fn undo(self) -> Result<Vec<String>, String> {
+        self.applied.undo(true)
+    }
+}
+
+fn restore_with<W: World>(
+    world: impl Fn() -> Result<W, String>,
+    state_dir: &Path,
+) -> Result<Vec<String>, String> {
+    let mut notes = Vec::new();
+    let Some(state) = StateDir::open(state_dir, false)? else { return Ok(notes) };
+    apply::clear_left(&mut world()?, &state, &mut notes)?;
+    for role in Role::ALL {
+        if let Some(found) = Applied::found(world()?, &state, role)? {
+            let what = apply::summary(found.journal.records());
+            notes.extend(found.undo(false)?);
+            notes.push(format!("what the {role} had changed is as it was: {what}"));
+        }
+    }
+    Ok(notes)
+}
+
+#[cfg(test)]
+mod tests;
