@@ -4,7 +4,10 @@ use super::Client;
 use super::news::ASK_AGAIN;
 use crate::bond::wire::{CloseReason, Frame};
 use crate::machine::{Input, Machine, Output, StreamMachine};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
+
+/// A socket that takes nothing holds up the farewell for so long, and no longer.
+pub(in crate::bond) const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Machine for Client {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
@@ -53,6 +56,7 @@ impl Machine for Client {
             }
             Input::Drain => {
                 self.drained = true;
+                self.farewell = Some(now + FAREWELL);
                 self.peer.send_frame(Frame::Close(CloseReason::Shutdown));
             }
             // A bond has no streams, asks for no names and no uplinks.
@@ -80,6 +84,9 @@ impl Machine for Client {
                 self.open(index);
             }
         }
+        if self.farewell.is_some_and(|at| at <= now) {
+            self.farewell = None;
+        }
         self.peer.handle_timeout(now, &mut self.give);
         self.settle(now);
     }
@@ -89,7 +96,8 @@ impl Machine for Client {
             return Some(output);
         }
         // The farewell has left, or there is nobody to say it to.
-        let done = self.drained && !self.peer.slots().any(|slot| slot.wants_to_send() && slot.validated);
+        let waits = self.peer.slots().any(|slot| slot.wants_to_send() && slot.validated);
+        let done = self.drained && (!waits || self.farewell.is_none());
         if done && self.ways.iter().any(|way| way.open || way.socket.is_some()) {
             (0..self.ways.len()).for_each(|index| self.close(index));
             self.ways.iter_mut().for_each(|way| way.socket = None);
@@ -103,6 +111,7 @@ impl Machine for Client {
         let own = [
             self.initiator.poll_timeout(),
             self.ask_config.filter(|_| self.established),
+            self.farewell.filter(|_| self.ways.iter().any(|way| way.socket.is_some())),
             self.peer.poll_timeout(),
         ];
         reopen.chain(own.into_iter().flatten()).min()

@@ -15,6 +15,7 @@ mod socket;
 mod tun;
 mod uplinks;
 
+pub(super) use machine::FAREWELL;
 pub(super) use news::path_news;
 use uplinks::Way;
 
@@ -52,6 +53,8 @@ pub struct Client {
     ask_config: Option<Instant>,
     addresses: Vec<IpAddr>,
     drained: bool,
+    /// When it goes though its farewell has not left.
+    farewell: Option<Instant>,
 }
 
 impl Client {
@@ -98,6 +101,7 @@ impl Client {
             ask_config: None,
             addresses: Vec::new(),
             drained: false,
+            farewell: None,
             config,
         };
         (0..client.ways.len()).for_each(|index| client.open(index));

@@ -25,6 +25,10 @@ impl Client {
                 if arrival.confirms {
                     self.initiator.confirmed();
                 }
+                // Its questions may have been given up while the link was silent.
+                if self.peer.slot(path).is_some_and(|slot| !slot.validated) {
+                    self.challenge(now, path);
+                }
             }
         }
     }

@@ -379,6 +379,16 @@ impl Path {
         }
     }
 
+    /// Its socket has taken nothing since `since`, for a probe time-out: it is suspect as if nothing had been answered.
+    pub(crate) fn handle_blocked(&mut self, now: Instant, since: Instant, sink: &mut impl FnMut(Event)) {
+        if self.liveness.state() == State::Live {
+            self.counters.timeouts += 1;
+            self.liveness.handle_timeout(now, since, self.probe_timeout());
+            sink(Event::Suspect);
+            sink(Event::Probe);
+        }
+    }
+
     /// The operating system refused a packet of that size.
     pub(crate) fn handle_too_large(&mut self, now: Instant, bytes: u32, sink: &mut impl FnMut(Event)) {
         if self.mtu.handle_too_large(now, bytes) {

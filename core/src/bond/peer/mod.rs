@@ -49,6 +49,7 @@ use super::schedule::{Scheduler, Strategy};
 use super::session::{Keyring, Role};
 use super::wire::{Frame, MAX_PATHS, PathId};
 use crate::time::{Duration, Instant};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use copies::Copies;
@@ -122,7 +123,8 @@ pub(super) struct Peer {
     tuning: Tuning,
     offload: bool,
     pub(super) keys: Keyring,
-    slots: [Option<Slot>; MAX_PATHS],
+    /// Boxed: most associations have few paths, a server has many associations, and looking through them is most of what a turn does.
+    slots: [Option<Box<Slot>>; MAX_PATHS],
     ingress: FqCodel<Queued>,
     sequencer: Sequencer,
     scheduler: Scheduler,
@@ -174,22 +176,23 @@ impl Peer {
     pub(super) fn add_path(&mut self, now: Instant, id: PathId, remote: Remote, weight: u32) -> &mut Slot {
         let slot = self.slots[id.index()].get_or_insert_with(|| {
             let idle = Duration::from_secs(20);
-            Slot::new(Path::new(now, PathConfig { idle, ..PathConfig::default() }), id, remote, weight)
+            let path = Path::new(now, PathConfig { idle, ..PathConfig::default() });
+            Box::new(Slot::new(path, id, remote, weight))
         });
         slot.remote = remote;
         slot
     }
 
     pub(super) fn slot(&self, id: PathId) -> Option<&Slot> {
-        self.slots[id.index()].as_ref()
+        self.slots[id.index()].as_deref()
     }
 
     pub(super) fn slot_mut(&mut self, id: PathId) -> Option<&mut Slot> {
-        self.slots[id.index()].as_mut()
+        self.slots[id.index()].as_deref_mut()
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = &Slot> + Clone {
-        self.slots.iter().flatten()
+        self.slots.iter().flatten().map(|slot| &**slot)
     }
 
     /// Another strategy, from the next packet on.
@@ -243,7 +246,8 @@ impl Peer {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let paths = self.slots().flat_map(|slot| {
             let asks = slot.challenge.filter(|challenge| challenge.asked < MOST_QUESTIONS);
-            [slot.path.poll_timeout(), slot.path.ack_due(), asks.map(|challenge| challenge.next)]
+            let asks = asks.map(|challenge| challenge.next);
+            [slot.path.poll_timeout(), slot.path.ack_due(), asks, slot.blocked_at()]
         });
         let paths = paths.flatten();
         paths.chain(self.wake).chain(self.reorder.poll_timeout()).chain(self.keys.poll_timeout()).min()
@@ -253,6 +257,7 @@ impl Peer {
         self.keys.handle_timeout(now);
         for index in 0..MAX_PATHS {
             self.path_event(now, index, |path, sink| path.handle_timeout(now, &mut |event| sink(event)));
+            self.blocked(now, index);
             let Some(slot) = &mut self.slots[index] else { continue };
             slot.asks |= slot
                 .challenge
@@ -262,6 +267,18 @@ impl Peer {
         self.deliver(give);
         self.acknowledge(now);
         self.pump(now);
+    }
+
+    /// A path whose socket takes nothing is suspect after its probe time-out, as one that is not answered.
+    fn blocked(&mut self, now: Instant, index: usize) {
+        let Some(slot) = &mut self.slots[index] else { return };
+        if slot.blocked_at().is_none_or(|at| at > now) {
+            return;
+        }
+        let since = slot.waiting.replace(now).unwrap_or(now);
+        self.path_event(now, index, |path, sink| {
+            path.handle_blocked(now, since, &mut |event| sink(event));
+        });
     }
 
     /// Asks whether the peer is at `remote`; the path goes there once it has answered.
@@ -302,7 +319,7 @@ impl Peer {
             && let Some(slot) = &mut self.slots[best]
             && !slot.control.contains(&frame)
         {
-            slot.control.push_back(frame);
+            slot.push_control(frame);
         }
     }
 
@@ -351,7 +368,7 @@ impl Peer {
             path::Event::Suspect => {
                 let outstanding: Vec<u32> =
                     slot.path.outstanding().filter_map(|packet| packet.sequence).collect();
-                slot.unstage(&mut self.again);
+                self.unstage(index);
                 if self.tuning.reinject {
                     outstanding.into_iter().for_each(|sequence| self.send_again(now, sequence, false));
                 }
@@ -359,7 +376,7 @@ impl Peer {
                 self.watch(now);
             }
             path::Event::Down => {
-                slot.unstage(&mut self.again);
+                self.unstage(index);
                 self.news.push_back(News::Path(slot_id(index), path::State::Down));
                 self.watch(now);
             }
@@ -370,6 +387,19 @@ impl Peer {
             path::Event::Probe | path::Event::Ping => slot.ping = true,
             path::Event::Found | path::Event::Fell => self.suit(now),
             path::Event::Mtu(_) => self.news.push_back(News::Mtu),
+        }
+    }
+
+    /// What was staged on a path goes elsewhere, in its order, before all else.
+    pub(super) fn unstage(&mut self, index: usize) {
+        let Some(slot) = &mut self.slots[index] else { return };
+        slot.staged = 0;
+        for (sequence, _) in core::mem::take(&mut slot.stage).into_iter().rev() {
+            if let Some(copy) = self.copies.find(sequence)
+                && !core::mem::replace(&mut copy.queued, true)
+            {
+                self.again.push_front((sequence, false));
+            }
         }
     }
 

@@ -19,8 +19,12 @@ impl Peer {
     /// Gives packets to paths until no path can carry one now.
     pub(in crate::bond) fn pump(&mut self, now: Instant) {
         self.wake = None;
-        while self.send_again_first(now) || self.send_new(now) {}
+        // Without keys nothing can leave. Who brings new ones has the paths work again.
+        if self.keys.is_usable(now) {
+            while self.send_again_first(now) || self.send_new(now) {}
+        }
         self.reuse();
+        self.slots.iter_mut().flatten().for_each(|slot| slot.note_waiting(now));
     }
 
     /// Stages the first packet that is to be sent again.
@@ -33,9 +37,9 @@ impl Peer {
                 continue;
             };
             let (bytes, flow) = (copy.packet.len(), copy.flow);
-            if repair && self.repair_credit < bytes as u64 {
-                // Out of budget: new packets earn more.
-                return false;
+            // Out of budget: new packets earn more. Where none waits there is room for it.
+            if repair && self.repair_credit < bytes as u64 && !self.ingress.is_empty() {
+                return self.reinjection_first();
             }
             let head = Head { flow, bytes, backlog: bytes, sparse: true };
             let Some(paths) = self.choose(now, &head) else { return false };
@@ -58,6 +62,14 @@ impl Peer {
             }
             return true;
         }
+    }
+
+    /// A reinjection needs no budget: it does not wait behind repairs that have spent theirs. Whether there was one.
+    fn reinjection_first(&mut self) -> bool {
+        let Some(at) = self.again.iter().position(|(_, repair)| !repair) else { return false };
+        let Some(first) = self.again.remove(at) else { return false };
+        self.again.push_front(first);
+        true
     }
 
     /// Stages the next packet of the queue.
@@ -128,7 +140,8 @@ impl Peer {
             let found = slot.path.rate_found();
             let rate = if found { slot.path.rate() } else { slot.path.pacing_rate() };
             let free_at = match slot.path.may_send(now, slot.staged, bytes) {
-                Ok(()) if slot.stage.len() >= RUN => now + SOON,
+                // The longer its socket has taken nothing, the longer it is likely to.
+                Ok(()) if slot.stage.len() >= RUN => now + slot.stuck(now).max(SOON),
                 Ok(()) => now,
                 Err(Blocked::Paced(until)) => until.max(now + SOON),
                 Err(Blocked::InFlight) => {

@@ -148,7 +148,7 @@ impl Peer {
             Frame::Nack(_) | Frame::Ping | Frame::MtuProbe(_) => {}
             Frame::PathChallenge(token) => {
                 if let Some(slot) = &mut self.slots[by.index()] {
-                    slot.control.push_back(Frame::PathResponse(token));
+                    slot.push_control(Frame::PathResponse(token));
                 }
             }
             Frame::PathResponse(token) => self.news.push_back(News::Response(by, token)),

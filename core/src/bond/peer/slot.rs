@@ -1,6 +1,6 @@
 //! One path of an association: its estimates, its address, what it is to send.
 
-use crate::bond::path::Path;
+use crate::bond::path::{Path, State};
 use crate::bond::wire::{Frame, PathId};
 use crate::machine::SocketId;
 use crate::time::{Duration, Instant};
@@ -49,9 +49,15 @@ pub(super) struct Challenge {
 /// Questions to an address that does not answer. After them the path waits for its next packet from there.
 pub(super) const MOST_QUESTIONS: u32 = 6;
 
-/// How long an acknowledgement of something of ours says that a path carries what we send. Under the second in which a dead
-/// path is given up, and several round trips of a slow one.
-pub(super) const PROOF: Duration = Duration::from_millis(500);
+/// How long an acknowledgement of something of ours says that a path carries what we send: two of its probe time-outs, and
+/// no longer than this. The peer gives a path up after seven of its own: by then our acknowledgements must have found another
+/// way. With a fixed 500 ms two links of 1 ms took each other down when one of them died.
+const PROOF: Duration = Duration::from_millis(500);
+const PROOF_TIMEOUTS: u32 = 2;
+
+/// Control frames that may wait for one path. What is over it is dropped oldest first: an acknowledgement is followed by a
+/// newer one, a question is asked again. A socket that takes nothing, or a peer that asks all the time, costs no more.
+const MOST_CONTROL: usize = 64;
 
 /// One path.
 #[derive(Debug)]
@@ -77,6 +83,8 @@ pub(in crate::bond) struct Slot {
     pub(super) proved: Option<Instant>,
     /// The challenge is due.
     pub(super) asks: bool,
+    /// Since when something waits to leave, without anything having left.
+    pub(super) waiting: Option<Instant>,
     /// The owner was told that there is something to send.
     pub(in crate::bond) dirty: bool,
 }
@@ -97,21 +105,50 @@ impl Slot {
             staged: 0,
             proved: None,
             asks: false,
+            waiting: None,
             dirty: false,
         }
     }
 
     /// Whether our packets arrived by this path of late.
     pub(super) fn is_proved(&self, now: Instant) -> bool {
-        self.proved.is_some_and(|proved| now - proved <= PROOF)
+        let lasts = (self.path.probe_timeout() * PROOF_TIMEOUTS).min(PROOF);
+        self.proved.is_some_and(|proved| now - proved <= lasts)
     }
 
-    /// What was staged goes elsewhere, in its order, before all else.
-    pub(super) fn unstage(&mut self, again: &mut VecDeque<(u32, bool)>) {
-        for (sequence, _) in core::mem::take(&mut self.stage).into_iter().rev() {
-            again.push_front((sequence, false));
+    /// Whether the proof is so old that it should be renewed: half of its time is over.
+    pub(super) fn wants_proof(&self, now: Instant) -> bool {
+        let half = self.path.probe_timeout().min(PROOF / 2);
+        self.proved.is_none_or(|proved| now - proved > half)
+    }
+
+    /// Control frames go by this path.
+    pub(in crate::bond) fn push_control(&mut self, frame: Frame) {
+        if self.control.len() >= MOST_CONTROL {
+            self.control.pop_front();
         }
-        self.staged = 0;
+        self.control.push_back(frame);
+    }
+
+    /// When the path is suspect if nothing of what waits has left by then: its own socket takes nothing. One that is shared with
+    /// other paths says nothing of this one.
+    pub(super) fn blocked_at(&self) -> Option<Instant> {
+        let alone = !self.remote.named && self.path.state() == State::Live;
+        self.waiting.filter(|_| alone).map(|since| since + self.path.probe_timeout())
+    }
+
+    /// For how long nothing of what waits has left.
+    pub(super) fn stuck(&self, now: Instant) -> Duration {
+        self.waiting.map_or(Duration::ZERO, |since| now - since)
+    }
+
+    /// Notes since when something waits, if something does.
+    pub(super) fn note_waiting(&mut self, now: Instant) {
+        if !self.wants_to_send() {
+            self.waiting = None;
+        } else if self.waiting.is_none() {
+            self.waiting = Some(now);
+        }
     }
 
     /// Whether there is something to send.

@@ -159,6 +159,31 @@ impl World {
     }
 }
 
+impl World {
+    /// Asks and is answered with ten packets, one after the other, `count` times. How often it was within 10 s.
+    fn exchange(&mut self, count: usize) -> usize {
+        let end = self.now + Duration::from_secs(10);
+        for done in 0..count {
+            let (asked, answered) = (self.received.0, self.received.1);
+            self.client.ingest(self.now, &udp(0, 100), Offload::None, None, &mut self.out.1);
+            while self.received.0 == asked {
+                if !self.step(end) {
+                    return done;
+                }
+            }
+            for _ in 0..10 {
+                self.server.ingest(self.now, &udp(0, 1400), Offload::None, None, &mut self.out.0);
+            }
+            while self.received.1 < answered + 14_000 {
+                if !self.step(end) {
+                    return done;
+                }
+            }
+        }
+        count
+    }
+}
+
 /// A UDP datagram of one flow that carries a number.
 fn udp(number: u32, len: usize) -> Vec<u8> {
     let mut packet = vec![0; len];
@@ -240,5 +265,25 @@ fn a_link_that_died_while_nothing_moved_is_found_out_by_what_comes_next() {
         world.down[dead].up = false;
         let kbit = world.upload(Duration::from_secs(2));
         assert!(kbit > 40_000, "{kbit} kbit/s without link {dead}");
+    }
+}
+
+/// Both ends know the dead link as the quicker one, and have proof of it that is just too old to be true: what they
+/// acknowledge goes that way for a while.
+#[test]
+fn a_link_that_died_between_two_exchanges_does_not_take_the_other_with_it() {
+    for dead in [0, 1] {
+        for delay in [0, 1, 2, 5, 20] {
+            for idle in [0, 1, 20, 100, 300, 600, 5_000] {
+                let mut world = World::new(&[(40, delay), (40, delay)]);
+                world.exchange(20);
+                let end = world.now + Duration::from_millis(idle);
+                while world.step(end) {}
+                world.up[dead].up = false;
+                world.down[dead].up = false;
+                let done = world.exchange(200);
+                assert!(done == 200, "link {dead} of {delay} ms, idle for {idle} ms: {done} of 200");
+            }
+        }
     }
 }

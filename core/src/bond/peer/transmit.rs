@@ -32,6 +32,7 @@ impl Peer {
     ) -> Option<Transmit> {
         let asked = self.ask(now, id, buf);
         if asked.is_some() {
+            self.slots[id.index()].as_mut()?.waiting = None;
             return asked;
         }
         let sent = self.control(now, id, buf).or_else(|| self.data(now, id, buf)).or_else(|| {
@@ -40,6 +41,7 @@ impl Peer {
             self.data(now, id, buf)
         });
         let slot = self.slots[id.index()].as_mut()?;
+        slot.waiting = None;
         match sent {
             Some(sent) => {
                 let to = slot.remote.named.then_some(slot.remote.to);
@@ -156,7 +158,11 @@ impl Peer {
             data.emit_prefix(prefix);
             out[DATA_OFFSET..size - TAG].copy_from_slice(&copy.packet);
             let ecn = copy.ecn;
-            let Ok(sealed) = self.keys.seal(now, id, out, size - HEADER - TAG) else { break };
+            let Ok(sealed) = self.keys.seal(now, id, out, size - HEADER - TAG) else {
+                // The keys have ended. It waits for new ones where nobody is asked for it.
+                self.unstage(id.index());
+                break;
+            };
             slot.stage.pop_front();
             slot.staged -= u64::from(bytes);
             let info = SentInfo { sequence: Some(sequence), eliciting: true, mtu_probe: false };
@@ -173,22 +179,32 @@ impl Peer {
         Some(Transmit { len, segment: (count > 1).then_some(size), ecn, ..Transmit::default() })
     }
 
-    /// Puts due acknowledgements of all paths on the best one, if it is proved to carry what we send; else on all that are live.
+    /// Puts each due acknowledgement on the path it is of and on the best one, if that is proved to carry what we send; else on all
+    /// that are live, and on all there are where none is.
     ///
-    /// An acknowledgement is not acknowledged: who sends nothing else would never learn that its path is dead, and the peer would
-    /// take all paths for dead. So a path without proof is asked for one.
+    /// The best one is the quickest, and may have died just now: then the peer would take all paths for dead, as no word comes of
+    /// any of them. An acknowledgement that goes back where its packets came from fails with that path alone. And two ends whose
+    /// paths are all down would answer each other's probes by the way each believes in, for ever, if it leads nowhere.
+    ///
+    /// An acknowledgement is not acknowledged: who sends nothing else would never learn that its path is dead. So the best path is
+    /// asked for a new proof before the old one ends.
     pub(super) fn acknowledge(&mut self, now: Instant) {
         let Some(best) = self.best() else { return };
-        let proved = self.slots[best].as_ref().is_some_and(|slot| slot.is_proved(now));
+        let Some(slot) = &self.slots[best] else { return };
+        let (proved, live) = (slot.is_proved(now), slot.path.state() == path::State::Live);
         for index in 0..MAX_PATHS {
             let Some(slot) = &mut self.slots[index] else { continue };
             let Some(ack) = slot.path.poll_ack(now) else { continue };
             let frame = Frame::Ack(super::receive::to_wire(slot.id, &ack));
             for by in 0..MAX_PATHS {
                 let Some(slot) = &mut self.slots[by] else { continue };
-                if by == best || !proved && slot.validated && slot.path.state() != path::State::Down {
-                    slot.control.push_back(frame);
-                    slot.ping |= !proved && slot.path.in_flight() == 0;
+                let up = slot.path.state() != path::State::Down;
+                let doubted = !proved && slot.validated && (up || !live);
+                if by == best || by == index || doubted {
+                    slot.push_control(frame);
+                }
+                if up && (by == best && slot.wants_proof(now) || doubted) {
+                    slot.ping |= slot.path.in_flight() == 0;
                 }
             }
         }

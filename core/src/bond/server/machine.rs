@@ -1,6 +1,7 @@
 //! The machine: time, links, the farewell.
 
 use super::Server;
+use crate::bond::client::FAREWELL;
 use crate::bond::wire::{CloseReason, Frame, PathId};
 use crate::machine::{Fault, Input, Machine, Output, StreamMachine};
 use crate::time::{Duration, Instant};
@@ -29,6 +30,7 @@ impl Machine for Server {
             }
             Input::Drain => {
                 self.drained = true;
+                self.farewell = Some(now + FAREWELL);
                 self.each(|server, client| {
                     let live = server.sessions.get_mut(&client).and_then(|session| session.live.as_mut());
                     if let Some(peer) = live {
@@ -64,6 +66,10 @@ impl Machine for Server {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        if self.farewell.take_if(|at| *at <= now).is_some() {
+            self.busy.clear();
+            return;
+        }
         self.each(|server, client| {
             let Some(session) = server.sessions.get_mut(&client) else { return };
             if now - session.heard >= IDLE {
@@ -83,7 +89,7 @@ impl Machine for Server {
 
     fn poll_output(&mut self) -> Option<Output> {
         if self.drained && self.outputs.is_empty() && self.busy.is_empty() {
-            self.drained = false;
+            (self.drained, self.farewell) = (false, None);
             self.outputs.extend([Output::CloseSocket { socket: self.socket }, Output::Finished]);
         }
         self.outputs.pop_front()
@@ -91,7 +97,8 @@ impl Machine for Server {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let live = self.sessions.values().filter_map(|session| Some((session.live.as_ref()?, session.heard)));
-        live.flat_map(|(peer, heard)| [peer.poll_timeout(), Some(heard + IDLE)]).flatten().min()
+        let live = live.flat_map(|(peer, heard)| [peer.poll_timeout(), Some(heard + IDLE)]);
+        live.flatten().chain(self.farewell).min()
     }
 }
 

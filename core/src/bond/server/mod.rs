@@ -59,6 +59,8 @@ pub struct Server {
     /// Packets from the TUN for an address that is nobody's.
     unroutable: u64,
     drained: bool,
+    /// When it goes though its farewells have not left.
+    farewell: Option<Instant>,
 }
 
 impl core::fmt::Debug for Server {
@@ -110,6 +112,7 @@ impl Server {
             tun_dirty: true,
             unroutable: 0,
             drained: false,
+            farewell: None,
             config,
         })
     }
