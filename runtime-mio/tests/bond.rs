@@ -1,5 +1,5 @@
 //! The bond on real devices: two namespaces, two links of 40 Mbit/s between them, a file through
-//! the tunnel.
+//! the tunnel, and once more when one of the links has fallen silent.
 //!
 //! It needs root, `ip`, `tc` and `curl`, and runs `examples/bond`.
 
@@ -85,9 +85,9 @@ fn received(client: &str, device: &str) -> u64 {
 }
 
 #[test]
-fn a_file_comes_through_two_links() {
+fn a_file_comes_through_two_links_and_through_one_when_the_other_falls_silent() {
     if let Some(why) = missing() {
-        eprintln!("SKIP a_file_comes_through_two_links: {why}");
+        eprintln!("SKIP a_file_comes_through_two_links_and_through_one: {why}");
         return;
     }
     let id = std::process::id();
@@ -160,6 +160,15 @@ fn a_file_comes_through_two_links() {
         let carried = received(&client, device) - before;
         assert!(carried > 800_000, "{device} carried {carried} of {} bytes", file.len());
     }
+
+    // Nothing passes the second link any more, and nobody says so: smaller than any packet.
+    for (name, device) in [(&client, "c2"), (&server, "s2")] {
+        must(&format!("tc -n {name} qdisc replace dev {device} root tbf rate 8bit burst 10b limit 10b"));
+    }
+    let before = received(&client, "c2");
+    fetch();
+    let came = received(&client, "c2") - before;
+    assert!(came < 2_000, "{came} bytes came through a silent link");
 
     std::fs::remove_dir_all(&folder).expect("it was made above");
 }
