@@ -2,6 +2,10 @@
 //!
 //! Events are small and copied. They change nothing: a run without an observer is the same run.
 
+mod flow;
+
+pub use flow::{Dropped, FlowEnd};
+
 use super::{ConnId, Fault, ListenerId, SocketId, Target, UplinkId};
 use crate::name::{BadHost, Destination, Name};
 use crate::time::Duration;
@@ -388,80 +392,6 @@ impl fmt::Display for Refusal {
             Refusal::NoTarget { ipv6: false } => f.write_str("no target for IPv4 clients"),
             Refusal::NoPort => f.write_str("header names port 0 as its client's"),
             Refusal::PortConflict(fault) => write!(f, "the client's own port cannot be had: {fault}"),
-        }
-    }
-}
-
-/// Why a UDP flow has ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum FlowEnd {
-    /// Nothing moved for the time set.
-    Idle,
-    /// There were too many, and it was the longest idle.
-    Evicted {
-        /// The limit.
-        limit: usize,
-    },
-    /// Its socket could not be opened.
-    Failed(Fault),
-    /// Its client's own port was not available, and another is not wanted.
-    PortConflict(Fault),
-    /// Its socket would have sent from this address, which is not its client's.
-    OtherAddress(IpAddr),
-}
-
-impl fmt::Display for FlowEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FlowEnd::Idle => f.write_str("idle"),
-            FlowEnd::Evicted { limit } => write!(f, "there are {limit} flows, and it was the longest idle"),
-            FlowEnd::Failed(fault) => write!(f, "its socket cannot be opened: {fault}"),
-            FlowEnd::PortConflict(fault) => write!(f, "the client's own port cannot be had: {fault}"),
-            FlowEnd::OtherAddress(ip) => {
-                write!(f, "its socket would send from {ip}, not from the client's address")
-            }
-        }
-    }
-}
-
-/// Why a datagram was not passed on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Dropped {
-    /// For a reason that ends connections too.
-    Refused(Refusal),
-    /// Its header is not whole: the number of bytes that came.
-    CutShort(usize),
-    /// It has no header and no flow.
-    NoFlow,
-    /// Too much waits to be sent already: more bytes than the limit, or more datagrams than 64 and
-    /// one for each 16 bytes of the limit.
-    QueueFull {
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// With its header it is longer than a datagram can be: its length in bytes.
-    TooLong(usize),
-    /// It would begin a flow, and no new ones are taken.
-    Draining,
-}
-
-impl fmt::Display for Dropped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Dropped::Refused(why) => why.fmt(f),
-            Dropped::CutShort(len) => {
-                write!(f, "expected a whole header, the datagram ends after {len} bytes")
-            }
-            Dropped::NoFlow => f.write_str("it has no header and belongs to no flow"),
-            Dropped::QueueFull { limit } => {
-                write!(f, "too many bytes or datagrams wait to be sent (limit {limit} bytes)")
-            }
-            Dropped::TooLong(len) => {
-                write!(f, "with its header it has {len} bytes, more than a datagram can have")
-            }
-            Dropped::Draining => f.write_str("it would begin a flow, and no new ones are taken"),
         }
     }
 }
