@@ -3,9 +3,10 @@
 use super::args::{self, Args};
 use super::stats::DispatchStats;
 use super::watch::DispatchWatch;
-use crate::host::{self, links::Link, matching::UplinkSpec, monitor};
+use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles};
 use crate::process::{descriptors, listen, logging, serve, stats};
 use ropewalk_core::dispatch::{Config, Credentials, Dispatch};
+use ropewalk_core::machine::Device;
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::Shared;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -35,9 +36,11 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
 
     let labels: Vec<String> = pool.uplinks.iter().map(|uplink| uplink.label.clone()).collect();
     let shares = pool.uplinks.iter().map(|uplink| (uplink.label.clone(), uplink.weight)).collect();
+    let device = |uplink: &UplinkConfig| uplink.device.map(|device| device.as_str().to_owned());
+    let interfaces = pool.uplinks.iter().map(device).collect();
     introduce(options, &pool, &bound);
     let pool = Pool::new(pool).map_err(|error| error.to_string())?;
-    let watch = Arc::new(DispatchWatch::new(labels));
+    let watch = Arc::new(DispatchWatch::new(labels, interfaces));
     let shared = Shared::new(pool, Box::new(Arc::clone(&watch)));
 
     let max_connections = descriptors::each_worker(options.common.max_connections, options.common.workers, 0);
@@ -126,6 +129,11 @@ fn uplink_pool(options: &Args, links: &[Link]) -> Result<(PoolConfig, Vec<Uplink
     }
     for warning in matched.uplinks.iter().flat_map(|uplink| &uplink.warnings) {
         log::warn!("{warning}");
+    }
+    let devices = matched.uplinks.iter().filter_map(|uplink| uplink.device.as_ref());
+    let interfaces: Vec<&str> = devices.map(Device::as_str).collect();
+    for obstacle in obstacles::find(links, &interfaces, &obstacles::system) {
+        log::warn!("{obstacle}");
     }
     if matched.uplinks.is_empty() {
         log::warn!(

@@ -1,32 +1,55 @@
 //! What `dispatch` counts and logs of its own events.
 
+use crate::host::obstacles;
 use crate::process::watch::{Relays, add, get};
 use ropewalk_core::machine::UplinkId;
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Instant;
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub(crate) struct DispatchWatch {
     labels: Vec<String>,
+    /// Their interfaces, where they have such.
+    interfaces: Vec<Option<String>>,
     pub(crate) relays: Relays,
     pub(crate) attempts_failed: AtomicU64,
+    /// Which uplinks are down: a bit each.
+    down: AtomicU64,
 }
 
 impl DispatchWatch {
-    /// `labels`: the names of the uplinks.
-    pub(crate) fn new(labels: Vec<String>) -> Self {
-        DispatchWatch { labels, relays: Relays::default(), attempts_failed: AtomicU64::new(0) }
+    /// `labels`: the names of the uplinks; `interfaces`: theirs.
+    pub(crate) fn new(labels: Vec<String>, interfaces: Vec<Option<String>>) -> Self {
+        DispatchWatch {
+            labels,
+            interfaces,
+            relays: Relays::default(),
+            attempts_failed: AtomicU64::new(0),
+            down: AtomicU64::new(0),
+        }
     }
 
     fn via(&self, uplink: Option<UplinkId>) -> Via<'_> {
         Via(uplink.map(|uplink| self.labels.get(usize::from(uplink.0)).map_or("?", String::as_str)))
     }
 
+    /// What in the system's settings may be the reason.
+    fn name_obstacles(&self, uplink: UplinkId) {
+        if let Some(Some(interface)) = self.interfaces.get(usize::from(uplink.0)) {
+            obstacles::of(interface).iter().for_each(|obstacle| log::warn!("{obstacle}"));
+        }
+    }
+
     /// One line about the whole run.
     pub(crate) fn summary(&self) -> String {
         self.relays.summary(&format!("{} attempts failed", get(&self.attempts_failed)))
     }
+}
+
+/// There are at most 64 uplinks.
+fn bit(uplink: UplinkId) -> u64 {
+    1 << (uplink.0 % 64)
 }
 
 struct Via<'a>(Option<&'a str>);
@@ -55,9 +78,23 @@ impl ropewalk_mio::Watch for DispatchWatch {
                 log::debug!("{conn:?}: connected to {to}{} in {took:?}", self.via(*uplink));
             }
             Event::UplinkDown { uplink, why, rest } => {
-                log::warn!("uplink{} rests for {rest:?}: {why}", self.via(Some(*uplink)));
+                let via = self.via(Some(*uplink));
+                // While it stays down it is told at growing intervals.
+                if self.down.fetch_or(bit(*uplink), Ordering::Relaxed) & bit(*uplink) != 0 {
+                    return log::debug!("uplink{via} rests again for {rest:?}: {why}");
+                }
+                log::warn!("uplink{via} rests for {rest:?}: {why}");
+                self.name_obstacles(*uplink);
             }
-            Event::UplinkUp { uplink } => log::info!("uplink{} carries again", self.via(Some(*uplink))),
+            Event::UplinkStillDown { uplink, lasts, tried } => {
+                let via = self.via(Some(*uplink));
+                log::warn!("uplink{via} has carried nothing for {} s: {tried}", lasts.as_secs());
+                self.name_obstacles(*uplink);
+            }
+            Event::UplinkUp { uplink } => {
+                self.down.fetch_and(!bit(*uplink), Ordering::Relaxed);
+                log::info!("uplink{} carries again", self.via(Some(*uplink)));
+            }
             other if self.relays.event(now, other) => {}
             other => log::debug!("{other:?}"),
         }

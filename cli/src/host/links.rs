@@ -96,6 +96,11 @@ impl Link {
         }))
     }
 
+    /// Its default routes, where the system tells them.
+    pub(crate) fn default_routes(&self) -> impl Iterator<Item = &DefaultRoute> {
+        self.defaults.iter().flatten()
+    }
+
     /// Whether it has an IPv4 default route of its own, in any table; `None`: not known.
     pub(crate) fn default_v4(&self) -> Option<bool> {
         self.defaults.as_ref().map(|routes| routes.iter().any(|route| !route.v6))

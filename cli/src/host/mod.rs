@@ -4,13 +4,14 @@
 //! ```text
 //!  rtnetlink ─┐                     ┌─▶ select   which interfaces `auto` takes, and why not the others
 //!             ├─▶ links: Vec<Link> ─┼─▶ matching `wlan0@3` to an UplinkSpec, with warnings
-//!  if-addrs ──┘                     └─▶ monitor  passes changes to pool and workers
+//!  if-addrs ──┘                     ├─▶ monitor  passes changes to pool and workers
+//!                                   └─▶ obstacles  settings that keep an uplink from working
 //!  rtnetlink ◀──▶ policy: rules and routes that services add and remove
 //! ```
 //!
 //! Invariants
-//! - Only [`links::snapshot`] and [`port::who_listens`] look at the machine, and `policy` where a
-//!   service asks it to; all else is a function of a snapshot, so that it can be asked again
+//! - Only [`links::snapshot`], [`port::who_listens`] and [`obstacles::system`] look at the machine,
+//!   and `policy` where a service asks it to; all else is a function of a snapshot, so that it can be asked again
 //!   whenever the links have changed.
 //! - What the system does not report is `None`, never a guess.
 
@@ -21,6 +22,7 @@ pub(crate) mod matching;
 pub(crate) mod monitor;
 #[cfg(target_os = "linux")]
 mod netlink;
+pub(crate) mod obstacles;
 #[cfg(target_os = "linux")]
 pub(crate) mod policy;
 pub(crate) mod port;

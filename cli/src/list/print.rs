@@ -8,6 +8,7 @@
 //! ```
 
 use crate::host::links::{Address, Link, Reach};
+use crate::host::obstacles::{self, Obstacle, Read};
 use crate::host::select;
 use crate::process::json::{array, object, optional, string};
 use std::fmt::Write as _;
@@ -16,12 +17,15 @@ use std::io;
 const HEADER: [&str; 7] = ["INTERFACE", "STATE", "KIND", "ADDRESSES", "DEFAULT V4", "DEFAULT V6", "AUTO"];
 
 /// Writes the list to `out`: a table, or one JSON array.
-pub(crate) fn print(links: &[Link], json: bool, out: &mut dyn io::Write) -> io::Result<()> {
-    let text = if json { as_json(links) } else { as_table(links) };
+pub(crate) fn print(links: &[Link], read: Read<'_>, json: bool, out: &mut dyn io::Write) -> io::Result<()> {
+    let used = links.iter().filter(|link| select::judge(link, links).is_ok());
+    let used: Vec<&str> = used.map(|link| link.name.as_str()).collect();
+    let obstacles = obstacles::find(links, &used, read);
+    let text = if json { as_json(links, &obstacles) } else { as_table(links, &obstacles) };
     out.write_all(text.as_bytes())
 }
 
-fn as_table(links: &[Link]) -> String {
+fn as_table(links: &[Link], obstacles: &[Obstacle]) -> String {
     let mut rows: Vec<[String; 7]> = vec![HEADER.map(str::to_string)];
     for link in links {
         let mut addresses = link.addresses.iter().map(written);
@@ -50,6 +54,9 @@ fn as_table(links: &[Link]) -> String {
     }
     if links.iter().flat_map(|link| &link.addresses).any(is_marked) {
         text.push_str("* no source for what leaves its link: link-local, tentative or deprecated\n");
+    }
+    for obstacle in obstacles {
+        let _ = writeln!(text, "! {obstacle}");
     }
     text
 }
@@ -91,9 +98,10 @@ fn auto(link: &Link, links: &[Link]) -> String {
     }
 }
 
-fn as_json(links: &[Link]) -> String {
+fn as_json(links: &[Link], obstacles: &[Obstacle]) -> String {
     let mut text = array(links.iter().map(|link| {
         let used = select::judge(link, links);
+        let own = obstacles.iter().filter(|obstacle| obstacle.interface == link.name);
         object(&[
             ("interface", string(&link.name)),
             ("index", link.index.to_string()),
@@ -113,6 +121,7 @@ fn as_json(links: &[Link]) -> String {
             ("auto", used.is_ok().to_string()),
             ("uplink", optional(used.as_ref().ok().map(|uplink| string(&uplink.label)))),
             ("left_out_because", optional(used.as_ref().err().map(|why| string(why)))),
+            ("obstacles", array(own.map(|obstacle| string(&obstacle.to_string())))),
         ])
     }));
     text.push('\n');
@@ -153,7 +162,7 @@ mod tests {
 
     fn printed(links: &[Link], json: bool) -> String {
         let mut out = Vec::new();
-        print(links, json, &mut out).expect("a Vec takes all");
+        print(links, &|_, _| None, json, &mut out).expect("a Vec takes all");
         String::from_utf8(out).expect("text")
     }
 
@@ -219,7 +228,7 @@ ppp0       up     ppp       203.0.113.9 to 198.51.100.1/32  no          no      
                 r#""gateway":"10.0.0.1","table":254,"metric":100,"reached":"always","source":null"#
             )
         );
-        assert!(text.contains(r#""auto":true,"uplink":"eth0","left_out_because":null"#));
+        assert!(text.contains(r#""auto":true,"uplink":"eth0","left_out_because":null,"obstacles":[]"#));
         assert!(text.contains(r#""master":"br0""#), "{text}");
         assert!(text.contains(r#""left_out_because":"a port of the bridge br0""#), "{text}");
     }

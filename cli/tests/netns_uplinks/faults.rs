@@ -176,3 +176,43 @@ fn where_all_uplinks_are_black_holes_the_reply_is_a_time_out() {
         world.ask(&proxy, SERVER).is_ok_and(|s| uplink_of(s.source) == 2)
     });
 }
+
+#[test]
+fn strict_filtering_is_named_by_the_list_at_the_start_and_when_the_uplink_rests() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    for key in ["all", "up1", "up2"] {
+        world.client.set(&format!("ipv4/conf/{key}/rp_filter"), "1");
+    }
+    let command = "sysctl -w net.ipv4.conf.up2.rp_filter=2";
+    let listed = world.client.run(|| crate::common::proxy::run(&["list"]));
+    let line = listed.stdout.lines().find(|line| line.starts_with("! ")).unwrap_or_default();
+    assert!(line.starts_with("! up2: rp_filter=1 drops") && line.ends_with(command), "{}", listed.stdout);
+    let json = world.client.run(|| crate::common::proxy::run(&["list", "--json"])).stdout;
+    assert_eq!(json.matches(command).count(), 1, "{json}");
+    let proxy = world.dispatch(&["up1", "up2"]);
+    proxy.wait_for(command);
+    wait_until("up2 rests", LONG, || {
+        assert_eq!(world.ask(&proxy, SERVER).expect("up1 works").source, ip(1));
+        proxy.count_lines("up2 rests") == 1
+    });
+    proxy.wait_for_nth(command, 2);
+    assert_eq!(proxy.count_lines("up1: rp_filter"), 0);
+    // The command helps.
+    world.client.set("ipv4/conf/up2/rp_filter", "2");
+    wait_until("up2 carries", LONG, || world.ask(&proxy, SERVER).expect("one works").source == ip(2));
+    assert_eq!(world.client.run(|| crate::common::proxy::run(&["list"])).stdout.matches("\n! ").count(), 0);
+}
+
+#[test]
+fn two_interfaces_in_one_network_are_named_with_what_mends_it() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    world.client.ip("addr add 10.77.1.3/24 dev up2\n");
+    let command = "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2";
+    let proxy = world.dispatch(&["up1", "up2"]);
+    let line = proxy.wait_for("up1: up2 is in the same network 10.77.1.0/24");
+    assert!(line.ends_with(command), "{line}");
+    world.client.set("ipv4/conf/all/arp_ignore", "1");
+    world.client.set("ipv4/conf/all/arp_announce", "2");
+    let listed = world.client.run(|| crate::common::proxy::run(&["list"]));
+    assert!(!listed.stdout.contains("arp_ignore"), "{}", listed.stdout);
+}

@@ -273,6 +273,16 @@ pub enum Event {
         /// How long it rests.
         rest: Duration,
     },
+    /// An uplink has carried nothing since it was first left: told again after a minute, then at intervals
+    /// that double up to an hour, when something was tried.
+    UplinkStillDown {
+        /// Which.
+        uplink: UplinkId,
+        /// How long ago it was first left.
+        lasts: Duration,
+        /// What was tried since.
+        tried: Tried,
+    },
     /// An uplink carries connections again.
     UplinkUp {
         /// Which.
@@ -392,6 +402,27 @@ impl fmt::Display for Refusal {
             Refusal::NoTarget { ipv6: false } => f.write_str("no target for IPv4 clients"),
             Refusal::NoPort => f.write_str("header names port 0 as its client's"),
             Refusal::PortConflict(fault) => write!(f, "the client's own port cannot be had: {fault}"),
+        }
+    }
+}
+
+/// What became of the attempts of an uplink that is down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tried {
+    /// Attempts that got nowhere where another uplink then reached the same address.
+    pub outpaced: u64,
+    /// Attempts that failed.
+    pub failed: u64,
+    /// The last fault of these.
+    pub fault: Option<Fault>,
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} attempts were silent where other uplinks got through", self.outpaced)?;
+        match self.fault {
+            Some(fault) => write!(f, ", {} failed (the last: {fault})", self.failed),
+            None => Ok(()),
         }
     }
 }

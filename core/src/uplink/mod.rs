@@ -5,6 +5,7 @@
 //! accounting hold over all of them. It answers at once and never waits.
 
 mod health;
+mod outage;
 mod pool;
 mod prefix;
 mod weighted;

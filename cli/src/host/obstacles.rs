@@ -1,0 +1,194 @@
+//! Settings of the system that keep an uplink from working, though all else about it is well; each
+//! with the command that mends it.
+//!
+//! - Strict reverse path filtering (`rp_filter=1`): what comes in by an interface is dropped unless
+//!   the route back leads there. With several uplinks it leads through one of them.
+//! - Two interfaces in one network: as Linux comes, each answers ARP for the other's address, and
+//!   the router learns one of them for both.
+
+use super::links::{Address, Link, Reach};
+use super::prefix::{self, Prefix};
+use std::fmt;
+use std::net::IpAddr;
+
+/// What is wrong with an interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Obstacle {
+    pub(crate) interface: String,
+    what: String,
+    command: String,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Obstacle { interface, what, command } = self;
+        write!(f, "{interface}: {what}; to mend it: {command}")
+    }
+}
+
+/// Reads a setting: of an interface, or of `all`. `None` where there is no such.
+pub(crate) type Read<'a> = &'a dyn Fn(&str, &str) -> Option<u8>;
+
+/// As the system has it now.
+pub(crate) fn system(interface: &str, key: &str) -> Option<u8> {
+    let path = format!("/proc/sys/net/ipv4/conf/{interface}/{key}");
+    std::fs::read_to_string(path).ok()?.trim_end().parse().ok()
+}
+
+/// What stands in the way of this interface now.
+pub(crate) fn of(interface: &str) -> Vec<Obstacle> {
+    let links = super::links::snapshot().unwrap_or_default();
+    find(&links, &[interface], &system)
+}
+
+/// What stands in the way of these interfaces. Only IPv4 has such settings.
+pub(crate) fn find(links: &[Link], interfaces: &[&str], read: Read<'_>) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    for link in links.iter().filter(|link| interfaces.contains(&link.name.as_str())) {
+        found.extend(filtered(link, links, read));
+        found.extend(confused(link, links, read));
+    }
+    found
+}
+
+/// ip-sysctl.txt: of `all` and the interface's own the larger value counts. `None`: not Linux.
+fn setting(link: &Link, key: &str, read: Read<'_>) -> Option<u8> {
+    read("all", key).into_iter().chain(read(&link.name, key)).max()
+}
+
+fn filtered(link: &Link, links: &[Link], read: Read<'_>) -> Option<Obstacle> {
+    if setting(link, "rp_filter", read) != Some(1) {
+        return None;
+    }
+    // The way back to a far address, from each address of the interface.
+    let own = link.usable().filter(|address| address.ip.is_ipv4());
+    let mut ways = own.filter_map(|address| way_back(address.ip, links));
+    let other = ways.find(|other| other.index != link.index)?;
+    let key = sysctl(&link.name, "rp_filter");
+    Some(Obstacle {
+        interface: link.name.clone(),
+        what: format!(
+            "rp_filter=1 drops the answers that come in by it, since the default route leads through {}",
+            other.name
+        ),
+        command: format!("sysctl -w {key}=2"),
+    })
+}
+
+/// The interface of the default route for what has this source. A route behind a rule for the
+/// source comes before those of `main`.
+fn way_back(source: IpAddr, links: &[Link]) -> Option<&Link> {
+    let routes = || {
+        let each = |link| Link::default_routes(link).map(move |route| (link, route));
+        links.iter().flat_map(each).filter(|(_, route)| !route.v6)
+    };
+    let special = routes().find(|(_, route)| match route.reach {
+        Reach::From(prefix) => prefix::contains(prefix, source),
+        Reach::Always | Reach::Never => false,
+    });
+    let common = routes().filter(|(_, route)| route.reach == Reach::Always);
+    special.or_else(|| common.min_by_key(|(_, route)| route.metric)).map(|(link, _)| link)
+}
+
+fn confused(link: &Link, links: &[Link], read: Read<'_>) -> Option<Obstacle> {
+    if setting(link, "arp_ignore", read)? >= 1 && setting(link, "arp_announce", read)? >= 2 {
+        return None;
+    }
+    let own = networks(link);
+    let others = links.iter().filter(|other| other.index != link.index && other.enabled && !other.loopback);
+    let mut shared = others.filter_map(|other| {
+        networks(other).into_iter().find(|net| own.contains(net)).map(|net| (other, net))
+    });
+    let (other, (network, bits)) = shared.next()?;
+    Some(Obstacle {
+        interface: link.name.clone(),
+        what: format!(
+            "{} is in the same network {network}/{bits}, and each answers ARP for the other: one falls silent",
+            other.name
+        ),
+        command: "sysctl -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2".into(),
+    })
+}
+
+/// The networks in which it has neighbours.
+fn networks(link: &Link) -> Vec<Prefix> {
+    let shared = |address: &&Address| address.ip.is_ipv4() && address.peer.is_none();
+    let networks = link.usable().filter(shared).map(Address::network);
+    networks.filter(|(_, bits)| *bits < 31).collect()
+}
+
+/// The name of a setting, as sysctl(8) takes it: a dot of an interface's name is none of it.
+fn sysctl(interface: &str, key: &str) -> String {
+    match interface.contains('.') {
+        true => format!("net/ipv4/conf/{interface}/{key}"),
+        false => format!("net.ipv4.conf.{interface}.{key}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fixtures::{eth, ip, lo, via};
+    use crate::host::links::DefaultRoute;
+
+    const CALM: &[(&str, &str, u8)] = &[("all", "arp_ignore", 1), ("all", "arp_announce", 2)];
+
+    fn told(links: &[Link], settings: &[(&str, &str, u8)]) -> Vec<String> {
+        let read = |interface: &str, key: &str| {
+            let found = settings.iter().find(|(i, k, _)| *i == interface && *k == key);
+            Some(found.map_or(0, |(_, _, value)| *value))
+        };
+        let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+        find(links, &names, &read).iter().map(Obstacle::to_string).collect()
+    }
+
+    fn two() -> [Link; 3] {
+        let mut second = via(eth("usb0.7", &["192.168.42.5/24"]), "192.168.42.129");
+        if let Some(route) = second.defaults.iter_mut().flatten().next() {
+            route.metric += 1;
+        }
+        [lo(), via(eth("wlan0", &["192.168.1.7/24"]), "192.168.1.1"), second]
+    }
+
+    #[test]
+    fn strict_filtering_is_named_for_the_uplink_that_the_route_back_does_not_lead_through() {
+        for strict in ["all", "usb0.7"] {
+            assert_eq!(
+                told(&two(), &[(strict, "rp_filter", 1)]),
+                [
+                    "usb0.7: rp_filter=1 drops the answers that come in by it, since the default route leads through \
+                  wlan0; to mend it: sysctl -w net/ipv4/conf/usb0.7/rp_filter=2"
+                ]
+            );
+        }
+        assert_eq!(told(&two(), &[("wlan0", "rp_filter", 1)]), [""; 0]);
+        // Loose filtering wins, wherever it is set.
+        assert_eq!(told(&two(), &[("all", "rp_filter", 1), ("usb0.7", "rp_filter", 2)]), [""; 0]);
+        assert_eq!(told(&two(), &[("all", "rp_filter", 2), ("usb0.7", "rp_filter", 1)]), [""; 0]);
+        let unknown = find(&two(), &["wlan0", "usb0.7"], &|_, _| None);
+        assert_eq!(unknown, [], "other systems have no such settings");
+    }
+
+    #[test]
+    fn a_rule_for_the_source_leads_back() {
+        let mut links = two();
+        let reach = Reach::From((ip("192.168.42.5"), 32));
+        let route = DefaultRoute { v6: false, table: 100, metric: 0, gateway: None, reach };
+        links[2].defaults.get_or_insert_default().push(route);
+        assert_eq!(told(&links, &[("all", "rp_filter", 1)]), [""; 0]);
+    }
+
+    #[test]
+    fn two_interfaces_in_one_network_are_named_until_each_answers_for_itself() {
+        let mut links = two();
+        links[2].addresses = eth("", &["192.168.1.8/24"]).addresses;
+        let lines = told(&links, &[]);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].starts_with("wlan0: usb0.7 is in the same network 192.168.1.0/24"), "{lines:?}");
+        assert!(lines[1].contains("arp_ignore=1 net.ipv4.conf.all.arp_announce=2"), "{lines:?}");
+        assert_eq!(told(&links, CALM), [""; 0]);
+        assert_eq!(told(&links, &CALM[..1]).len(), 2, "one of them is not enough");
+        links[2].addresses = eth("", &["192.168.2.8/24"]).addresses;
+        assert_eq!(told(&links, &[]), [""; 0]);
+    }
+}

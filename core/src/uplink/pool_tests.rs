@@ -1,0 +1,168 @@
+//! Who leaves by which uplink, and what the pool learns.
+
+use super::*;
+use crate::machine::ConnId;
+use alloc::vec;
+
+fn uplink(label: &str, weight: u32) -> UplinkConfig {
+    UplinkConfig { weight, device: Device::new(label), ..UplinkConfig::new(label) }
+}
+
+fn pool(uplinks: Vec<UplinkConfig>) -> Pool {
+    Pool::new(PoolConfig { uplinks, ..PoolConfig::default() }).expect("valid")
+}
+
+fn ask(pool: &mut Pool, now: Instant, to: &str, tried: &[u16]) -> Option<Option<u16>> {
+    let mut set = UplinkSet::EMPTY;
+    tried.iter().for_each(|t| set.insert(UplinkId(*t)));
+    let destination = Some(to.parse().expect("literal"));
+    let assign = Assign { conn: ConnId::from_parts(0, 0), destination, tried: set };
+    pool.assign(now, &assign).map(|a| a.uplink.map(|u| u.0))
+}
+
+const FAR: &str = "192.0.2.1:80";
+
+#[test]
+fn weights_are_kept_over_all_connections() {
+    let mut pool = pool(vec![uplink("a", 3), uplink("b", 2)]);
+    let mut counts = [0; 2];
+    for _ in 0..500 {
+        let chosen = ask(&mut pool, Instant::ZERO, FAR, &[]).flatten().expect("two are up");
+        counts[usize::from(chosen)] += 1;
+    }
+    assert_eq!(counts, [300, 200]);
+}
+
+#[test]
+fn loopback_and_foreign_networks_leave_unbound_and_own_networks_through_their_uplink() {
+    let on_link = Prefix::new("10.0.1.0".parse().expect("literal"), 24).expect("valid");
+    let foreign = Prefix::new("172.17.0.0".parse().expect("literal"), 16).expect("valid");
+    let networks = Networks { on_link: vec![on_link], ..Networks::default() };
+    let b = UplinkConfig { networks, ..uplink("b", 1) };
+    let config =
+        PoolConfig { uplinks: vec![uplink("a", 1), b], unbound: vec![foreign], ..Default::default() };
+    let mut pool = Pool::new(config).expect("valid");
+    assert_eq!(ask(&mut pool, Instant::ZERO, "127.0.0.1:1", &[]), Some(None));
+    assert_eq!(ask(&mut pool, Instant::ZERO, "[::1]:1", &[]), Some(None));
+    assert_eq!(ask(&mut pool, Instant::ZERO, "[::ffff:127.0.0.1]:1", &[]), Some(None));
+    assert_eq!(ask(&mut pool, Instant::ZERO, "172.17.0.9:1", &[]), Some(None));
+    for _ in 0..3 {
+        assert_eq!(ask(&mut pool, Instant::ZERO, "10.0.1.9:1", &[]), Some(Some(1)));
+    }
+    assert_eq!(ask(&mut pool, Instant::ZERO, "10.0.1.9:1", &[1]), None);
+}
+
+#[test]
+fn a_family_without_a_source_is_passed_over() {
+    let v4 = UplinkConfig { source_v4: Some(Ipv4Addr::new(10, 0, 0, 1)), ..uplink("a", 9) };
+    let mut pool = pool(vec![v4, uplink("b", 1)]);
+    assert_eq!(ask(&mut pool, Instant::ZERO, "[2001:db8::1]:80", &[]), Some(Some(1)));
+    assert_eq!(ask(&mut pool, Instant::ZERO, "[2001:db8::1]:80", &[1]), None);
+}
+
+#[test]
+fn an_interface_that_loses_its_address_is_passed_over_until_it_has_one_again() {
+    let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
+    let without = Networks { v4: false, ..Networks::default() };
+    pool.set_networks(vec![without.clone(), Networks::default()], Vec::new());
+    assert!((0..4).all(|_| ask(&mut pool, Instant::ZERO, FAR, &[]) == Some(Some(1))));
+    assert!((0..4).any(|_| ask(&mut pool, Instant::ZERO, "[2001:db8::1]:80", &[]) == Some(Some(0))));
+    pool.set_networks(vec![without.clone(), without], Vec::new());
+    assert_eq!(ask(&mut pool, Instant::ZERO, FAR, &[]), None);
+    pool.set_networks(vec![Networks::default(); 2], Vec::new());
+    assert!((0..4).any(|_| ask(&mut pool, Instant::ZERO, FAR, &[]) == Some(Some(0))));
+}
+
+#[test]
+fn a_refusing_destination_never_hurts_an_uplink() {
+    let mut pool = pool(vec![uplink("a", 1)]);
+    for _ in 0..100 {
+        pool.report(Instant::ZERO, &Report::Failed { uplink: UplinkId(0), fault: Fault::Refused });
+    }
+    assert_eq!(pool.poll_event(), None);
+    assert_eq!(pool.accounts(Instant::ZERO).next().map(|(_, _, up)| up), Some(true));
+}
+
+#[test]
+fn a_silent_uplink_rests_longer_each_time_and_comes_back_by_carrying() {
+    let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
+    let outpaced = Report::Outpaced { uplink: UplinkId(0) };
+    let mut now = Instant::ZERO;
+    (0..2).for_each(|_| pool.report(now, &outpaced));
+    assert_eq!(pool.poll_event(), None);
+    pool.report(now, &outpaced);
+    assert!(matches!(pool.poll_event(), Some(Event::UplinkDown { rest, .. }) if rest.as_secs() == 5));
+    assert!((0..4).all(|_| ask(&mut pool, now, FAR, &[]) == Some(Some(1))));
+    assert_eq!(ask(&mut pool, now, FAR, &[1]), Some(Some(0)), "better a try than a refusal");
+    now += Duration::from_secs(5);
+    assert!((0..4).any(|_| ask(&mut pool, now, FAR, &[]) == Some(Some(0))));
+    pool.report(now, &outpaced);
+    assert!(matches!(pool.poll_event(), Some(Event::UplinkDown { rest, .. }) if rest.as_secs() == 10));
+    now += Duration::from_secs(10);
+    pool.report(now, &Report::Connected { uplink: UplinkId(0), took: Duration::from_millis(20) });
+    assert_eq!(pool.poll_event(), Some(Event::UplinkUp { uplink: UplinkId(0) }));
+    (0..2).for_each(|_| pool.report(now, &outpaced));
+    assert_eq!(pool.poll_event(), None, "its record is clean again");
+}
+
+#[test]
+fn an_uplink_that_stays_down_is_told_again_with_what_was_tried_until_it_carries() {
+    let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
+    let outpaced = Report::Outpaced { uplink: UplinkId(0) };
+    let failed = Report::Failed { uplink: UplinkId(0), fault: Fault::NoRoute };
+    let told = |pool: &mut Pool, second: u64, report: &Report| {
+        pool.report(Instant::ZERO + Duration::from_secs(second), report);
+        let mut told = Vec::new();
+        while let Some(event) = pool.poll_event() {
+            if let Event::UplinkStillDown { uplink: UplinkId(0), lasts, tried } = event {
+                told.push((lasts.as_secs(), tried.outpaced, tried.failed, tried.fault));
+            }
+        }
+        told
+    };
+    assert!((0..60).all(|_| told(&mut pool, 0, &outpaced).is_empty()));
+    // The first three brought it down.
+    assert_eq!(told(&mut pool, 60, &outpaced), [(60, 58, 0, None)]);
+    assert_eq!(told(&mut pool, 179, &failed), []);
+    assert_eq!(told(&mut pool, 180, &failed), [(180, 58, 2, Some(Fault::NoRoute))]);
+    let carried = Report::Connected { uplink: UplinkId(0), took: Duration::from_millis(1) };
+    assert_eq!(told(&mut pool, 181, &carried), []);
+    assert_eq!(told(&mut pool, 9000, &failed), [], "a failure while it is well is none of it");
+}
+
+#[test]
+fn a_vanished_device_is_left_at_once_and_tried_again_after_a_second() {
+    let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
+    pool.report(Instant::ZERO, &Report::Failed { uplink: UplinkId(0), fault: Fault::NoDevice });
+    assert!(matches!(pool.poll_event(), Some(Event::UplinkDown { .. })));
+    assert!((0..4).all(|_| ask(&mut pool, Instant::ZERO, FAR, &[]) == Some(Some(1))));
+    let later = Instant::ZERO + Duration::from_secs(1);
+    assert!((0..4).any(|_| ask(&mut pool, later, FAR, &[]) == Some(Some(0))));
+}
+
+#[test]
+fn a_slow_uplink_is_given_more_time() {
+    let mut pool = pool(vec![uplink("a", 1)]);
+    let assign = Assign {
+        conn: ConnId::from_parts(0, 0),
+        destination: Some(FAR.parse().expect("literal")),
+        tried: UplinkSet::EMPTY,
+    };
+    let patience = |pool: &mut Pool| pool.assign(Instant::ZERO, &assign).expect("up").patience;
+    assert_eq!(patience(&mut pool), Duration::from_millis(250));
+    pool.report(Instant::ZERO, &Report::Connected { uplink: UplinkId(0), took: Duration::from_millis(200) });
+    assert_eq!(patience(&mut pool), Duration::from_millis(600));
+    pool.report(Instant::ZERO, &Report::Connected { uplink: UplinkId(0), took: Duration::from_secs(9) });
+    assert_eq!(patience(&mut pool), Duration::from_secs(1));
+}
+
+#[test]
+fn a_bad_configuration_is_named() {
+    let many = (0..65).map(|i| uplink(&alloc::format!("u{i}"), 1)).collect();
+    let config = |uplinks| PoolConfig { uplinks, ..PoolConfig::default() };
+    assert_eq!(Pool::new(config(many)).err(), Some(PoolError::TooMany(65)));
+    assert_eq!(Pool::new(config(vec![uplink("z", 0)])).err(), Some(PoolError::ZeroWeight("z".into())));
+    let endpoint = UplinkConfig { endpoint: Some(FAR.parse().expect("literal")), ..uplink("e", 1) };
+    let mixed = Pool::new(config(vec![uplink("a", 1), endpoint]));
+    assert_eq!(mixed.err(), Some(PoolError::MixedEndpoints("e".into())));
+}
