@@ -28,11 +28,13 @@ impl Delays {
     ///
     /// CUBIC cuts its window to 0.7 (RFC 9438), so it keeps the links busy if the queue holds 0.43 (1 / 0.7 - 1) of
     /// the round-trip time; and a slower link is only fed from a queue that the faster one would not have emptied
-    /// meanwhile.
+    /// meanwhile. What a drop does shows two round trips later, and those have the queue in them: dropped again before that,
+    /// a flow that has overshot in its slow start is cut twice.
     pub(crate) fn suit(rtt: Duration, skew: Duration) -> Delays {
         let rtt = rtt.min(MOST);
         let target = rtt * 43 / 100 + skew.min(MOST);
-        Delays { target: target.clamp(LEAST_TARGET, MOST), interval: (rtt * 2).clamp(LEAST_INTERVAL, MOST) }
+        let target = target.clamp(LEAST_TARGET, MOST);
+        Delays { target, interval: ((rtt + target) * 2).clamp(LEAST_INTERVAL, MOST) }
     }
 }
 
@@ -129,7 +131,7 @@ mod tests {
         assert_eq!(Delays::suit(ms(2), ms(0)), Delays::default());
         assert_eq!(Delays::suit(ms(20), ms(0)).target, Duration::from_micros(8_600));
         assert_eq!(Delays::suit(ms(80), ms(30)).target, Duration::from_micros(64_400));
-        assert_eq!(Delays::suit(ms(80), ms(30)).interval, ms(160));
+        assert_eq!(Delays::suit(ms(80), ms(30)).interval, Duration::from_micros(288_800));
         assert_eq!(Delays::suit(Duration::MAX, Duration::MAX), Delays { target: MOST, interval: MOST });
     }
 

@@ -477,10 +477,12 @@ impl Path {
         self.loss.ask()
     }
 
-    /// For how long repairs hold up a flow in its bad rounds.
-    pub(crate) fn repair_delay(&self) -> Duration {
-        let rtt = self.rtt.min();
-        loss::repair_delay(self.random_loss.ask(), self.rate().bytes_in(rtt), rtt)
+    /// The round trip of a flow inside that meets no queue: with the time that acknowledgements gather, and that repairs
+    /// take in its bad rounds.
+    pub(crate) fn inner_rtt(&self) -> Duration {
+        let (view, rtt) = (self.view(), self.rtt.min());
+        let repairs = loss::repair_delay(view.loss, self.rate().bytes_in(rtt), rtt);
+        view.unloaded + view.aggregated + repairs
     }
 
     /// Smoothed RTT + max(4 x variance, 5 ms) + acknowledgement delay: what the peer may take, and what aggregates.

@@ -440,11 +440,7 @@ impl Peer {
         let views = self.views(now, usize::from(self.mtu));
         let members = self.scheduler.members(now, &views);
         let live = self.slots().filter(|slot| members.contains(slot.id.get()));
-        let rtt = live
-            .clone()
-            .map(|slot| slot.path.rtt().min() + slot.path.repair_delay())
-            .max()
-            .unwrap_or_default();
+        let rtt = live.clone().map(|slot| slot.path.inner_rtt()).max().unwrap_or_default();
         let skew = skew(live.filter_map(|slot| slot.path.one_way().base()));
         self.ingress.set_delays(Delays::suit(rtt, skew));
     }
