@@ -14,11 +14,13 @@
 //! | `values` | parsers of their values |
 //! | `keygen` | a key pair, for people who keep keys elsewhere |
 //! | `state` | the files of the state directory |
+//! | `doctor` | `ropewalk doctor bond`: what is missing, and what a bond has left |
 //! | `host` | routes, name servers, kill switch, NAT, and the way back |
 
 #![allow(dead_code, reason = "serve and connect come next")]
 
 mod args;
+pub(crate) mod doctor;
 mod host;
 mod keygen;
 mod state;

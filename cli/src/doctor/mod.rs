@@ -1,6 +1,11 @@
 //! `ropewalk doctor`: what a service needs of this host. The checks of a service stand in its own
 //! folder.
 
+#[cfg(target_os = "linux")]
+pub(crate) mod report;
+
+#[cfg(all(feature = "bond", target_os = "linux"))]
+use crate::bond;
 #[cfg(feature = "unwrap")]
 use crate::unwrap;
 
@@ -17,6 +22,9 @@ enum Service {
     #[cfg(feature = "unwrap")]
     /// Try whether a server on this host can get its clients' real addresses
     Unwrap(unwrap::doctor::Args),
+    #[cfg(all(feature = "bond", target_os = "linux"))]
+    /// Try whether this host can be an end of a bond, and whether a bond has left something
+    Bond(bond::doctor::Args),
 }
 
 /// Looks.
@@ -27,5 +35,7 @@ pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
     all.iter().try_for_each(|args| match &args.service {
         #[cfg(feature = "unwrap")]
         Service::Unwrap(args) => unwrap::doctor::run(args),
+        #[cfg(all(feature = "bond", target_os = "linux"))]
+        Service::Bond(args) => bond::doctor::run(args),
     })
 }

@@ -13,28 +13,34 @@ pub(super) type Look<'a> = &'a dyn Fn(&Sysctl) -> Option<String>;
 /// What is done before the bond speaks to its server. The TUN has the number `index`, and is up.
 pub(super) fn start(plan: &ClientPlan, index: u32, look: Look) -> Vec<Step> {
     let mut steps = vec![Step::record(Record::Server(plan.server))];
-    let prefixes = rules::prefixes(plan);
-    if plan.kill_switch {
-        let named = matches!(plan.routes, Routes::Prefixes(_)).then_some(&prefixes[..]);
-        let text = kill_switch(&KillSwitch { tun: &plan.tun, mark: plan.mark, prefixes: named });
-        steps.push(Step::both(Record::Filter(CLIENT_FILTER.into()), Change::Filter(text)));
-    }
-    if prefixes.is_empty() {
+    steps.extend(kill_switch_step(plan));
+    if rules::prefixes(plan).is_empty() {
         return steps;
     }
     steps.push(Step::record(Record::Routes));
-    let held = if plan.kill_switch { held(plan, index) } else { Vec::new() };
-    steps.extend(held.into_iter().map(|route| Step::change(Change::Route(route))));
+    steps.extend(held(plan, index).into_iter().map(|route| Step::change(Change::Route(route))));
     steps.extend(rules::rules(plan).into_iter().map(|rule| Step::change(Change::Rule(rule))));
     steps.extend(uplinks(&plan.uplinks, look));
     steps
 }
 
-/// The routes from the first moment on, under a kill switch.
+/// The filter, if the plan has a kill switch.
+pub(super) fn kill_switch_step(plan: &ClientPlan) -> Option<Step> {
+    let prefixes = rules::prefixes(plan);
+    let named = matches!(plan.routes, Routes::Prefixes(_)).then_some(&prefixes[..]);
+    let what = KillSwitch { tun: &plan.tun, mark: plan.mark, prefixes: named };
+    let change = Change::Filter(kill_switch(&what));
+    plan.kill_switch.then(|| Step::both(Record::Filter(CLIENT_FILTER.into()), change))
+}
+
+/// The routes before anything is inside: none, but under a kill switch.
 ///
 /// IPv4 leads into the TUN at once: the kernel drops what comes from an address that it has no route
 /// to (rp_filter, also a loose one), and the server's is such, seen from a socket without our mark.
-fn held(plan: &ClientPlan, index: u32) -> Vec<Route> {
+pub(super) fn held(plan: &ClientPlan, index: u32) -> Vec<Route> {
+    if !plan.kill_switch {
+        return Vec::new();
+    }
     let mut routes = rules::into_tun(plan, index, true, false);
     routes.extend(rules::refusing(plan));
     routes

@@ -124,6 +124,16 @@ impl StateDir {
         }
     }
 
+    /// The records of this namespace and role; `None`: it runs.
+    pub(super) fn look(&self, role: Role) -> Result<Option<Vec<Record>>, String> {
+        let name = format!("host-{}-{}", role.word(), self.namespace);
+        Ok(match self.lock(&name, false)? {
+            Lock::Had(journal) => Some(journal.records),
+            Lock::Missing => Some(Vec::new()),
+            Lock::Taken => None,
+        })
+    }
+
     /// The journals that another boot or another namespace has left, and nobody uses.
     pub(super) fn left(&self) -> Result<Vec<Journal>, String> {
         let wrong = |error: &dyn std::fmt::Display| format!("cannot read {}: {error}", self.path.display());

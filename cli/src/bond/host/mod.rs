@@ -19,6 +19,7 @@
 //! | `journal` | the records, on disk |
 //! | `world`, `dns`, `sysctl` | what is changed |
 //! | `apply` | steps carried out, and records undone |
+//! | `look` | what `doctor` can see without changing anything |
 //!
 //! Invariants
 //! - A change is made after its record is on disk, and a record says how to undo the change whether
@@ -33,6 +34,7 @@ mod client;
 mod dns;
 mod filter;
 mod journal;
+mod look;
 mod plan;
 mod rules;
 mod server;
@@ -40,15 +42,17 @@ mod step;
 mod sysctl;
 mod world;
 
+pub(crate) use look::{Trace, filters, forwarding, name_servers, strict, tagged, traces};
 #[allow(unused_imports, reason = "connect and serve come next")]
 pub(crate) use plan::{ClientPlan, Dns, MARK, Routes, ServerPlan};
 
 use crate::host::links;
+use crate::host::policy::{Kind, Route};
 use apply::Applied;
 use journal::{Role, StateDir};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use step::Record;
+use step::{Change, Record, Step};
 use world::{Places, System, World};
 
 /// A client's host, as it was changed. Dropped without [`undo`](Self::undo) it stays so, and so does
@@ -58,6 +62,8 @@ pub(crate) struct Client<W = System> {
     plan: ClientPlan,
     /// The number of the TUN device.
     tun: u32,
+    /// The families that it has an address of, once it has.
+    inside: Option<(bool, bool)>,
 }
 
 /// A server's host, as it was changed; see [`Client`].
@@ -136,7 +142,7 @@ fn client_with<W: World>(
         );
     }
     notes.extend(client::notes(&plan, &world::resolvers(&applied.world)));
-    let mut client = Client { applied, plan, tun: 0 };
+    let mut client = Client { applied, plan, tun: 0, inside: None };
     match client.start() {
         Ok(()) => Ok((client, notes)),
         // What the run before has left holds on: its kill switch too.
@@ -154,8 +160,7 @@ impl<W: World> Client<W> {
         self.tun = self.applied.world.device_up(&self.plan.tun)?;
         let steps = client::start(&self.plan, self.tun, &|name| self.applied.world.sysctl(name));
         self.applied.carry_out(&steps)?;
-        let routes: Vec<_> = steps.into_iter().filter_map(step::Step::into_route).collect();
-        self.applied.sweep(&rules::rules(&self.plan), &routes)
+        self.applied.sweep(&rules::rules(&self.plan), &self.routes())
     }
 
     /// The TUN has these addresses: traffic goes into it, and names are asked for through it. To be
@@ -165,16 +170,44 @@ impl<W: World> Client<W> {
     /// A sentence. The kill switch holds.
     pub(crate) fn inside(&mut self, addresses: &[IpAddr]) -> Result<(), String> {
         let has = |v6: bool| addresses.iter().any(|ip| ip.is_ipv6() == v6);
-        let routes = client::inside(&self.plan, self.tun, has(false), has(true));
-        let steps: Vec<_> =
-            routes.iter().map(|route| step::Step::change(step::Change::Route(route.clone()))).collect();
-        self.applied.carry_out(&steps)?;
-        self.applied.sweep(&rules::rules(&self.plan), &routes)?;
+        self.inside = Some((has(false), has(true)));
+        self.renew()?;
+        self.applied.sweep(&rules::rules(&self.plan), &self.routes())?;
         if let Dns::Servers(servers) = &self.plan.dns {
             let steps = self.applied.dns(&self.plan.tun, servers)?;
             self.applied.carry_out(&steps)?;
         }
         Ok(())
+    }
+
+    /// Adds again what somebody has removed: systemd-networkd takes rules and routes away that it has not made
+    /// (networkd.conf(5), `ManageForeignRoutingPolicyRules`), a reloaded firewall filters. To be called when rules or
+    /// routes have changed. Gives how much was missing.
+    ///
+    /// # Errors
+    /// A sentence.
+    #[allow(dead_code, reason = "connect calls it next")]
+    pub(crate) fn renew(&mut self) -> Result<usize, String> {
+        let (rules, routes) = (self.applied.world.rules()?, self.applied.world.routes()?);
+        let rules = rules::rules(&self.plan).into_iter().filter(|rule| !rules.contains(rule));
+        let routes = self.routes().into_iter().filter(|route| !routes.contains(route));
+        // The filter first, and what catches packets last: see the invariants.
+        let mut steps = Vec::new();
+        if self.plan.kill_switch && !self.applied.world.has_filter(plan::CLIENT_FILTER) {
+            steps.extend(client::kill_switch_step(&self.plan));
+        }
+        steps.extend(routes.map(|route| Step::change(Change::Route(route))));
+        steps.extend(rules.map(|rule| Step::change(Change::Rule(rule))));
+        self.applied.carry_out(&steps)?;
+        Ok(steps.len())
+    }
+
+    /// The routes that are to be there now.
+    fn routes(&self) -> Vec<Route> {
+        match self.inside {
+            Some((v4, v6)) => client::inside(&self.plan, self.tun, v4, v6),
+            None => client::held(&self.plan, self.tun),
+        }
     }
 
     /// The bond's sockets are bound to these interfaces now.
@@ -241,14 +274,34 @@ fn restore_with<W: World>(
     let mut notes = Vec::new();
     let Some(state) = StateDir::open(state_dir, false)? else { return Ok(notes) };
     apply::clear_left(&mut world()?, &state, &mut notes)?;
+    let mut remembered = false;
     for role in Role::ALL {
         if let Some(found) = Applied::found(world()?, &state, role)? {
             let what = apply::summary(found.journal.records());
             notes.extend(found.undo(false)?);
             notes.push(format!("what the {role} had changed is as it was: {what}"));
+            remembered |= role == Role::Client;
         }
     }
+    if !remembered {
+        notes.extend(sweep_orphans(&mut world()?)?);
+    }
     Ok(notes)
+}
+
+/// Takes away rules and routes of a client whose journal is lost. Where a route leads into a device, a client may live.
+fn sweep_orphans<W: World>(world: &mut W) -> Result<Option<String>, String> {
+    let (rules, routes) = (world.rules()?, world.routes()?);
+    if rules.is_empty() && routes.is_empty() {
+        return Ok(None);
+    }
+    if routes.iter().any(|route| matches!(route.kind, Kind::Device(_))) {
+        return Ok(Some("rules and routes of a bond with another --state-dir stay as they are".into()));
+    }
+    rules.iter().try_for_each(|rule| world.remove_rule(rule))?;
+    routes.iter().try_for_each(|route| world.remove_route(route))?;
+    world.filter(&filter::remove(plan::CLIENT_FILTER))?;
+    Ok(Some("rules and routes that no journal knows of are gone".into()))
 }
 
 #[cfg(test)]

@@ -71,12 +71,8 @@ impl Step {
 }
 
 impl Step {
-    /// The route that it adds.
-    pub(super) fn into_route(self) -> Option<Route> {
-        match self.change {
-            Some(Change::Route(route)) => Some(route),
-            _ => None,
-        }
+    pub(super) fn sets_sysctl(&self) -> bool {
+        matches!(self.change, Some(Change::Sysctl { .. }))
     }
 }
 

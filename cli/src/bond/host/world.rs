@@ -219,7 +219,7 @@ fn find(name: &str) -> Option<PathBuf> {
 }
 
 /// An error where a program did not do what it was told, with what it says.
-fn said(program: &Path, run: std::io::Result<Output>) -> Result<(), String> {
+pub(super) fn said(program: &Path, run: std::io::Result<Output>) -> Result<(), String> {
     let name = program.display();
     let output = run.map_err(|error| format!("cannot run {name}: {error}"))?;
     if output.status.success() {

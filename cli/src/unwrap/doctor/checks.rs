@@ -1,6 +1,6 @@
 //! What can be known without sending anything.
 
-use super::report::Report;
+use crate::doctor::report::Report;
 use crate::host::{links, port};
 use crate::unwrap::routes::kernel::{Found, Present};
 use crate::unwrap::routes::place::{Place, Placed};

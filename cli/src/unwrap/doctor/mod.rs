@@ -4,7 +4,6 @@
 //! | module | is |
 //! | --- | --- |
 //! | `args` | the switches |
-//! | `report` | a line for each check |
 //! | `checks` | what can be known without sending anything |
 //! | `probe` | the connection and the datagram with a foreign source |
 
@@ -13,8 +12,6 @@ mod args;
 mod checks;
 #[cfg(target_os = "linux")]
 pub(super) mod probe;
-#[cfg(target_os = "linux")]
-mod report;
 
 pub(crate) use args::Args;
 #[cfg(target_os = "linux")]
@@ -30,7 +27,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     if args.mark.is_some() && args.protocol.contains(&Protocol::Udp) {
         return Err("--mark is for TCP: the answers of a UDP server carry no mark".into());
     }
-    let mut report = report::Report::new(std::io::stdout());
+    let mut report = crate::doctor::report::Report::new(std::io::stdout());
     checks::kernel(args.mark, &mut report);
     checks::capabilities(&mut report);
     checks::loopback(&mut report);

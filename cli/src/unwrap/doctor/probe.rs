@@ -1,6 +1,6 @@
 //! A connection, or a datagram, with a foreign source: what no look at rules can replace.
 
-use super::report::Report;
+use crate::doctor::report::Report;
 use crate::unwrap::routes::place::{Place, Placed};
 use crate::unwrap::target::Protocol;
 use socket2::{Domain, Socket, Type};

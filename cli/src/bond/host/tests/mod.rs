@@ -6,9 +6,11 @@
 //! | `stopping` | a world that dies after so many changes |
 //! | `undone` | tests: whatever is killed, and whenever, all comes back |
 //! | `leaks` | tests: nothing passes the kill switch |
+//! | `gateway` | tests: what clients of a server reach through it |
 //!
 //! They need root; without it each says `SKIP` and its name.
 
+mod gateway;
 mod lab;
 mod leaks;
 #[path = "../../../../tests/common/ns.rs"]

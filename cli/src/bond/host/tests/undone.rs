@@ -230,3 +230,48 @@ fn a_plan_that_cannot_be_applied_changes_nothing() {
     assert!(refused.is_err_and(|error| error.contains("rw9")));
     assert_eq!(lab.journals(), 0);
 }
+
+#[test]
+fn what_others_remove_while_it_runs_is_added_again() {
+    let Some(lab) = Lab::new("removed") else { return };
+    lab.write_resolv_conf();
+    lab.tun_comes();
+    lab.ns.run(|| {
+        let mut client = run(lab.world(None), &clients()[0], &lab).expect("a sound plan");
+        assert_eq!(client.renew(), Ok(0), "nothing is missing");
+        let before = lab.dump();
+        lab.shell(
+            "ip rule del priority 2934; ip -6 rule del priority 2930 fwmark 10544; ip route flush table 29304; \
+             nft delete table inet ropewalk_bond_client",
+        );
+        assert_eq!(client.renew(), Ok(5));
+        // nft lists tables in the order in which they came.
+        let sorted = |text: String| {
+            let mut lines: Vec<&str> = text.lines().collect();
+            lines.sort_unstable();
+            lines.join("\n")
+        };
+        assert_same(&sorted(lab.dump()), &sorted(before), "after it was added again");
+        client.undo().expect("all goes back");
+    });
+}
+
+#[test]
+fn rules_and_routes_whose_journal_is_lost_are_taken_away_by_restore() {
+    let Some(lab) = Lab::new("lost_journal") else { return };
+    lab.write_resolv_conf();
+    let plan = ClientPlan { dns: Dns::Keep, uplinks: Vec::new(), ..clients()[0].clone() };
+    let before = lab.dump();
+    lab.tun_comes();
+    lab.ns.run(|| run(lab.world(None), &plan, &lab).map(drop)).expect("a sound plan");
+    std::fs::rename(lab.state(), lab.dir().join("lost")).expect("ours");
+    std::fs::create_dir(lab.state()).expect("ours");
+    let restore = || lab.ns.run(|| restore_with(|| Ok(lab.world(None)), &lab.state()));
+    let notes = restore().expect("nothing is in the way");
+    assert!(notes[0].contains("another --state-dir"), "the device is there: {notes:?}");
+    lab.tun_goes();
+    let notes = restore().expect("nothing is in the way");
+    assert!(notes[0].contains("no journal knows of"), "{notes:?}");
+    assert_same(&lab.dump(), &before, "after the sweep");
+    assert_eq!(restore(), Ok(Vec::new()));
+}

@@ -3,28 +3,28 @@
 use std::fmt::Display;
 use std::io::Write;
 
-pub(super) struct Report<W = std::io::Stdout> {
+pub(crate) struct Report<W = std::io::Stdout> {
     out: W,
     lines: usize,
     failed: usize,
 }
 
 impl<W: Write> Report<W> {
-    pub(super) fn new(out: W) -> Self {
+    pub(crate) fn new(out: W) -> Self {
         Report { out, lines: 0, failed: 0 }
     }
 
-    pub(super) fn ok(&mut self, what: impl Display, found: impl Display) {
+    pub(crate) fn ok(&mut self, what: impl Display, found: impl Display) {
         self.line("ok", what, found);
     }
 
     /// It may work all the same.
-    pub(super) fn warn(&mut self, what: impl Display, found: impl Display) {
+    pub(crate) fn warn(&mut self, what: impl Display, found: impl Display) {
         self.line("warn", what, found);
     }
 
     /// It cannot work.
-    pub(super) fn fail(&mut self, what: impl Display, found: impl Display) {
+    pub(crate) fn fail(&mut self, what: impl Display, found: impl Display) {
         self.failed += 1;
         self.line("FAIL", what, found);
     }
@@ -35,7 +35,7 @@ impl<W: Write> Report<W> {
         let _ = writeln!(self.out, "{level:<5} {what}: {found}");
     }
 
-    pub(super) fn verdict(self) -> Result<(), String> {
+    pub(crate) fn verdict(self) -> Result<(), String> {
         match self.failed {
             0 => Ok(()),
             failed => Err(format!("{failed} of {} checks failed", self.lines)),

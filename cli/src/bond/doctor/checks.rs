@@ -1,0 +1,171 @@
+//! What can be known without sending anything.
+
+use super::super::host::{self, Trace};
+use crate::doctor::report::Report;
+use crate::host::links::{self, Link};
+use crate::host::select;
+use crate::host::uplink::Selector;
+use rustix::thread::CapabilitySet;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::path::Path;
+
+/// RFC 894: what Ethernet carries, and what the MTU inside is made for.
+const USUAL_MTU: u32 = 1500;
+
+pub(super) fn capabilities(report: &mut Report) {
+    match rustix::thread::capabilities(None) {
+        Err(error) => report.warn("privileges", format_args!("cannot be read: {error}")),
+        Ok(own) if own.effective.contains(CapabilitySet::NET_ADMIN) => {
+            report.ok("privileges", "CAP_NET_ADMIN, for devices, routes, filters and marks");
+        }
+        Ok(_) => report
+            .fail("privileges", "no CAP_NET_ADMIN, without which there is no TUN device; run it as root"),
+    }
+}
+
+pub(super) fn tun(report: &mut Report) {
+    let path = "/dev/net/tun";
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(_) => report.ok(path, "can be opened"),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            report.fail(
+                path,
+                "is not there; modprobe tun (in a container: let it have the device, --device /dev/net/tun)",
+            );
+        }
+        Err(error) => report.fail(path, format_args!("cannot be opened: {error}; run it as root")),
+    }
+}
+
+pub(super) fn filters(report: &mut Report) {
+    match host::filters() {
+        Ok(nft) => report.ok("nft", format_args!("{} takes the kill switch and NAT", nft.display())),
+        Err(error) => {
+            report.warn("nft", format_args!("{error}; without it there is no kill switch and no NAT"))
+        }
+    }
+}
+
+/// What a run that was killed has left.
+pub(super) fn left(state_dir: &Path, report: &mut Report) {
+    let traces = match host::traces(state_dir) {
+        Ok(traces) => traces,
+        Err(error) => return report.warn("state directory", error),
+    };
+    let restore = match state_dir.to_str() {
+        Some(super::STATE_DIR) | None => "ropewalk bond restore".to_owned(),
+        Some(other) => format!("ropewalk bond restore --state-dir {other}"),
+    };
+    for (role, trace) in &traces {
+        match trace {
+            Trace::Running => report.ok(role, "runs"),
+            Trace::Left(what) => report.warn(
+                role,
+                format_args!("was killed, and has left {what}; start it again, or put all back: {restore}"),
+            ),
+            Trace::None => {}
+        }
+    }
+    let remembered = traces.iter().any(|(role, trace)| *role == "client" && *trace != Trace::None);
+    match host::tagged() {
+        Ok(found) if found > 0 && !remembered => report.warn(
+            "rules and routes",
+            format_args!(
+                "{found} are a bond's that {} knows nothing of; run {restore} with the --state-dir of that bond",
+                state_dir.display()
+            ),
+        ),
+        Ok(_) => {}
+        Err(error) => report.warn("rules and routes", error),
+    }
+}
+
+pub(super) fn links(report: &mut Report) -> Vec<Link> {
+    links::snapshot().unwrap_or_else(|error| {
+        report.fail("interfaces", format_args!("cannot be read: {error}"));
+        Vec::new()
+    })
+}
+
+/// The interfaces that a client takes for links when none is named.
+pub(super) fn uplinks(links: &[Link], report: &mut Report) {
+    let mut names = Vec::new();
+    for uplink in select::auto(links).uplinks {
+        if let Selector::Interface(name) | Selector::Both(_, name) = uplink.selector {
+            names.push(name);
+        }
+    }
+    match &names[..] {
+        [] => report.fail(
+            "links",
+            "no interface has an address and a default route of its own; ropewalk list says why",
+        ),
+        [one] => report.warn(
+            "links",
+            format_args!("{one} alone: a bond of one link is a tunnel; ropewalk list shows the others"),
+        ),
+        several => report.ok("links", several.join(", ")),
+    }
+    for name in &names {
+        match mtu(name) {
+            Some(mtu) if mtu < USUAL_MTU => report.warn(
+                format_args!("MTU of {name}"),
+                format_args!("{mtu}, under {USUAL_MTU}: packets that do not fit go by the other links; --mtu {} fits all", fitting(mtu)),
+            ),
+            Some(mtu) => report.ok(format_args!("MTU of {name}"), mtu),
+            None => report.warn(format_args!("MTU of {name}"), "cannot be read"),
+        }
+    }
+    match host::strict(&names) {
+        Ok(strict) if strict.is_empty() => report.ok("reverse path filter", "lets answers come by each link"),
+        Ok(strict) => report.ok(
+            "reverse path filter",
+            format_args!(
+                "strict on {}: a client loosens it while it runs, but not with --route none (sysctl -w \
+                 net.ipv4.conf.{}.rp_filter=2)",
+                strict.join(", "),
+                strict[0]
+            ),
+        ),
+        Err(error) => report.warn("reverse path filter", error),
+    }
+}
+
+/// The largest packet inside that a link of this MTU carries; RFC 8200 section 5: at least 1280.
+fn fitting(mtu: u32) -> u32 {
+    // IPv6 and UDP take 48 bytes, a bond the rest of what the default leaves of 1500.
+    let overhead = USUAL_MTU - 28 - u32::from(ropewalk_core::bond::DEFAULT_MTU);
+    mtu.saturating_sub(48 + overhead).max(1280)
+}
+
+fn mtu(name: &str) -> Option<u32> {
+    std::fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?.trim_end().parse().ok()
+}
+
+pub(super) fn name_servers(report: &mut Report) {
+    match host::name_servers() {
+        Ok(how) => report.ok("name servers", format_args!("with --dns ADDRESS {how}")),
+        Err(error) => report.warn("name servers", error),
+    }
+}
+
+pub(super) fn forwarding(links: &[Link], report: &mut Report) {
+    match host::forwarding(links) {
+        Ok(0) => report.ok("forwarding", "is on"),
+        Ok(_) => report.ok("forwarding", "is off: a server turns it on while it runs, unless --nat off"),
+        Err(error) => report.warn("forwarding", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fitting;
+
+    #[test]
+    fn what_fits_a_link_is_less_and_never_too_little_for_ipv6() {
+        assert_eq!(fitting(1492), 1492 - 48 - 36);
+        assert_eq!(fitting(1300), 1280);
+        assert_eq!(fitting(0), 1280);
+    }
+}

@@ -1,0 +1,47 @@
+//! `ropewalk doctor bond`: what a bond needs, looked at one after another; what one has left.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `checks` | what can be known without sending anything |
+
+mod checks;
+
+use crate::doctor::report::Report;
+use std::path::PathBuf;
+
+/// Where a bond keeps what it must find again, unless told otherwise.
+const STATE_DIR: &str = "/var/lib/ropewalk";
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Look at what a client needs; without either, at what both need
+    #[arg(long)]
+    pub(crate) client: bool,
+
+    /// Look at what a server needs
+    #[arg(long)]
+    pub(crate) server: bool,
+
+    /// As of the service
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+}
+
+/// Prints what it finds. An error where a bond cannot work.
+pub(crate) fn run(args: &Args) -> Result<(), String> {
+    let both = args.client == args.server;
+    let mut report = Report::new(std::io::stdout());
+    checks::capabilities(&mut report);
+    checks::tun(&mut report);
+    checks::filters(&mut report);
+    checks::left(&args.state_dir, &mut report);
+    let links = checks::links(&mut report);
+    if both || args.client {
+        checks::uplinks(&links, &mut report);
+        checks::name_servers(&mut report);
+    }
+    if both || args.server {
+        checks::forwarding(&links, &mut report);
+    }
+    report.verdict()
+}
