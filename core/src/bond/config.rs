@@ -56,7 +56,7 @@ pub struct ClientConfig {
     pub psk: PresharedKey,
     /// What enrols this client, at most 64 bytes; empty for one that is known.
     pub token: Vec<u8>,
-    /// Its ways to the server: 1 to 16.
+    /// Its ways to the server: at most 16, and none while there are none.
     pub uplinks: Vec<Uplink>,
 }
 
@@ -118,16 +118,23 @@ impl ClientConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.common.check()?;
         match self.uplinks.len() {
-            1..=MAX_PATHS => {}
-            got => return Err(ConfigError(alloc::format!("uplinks: expected 1 to {MAX_PATHS}, got {got}"))),
+            0..=MAX_PATHS => {}
+            got => return Err(too_many(got)),
         }
-        if let Some(uplink) = self.uplinks.iter().find(|uplink| uplink.weight == 0) {
-            return Err(ConfigError(alloc::format!(
-                "uplink {:?}: expected a weight above 0, got 0",
-                uplink.id
-            )));
+        check_weights(&self.uplinks)
+    }
+}
+
+pub(super) fn too_many(got: usize) -> ConfigError {
+    ConfigError(alloc::format!("uplinks: expected at most {MAX_PATHS}, got {got}"))
+}
+
+pub(super) fn check_weights(uplinks: &[Uplink]) -> Result<(), ConfigError> {
+    match uplinks.iter().find(|uplink| uplink.weight == 0) {
+        Some(uplink) => {
+            Err(ConfigError(alloc::format!("uplink {:?}: expected a weight above 0, got 0", uplink.id)))
         }
-        Ok(())
+        None => Ok(()),
     }
 }
 

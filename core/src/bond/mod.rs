@@ -57,5 +57,5 @@ pub use client::Client;
 pub use config::{ClientConfig, Common, ConfigError, DEFAULT_MTU, KnownClient, ServerConfig, Uplink};
 pub use peer::{Drops, Tuning};
 pub use schedule::Strategy;
-pub use server::Server;
+pub use server::{Invitation, Server};
 pub use status::{PathState, PathStatus, Status};

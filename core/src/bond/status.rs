@@ -55,6 +55,8 @@ pub struct PathStatus {
     pub sent_bytes: u64,
     /// See `sent`.
     pub lost: u64,
+    /// Bytes of IP that came by it.
+    pub received_bytes: u64,
 }
 
 impl PathStatus {
@@ -83,6 +85,7 @@ impl PathStatus {
             sent: counters.sent_packets,
             sent_bytes: counters.sent_bytes,
             lost: counters.lost_packets,
+            received_bytes: path.received().bytes(),
         }
     }
 }

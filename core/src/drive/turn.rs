@@ -149,6 +149,18 @@ impl Drive {
         self.settle(machine, io);
     }
 
+    /// Has `work` ask or change the machine, then does what that asks for: for what a person wants of one kind of
+    /// machine, which is no input of all of them.
+    pub fn call<M: Application, I: Io>(
+        &mut self,
+        machine: &mut M,
+        io: &mut I,
+        work: impl FnOnce(Instant, &mut M),
+    ) {
+        work(io.now(), machine);
+        self.settle(machine, io);
+    }
+
     /// Lets machine and sockets talk: at most about `fuel` operations (32 KiB copied or 128 KiB
     /// spliced count as one more), then due timers. A turn is how long everything else waits: 64 is
     /// about a millisecond of bulk.

@@ -14,7 +14,7 @@ use alloc::string::String;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
-pub use super::bond_news::BondNews;
+pub use super::bond_news::{BondNews, BondRefusal};
 pub use crate::wire::Malformed as WireFault;
 
 /// How a head is larger than allowed.

@@ -32,6 +32,7 @@ impl Client {
         if first {
             self.outputs.push_back(Output::Event(Event::Bond { client: None, news: BondNews::Established }));
             self.ask_config = Some(now);
+            self.announce_unless_plain(now);
         }
         // The way of the response first: the server learns of the others by their first packets.
         let others = self.ways.iter().filter(|way| way.open && way.path != path).map(|way| way.path);

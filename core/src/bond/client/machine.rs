@@ -35,6 +35,7 @@ impl Machine for Client {
                     self.close(index);
                     self.ways[index].reopen = None;
                     self.peer.handle_link(now, self.ways[index].path, false);
+                    self.announce(now);
                 }
             }
             Input::UplinkBack { uplink, via } => {
@@ -43,6 +44,7 @@ impl Machine for Client {
                     self.ways[index].uplink.via = via;
                     self.close(index);
                     self.open(index);
+                    self.announce(now);
                 }
             }
             Input::Entropy { bytes } => {
@@ -112,6 +114,7 @@ impl Machine for Client {
             self.initiator.poll_timeout(),
             self.ask_config.filter(|_| self.established),
             self.farewell.filter(|_| self.ways.iter().any(|way| way.socket.is_some())),
+            self.wishes.poll_timeout().filter(|_| self.established),
             self.peer.poll_timeout(),
         ];
         reopen.chain(own.into_iter().flatten()).min()

@@ -8,6 +8,7 @@
 //!
 //! A path's id is its uplink's place, for the whole life of the association: what was measured of it stays.
 
+mod change;
 mod handshake;
 mod machine;
 mod news;
@@ -15,6 +16,7 @@ mod socket;
 mod tun;
 mod uplinks;
 
+use change::Wishes;
 pub(super) use machine::FAREWELL;
 pub(super) use news::path_news;
 use uplinks::Way;
@@ -25,7 +27,6 @@ use super::handshake::{Initiator, InitiatorConfig, Token};
 use super::peer::{Give, Peer};
 use super::session::Role;
 use super::status::{PathStatus, Status};
-use super::wire::PathId;
 use crate::machine::{Output, SocketId};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
@@ -52,6 +53,7 @@ pub struct Client {
     epoch: u32,
     ask_config: Option<Instant>,
     addresses: Vec<IpAddr>,
+    wishes: Wishes,
     drained: bool,
     /// When it goes though its farewell has not left.
     farewell: Option<Instant>,
@@ -61,7 +63,7 @@ impl Client {
     /// A client that begins at once. `seed` is known to nobody else.
     ///
     /// # Errors
-    /// What cannot be: no uplink, or more than 16; an MTU under 1280; a token over 64 bytes.
+    /// What cannot be: more than 16 uplinks; an MTU under 1280; a token over 64 bytes.
     pub fn new(config: ClientConfig, seed: [u8; 32]) -> Result<Client, ConfigError> {
         config.check()?;
         let token = Token::new(&config.token)
@@ -75,16 +77,7 @@ impl Client {
             ciphers: common.ciphers,
             token,
         };
-        let ways = config.uplinks.iter().enumerate().map(|(index, uplink)| Way {
-            uplink: *uplink,
-            path: PathId::new(index as u8).expect("at most MAX_PATHS"),
-            generation: 0,
-            socket: None,
-            open: false,
-            reopen: None,
-            tries: 0,
-            gone: false,
-        });
+        let ways = config.uplinks.iter().enumerate().map(|(index, uplink)| Way::new(index, *uplink));
         let peer = Peer::new(Instant::ZERO, Role::Initiator, common.tuning, common.offload, common.mtu);
         let mut client = Client {
             ways: ways.collect(),
@@ -100,6 +93,7 @@ impl Client {
             epoch: 0,
             ask_config: None,
             addresses: Vec::new(),
+            wishes: Wishes::default(),
             drained: false,
             farewell: None,
             config,

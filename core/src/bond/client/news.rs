@@ -29,6 +29,7 @@ impl Client {
                 mtu,
             }));
         }
+        self.say_wishes(now);
         if self.established && self.peer.keys.wants_rekey(now) && self.peer.is_busy() {
             self.initiator.start(now);
         }
@@ -52,6 +53,7 @@ impl Client {
                 if self.peer.answered(now, id, token) {
                     let uplink = self.ways.get(id.index()).map(|way| way.uplink.id);
                     self.tell(BondNews::PathValidated { path: id.get(), uplink });
+                    self.announce_unless_plain(now);
                 }
             }
             News::Config(config) => self.configure(&config),
@@ -63,7 +65,7 @@ impl Client {
                 self.initiator.start(now);
             }
             // The server's part.
-            News::ConfigRequest(_) | News::ConfigAck(_) => {}
+            News::ConfigRequest(_) | News::ConfigAck(_) | News::Status(_) | News::Wish(_) => {}
         }
     }
 

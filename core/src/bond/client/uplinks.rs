@@ -25,6 +25,14 @@ pub(super) struct Way {
     pub(super) gone: bool,
 }
 
+impl Way {
+    /// The uplink with this place, closed.
+    pub(super) fn new(index: usize, uplink: Uplink) -> Way {
+        let path = PathId::new(index as u8).expect("at most MAX_PATHS");
+        Way { uplink, path, generation: 0, socket: None, open: false, reopen: None, tries: 0, gone: false }
+    }
+}
+
 impl Client {
     pub(super) fn open(&mut self, index: usize) {
         let (to, way) = (self.config.server, &mut self.ways[index]);

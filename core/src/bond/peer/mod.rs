@@ -139,6 +139,8 @@ pub(super) struct Peer {
     /// Nothing can be staged before.
     wake: Option<Instant>,
     news: VecDeque<News>,
+    /// The newest serial of what the peer said of its paths and of its wishes.
+    told: u32,
     spare: Vec<Vec<u8>>,
     repaired: u64,
     reinjected: u64,
@@ -166,6 +168,7 @@ impl Peer {
             drops: Drops::default(),
             wake: None,
             news: VecDeque::new(),
+            told: 0,
             spare: Vec::new(),
             repaired: 0,
             reinjected: 0,
@@ -199,6 +202,12 @@ impl Peer {
     pub(super) fn set_strategy(&mut self, strategy: Strategy) {
         self.tuning.strategy = strategy;
         self.scheduler.set_strategy(strategy);
+    }
+
+    /// Another skew that is allowed, from the next packet on.
+    pub(super) fn set_max_skew(&mut self, max_skew: Duration) {
+        self.tuning.max_skew = max_skew;
+        self.scheduler.set_max_skew(max_skew);
     }
 
     /// Sets the tunnel's MTU.

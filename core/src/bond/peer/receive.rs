@@ -6,6 +6,7 @@ use crate::bond::inner::{Ecn, decapsulate};
 use crate::bond::path::{Ack, Arrived, RawDelay};
 use crate::bond::session::OpenError;
 use crate::bond::wire::{self, CloseReason, Config, ConfigRequest, Frame, PathId, Plaintext, Timestamp};
+use crate::bond::wire::{PathStatus, Wish};
 use crate::time::Instant;
 use alloc::vec::Vec;
 
@@ -37,6 +38,10 @@ pub(in crate::bond) enum News {
     ConfigAck(u32),
     /// The server asks for new keys.
     Rekey,
+    /// The client says this of a path.
+    Status(PathStatus),
+    /// The client wants this.
+    Wish(Wish),
     /// The peer ends the association.
     Closed(CloseReason),
 }
@@ -119,6 +124,13 @@ impl Peer {
         result
     }
 
+    /// Whether a status or wish is newer than all before.
+    fn is_newer(&mut self, serial: u32) -> bool {
+        let newer = serial > self.told;
+        self.told = self.told.max(serial);
+        newer
+    }
+
     /// Tells the path. Whether the packet is the newest of its path.
     fn arrived(
         &mut self,
@@ -152,7 +164,16 @@ impl Peer {
                 }
             }
             Frame::PathResponse(token) => self.news.push_back(News::Response(by, token)),
-            Frame::PathStatus(_) => {}
+            Frame::PathStatus(status) => {
+                if self.is_newer(status.serial) {
+                    self.news.push_back(News::Status(status));
+                }
+            }
+            Frame::Mode(wish) => {
+                if self.is_newer(wish.serial) {
+                    self.news.push_back(News::Wish(wish));
+                }
+            }
             Frame::Config(config) => self.news.push_back(News::Config(config)),
             Frame::ConfigRequest(request) => self.news.push_back(News::ConfigRequest(request)),
             Frame::ConfigAck(epoch) => self.news.push_back(News::ConfigAck(epoch)),

@@ -1,7 +1,7 @@
 //! Associations begin and end: what a first message makes waits until a packet proves its keys.
 
 use super::Server;
-use crate::bond::handshake::{ClientId, Kind, Strangers};
+use crate::bond::handshake::{ClientId, Kind};
 use crate::bond::peer::Peer;
 use crate::bond::session::Role;
 use crate::machine::event::BondNews;
@@ -19,7 +19,7 @@ impl Server {
         from: SocketAddr,
         to: Option<IpAddr>,
     ) {
-        let reaction = self.responder.handle_init(now, from, datagram, &mut Strangers);
+        let reaction = self.admit(now, datagram, from);
         if let Some(accepted) = reaction.accepted
             && let Some(session) = self.sessions.get_mut(&accepted.client)
         {

@@ -11,12 +11,15 @@
 //! - A path goes to an address only after a packet from there was answered from there.
 //! - A client's packets have its own source address, and go nowhere that the configuration does not allow.
 
+mod enrol;
 mod handshake;
 mod machine;
 mod news;
 mod rules;
 mod socket;
 mod tun;
+
+pub use enrol::Invitation;
 
 use super::config::{ConfigError, ServerConfig};
 use super::crypto::Rng;
@@ -30,6 +33,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
+use enrol::Invitations;
 
 /// A client, and what lives of it.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub struct Server {
     tun_dirty: bool,
     /// Packets from the TUN for an address that is nobody's.
     unroutable: u64,
+    /// What strangers may come in with.
+    invitations: Invitations,
     drained: bool,
     /// When it goes though its farewells have not left.
     farewell: Option<Instant>,
@@ -111,6 +117,7 @@ impl Server {
             socket_dirty: false,
             tun_dirty: true,
             unroutable: 0,
+            invitations: Invitations::default(),
             drained: false,
             farewell: None,
             config,

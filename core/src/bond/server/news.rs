@@ -4,8 +4,9 @@ use super::Server;
 use crate::bond::client::path_news;
 use crate::bond::config::ServerConfig;
 use crate::bond::handshake::ClientId;
-use crate::bond::peer::News;
-use crate::bond::wire::{Config, ConfigEntry, Frame, Purpose};
+use crate::bond::path;
+use crate::bond::peer::{News, Slot};
+use crate::bond::wire::{Config, ConfigEntry, Frame, PeerPathState, Purpose};
 use crate::machine::Output;
 use crate::machine::event::{BondNews, Event};
 use crate::time::Instant;
@@ -52,6 +53,26 @@ impl Server {
                 }
             }
             News::ConfigAck(_) | News::Mtu => {}
+            News::Status(status) => {
+                if let Some(slot) = peer.slot_mut(status.path) {
+                    slot.weight = u32::from(status.weight.max(1));
+                }
+                match status.state {
+                    PeerPathState::Available | PeerPathState::Standby => {
+                        let down = |slot: &Slot| slot.path.state() == path::State::Down;
+                        if peer.slot(status.path).is_some_and(down) {
+                            peer.handle_link(now, status.path, true);
+                        }
+                    }
+                    PeerPathState::Draining | PeerPathState::Gone => {
+                        peer.handle_link(now, status.path, false);
+                    }
+                }
+            }
+            News::Wish(wish) => {
+                peer.set_strategy(wish.strategy);
+                peer.set_max_skew(wish.max_skew);
+            }
             News::Closed(_) => self.end(client),
             // The client's part.
             News::Config(_) | News::Rekey => {}

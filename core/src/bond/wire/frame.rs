@@ -13,10 +13,11 @@
 //! | 10, 11, 12 | CONFIG, CONFIG_REQUEST, CONFIG_ACK | see `config` | yes |
 //! | 13 | REKEY | none: the server asks the client for a handshake | yes |
 //! | 14 | CLOSE | reason 1 | no |
+//! | 15 | MODE | see `wish` | yes |
 //! | 32 to 35 | reserved: parity, compressed header, superpacket template, piece | | |
 
 use super::ack::path;
-use super::{Ack, Config, ConfigRequest, Full, MAX_PATHS, Malformed, Nack, PathId, Reader, Writer};
+use super::{Ack, Config, ConfigRequest, Full, MAX_PATHS, Malformed, Nack, PathId, Reader, Wish, Writer};
 
 pub(super) const PADDING: u8 = 0;
 pub(super) const DATA: u8 = 1;
@@ -120,6 +121,8 @@ pub(crate) enum Frame {
     Rekey,
     /// The peer leaves.
     Close(CloseReason),
+    /// How the client wants packets to be spread.
+    Mode(Wish),
 }
 
 impl Frame {
@@ -137,7 +140,8 @@ impl Frame {
             | Frame::Config(_)
             | Frame::ConfigRequest(_)
             | Frame::ConfigAck(_)
-            | Frame::Rekey => true,
+            | Frame::Rekey
+            | Frame::Mode(_) => true,
         }
     }
 
@@ -183,6 +187,7 @@ impl Frame {
             }),
             13 => Frame::Rekey,
             14 => Frame::Close(CloseReason::from_byte(reader.u8("CLOSE's reason")?)),
+            15 => Frame::Mode(Wish::parse(reader)?),
             got => return Err(Malformed::Unknown { what: "control frame", got }),
         };
         Ok(Some(frame))
@@ -239,6 +244,10 @@ impl Frame {
             Frame::Close(reason) => {
                 out.u8(14)?;
                 out.u8(reason.byte())
+            }
+            Frame::Mode(wish) => {
+                out.u8(15)?;
+                wish.emit(out)
             }
         }
     }

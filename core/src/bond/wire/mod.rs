@@ -29,6 +29,7 @@ pub(crate) mod packet;
 #[cfg(test)]
 mod tests;
 pub(crate) mod timestamp;
+pub(crate) mod wish;
 
 pub(crate) use ack::{Ack, Nack};
 pub(crate) use config::{Config, ConfigEntry, ConfigRequest, Purpose};
@@ -37,6 +38,7 @@ pub(crate) use frame::{CloseReason, Frame, PathStatus, PeerPathState};
 pub(crate) use header::{Header, PacketType, Phase};
 pub(crate) use packet::{Data, Frames, PacketWriter, Plaintext};
 pub(crate) use timestamp::Timestamp;
+pub(crate) use wish::Wish;
 
 use core::fmt;
 

@@ -90,6 +90,23 @@ fn a_reason() -> impl Strategy<Value = Frame> {
     .prop_map(Frame::Close)
 }
 
+fn a_wish() -> impl Strategy<Value = Frame> {
+    use crate::bond::Strategy as Mode;
+    let millis = |millis: u16| crate::time::Duration::from_millis(millis.into());
+    let strategy = prop_oneof![
+        Just(Mode::Aggregate),
+        Just(Mode::Weighted),
+        Just(Mode::LowestLatency),
+        any::<u16>().prop_map(move |above| Mode::ActiveBackup { switch_above: millis(above) }),
+        (1..=u8::MAX).prop_map(|copies| Mode::Redundant { copies }),
+        Just(Mode::Adaptive),
+        Just(Mode::Flow),
+    ];
+    (any::<u32>(), strategy, any::<u16>()).prop_map(move |(serial, strategy, skew)| {
+        Frame::Mode(Wish { serial, strategy, max_skew: millis(skew) })
+    })
+}
+
 fn a_frame() -> impl Strategy<Value = Frame> {
     let request = (any::<u32>(), any::<bool>(), any::<bool>(), any::<u16>())
         .prop_map(|(epoch, v4, v6, mtu)| Frame::ConfigRequest(ConfigRequest { epoch, v4, v6, mtu }));
@@ -100,6 +117,7 @@ fn a_frame() -> impl Strategy<Value = Frame> {
         a_status(),
         a_reason(),
         request,
+        a_wish(),
         Just(Frame::Ping),
         Just(Frame::Rekey),
         any::<[u8; 8]>().prop_map(Frame::PathChallenge),
@@ -289,6 +307,9 @@ fn numbers_that_a_peer_could_abuse_are_refused() {
         assert_eq!(refused(&entry(24, address)), Malformed::Value { what, got: address[0].into() });
     }
     assert_eq!(refused(&[11, 0, 0, 0, 0, 4]), Malformed::Value { what: "request's flags", got: 4 });
+    let mode = |number, parameter| [15, 0, 0, 0, 1, number, 0, 0, 0, parameter, 0, 0, 0, 1];
+    assert_eq!(refused(&mode(7, 0)), Malformed::Unknown { what: "strategy", got: 7 });
+    assert_eq!(refused(&mode(4, 0)), Malformed::Value { what: "strategy's parameter", got: 0 });
     assert_eq!(refused(&[5, 0, 9]), Malformed::Value { what: "padding", got: 9 });
     assert_eq!(refused(&[5, 2, 0, 0, 0]), Malformed::Unknown { what: "control frame", got: 2 });
     assert_eq!(refused(&[32]), Malformed::Unknown { what: "control frame", got: 32 });

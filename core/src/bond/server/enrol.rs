@@ -1,0 +1,158 @@
+//! Strangers come in by an invitation: once, and until it expires.
+//!
+//! ```text
+//!   invite ──▶ Open ── a client comes with its token ──▶ Used by that key: told as an event, for whoever keeps files
+//!               └───── its time is over ───────────────▶ Expired
+//! ```
+//!
+//! The token comes in the first message, sealed for the server's key, and the client has proved its own key then: who
+//! repeats the message lets in nobody but the same client. What was used or has expired is remembered, so that a refusal
+//! can be told by its name.
+
+use super::{Server, Session};
+use crate::bond::config::KnownClient;
+use crate::bond::crypto::{PresharedKey, PublicKey};
+use crate::bond::handshake::{Admission, ClientId, Counters, Reaction};
+use crate::machine::Output;
+use crate::machine::event::{BondNews, BondRefusal, Event};
+use crate::time::Instant;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+/// Invitations that are remembered; the oldest goes for a new one.
+const INVITATIONS: usize = 4096;
+
+/// What lets a stranger in, once.
+#[derive(Clone, Debug)]
+pub struct Invitation {
+    /// Its number, by which [`BondNews::Enrolled`] names it. A smaller one is older.
+    pub number: u32,
+    /// What the client must show: 16 to 64 bytes that nobody can guess.
+    pub token: Vec<u8>,
+    /// It is good until then.
+    pub until: Instant,
+    /// The inner addresses that the client will have.
+    pub addresses: Vec<IpAddr>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    invitation: Invitation,
+    used: bool,
+}
+
+/// All invitations, by their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Invitations(BTreeMap<u32, Kept>);
+
+/// Decides about one stranger.
+struct Door<'a> {
+    now: Instant,
+    kept: &'a mut Invitations,
+    id: ClientId,
+    outcome: Option<Result<(u32, PublicKey), BondRefusal>>,
+}
+
+impl Admission for Door<'_> {
+    fn admit(&mut self, client: &PublicKey, token: &[u8]) -> Option<(ClientId, PresharedKey)> {
+        let outcome = self.judge(client, token);
+        self.outcome = Some(outcome);
+        outcome.ok().map(|_| (self.id, PresharedKey::NONE))
+    }
+}
+
+impl Door<'_> {
+    fn judge(&mut self, client: &PublicKey, token: &[u8]) -> Result<(u32, PublicKey), BondRefusal> {
+        if token.is_empty() {
+            return Err(BondRefusal::Stranger);
+        }
+        let kept = self.kept.0.values_mut().find(|kept| same(&kept.invitation.token, token));
+        let kept = kept.ok_or(BondRefusal::UnknownInvitation)?;
+        if kept.used {
+            return Err(BondRefusal::UsedInvitation);
+        }
+        if kept.invitation.until <= self.now {
+            return Err(BondRefusal::ExpiredInvitation);
+        }
+        kept.used = true;
+        Ok((kept.invitation.number, *client))
+    }
+}
+
+/// Compares all bytes, whatever the first ones are: time tells nothing of a token.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
+impl Server {
+    /// Lets one stranger in who comes with this invitation, or changes nothing if its number is known already.
+    pub fn invite(&mut self, invitation: Invitation) {
+        let number = invitation.number;
+        self.invitations.0.entry(number).or_insert(Kept { invitation, used: false });
+        if self.invitations.0.len() > INVITATIONS {
+            self.invitations.0.pop_first();
+        }
+    }
+
+    /// Remembers an invitation that was used, so that the next who comes with it is refused by that name.
+    pub fn invite_no_more(&mut self, invitation: Invitation) {
+        let number = invitation.number;
+        self.invite(invitation);
+        if let Some(kept) = self.invitations.0.get_mut(&number) {
+            kept.used = true;
+        }
+    }
+
+    /// Lets a client in that is known by its key. Its number, which is one more than the last; `None`, and nothing has
+    /// changed, if its key is known already, an address of it is another's, or there are too many.
+    pub fn add_client(&mut self, client: KnownClient) -> Option<u32> {
+        let id = self.next_id();
+        let taken = |address: &IpAddr| self.routes.contains_key(address);
+        if client.addresses.iter().any(taken) || !self.responder.add_client(id, client.key, client.psk) {
+            return None;
+        }
+        self.seat(id, client.addresses);
+        Some(id.0)
+    }
+
+    fn next_id(&self) -> ClientId {
+        ClientId(self.sessions.last_key_value().map_or(0, |(last, _)| last.0 + 1))
+    }
+
+    fn seat(&mut self, id: ClientId, addresses: Vec<IpAddr>) {
+        self.routes.extend(addresses.iter().map(|address| (*address, id)));
+        self.sessions.insert(id, Session { addresses, live: None, waiting: None, heard: Instant::ZERO });
+    }
+
+    /// Reads a first message; lets in a stranger who is invited, and tells of those who are not.
+    pub(super) fn admit(&mut self, now: Instant, datagram: &[u8], from: SocketAddr) -> Reaction {
+        let before = self.responder.counters();
+        let id = self.next_id();
+        let mut door = Door { now, kept: &mut self.invitations, id, outcome: None };
+        let reaction = self.responder.handle_init(now, from, datagram, &mut door);
+        let outcome = door.outcome;
+        if let Some(Ok((invitation, key))) = outcome {
+            let addresses = self.invitations.0.get(&invitation).map(|kept| kept.invitation.addresses.clone());
+            self.seat(id, addresses.unwrap_or_default());
+            self.tell(id, BondNews::Enrolled { invitation, key: *key.as_bytes() });
+        }
+        let refused = outcome.and_then(Result::err).or_else(|| cause(&before, &self.responder.counters()));
+        if let Some(why) = refused {
+            let news = BondNews::Refused { from, why };
+            self.outputs.push_back(Output::Event(Event::Bond { client: None, news }));
+        }
+        reaction
+    }
+}
+
+/// Why a message was dropped that only somebody who knows the server's key can make, by what was counted.
+fn cause(before: &Counters, after: &Counters) -> Option<BondRefusal> {
+    match () {
+        () if after.replayed > before.replayed => Some(BondRefusal::Replayed),
+        () if after.incompatible > before.incompatible => Some(BondRefusal::NoCipher),
+        () if after.unreadable > before.unreadable => Some(BondRefusal::Unreadable),
+        () if after.unknown > before.unknown => Some(BondRefusal::Full),
+        () => None,
+    }
+}
