@@ -28,7 +28,7 @@ pub struct Worker<M> {
 /// Operations between two looks at the reactor.
 const FUEL: usize = 64;
 
-impl<M: Application> Worker<M> {
+impl<M: Application + 'static> Worker<M> {
     /// A worker whose listeners have the ids 0, 1, 2 and so on: those of streams, then those of
     /// datagrams.
     ///

@@ -29,7 +29,7 @@ pub(crate) const WAKER: Token = Token(usize::MAX - 1);
 #[cfg(target_os = "linux")]
 pub(crate) const ALARM: Token = Token(usize::MAX - 2);
 
-impl<M: Application> Worker<M> {
+impl<M: Application + 'static> Worker<M> {
     /// A worker whose listeners have the ids 0, 1, 2 and so on: those of streams, then those of
     /// datagrams.
     ///

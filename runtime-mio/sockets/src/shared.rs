@@ -5,6 +5,7 @@ use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{Application, Input, UplinkId};
 use ropewalk_core::time::Instant;
 use ropewalk_core::uplink::Pool;
+use std::any::Any;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,10 +72,14 @@ impl Shared {
 /// Wakes a worker, from any thread.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
+/// Work on a machine, whose kind the caller knows.
+type Call = Box<dyn FnOnce(Instant, &mut dyn Any) + Send>;
+
 /// What is asked of a worker from outside.
 enum Command {
     LocalAddresses(Vec<IpAddr>),
     UplinkGone(UplinkId),
+    Call(Call),
     Drain,
     Stop,
 }
@@ -92,12 +97,21 @@ impl Inbox {
     }
 
     /// Passes all requests to the machine. True when the run is to end.
-    pub fn deliver<M: Application, I: Io>(&self, drive: &mut Drive, machine: &mut M, io: &mut I) -> bool {
+    pub fn deliver<M: Application + 'static, I: Io>(
+        &self,
+        drive: &mut Drive,
+        machine: &mut M,
+        io: &mut I,
+    ) -> bool {
         loop {
             let command = self.lock().pop_front();
-            let input = match &command {
-                Some(Command::LocalAddresses(addresses)) => Input::LocalAddresses { addresses },
-                Some(Command::UplinkGone(uplink)) => Input::UplinkGone { uplink: *uplink },
+            let input = match command {
+                Some(Command::Call(work)) => {
+                    drive.call(machine, io, |now, machine| work(now, machine));
+                    continue;
+                }
+                Some(Command::LocalAddresses(ref addresses)) => Input::LocalAddresses { addresses },
+                Some(Command::UplinkGone(uplink)) => Input::UplinkGone { uplink },
                 Some(Command::Drain) => Input::Drain,
                 Some(Command::Stop) => return true,
                 None => return false,
@@ -131,6 +145,16 @@ impl Handle {
     /// The interface of an uplink has vanished, and what is open through it with it.
     pub fn uplink_gone(&self, uplink: UplinkId) {
         self.send(Command::UplinkGone(uplink));
+    }
+
+    /// Has the worker's thread do `work` on its machine, soon. Nothing happens if that is no `M`, or if the worker has
+    /// ended: `work` is then dropped.
+    pub fn call<M: 'static>(&self, work: impl FnOnce(Instant, &mut M) + Send + 'static) {
+        self.send(Command::Call(Box::new(move |now, machine| {
+            if let Some(machine) = machine.downcast_mut() {
+                work(now, machine);
+            }
+        })));
     }
 
     /// Takes no new connections; the worker's run ends when the open ones have ended.
