@@ -16,6 +16,9 @@ Examples, the first two on the server:
   ropewalk bond connect ropewalk1:... --via wlan0 --via usb0
   ropewalk bond connect --mode weighted --via wlan0@75 --via usb0@25";
 
+/// Where keys, enrolments and the control socket are, unless told otherwise.
+const STATE_DIR: &str = "/var/lib/ropewalk";
+
 /// Carry all traffic of this host over all its links to a server, packet by packet
 #[derive(clap::Args, Debug)]
 #[command(after_help = HELP)]
@@ -28,8 +31,14 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run the server's end
     Serve(Box<Serve>),
+    /// Print a join string: it lets one client in, once, until it expires
+    Invite(Invite),
     /// Run the client's end
     Connect(Box<Connect>),
+    /// Tell what a running bond does
+    Status(Status),
+    /// Change a running client: its mode, its links
+    Set(Set),
     /// Print a new secret key and, after it, its public key
     Keygen(Keygen),
 }
@@ -42,11 +51,68 @@ pub(crate) struct Keygen {
     pub(crate) out: Option<PathBuf>,
 }
 
+/// Print a join string: it lets one client in, once, until it expires
+#[derive(clap::Args, Debug)]
+pub(crate) struct Invite {
+    /// What the client is called in the log and in `ropewalk bond status`
+    #[arg(value_name = "NAME", value_parser = super::registry::name)]
+    pub(crate) name: String,
+
+    /// Where the client finds this server
+    #[arg(long, value_name = "HOST:PORT", value_parser = super::join::host_and_port)]
+    pub(crate) server: String,
+
+    /// How long the join string is good: 30m, 24h or 7d
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::span)]
+    pub(crate) expires: Duration,
+
+    /// As of the server
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+}
+
+/// Tell what a running bond does
+#[derive(clap::Args, Debug)]
+pub(crate) struct Status {
+    /// As JSON, a line for each end that runs here
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// As of the service
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+}
+
+/// Change a running client: its mode, its links
+#[derive(clap::Args, Debug)]
+#[group(id = "change", required = true, multiple = true)]
+pub(crate) struct Set {
+    /// Spread packets in this way from now on
+    #[arg(long, value_name = "MODE", value_parser = values::mode, group = "change")]
+    pub(crate) mode: Option<ropewalk_core::bond::Strategy>,
+
+    /// Allow this skew from now on, in milliseconds
+    #[arg(long, value_name = "MS", value_parser = values::millis, group = "change")]
+    pub(crate) max_skew: Option<Duration>,
+
+    /// Use this link too, or with another weight; may be given several times
+    #[arg(long, value_name = "LINK", group = "change")]
+    pub(crate) via: Vec<UplinkArg>,
+
+    /// Use this link no more; may be given several times
+    #[arg(long, value_name = "LINK", group = "change")]
+    pub(crate) drop: Vec<String>,
+
+    /// As of the service
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+}
+
 /// What both ends have.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Common {
     /// Keys, enrolments, the journal and the control socket are here
-    #[arg(long, value_name = "DIR", default_value = "/var/lib/ropewalk")]
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
     pub(crate) state_dir: PathBuf,
 
     /// The name of the TUN device, at most 15 bytes
@@ -57,16 +123,8 @@ pub(crate) struct Common {
     #[arg(long, value_name = "BYTES", default_value_t = ropewalk_core::bond::DEFAULT_MTU, value_parser = clap::value_parser!(u16).range(1280..=65_535))]
     pub(crate) mtu: u16,
 
-    /// How packets are spread over the links: aggregate, weighted, lowest-latency, active-backup, redundant, adaptive or flow
-    #[arg(long, value_name = "MODE", default_value = "aggregate", value_parser = values::mode)]
-    pub(crate) mode: ropewalk_core::bond::Strategy,
-
-    /// A link whose delay is longer than the shortest by more milliseconds carries nothing but what must
-    #[arg(long, value_name = "MS", default_value = "60", value_parser = values::millis)]
-    pub(crate) max_skew: Duration,
-
     /// The mark (SO_MARK) of the bond's own packets, by which rules and filters know them
-    #[arg(long, value_name = "N", default_value = "0x2931", value_parser = values::mark)]
+    #[arg(long, value_name = "N", default_value = "0x2930", value_parser = values::mark)]
     pub(crate) mark: u32,
 
     /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for Prometheus, /stats as JSON [default: off]
@@ -129,6 +187,14 @@ pub(crate) struct Connect {
     /// A link: INTERFACE, ADDRESS or ADDRESS%INTERFACE, with @WEIGHT (default 1); may be given several times [default: auto]
     #[arg(long, value_name = "LINK")]
     pub(crate) via: Vec<UplinkArg>,
+
+    /// How packets are spread over the links, in both directions: aggregate, weighted, lowest-latency, active-backup, redundant, adaptive or flow
+    #[arg(long, value_name = "MODE", default_value = "aggregate", value_parser = values::mode)]
+    pub(crate) mode: ropewalk_core::bond::Strategy,
+
+    /// A link whose delay is longer than the shortest by more milliseconds carries nothing but what must
+    #[arg(long, value_name = "MS", default_value = "60", value_parser = values::millis)]
+    pub(crate) max_skew: Duration,
 
     /// What goes through the bond: all, none, or ADDRESS/BITS; may be given several times
     #[arg(long, value_name = "PREFIX", default_value = "all", value_parser = values::route)]

@@ -10,21 +10,37 @@
 //!
 //! | module | is |
 //! | --- | --- |
-//! | `args` | the switches |
-//! | `values` | parsers of their values |
-//! | `keygen` | a key pair, for people who keep keys elsewhere |
+//! | `args`, `values` | the switches, and parsers of their values |
+//! | `serve`, `connect` | from switches to a running end |
+//! | `service` | what both have around their machine |
+//! | `links` | the client's links, as they are now |
+//! | `registry`, `join`, `invite` | who may come in, and how |
 //! | `state` | the files of the state directory |
 //! | `doctor` | `ropewalk doctor bond`: what is missing, and what a bond has left |
+//! | `device` | the TUN device |
 //! | `host` | routes, name servers, kill switch, NAT, and the way back |
-
-#![allow(dead_code, reason = "serve and connect come next")]
+//! | `watch`, `report` | events as log lines and counters; what a machine says of itself |
+//! | `control` | `status` and `set` of what runs |
+//! | `keygen` | a key pair, for people who keep keys elsewhere |
 
 mod args;
 pub(crate) mod doctor;
+mod connect;
+mod control;
+mod device;
+#[allow(dead_code, reason = "serve and connect call it next")]
 mod host;
+mod invite;
+mod join;
 mod keygen;
+mod links;
+mod registry;
+mod report;
+mod serve;
+mod service;
 mod state;
 mod values;
+mod watch;
 
 pub(crate) use args::Args;
 
@@ -37,6 +53,10 @@ use args::Command;
 pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
     all.into_iter().try_for_each(|args| match args.command {
         Command::Keygen(keygen) => keygen::run(&keygen),
-        Command::Serve(_) | Command::Connect(_) => Err("this part of bond is not built yet".into()),
+        Command::Serve(serve) => serve::run(&serve),
+        Command::Invite(invite) => invite::run(&invite),
+        Command::Connect(connect) => connect::run(&connect),
+        Command::Status(status) => control::client::status(&status),
+        Command::Set(set) => control::client::set(&set),
     })
 }

@@ -1,9 +1,9 @@
 //! The files of the state directory.
 
 use ropewalk_core::bond::crypto::{Rng, SecretKey};
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Bytes that nobody else knows.
@@ -56,4 +56,27 @@ pub(super) fn key(path: &Path) -> Result<(SecretKey, bool), String> {
     let key = new_key()?;
     create_secret(path, &key.to_text())?;
     Ok((key, true))
+}
+
+/// The directory, made where there is none, for its owner alone.
+pub(super) fn open(dir: &Path) -> Result<(), String> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder.create(dir).map_err(|error| format!("--state-dir {}: {error}", dir.display()))
+}
+
+/// Opens a file of ours, made where there is none.
+pub(super) fn open_private(path: &Path) -> Result<File, String> {
+    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    open.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Writes a file anew, whole or not at all.
+pub(super) fn replace_private(path: &Path, text: &str) -> Result<(), String> {
+    let new = path.with_extension("new");
+    let failed = |error: std::io::Error| format!("{}: {error}", new.display());
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
+    std::fs::rename(&new, path).map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -67,11 +67,6 @@ impl Subnet {
     pub(crate) fn server(&self) -> IpAddr {
         self.address(1).expect("subnet() lets in none without room for it")
     }
-
-    /// Whether this address is one of the network.
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
-        prefix::contains((self.network, self.bits), address)
-    }
 }
 
 fn prefix(text: &str, what: &str) -> Result<prefix::Prefix, String> {
@@ -138,7 +133,7 @@ pub(super) fn mark(text: &str) -> Result<u32, String> {
     };
     match read {
         Ok(mark @ 1..) => Ok(mark),
-        _ => Err(format!("expected a number from 1 to 4294967295, such as 0x2931, got '{text}'")),
+        _ => Err(format!("expected a number from 1 to 4294967295, such as 0x2930, got '{text}'")),
     }
 }
 
@@ -147,6 +142,23 @@ pub(super) fn millis(text: &str) -> Result<Duration, String> {
     match text.parse::<u32>() {
         Ok(millis @ 1..=10_000) => Ok(Duration::from_millis(millis.into())),
         _ => Err(format!("expected milliseconds from 1 to 10000, got '{text}'")),
+    }
+}
+
+/// `--expires`: a number and s, m, h or d.
+pub(super) fn span(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("expected a time such as 30m, 24h or 7d, at most 365d, got '{text}'");
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    match number.checked_mul(unit) {
+        Some(seconds @ 1..=31_536_000) => Ok(Duration::from_secs(seconds)),
+        _ => Err(wrong()),
     }
 }
 
@@ -187,7 +199,6 @@ mod tests {
         assert_eq!(v6.server(), ip("fd77::1"));
         assert_eq!(v6.address(u64::MAX), Some(ip("fd77::ffff:ffff:ffff:ffff")));
         assert_eq!(subnet("fd77::/126").expect("a network").address(4), None);
-        assert!(v4.contains(ip("10.77.0.7")) && !v4.contains(ip("10.77.0.8")) && !v4.contains(ip("fd77::1")));
     }
 
     #[test]
@@ -203,6 +214,9 @@ mod tests {
         for bad in ["0", "10001", "1.5", "x"] {
             assert!(millis(bad).is_err_and(|said| said.contains(bad)), "{bad}");
         }
+        for bad in ["", "24", "h", "0h", "1.5h", "366d", "24\u{fc}", "-1h"] {
+            assert!(span(bad).is_err_and(|said| said.contains("24h")), "{bad}");
+        }
         assert!(mode("fastest").is_err_and(|said| said.contains("redundant") && said.contains("fastest")));
         assert!(device("a-name-of-16-byt").is_err() && device("tun%d").is_err());
         assert!(route("10.0.0.0/33").is_err() && dns("x").is_err() && nat("on").is_err());
@@ -210,7 +224,8 @@ mod tests {
 
     #[test]
     fn what_is_one_of_them_is_read() {
-        assert_eq!(mark("0x2931"), Ok(10_545));
+        assert_eq!(mark("0x2930"), Ok(10_544));
+        assert_eq!(span("2h"), Ok(Duration::from_secs(7200)));
         assert_eq!(route("10.1.2.3/8"), Ok(Route::Prefix((ip("10.0.0.0"), 8))));
         assert_eq!(dns("9.9.9.9"), Ok(Dns::Server(ip("9.9.9.9"))));
         assert_eq!(listen("4500"), Ok("0.0.0.0:4500".parse().expect("a literal")));

@@ -46,7 +46,7 @@ pub(crate) fn start(
 }
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::start;
+pub(crate) use linux::{follow, start};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -70,15 +70,25 @@ mod linux {
         shared: Arc<Shared>,
         workers: Vec<Handle>,
     ) {
+        let indexes = uplinks.iter().map(|uplink| index(uplink, &links)).collect();
+        let mut monitor = Monitor { uplinks, indexes, shared, workers };
+        follow(0, move |links| monitor.look(links));
+    }
+
+    /// Has `look` see the links as they are, once and after each change, in a thread of its own. `more`: rtnetlink groups
+    /// beside those of interfaces and addresses.
+    pub(crate) fn follow(more: u32, mut look: impl FnMut(Vec<Link>) + Send + 'static) {
         let watch = || -> std::io::Result<()> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;
-            socket.bind(&SocketAddr::new(0, GROUPS))?;
-            let indexes = uplinks.iter().map(|uplink| index(uplink, &links)).collect();
-            let mut monitor = Monitor { uplinks, indexes, shared, workers };
+            socket.bind(&SocketAddr::new(0, GROUPS | more))?;
+            let mut look = move || match host::links::snapshot() {
+                Ok(links) => look(links),
+                Err(error) => log::warn!("cannot read this host's interfaces: {error}"),
+            };
             let thread = std::thread::Builder::new().name("links".into()).stack_size(STACK);
             thread.spawn(move || {
                 // Something may have changed between the first look and the socket.
-                monitor.look();
+                look();
                 loop {
                     // What changed is looked up whole: a message that was lost (ENOBUFS) costs
                     // nothing.
@@ -87,7 +97,7 @@ mod linux {
                         // An error that stays must not spin.
                         std::thread::sleep(std::time::Duration::from_secs(1));
                     }
-                    monitor.look();
+                    look();
                 }
             })?;
             Ok(())
@@ -112,11 +122,7 @@ mod linux {
     }
 
     impl Monitor {
-        fn look(&mut self) {
-            let links = match host::links::snapshot() {
-                Ok(links) => links,
-                Err(error) => return log::warn!("cannot read this host's interfaces: {error}"),
-            };
+        fn look(&mut self, links: Vec<Link>) {
             let now =
                 self.uplinks.iter().map(|uplink| networks(uplink.device, &uplink.on_link, &links)).collect();
             self.shared.pool().set_networks(now, unbound(&links, &self.uplinks));

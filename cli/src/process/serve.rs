@@ -4,15 +4,35 @@ use super::notify;
 use super::runtime::Run;
 use ropewalk_mio::Handle;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// A worker needs little stack: its buffers are on the heap.
 const STACK: usize = 256 * 1024;
+
+/// How workers run, and how they end.
+pub(crate) struct Manner {
+    /// Bytes of a worker's stack.
+    pub(crate) stack: usize,
+    /// What is said at the first signal.
+    pub(crate) words: &'static str,
+    /// The workers are stopped after this time; `None`: they may take as long as they like.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// As [`serve_until`], for services whose connections may take their time.
+pub(crate) fn serve<M: Send + 'static>(workers: Vec<(Run<M>, Handle)>) -> Result<(), String> {
+    let words = "draining: no new connections; once more to stop at once";
+    serve_until(workers, &Manner { stack: STACK, words, patience: None })
+}
 
 /// Runs the workers until they have finished, SIGTERM or SIGINT stops them, or one fails.
 ///
 /// # Errors
 /// A sentence about the worker that could not be started or has failed.
-pub(crate) fn serve<M: Send + 'static>(workers: Vec<(Run<M>, Handle)>) -> Result<(), String> {
+pub(crate) fn serve_until<M: Send + 'static>(
+    workers: Vec<(Run<M>, Handle)>,
+    manner: &Manner,
+) -> Result<(), String> {
     let signals = signals::Signals::new(workers.len())?;
     let mut running: Vec<JoinHandle<std::io::Result<M>>> = Vec::new();
     let mut handles = Vec::new();
@@ -24,12 +44,12 @@ pub(crate) fn serve<M: Send + 'static>(workers: Vec<(Run<M>, Handle)>) -> Result
             result
         };
         let thread =
-            std::thread::Builder::new().name(format!("worker {number}")).stack_size(STACK).spawn(run);
+            std::thread::Builder::new().name(format!("worker {number}")).stack_size(manner.stack).spawn(run);
         running.push(thread.map_err(|error| format!("cannot start worker {number}: {error}"))?);
         handles.push(handle);
     }
     notify::ready();
-    signals.wait(&handles);
+    signals.wait(&handles, manner);
     // Where one worker failed the others end too: half a proxy is worse than one that its
     // supervisor restarts.
     handles.iter().for_each(Handle::stop);
@@ -47,6 +67,7 @@ pub(crate) fn serve<M: Send + 'static>(workers: Vec<(Run<M>, Handle)>) -> Result
 mod signals {
     //! SIGTERM and SIGINT drain, a second one stops.
 
+    use super::Manner;
     use crate::process::notify;
     use ropewalk_mio::Handle;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -89,7 +110,7 @@ mod signals {
         }
 
         /// Waits until all workers have ended, or one has failed.
-        pub(super) fn wait(mut self, handles: &[Handle]) {
+        pub(super) fn wait(mut self, handles: &[Handle], manner: &Manner) {
             let mut asked = 0;
             for signal in &mut self.inner {
                 if signal == SIGHUP {
@@ -100,9 +121,17 @@ mod signals {
                 }
                 asked += 1;
                 if asked == 1 {
-                    log::info!("draining: no new connections; once more to stop at once");
+                    log::info!("{}", manner.words);
                     notify::stopping();
                     handles.iter().for_each(Handle::drain);
+                    if let Some(patience) = manner.patience {
+                        let handles = handles.to_vec();
+                        // The process may end before.
+                        std::thread::spawn(move || {
+                            std::thread::sleep(patience);
+                            handles.iter().for_each(Handle::stop);
+                        });
+                    }
                 } else {
                     handles.iter().for_each(Handle::stop);
                 }
@@ -134,6 +163,6 @@ mod signals {
         }
 
         /// The joins wait.
-        pub(super) fn wait(self, _: &[Handle]) {}
+        pub(super) fn wait(self, _: &[Handle], _: &super::Manner) {}
     }
 }

@@ -1,0 +1,361 @@
+//! `ropewalk bond connect`: from switches to a running client.
+
+use super::args::Connect;
+use super::control::Role;
+use super::control::server::Bound;
+use super::join::{self, Join, host_and_port};
+use super::links::{Change, Links};
+use super::report;
+use super::service::{self, Service};
+use super::watch::{BondWatch, Names, Note};
+use super::{device, state, values};
+use crate::host::{self, monitor};
+use crate::process::logging;
+use crate::process::stats::{Endpoint, Samples};
+use ropewalk_core::bond::crypto::{PresharedKey, PublicKey};
+use ropewalk_core::bond::{Client, ClientConfig, PathStatus, Status, Strategy, Tuning};
+use ropewalk_core::machine::{Input, Machine, UplinkId, Via};
+use ropewalk_core::time::Instant;
+use ropewalk_mio::{Handle, Listeners};
+use serde_json::{Value, json};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The client's key.
+const KEY: &str = "connect.key";
+/// The server that let it in last: `HOST:PORT KEY`.
+const SERVER: &str = "server";
+/// A name that cannot be looked up is looked up again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// A server that is silent for so long is told of.
+const SILENT: Duration = Duration::from_secs(10);
+const STACK: usize = 256 * 1024;
+/// rtnetlink(7): RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE. An interface with a new default route is a link.
+const ROUTES: u32 = 0x40 | 0x400;
+
+/// Whom to speak to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Target {
+    /// HOST:PORT.
+    server: String,
+    key: PublicKey,
+    /// What lets this client in for the first time.
+    token: Vec<u8>,
+}
+
+/// Runs until it is stopped.
+pub(super) fn run(args: &Connect) -> Result<(), String> {
+    let common = &args.common;
+    logging::start(common.verbose, common.quiet)?;
+    state::open(&common.state_dir)?;
+    let target = target(args)?;
+    let control = Bound::new(&common.state_dir, Role::Connect)?;
+    let (key, made) = state::key(&common.state_dir.join(KEY))?;
+    if made {
+        log::info!("made a key: {}", common.state_dir.join(KEY).display());
+    }
+    log::info!("public key: {}", key.public());
+    let joins = !target.token.is_empty();
+    let address = look_up(&target.server, joins.then_some(args.join_timeout))?;
+    let found = host::links::snapshot().unwrap_or_else(|error| {
+        log::warn!("cannot read this host's interfaces: {error}");
+        Vec::new()
+    });
+    let mut links = Links::new(&args.via, address.ip(), common.mark, &common.tun);
+    links.check(&found)?;
+    let stats = common.stats.map(Endpoint::bind).transpose()?;
+    let tun = device::create(&common.tun)?;
+    let tuning = Tuning {
+        strategy: args.mode,
+        max_skew: ropewalk_core::time::Duration::from_nanos(args.max_skew.as_nanos() as u64),
+        ..Tuning::default()
+    };
+    let first = links.look(&found);
+    introduce(&links, &first, &target.server, address);
+    let config = ClientConfig {
+        common: service::common(common, &tun, key, tuning),
+        server: address,
+        server_key: target.key,
+        psk: PresharedKey::NONE,
+        token: target.token.clone(),
+        uplinks: first.uplinks,
+    };
+    let machine = Client::new(config, state::entropy()?).map_err(|error| error.to_string())?;
+    let links = Shared { links: Arc::new(Mutex::new(links)), server: target.server.clone() };
+    let (notes, read) = channel();
+    let watch = Arc::new(BondWatch::new(links.clone(), notes));
+    let name = common.tun.clone();
+    let tun = tun.configured_by(Box::new(move |to| device::configured(&name, to)));
+    let listeners = Listeners { tuns: vec![tun], ..Listeners::default() };
+    let service = Service::new(machine, listeners, Box::new(Arc::clone(&watch)))?;
+    let desk = Desk {
+        links: links.clone(),
+        handle: service.handle.clone(),
+        tun: common.tun.clone(),
+        mode: Arc::new(Mutex::new(args.mode)),
+        server: target.server.clone(),
+    };
+    keep_notes(read, common.state_dir.clone(), target)?;
+    let silent = Arc::new(AtomicBool::new(false));
+    {
+        let (watch, silent, handle) = (Arc::clone(&watch), Arc::clone(&silent), service.handle.clone());
+        let (limit, server) = (joins.then_some(args.join_timeout), desk.server.clone());
+        thread("patience", move || {
+            let here = || watch.counts.here.load(Ordering::Relaxed);
+            std::thread::sleep(limit.unwrap_or(SILENT));
+            match here() {
+                true => {}
+                false if limit.is_some() => {
+                    silent.store(true, Ordering::Relaxed);
+                    handle.stop();
+                }
+                false => log::warn!(
+                    "no answer from {server} yet: it may be away, have another key, or not know this client; trying on"
+                ),
+            }
+        })?;
+    }
+    {
+        let desk = desk.clone();
+        monitor::follow(ROUTES, move |found| desk.look(&found));
+    }
+    let figures = desk.clone();
+    let stats = stats.map(|endpoint| {
+        (endpoint, move |out: &mut Samples| {
+            report::counts(out, &watch.counts);
+            figures.figures(out);
+        })
+    });
+    let server = desk.server.clone();
+    service.run(control, move |request| desk.answer(request), stats)?;
+    match silent.load(Ordering::Relaxed) {
+        true => Err(format!(
+            "no answer from {server} within {:?}: a server says nothing to those it does not let in. The join string \
+             may have been used or have expired (the server's log says so), or nothing gets through to this UDP port",
+            args.join_timeout
+        )),
+        false => Ok(()),
+    }
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK).spawn(work);
+    thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
+}
+
+/// Whom to speak to: as it was written, or as it was kept.
+fn target(args: &Connect) -> Result<Target, String> {
+    match (&args.server, args.server_key) {
+        (Some(text), None) if text.starts_with(join::PREFIX) => {
+            let Join { server, key, token } = text.parse()?;
+            Ok(Target { server, key, token: token.0.to_vec() })
+        }
+        (Some(text), Some(_)) if text.starts_with(join::PREFIX) => {
+            Err("a join string has the server's key in it: expected no --server-key beside it".into())
+        }
+        (Some(text), Some(key)) => Ok(Target { server: host_and_port(text)?, key, token: Vec::new() }),
+        (Some(text), None) => {
+            let server = host_and_port(text)?;
+            let kept = kept(&args.common.state_dir)?;
+            // The server that is known has another address.
+            let key = kept.map(|kept| kept.key).ok_or_else(|| {
+                format!("{server}: its key is not known: expected a join string, or --server-key KEY beside it")
+            })?;
+            Ok(Target { server, key, token: Vec::new() })
+        }
+        (None, Some(_)) => Err("--server-key: expected the server's HOST:PORT with it".into()),
+        (None, None) => kept(&args.common.state_dir)?.ok_or_else(|| {
+            format!(
+                "no server is known in --state-dir {}: expected a join string, which `ropewalk bond invite` prints on \
+                 the server",
+                args.common.state_dir.display()
+            )
+        }),
+    }
+}
+
+fn kept(dir: &Path) -> Result<Option<Target>, String> {
+    let path = dir.join(SERVER);
+    let Some(text) = state::read_secret(&path)? else { return Ok(None) };
+    let wrong = |what: &str| format!("{}: expected HOST:PORT KEY, {what}", path.display());
+    let (server, key) = text.split_once(' ').ok_or_else(|| wrong("got one word"))?;
+    let key = key.trim().parse().map_err(|error| wrong(&format!("and: {error}")))?;
+    Ok(Some(Target { server: host_and_port(server)?, key, token: Vec::new() }))
+}
+
+/// Keeps what must outlive the process, in a thread of its own.
+fn keep_notes(notes: Receiver<Note>, dir: PathBuf, target: Target) -> Result<(), String> {
+    thread("clerk", move || {
+        let text = format!("{} {}\n", target.server, target.key);
+        for note in notes {
+            if matches!(note, Note::Established)
+                && let Err(error) = state::replace_private(&dir.join(SERVER), &text)
+            {
+                log::error!("the server cannot be kept for the next start: {error}");
+            }
+        }
+    })
+}
+
+/// The server's address. At boot there may be no resolver yet: it is asked again, for as long as it takes, or for `limit`.
+fn look_up(server: &str, limit: Option<Duration>) -> Result<SocketAddr, String> {
+    let began = std::time::Instant::now();
+    let mut told = false;
+    loop {
+        let error = match server.to_socket_addrs().map(|mut all| all.next()) {
+            Ok(Some(address)) => return Ok(address),
+            Ok(None) => "it has no address".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if limit.is_some_and(|limit| began.elapsed() >= limit) {
+            return Err(format!("{server} cannot be looked up: {error}"));
+        }
+        if !std::mem::replace(&mut told, true) {
+            log::warn!("{server} cannot be looked up: {error}; trying on");
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn introduce(links: &Links, first: &Change, server: &str, address: SocketAddr) {
+    log::info!("the server is {server} ({address})");
+    for uplink in &first.uplinks {
+        log::info!("link {}, weight {}", links.label(uplink.id), uplink.weight);
+    }
+    if first.uplinks.is_empty() {
+        log::warn!("no link can be used now; those that come are used (`ropewalk list` shows what there is)");
+    }
+}
+
+/// The links, for whoever names or changes them.
+#[derive(Clone)]
+struct Shared {
+    links: Arc<Mutex<Links>>,
+    server: String,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Names for Shared {
+    fn peer(&self, _: Option<u32>) -> String {
+        self.server.clone()
+    }
+
+    fn link(&self, uplink: UplinkId) -> String {
+        self.lock().label(uplink).to_owned()
+    }
+
+    // A client lets nobody in.
+    fn enrolled(&self, _: Option<u32>, _: u32) {}
+}
+
+/// What the threads beside the worker need.
+#[derive(Clone)]
+struct Desk {
+    links: Shared,
+    handle: Handle,
+    tun: String,
+    mode: Arc<Mutex<Strategy>>,
+    server: String,
+}
+
+impl Desk {
+    /// Tells the machine what has changed of the links.
+    fn look(&self, found: &[host::links::Link]) {
+        // Held until the machine was told: two changes must not overtake each other.
+        let mut links = self.links.lock();
+        let change = links.look(found);
+        if !change.differs {
+            return;
+        }
+        let names: Vec<String> = change
+            .uplinks
+            .iter()
+            .map(|uplink| format!("{}@{}", links.label(uplink.id), uplink.weight))
+            .collect();
+        log::info!("links now: {}", if names.is_empty() { "none".into() } else { names.join(", ") });
+        let (uplinks, renewed) = (change.uplinks, change.renewed);
+        self.handle.call(move |now, client: &mut Client| {
+            if let Err(error) = client.set_uplinks(now, &uplinks) {
+                return log::warn!("{error}");
+            }
+            let via = |id: UplinkId| -> Via {
+                uplinks.iter().find(|uplink| uplink.id == id).map(|uplink| uplink.via).unwrap_or_default()
+            };
+            for uplink in renewed {
+                client.handle_input(now, Input::UplinkBack { uplink, via: via(uplink) });
+            }
+        });
+    }
+
+    fn status(&self) -> Option<Status> {
+        report::ask(&self.handle, |now: Instant, client: &mut Client| client.status(now))
+    }
+
+    fn link(&self, path: &PathStatus) -> (String, Option<u32>) {
+        let links = self.links.lock();
+        path.uplink
+            .map_or_else(|| ("?".into(), None), |id| (links.label(id).to_owned(), Some(links.weight(id))))
+    }
+
+    fn answer(&self, request: &Value) -> Result<Value, String> {
+        match request["command"].as_str() {
+            Some("status") => {
+                let status = self.status().ok_or("the client ends")?;
+                let mut value = report::association(&status, |path| self.link(path));
+                let mode = *self.mode.lock().unwrap_or_else(PoisonError::into_inner);
+                value["role"] = json!("connect");
+                value["server"] = json!(self.server);
+                value["tun"] = json!(self.tun);
+                value["mode"] = json!(mode.name());
+                Ok(value)
+            }
+            Some("set") => self.set(request).map(|()| json!({})),
+            other => Err(format!("expected status or set, got {other:?}")),
+        }
+    }
+
+    fn set(&self, request: &Value) -> Result<(), String> {
+        let texts = |key: &str| -> Vec<String> {
+            let all = request[key].as_array().map_or(&[][..], Vec::as_slice);
+            all.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let mode = request["mode"].as_str().map(values::mode).transpose()?;
+        let via = texts("via").iter().map(|text| text.parse()).collect::<Result<Vec<_>, String>>()?;
+        let (drop, skew) = (texts("drop"), request["max_skew_ms"].as_u64());
+        if !via.is_empty() || !drop.is_empty() {
+            let found = host::links::snapshot().map_err(|error| error.to_string())?;
+            let mut links = self.links.lock();
+            for link in via {
+                links.add(link, &found)?;
+            }
+            drop.iter().try_for_each(|label| links.remove(label))?;
+            std::mem::drop(links);
+            self.look(&found);
+        }
+        if let Some(mode) = mode {
+            *self.mode.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+            self.handle.call(move |now, client: &mut Client| client.set_strategy(now, mode));
+            log::info!("mode now: {mode}");
+        }
+        if let Some(skew) = skew {
+            let skew = ropewalk_core::time::Duration::from_millis(skew);
+            self.handle.call(move |now, client: &mut Client| client.set_max_skew(now, skew));
+        }
+        Ok(())
+    }
+
+    fn figures(&self, out: &mut Samples) {
+        let Some(status) = self.status() else { return };
+        out.gauge("bond_established", "1 while the bond is there.", status.established);
+        report::figures(out, None, &status, |path| self.link(path).0);
+    }
+}

@@ -1,0 +1,293 @@
+//! The client's links as they are now: those that were asked for, and of them those that can be used.
+//!
+//! ```text
+//!   --via, `bond set` ─▶ wanted ─┐
+//!                                ├─ look ─▶ what the machine is to use, and what it opens anew
+//!   rtnetlink ─▶ interfaces ─────┘
+//! ```
+//!
+//! A link keeps its number for the life of the process, so that what was measured of it stays when it comes back.
+
+use crate::host::links::{Address, DefaultRoute, Link};
+use crate::host::matching::{self, UplinkSpec};
+use crate::host::select;
+use crate::host::uplink::{Selector, UplinkArg};
+use ropewalk_core::bond::Uplink;
+use ropewalk_core::machine::{Device, UplinkId, Via};
+use std::net::IpAddr;
+
+/// Links that one process may have used, at most: the paths of a bond.
+const MOST: usize = 16;
+
+/// What of an interface must stay for a socket to stay good.
+#[derive(Clone, PartialEq, Debug)]
+struct Print {
+    index: u32,
+    addresses: Vec<Address>,
+    defaults: Option<Vec<DefaultRoute>>,
+}
+
+/// A link that has a number.
+#[derive(Debug)]
+struct Known {
+    label: String,
+    weight: u32,
+    print: Option<Print>,
+}
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Links {
+    wanted: Vec<UplinkArg>,
+    /// What `auto` must leave out.
+    dropped: Vec<String>,
+    known: Vec<Known>,
+    server_v6: bool,
+    mark: u32,
+    tun: Option<Device>,
+}
+
+/// What has changed.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    /// What can be used now, by the labels of [`Links::label`].
+    pub(super) uplinks: Vec<Uplink>,
+    /// Those whose sockets have another way to go than before.
+    pub(super) renewed: Vec<UplinkId>,
+    /// It differs from the last look.
+    pub(super) differs: bool,
+}
+
+impl Change {
+    fn has(&self, id: UplinkId) -> bool {
+        self.uplinks.iter().any(|uplink| uplink.id == id)
+    }
+}
+
+impl Links {
+    /// The links that a command line asks for; `auto` if none.
+    pub(super) fn new(via: &[UplinkArg], server: IpAddr, mark: u32, tun: &str) -> Links {
+        let wanted = if via.is_empty() { vec![UplinkArg::auto()] } else { via.to_vec() };
+        let tun = Device::new(tun);
+        Links { wanted, dropped: Vec::new(), known: Vec::new(), server_v6: server.is_ipv6(), mark, tun }
+    }
+
+    /// Holds what was written against the host, as far as it can be wrong for good, and says what a person should know.
+    pub(super) fn check(&self, links: &[Link]) -> Result<(), String> {
+        let resolved = matching::match_all(&self.wanted, links)?;
+        if resolved.uplinks.len() > MOST {
+            return Err(format!("--via: expected at most {MOST} links, got {}", resolved.uplinks.len()));
+        }
+        for (name, why) in &resolved.left_out {
+            log::info!("auto leaves out {name}: {why}");
+        }
+        for spec in &resolved.uplinks {
+            spec.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+            if !spec.carries(self.server_v6) {
+                let family = if self.server_v6 { 6 } else { 4 };
+                log::warn!(
+                    "{} is not used: its address is not of IPv{family}, as the server's is",
+                    spec.label
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What the link with this id is called.
+    pub(super) fn label(&self, id: UplinkId) -> &str {
+        self.known.get(usize::from(id.0)).map_or("?", |known| &known.label)
+    }
+
+    /// The weight of the link with this id.
+    pub(super) fn weight(&self, id: UplinkId) -> u32 {
+        self.known.get(usize::from(id.0)).map_or(1, |known| known.weight)
+    }
+
+    /// Uses this link too, or with another weight.
+    ///
+    /// # Errors
+    /// What cannot be meant; nothing has changed then.
+    pub(super) fn add(&mut self, link: UplinkArg, links: &[Link]) -> Result<(), String> {
+        if link.selector != Selector::Auto {
+            let spec = matching::resolve(&link, links)?;
+            spec.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        }
+        self.dropped.retain(|label| *label != link.label);
+        self.wanted.retain(|one| one.label != link.label);
+        self.wanted.push(link);
+        Ok(())
+    }
+
+    /// Uses this link no more.
+    pub(super) fn remove(&mut self, label: &str) -> Result<(), String> {
+        let written = self.wanted.iter().any(|one| one.label == label);
+        let found = self.known.iter().any(|known| known.label == label && known.print.is_some());
+        if !written && !found {
+            let used: Vec<&str> = self.known.iter().map(|known| known.label.as_str()).collect();
+            return Err(format!("--drop: expected one of {}, got '{label}'", used.join(", ")));
+        }
+        let left = self.known.iter().filter(|known| known.print.is_some() && known.label != label);
+        if left.count() == 0 {
+            return Err(format!("--drop {label}: it is the last link: expected another one beside it"));
+        }
+        self.wanted.retain(|one| one.label != label);
+        self.dropped.push(label.to_owned());
+        Ok(())
+    }
+
+    /// The links as they are now.
+    pub(super) fn look(&mut self, links: &[Link]) -> Change {
+        let mut change = Change::default();
+        for spec in self.specs(links) {
+            let link = links.iter().find(|link| link.device.is_some() && link.device == spec.device);
+            // One that is not there, or has no carrier, cannot carry: it is said at once, not found out.
+            let Some(link) = link.filter(|link| link.up && link.device != self.tun) else { continue };
+            let source = spec.source_v4.map(IpAddr::from).or(spec.source_v6.map(IpAddr::from));
+            if !spec.carries(self.server_v6) {
+                continue;
+            }
+            let print = Print {
+                index: link.index,
+                addresses: link.usable().copied().collect(),
+                defaults: link.defaults.clone(),
+            };
+            let Some(number) = self.number(&spec.label) else {
+                log::warn!("{} is not used: {MOST} links were used before it", spec.label);
+                continue;
+            };
+            let id = UplinkId(number as u16);
+            if change.has(id) {
+                continue;
+            }
+            let known = &mut self.known[number];
+            change.differs |= known.weight != spec.weight;
+            known.weight = spec.weight;
+            match known.print.replace(print.clone()) {
+                None => change.differs = true,
+                Some(before) if before != print => {
+                    change.differs = true;
+                    change.renewed.push(id);
+                }
+                Some(_) => {}
+            }
+            let via = Via { device: spec.device, source, transparent: None, mark: Some(self.mark) };
+            change.uplinks.push(Uplink { id, via, weight: spec.weight as u16 });
+        }
+        for (number, known) in self.known.iter_mut().enumerate() {
+            let gone = !change.uplinks.iter().any(|uplink| usize::from(uplink.id.0) == number);
+            if gone && known.print.take().is_some() {
+                change.differs = true;
+            }
+        }
+        change
+    }
+
+    /// What is wanted, of what can be said now.
+    fn specs(&self, links: &[Link]) -> Vec<UplinkSpec> {
+        let written = self.wanted.iter().filter(|one| one.selector != Selector::Auto);
+        // An address that no interface has now may come back.
+        let mut all: Vec<UplinkSpec> = written.filter_map(|one| matching::resolve(one, links).ok()).collect();
+        if let Some(auto) = self.wanted.iter().find(|one| one.selector == Selector::Auto) {
+            for found in select::auto(links).uplinks {
+                let found = UplinkArg { weight: auto.weight, ..found };
+                let Ok(spec) = matching::resolve(&found, links) else { continue };
+                let named = all.iter().any(|one| one.device == spec.device);
+                if !named && !self.dropped.contains(&spec.label) {
+                    all.push(spec);
+                }
+            }
+        }
+        all
+    }
+
+    fn number(&mut self, label: &str) -> Option<usize> {
+        if let Some(number) = self.known.iter().position(|known| known.label == label) {
+            return Some(number);
+        }
+        if self.known.len() == MOST {
+            return None;
+        }
+        self.known.push(Known { label: label.to_owned(), weight: 1, print: None });
+        Some(self.known.len() - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fixtures::{eth, ip, via};
+
+    fn host() -> Vec<Link> {
+        vec![via(eth("wlan0", &["10.0.0.2/24"]), "10.0.0.1"), via(eth("usb0", &["10.0.1.2/24"]), "10.0.1.1")]
+    }
+
+    fn links(written: &[&str]) -> Links {
+        let written: Vec<UplinkArg> = written.iter().map(|text| text.parse().expect("an uplink")).collect();
+        Links::new(&written, ip("192.0.2.1"), 7, "ropewalk0")
+    }
+
+    fn labels(links: &Links, change: &Change) -> Vec<String> {
+        let one = |uplink: &Uplink| format!("{}@{}", links.label(uplink.id), uplink.weight);
+        change.uplinks.iter().map(one).collect()
+    }
+
+    #[test]
+    fn a_link_that_goes_and_comes_keeps_its_number() {
+        let mut own = links(&[]);
+        let first = own.look(&host());
+        assert!(first.differs);
+        assert_eq!(labels(&own, &first), ["wlan0@1", "usb0@1"]);
+        let second = own.look(&host());
+        assert_eq!((second.differs, second.renewed.len()), (false, 0));
+        let gone = own.look(&host()[1..]);
+        assert!(gone.differs);
+        assert_eq!(gone.uplinks[0].id, UplinkId(1));
+        let back = own.look(&host());
+        assert!(back.differs);
+        assert_eq!(back.uplinks.iter().map(|uplink| uplink.id.0).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn another_address_means_another_socket() {
+        let mut own = links(&["wlan0@3", "usb0"]);
+        let first = own.look(&host());
+        assert_eq!(labels(&own, &first), ["wlan0@3", "usb0@1"]);
+        let moved = vec![via(eth("wlan0", &["10.0.0.9/24"]), "10.0.0.1"), host().remove(1)];
+        assert_eq!(own.look(&moved).renewed, [UplinkId(0)]);
+        let unplugged = vec![Link { up: false, ..host().remove(0) }, host().remove(1)];
+        assert_eq!(own.look(&unplugged).uplinks.len(), 1);
+    }
+
+    #[test]
+    fn links_are_added_weighed_and_dropped() {
+        let mut own = links(&[]);
+        own.look(&host());
+        own.add("wlan0@3".parse().expect("an uplink"), &host()).expect("it is there");
+        let weighed = own.look(&host());
+        assert_eq!(labels(&own, &weighed), ["wlan0@3", "usb0@1"]);
+        assert!(weighed.differs && weighed.renewed.is_empty());
+        assert!(own.remove("eth7").is_err_and(|said| said.contains("wlan0, usb0") && said.contains("eth7")));
+        own.remove("usb0").expect("it is there");
+        let one = own.look(&host());
+        assert_eq!(labels(&own, &one), ["wlan0@3"]);
+        assert!(own.remove("wlan0").is_err_and(|said| said.contains("last")));
+        own.add("usb0".parse().expect("an uplink"), &host()).expect("it is there");
+        assert!(
+            own.add("192.0.2.9".parse().expect("an uplink"), &host())
+                .is_err_and(|said| said.contains("192.0.2.9"))
+        );
+        let both = own.look(&host());
+        assert_eq!(labels(&own, &both), ["wlan0@3", "usb0@1"]);
+    }
+
+    #[test]
+    fn an_address_of_the_other_family_carries_nothing_to_this_server() {
+        let mut host = host();
+        host.push(via(eth("eth0", &["2001:db8::2/64"]), "fe80::1"));
+        let mut own = links(&["wlan0", "2001:db8::2"]);
+        own.check(&host).expect("both are there");
+        let found = own.look(&host);
+        assert_eq!(labels(&own, &found), ["wlan0@1"]);
+    }
+}

@@ -1,0 +1,279 @@
+//! `ropewalk bond serve`: from switches to a running server.
+
+use super::args::Serve;
+use super::control::Role;
+use super::control::server::Bound;
+use super::registry::{self, Registry, unix_time};
+use super::report;
+use super::service::{self, Service};
+use super::values::Subnet;
+use super::watch::{BondWatch, Names, Note};
+use super::{device, state, values};
+use crate::host::port::cannot_listen;
+use crate::process::logging;
+use crate::process::stats::{Endpoint, Samples};
+use ropewalk_core::bond::crypto::{PresharedKey, PublicKey};
+use ropewalk_core::bond::{Invitation, KnownClient, PathStatus, Server, ServerConfig, Status, Tuning};
+use ropewalk_core::machine::{ListenerId, TunConfiguration, UplinkId};
+use ropewalk_core::time::{Duration, Instant};
+use ropewalk_mio::{Handle, Listeners, Shared};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The server's key.
+pub(super) const KEY: &str = "serve.key";
+/// The networks of the last start, for `invite`.
+const NETWORKS: &str = "networks";
+const STACK: usize = 256 * 1024;
+
+/// The clients' names.
+#[derive(Clone, Default)]
+struct Clients(Arc<Mutex<Known>>);
+
+#[derive(Default)]
+struct Known {
+    /// By their numbers in the machine.
+    names: BTreeMap<u32, String>,
+    /// Those who are invited, by the serials of their invitations.
+    invited: BTreeMap<u32, String>,
+}
+
+impl Clients {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn name(&self, client: u32) -> String {
+        self.lock().names.get(&client).cloned().unwrap_or_else(|| format!("client {client}"))
+    }
+
+    fn count(&self) -> usize {
+        self.lock().names.len()
+    }
+}
+
+impl Names for Clients {
+    fn peer(&self, client: Option<u32>) -> String {
+        client.map_or_else(|| "somebody".into(), |client| self.name(client))
+    }
+
+    fn link(&self, uplink: UplinkId) -> String {
+        format!("{uplink:?}")
+    }
+
+    fn enrolled(&self, client: Option<u32>, invitation: u32) {
+        let mut known = self.lock();
+        let name = known.invited.get(&invitation).cloned();
+        if let Some((client, name)) = client.zip(name) {
+            known.names.insert(client, name);
+        }
+    }
+}
+
+/// Runs until it is stopped.
+pub(super) fn run(args: &Serve) -> Result<(), String> {
+    let common = &args.common;
+    logging::start(common.verbose, common.quiet)?;
+    check(&args.subnet)?;
+    state::open(&common.state_dir)?;
+    let control = Bound::new(&common.state_dir, Role::Serve)?;
+    let (key, made) = state::key(&common.state_dir.join(KEY))?;
+    if made {
+        log::info!("made a key: {}", common.state_dir.join(KEY).display());
+    }
+    log::info!("public key: {}", key.public());
+    keep_subnets(&common.state_dir, &args.subnet)?;
+    let registry = Registry::change(&common.state_dir, |registry| {
+        args.client.iter().try_for_each(|key| registry.add(*key, &args.subnet))?;
+        Ok(registry.clone())
+    })?;
+
+    let stats = common.stats.map(Endpoint::bind).transpose()?;
+    let socket = ropewalk_mio::listen_datagrams(args.listen)
+        .map_err(|error| cannot_listen(args.listen, &error, "--listen"))?;
+    let listen = socket.local_addr().map_err(|error| format!("--listen {}: {error}", args.listen))?;
+    socket2::SockRef::from(&socket)
+        .set_mark(common.mark)
+        .map_err(|error| format!("--mark {:#x}: {error}", common.mark))?;
+    let tun = device::create(&common.tun)?;
+    let addresses: Vec<(IpAddr, u8)> =
+        args.subnet.iter().map(|subnet| (subnet.server(), subnet.bits)).collect();
+    device::configure(&common.tun, &TunConfiguration { addresses: addresses.clone(), mtu: common.mtu })?;
+
+    let config = ServerConfig {
+        common: service::common(common, &tun, key, Tuning::default()),
+        listener: ListenerId(0),
+        addresses,
+        clients: registry.clients.iter().map(|one| known(one, &args.subnet)).collect(),
+        max_clients: args.max_clients.into(),
+        allow_client_to_client: args.allow_client_to_client,
+        allow_private: args.allow_private,
+    };
+    let machine = Server::new(config, state::entropy()?).map_err(|error| error.to_string())?;
+    let clients = Clients::default();
+    clients.lock().names = (0..).zip(registry.clients.iter().map(|one| one.name.clone())).collect();
+    let (notes, read) = channel();
+    let watch = Arc::new(BondWatch::new(clients.clone(), notes));
+    let mut listeners = Listeners::new(Vec::new(), vec![socket]);
+    listeners.tuns = vec![tun];
+    let service = Service::new(machine, listeners, Box::new(Arc::clone(&watch)))?;
+    let desk = Desk {
+        dir: common.state_dir.clone(),
+        subnets: args.subnet.clone(),
+        handle: service.handle.clone(),
+        shared: Arc::clone(&service.shared),
+        clients: clients.clone(),
+        listen: listen.to_string(),
+        tun: common.tun.clone(),
+    };
+    desk.invite_all(&registry);
+    introduce(args, &clients, &listen.to_string());
+    desk.clone().keep_notes(read)?;
+    let figures = desk.clone();
+    let stats = stats.map(|endpoint| {
+        (endpoint, move |out: &mut Samples| {
+            report::counts(out, &watch.counts);
+            figures.figures(out);
+        })
+    });
+    service.run(control, move |request| desk.answer(request), stats)
+}
+
+/// One network for each family.
+fn check(subnets: &[Subnet]) -> Result<(), String> {
+    let of = |v4: bool| subnets.iter().filter(|subnet| subnet.network.is_ipv4() == v4).count();
+    match of(true) > 1 || of(false) > 1 {
+        true => {
+            Err("--subnet: expected one network of IPv4 and one of IPv6 at most, got two of a kind".into())
+        }
+        false => Ok(()),
+    }
+}
+
+fn introduce(args: &Serve, clients: &Clients, listen: &str) {
+    for subnet in &args.subnet {
+        let (network, bits) = (subnet.network, subnet.bits);
+        log::info!("{} is {} of {network}/{bits}", args.common.tun, subnet.server());
+    }
+    log::info!("serving on {listen} (UDP); clients that may come in: {}", clients.count());
+}
+
+fn known(member: &registry::Member, subnets: &[Subnet]) -> KnownClient {
+    let addresses = registry::addresses(subnets, member.number);
+    KnownClient { key: member.key, psk: PresharedKey::NONE, addresses }
+}
+
+fn keep_subnets(dir: &Path, subnets: &[Subnet]) -> Result<(), String> {
+    let lines: Vec<String> = subnets.iter().map(|one| format!("{}/{}\n", one.network, one.bits)).collect();
+    state::replace_private(&dir.join(NETWORKS), &lines.concat())
+}
+
+/// The networks of the last start.
+pub(super) fn kept_subnets(dir: &Path) -> Result<Vec<Subnet>, String> {
+    let path = dir.join(NETWORKS);
+    let text = state::read_secret(&path)?.unwrap_or_default();
+    text.lines()
+        .map(values::subnet)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What the threads beside the worker need.
+#[derive(Clone)]
+struct Desk {
+    dir: PathBuf,
+    subnets: Vec<Subnet>,
+    handle: Handle,
+    shared: Arc<Shared>,
+    clients: Clients,
+    listen: String,
+    tun: String,
+}
+
+impl Desk {
+    /// Tells the machine of all invitations; those that it knows change nothing.
+    fn invite_all(&self, registry: &Registry) {
+        let (now, unix) = (self.shared.now(), unix_time());
+        for one in &registry.invitations {
+            self.clients.lock().invited.insert(one.serial, one.name.clone());
+            let left = Duration::from_secs(one.expires.saturating_sub(unix));
+            let invitation = Invitation {
+                number: one.serial,
+                token: one.token.0.to_vec(),
+                until: now + left,
+                addresses: registry::addresses(&self.subnets, one.number),
+            };
+            let used = one.used;
+            self.handle.call(move |_, server: &mut Server| match used {
+                true => server.invite_no_more(invitation),
+                false => server.invite(invitation),
+            });
+        }
+    }
+
+    /// Writes down who was let in, in a thread of its own: the worker does not wait for a disk.
+    fn keep_notes(self, notes: Receiver<Note>) -> Result<(), String> {
+        let keep = move || {
+            for note in notes {
+                let Note::Enrolled { invitation, key } = note else { continue };
+                if let Err(error) = self.enrol(invitation, key) {
+                    log::error!("a client was let in, and this cannot be kept: {error}");
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("clerk".into()).stack_size(STACK).spawn(keep);
+        thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
+    }
+
+    fn enrol(&self, invitation: u32, key: [u8; 32]) -> Result<(), String> {
+        let key = PublicKey::from_bytes(key).map_err(|error| error.to_string())?;
+        let member = Registry::change(&self.dir, |registry| Ok(registry.enrol(invitation, key)))?;
+        let member =
+            member.ok_or_else(|| format!("its invitation {invitation} is not in {}", self.dir.display()))?;
+        let addresses = registry::addresses(&self.subnets, member.number);
+        let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        log::info!("{} was let in by its invitation: {} {key}", member.name, addresses.join(" "));
+        Ok(())
+    }
+
+    fn status(&self) -> Option<Vec<(u32, Status)>> {
+        report::ask(&self.handle, |now: Instant, server: &mut Server| server.status(now))
+    }
+
+    fn answer(&self, request: &Value) -> Result<Value, String> {
+        match request["command"].as_str() {
+            Some("status") => {
+                let status = self.status().ok_or("the server ends")?;
+                let link = |path: &PathStatus| (path.remote.to_string(), None);
+                let clients = status.iter().map(|(client, status)| {
+                    let mut value = report::association(status, link);
+                    value["name"] = json!(self.clients.name(*client));
+                    value
+                });
+                let clients: Vec<Value> = clients.collect();
+                let known = self.clients.count();
+                Ok(json!({
+                    "role": "serve", "listen": self.listen, "tun": self.tun, "known_clients": known, "clients": clients,
+                }))
+            }
+            Some("reload") => {
+                self.invite_all(&Registry::read(&self.dir)?);
+                Ok(json!({}))
+            }
+            other => Err(format!("expected status or reload, got {other:?}")),
+        }
+    }
+
+    fn figures(&self, out: &mut Samples) {
+        let all = self.status().unwrap_or_default();
+        out.gauge("bond_clients", "Clients that are here now.", all.len() as u64);
+        for (client, status) in &all {
+            let name = self.clients.name(*client);
+            report::figures(out, Some(&name), status, |path| path.path.to_string());
+        }
+    }
+}

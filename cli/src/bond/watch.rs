@@ -1,0 +1,197 @@
+//! What the bond's events come to: counters, log lines, and notes for the clerk, who writes files.
+
+use crate::process::watch::{Flood, add};
+use ropewalk_core::machine::UplinkId;
+use ropewalk_core::machine::event::{BondNews, BondRefusal, Event};
+use ropewalk_core::time::Instant;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What must outlive the process.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Note {
+    /// The client's server has proved its key, and has let the client in.
+    Established,
+    /// The server let a client in by an invitation.
+    Enrolled { invitation: u32, key: [u8; 32] },
+}
+
+/// Refusals by their reason.
+pub(super) const REASONS: [&str; 9] = [
+    "stranger",
+    "unknown_invitation",
+    "used_invitation",
+    "expired_invitation",
+    "full",
+    "replayed",
+    "no_cipher",
+    "unreadable",
+    "other",
+];
+
+fn place(why: BondRefusal) -> usize {
+    match why {
+        BondRefusal::Stranger => 0,
+        BondRefusal::UnknownInvitation => 1,
+        BondRefusal::UsedInvitation => 2,
+        BondRefusal::ExpiredInvitation => 3,
+        BondRefusal::Full => 4,
+        BondRefusal::Replayed => 5,
+        BondRefusal::NoCipher => 6,
+        BondRefusal::Unreadable => 7,
+        _ => 8,
+    }
+}
+
+/// Whose events they are, in words.
+pub(super) trait Names: Send + Sync {
+    /// The other end: a client, or at a client its server.
+    fn peer(&self, client: Option<u32>) -> String;
+    /// A link, where the client's side knows it.
+    fn link(&self, uplink: UplinkId) -> String;
+    /// This client was let in by this invitation.
+    fn enrolled(&self, client: Option<u32>, invitation: u32);
+}
+
+/// Counters.
+#[derive(Default)]
+pub(super) struct Counts {
+    /// Whether the last event of the client's association was its begin.
+    pub(super) here: AtomicBool,
+    pub(super) established: AtomicU64,
+    pub(super) ended: AtomicU64,
+    pub(super) enrolled: AtomicU64,
+    pub(super) suspect: AtomicU64,
+    pub(super) down: AtomicU64,
+    pub(super) refused: [AtomicU64; REASONS.len()],
+}
+
+pub(super) struct BondWatch<N> {
+    names: N,
+    notes: Sender<Note>,
+    flood: Flood,
+    /// Paths that were given up.
+    lost: Mutex<BTreeSet<(Option<u32>, u8)>>,
+    pub(super) counts: Counts,
+}
+
+impl<N: Names> BondWatch<N> {
+    pub(super) fn new(names: N, notes: Sender<Note>) -> Self {
+        BondWatch { names, notes, flood: Flood::default(), lost: Mutex::default(), counts: Counts::default() }
+    }
+
+    fn note(&self, note: Note) {
+        // The clerk goes last, with the process.
+        let _ = self.notes.send(note);
+    }
+
+    fn refused(&self, now: Instant, from: SocketAddr, why: BondRefusal) {
+        add(&self.counts.refused[place(why)]);
+        self.flood.warn(now, format_args!("{from} was not let in: {why}"));
+    }
+
+    fn lost(&self) -> MutexGuard<'_, BTreeSet<(Option<u32>, u8)>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn way(&self, path: u8, uplink: Option<UplinkId>) -> String {
+        uplink.map_or_else(|| format!("path {path}"), |uplink| self.names.link(uplink))
+    }
+}
+
+impl<N: Names> ropewalk_mio::Watch for BondWatch<N> {
+    fn event(&self, now: Instant, event: &Event) {
+        let Event::Bond { client, news } = event else { return log::debug!("{event:?}") };
+        let peer = || self.names.peer(*client);
+        let counts = &self.counts;
+        let path = |level, path: &u8, uplink: &Option<UplinkId>, what: fmt::Arguments<'_>| {
+            log::log!(level, "{}: {} {what}", peer(), self.way(*path, *uplink));
+        };
+        match news {
+            BondNews::Established => {
+                add(&counts.established);
+                counts.here.store(true, Ordering::Relaxed);
+                log::info!("{}: connected", peer());
+                self.note(Note::Established);
+            }
+            BondNews::Closed => {
+                add(&counts.ended);
+                counts.here.store(false, Ordering::Relaxed);
+                log::info!("{}: ended, or silent for too long", peer());
+            }
+            BondNews::Enrolled { invitation, key } => {
+                add(&counts.enrolled);
+                self.names.enrolled(*client, *invitation);
+                self.note(Note::Enrolled { invitation: *invitation, key: *key });
+            }
+            BondNews::Refused { from, why } => self.refused(now, *from, *why),
+            BondNews::PathValidated { path: id, uplink } => {
+                path(log::Level::Info, id, uplink, format_args!("carries"));
+            }
+            BondNews::PathLive { path: id, uplink } => {
+                // A moment's silence is not worth a line.
+                let level =
+                    if self.lost().remove(&(*client, *id)) { log::Level::Info } else { log::Level::Debug };
+                path(level, id, uplink, format_args!("carries again"));
+            }
+            BondNews::PathSuspect { path: id, uplink } => {
+                add(&counts.suspect);
+                path(log::Level::Debug, id, uplink, format_args!("is silent"));
+            }
+            BondNews::PathDown { path: id, uplink } => {
+                add(&counts.down);
+                self.lost().insert((*client, *id));
+                path(log::Level::Warn, id, uplink, format_args!("is down"));
+            }
+            other => log::debug!("{}: {other:?}", peer()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ropewalk_mio::Watch;
+
+    struct Nobody;
+
+    impl Names for Nobody {
+        fn peer(&self, client: Option<u32>) -> String {
+            format!("{client:?}")
+        }
+
+        fn link(&self, uplink: UplinkId) -> String {
+            format!("{uplink:?}")
+        }
+
+        fn enrolled(&self, _: Option<u32>, _: u32) {}
+    }
+
+    #[test]
+    fn each_refusal_is_counted_by_its_own_name() {
+        let watch = BondWatch::new(Nobody, std::sync::mpsc::channel().0);
+        let all = [
+            BondRefusal::Stranger,
+            BondRefusal::UnknownInvitation,
+            BondRefusal::UsedInvitation,
+            BondRefusal::ExpiredInvitation,
+            BondRefusal::Full,
+            BondRefusal::Replayed,
+            BondRefusal::NoCipher,
+            BondRefusal::Unreadable,
+        ];
+        let from = "192.0.2.1:1".parse().expect("a literal");
+        for (at, why) in all.into_iter().enumerate() {
+            let event = Event::Bond { client: None, news: BondNews::Refused { from, why } };
+            watch.event(Instant::ZERO, &event);
+            assert_eq!(watch.counts.refused[at].load(Ordering::Relaxed), 1, "{why:?}");
+            let words = REASONS[at].replace('_', "");
+            assert_eq!(words, format!("{why:?}").to_ascii_lowercase());
+        }
+        assert_eq!(REASONS.len(), all.len() + 1);
+    }
+}
