@@ -110,7 +110,7 @@ impl Links {
     /// What cannot be meant; nothing has changed then.
     pub(super) fn add(&mut self, link: UplinkArg, links: &[Link]) -> Result<(), String> {
         if link.selector != Selector::Auto {
-            let spec = matching::resolve(&link, links)?;
+            let spec = matching::match_one(&link, links)?;
             spec.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         }
         self.dropped.retain(|label| *label != link.label);
@@ -187,11 +187,12 @@ impl Links {
     fn specs(&self, links: &[Link]) -> Vec<UplinkSpec> {
         let written = self.wanted.iter().filter(|one| one.selector != Selector::Auto);
         // An address that no interface has now may come back.
-        let mut all: Vec<UplinkSpec> = written.filter_map(|one| matching::resolve(one, links).ok()).collect();
+        let mut all: Vec<UplinkSpec> =
+            written.filter_map(|one| matching::match_one(one, links).ok()).collect();
         if let Some(auto) = self.wanted.iter().find(|one| one.selector == Selector::Auto) {
             for found in select::auto(links).uplinks {
                 let found = UplinkArg { weight: auto.weight, ..found };
-                let Ok(spec) = matching::resolve(&found, links) else { continue };
+                let Ok(spec) = matching::match_one(&found, links) else { continue };
                 let named = all.iter().any(|one| one.device == spec.device);
                 if !named && !self.dropped.contains(&spec.label) {
                     all.push(spec);

@@ -14,7 +14,7 @@ use super::values::Subnet;
 use ropewalk_core::bond::crypto::PublicKey;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const CLIENTS: &str = "clients";
@@ -195,7 +195,7 @@ fn words<const N: usize>(line: &str) -> Result<[&str; N], String> {
     words.try_into().map_err(|_| format!("expected {N} words, got {got}"))
 }
 
-fn lines<T>(path: &PathBuf, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+fn lines<T>(path: &Path, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     let Some(text) = state::read_secret(path)? else { return Ok(Vec::new()) };
     let mut all = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {

@@ -72,6 +72,11 @@ impl Launch {
         Launch { service: "unwrap", ..Launch::new(args) }
     }
 
+    /// `ropewalk bond` with all its arguments; to be begun, not started.
+    pub(crate) fn bond(args: &[&str]) -> Self {
+        Launch { service: "bond", ..Launch::new(args) }
+    }
+
     /// The same out of a copy of the binary that every user can run, with these file capabilities,
     /// behind the words of `by` (`setpriv` and its switches).
     pub(crate) fn unwrap_by(by: &[&str], capabilities: Option<&str>, args: &[&str]) -> Self {
@@ -106,7 +111,18 @@ impl Launch {
 
     /// Starts it and waits until it listens: `dispatch` on a free port of 127.0.0.1 unless the
     /// arguments or a file say where.
-    pub(crate) fn start(mut self) -> Proxy {
+    pub(crate) fn start(self) -> Proxy {
+        let mut proxy = self.begin();
+        let line = proxy.wait_for("listening on ");
+        let (_, rest) = line.split_once("listening on ").expect("waited for it");
+        // Ports in a row are told as FIRST-LAST.
+        let address = rest.split(['-', ' ']).next().and_then(|text| text.parse().ok());
+        proxy.address = address.unwrap_or_else(|| panic!("expected an address in the line, got {line:?}"));
+        proxy
+    }
+
+    /// Starts it, and waits for nothing: its address is not known.
+    pub(crate) fn begin(mut self) -> Proxy {
         self.command.arg(self.service).args(&self.args);
         let told = self.args.iter().any(|arg| arg == "--listen" || arg == "--config");
         if self.service == "dispatch" && !self.exact && !told {
@@ -127,13 +143,7 @@ impl Launch {
             })
         };
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut proxy = Proxy { child, log, reader: Some(reader), address: unknown, _copy: self.copy };
-        let line = proxy.wait_for("listening on ");
-        let (_, rest) = line.split_once("listening on ").expect("waited for it");
-        // Consecutive ports are logged as FIRST-LAST.
-        let address = rest.split(['-', ' ']).next().and_then(|text| text.parse().ok());
-        proxy.address = address.unwrap_or_else(|| panic!("expected an address in the line, got {line:?}"));
-        proxy
+        Proxy { child, log, reader: Some(reader), address: unknown, _copy: self.copy }
     }
 }
 

@@ -1,0 +1,80 @@
+//! Links and modes that change while it runs.
+
+use crate::common::{LONG, assert_pattern, here, wait_until};
+use crate::world::{FILE, World, member};
+
+#[test]
+fn status_tells_of_each_link_and_set_changes_them() {
+    let Some(world) = World::new(here!()) else { return };
+    let none = world.tell("connect", &["status"]);
+    assert!(none.code == Some(1) && none.stderr.contains("does not run"), "{}", none.stderr);
+    let server = world.serve(&[]);
+    let join = world.invite("laptop", &[]);
+    let client = world.connect(&[&join, "--via", "c1", "--via", "c2"]);
+    let web = world.web();
+    assert_pattern(0, &world.fetch(web.address));
+
+    let table = world.ask("connect", &["status"]);
+    assert!(table.contains("connected to 198.51.100.1:4500, ropewalk0 10.77.0.2, mode aggregate"), "{table}");
+    let json = world.ask("connect", &["status", "--json"]);
+    for link in ["c1", "c2"] {
+        let link = format!("\"link\":\"{link}\"");
+        assert_eq!(member(&json, &link, "state"), "live", "{json}");
+        assert!(member(&json, &link, "received_bytes").parse::<u64>().expect("a number") > 100_000, "{json}");
+    }
+    let json = world.ask("serve", &["status", "--json"]);
+    assert_eq!(member(&json, "\"clients\"", "name"), "laptop");
+    assert!(world.ask("serve", &["status"]).contains("laptop 10.77.0.2"));
+
+    world.ask("connect", &["set", "--mode", "weighted", "--via", "c1@3"]);
+    let json = world.ask("connect", &["status", "--json"]);
+    assert_eq!(member(&json, "{", "mode"), "weighted");
+    assert_eq!(member(&json, "\"link\":\"c1\"", "weight"), "3");
+    // The server sends by these weights too, once it has heard of them.
+    wait_until("three quarters come by the heavy link", LONG, || {
+        let before = ["c1", "c2"].map(|device| world.received(device));
+        world.fetch(web.address);
+        let [heavy, light] =
+            [("c1", before[0]), ("c2", before[1])].map(|(device, before)| world.received(device) - before);
+        heavy > 2 * light && light > FILE as u64 / 10
+    });
+
+    world.ask("connect", &["set", "--drop", "c2"]);
+    client.wait_for("links now: c1@3");
+    server.wait_for("path 1 is down");
+    let before = world.received("c2");
+    assert_pattern(0, &world.fetch(web.address));
+    assert!(world.received("c2") - before < 10_000, "nothing comes by a link that was dropped");
+    let last = world.tell("connect", &["set", "--drop", "c1"]);
+    assert!(last.code == Some(1) && last.stderr.contains("last link"), "{}", last.stderr);
+    let unknown = world.tell("connect", &["set", "--drop", "c9"]);
+    assert!(unknown.code == Some(1) && unknown.stderr.contains("'c9'"), "{}", unknown.stderr);
+    assert_eq!(world.tell("connect", &["set"]).code, Some(2), "nothing to change");
+    world.ask("connect", &["set", "--via", "c2", "--mode", "aggregate"]);
+    client.wait_for("c2 carries again");
+}
+
+#[test]
+fn links_are_followed_as_they_come_and_go_and_change_their_address() {
+    let Some(world) = World::new(here!()) else { return };
+    world.client.ip("link del c2\n");
+    let _server = world.serve(&[]);
+    let join = world.invite("laptop", &[]);
+    let client = world.begin("connect", &[&join]);
+    client.wait_for("c1 carries");
+    world.plug(2);
+    client.wait_for("links now: c1@1, c2@1");
+    client.wait_for("c2 carries");
+
+    world.client.ip("addr del 10.9.1.2/24 dev c1\naddr add 10.9.1.3/24 dev c1\n");
+    world.route(1);
+    let state = |world: &World| world.ask("serve", &["status", "--json"]);
+    wait_until("the server sees the new address", LONG, || state(&world).contains("\"remote\":\"10.9.1.3:"));
+
+    world.client.ip("link del c1\n");
+    client.wait_for("c1 is down");
+    let web = world.web();
+    assert_pattern(0, &world.fetch(web.address));
+    world.plug(1);
+    client.wait_for("c1 carries again");
+}

@@ -1,0 +1,19 @@
+//! The bond of the built binary in network namespaces that each test makes for itself: a client with
+//! two links, a server, and what a person sees of both.
+//!
+//! Making namespaces needs root: without it each test says `SKIP` and its name.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `world` | the two hosts and their links |
+//! | `carry` | tests: what goes through, and by which link |
+//! | `enrol` | tests: who comes in, who does not, and what is said of it |
+//! | `change` | tests: links and modes that change while it runs |
+#![cfg(target_os = "linux")]
+
+mod carry;
+mod change;
+#[path = "../common/mod.rs"]
+mod common;
+mod enrol;
+mod world;
