@@ -85,7 +85,7 @@ pub(crate) struct Status {
 
 /// Change a running client: its mode, its links
 #[derive(clap::Args, Debug)]
-#[group(id = "change", required = true, multiple = true)]
+#[command(group(clap::ArgGroup::new("change").required(true).multiple(true)))]
 pub(crate) struct Set {
     /// Spread packets in this way from now on
     #[arg(long, value_name = "MODE", value_parser = values::mode, group = "change")]
@@ -126,6 +126,10 @@ pub(crate) struct Common {
     /// The mark (SO_MARK) of the bond's own packets, by which rules and filters know them
     #[arg(long, value_name = "N", default_value = "0x2930", value_parser = values::mark)]
     pub(crate) mark: u32,
+
+    /// Take the switches that are not given here from this command's section of this TOML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 
     /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for Prometheus, /stats as JSON [default: off]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = stats)]

@@ -113,13 +113,15 @@ pub(crate) fn arguments(
         text.error(at, "", error.message())
     })?;
     let own = own_section(document.get_ref(), &command, section, text)?;
-    let sub = command.find_subcommand(section).expect("it has matched");
+    let below = |above: &'_ Command, name: &str| above.find_subcommand(name).cloned();
+    let sub = section.split('.').try_fold(command.clone(), |above, name| below(&above, name));
+    let sub = &sub.expect("it has matched");
 
     let mut all = Vec::new();
     for settings in tables(own, section, table, text)? {
         let mut switches = Vec::new();
         for (place, key, value) in settings {
-            let switch = switches::read(&command, sub, &place, key, value, text)?;
+            let switch = switches::read(&command, section, sub, &place, key, value, text)?;
             if !overruled(&switch, &matches, sub) {
                 switches.push(switch);
             }
@@ -129,14 +131,32 @@ pub(crate) fn arguments(
     Ok(all)
 }
 
-/// The command that is called and has a file, if `argv` names both. Other errors in `argv`
+/// The section of the command that is called, if `argv` names a file too. Other errors in `argv`
 /// are reported by the real parse.
 fn configured(argv: &[OsString], command: &Command) -> Option<(String, ArgMatches)> {
     let lenient = command.clone().ignore_errors(true);
     let mut matches = lenient.try_get_matches_from(argv).ok()?;
-    let (name, matches) = matches.remove_subcommand()?;
+    let mut section = String::new();
+    while let Some((name, below)) = matches.remove_subcommand() {
+        if !section.is_empty() {
+            section.push('.');
+        }
+        section.push_str(&name);
+        matches = below;
+    }
     let named = matches.try_get_one::<PathBuf>(CONFIG).ok().flatten().is_some();
-    named.then_some((name, matches))
+    (named && !section.is_empty()).then_some((section, matches))
+}
+
+/// The sections of a command and of those below it: `bond.serve`.
+fn sections(command: &Command, above: &str, all: &mut Vec<String>) {
+    for sub in command.get_subcommands() {
+        let name = format!("{above}{}", sub.get_name());
+        if sub.get_arguments().any(|arg| arg.get_id() == CONFIG) {
+            all.push(name.clone());
+        }
+        sections(sub, &format!("{name}."), all);
+    }
 }
 
 /// The table of `section`. The others must be tables of services that there are.
@@ -146,28 +166,44 @@ fn own_section<'a, 'i>(
     section: &str,
     text: Text<'_>,
 ) -> Result<Option<&'a DeTable<'i>>, String> {
-    let has_section = |sub: &&Command| sub.get_arguments().any(|arg| arg.get_id() == CONFIG);
-    let known: Vec<&str> = command.get_subcommands().filter(has_section).map(|sub| sub.get_name()).collect();
+    let mut known = Vec::new();
+    sections(command, "", &mut known);
     let mut own = None;
+    find_section(document, "", &known, section, text, &mut own)?;
+    Ok(own)
+}
+
+fn find_section<'a, 'i>(
+    document: &'a DeTable<'i>,
+    above: &str,
+    known: &[String],
+    section: &str,
+    text: Text<'_>,
+    own: &mut Option<&'a DeTable<'i>>,
+) -> Result<(), String> {
     for (name, value) in document {
-        let at = name.span().start;
+        let (at, path) = (name.span().start, format!("{above}{}", name.get_ref()));
         let expected = || format!("expected a section such as [{}]", known.join("] or ["));
+        let below = format!("{path}.");
         match value.get_ref() {
-            DeValue::Table(table) if known.contains(&name.get_ref().as_ref()) => {
-                if name.get_ref() == section {
-                    own = Some(table);
+            DeValue::Table(table) if known.contains(&path) => {
+                if path == section {
+                    *own = Some(table);
                 }
             }
+            DeValue::Table(table) if known.iter().any(|known| known.starts_with(&below)) => {
+                find_section(table, &below, known, section, text, own)?;
+            }
             DeValue::Table(_) => {
-                return Err(text.error(at, "", &format!("{}, got [{}]", expected(), name.get_ref())));
+                return Err(text.error(at, "", &format!("{}, got [{path}]", expected())));
             }
             other => {
-                let what = format!("{}, got '{}', which is {}", expected(), name.get_ref(), a(other));
+                let what = format!("{}, got '{path}', which is {}", expected(), a(other));
                 return Err(text.error(at, "", &what));
             }
         }
     }
-    Ok(own)
+    Ok(())
 }
 
 /// A kind of value, with its article.
@@ -238,7 +274,9 @@ fn overruled(switch: &Switch<'_>, matches: &ArgMatches, sub: &Command) -> bool {
 /// `argv` with the switches of the file: options right behind the command, whose own words may
 /// follow; positional values last and after a `--`, as they may begin with a hyphen.
 fn joined(argv: &[OsString], switches: &[Switch<'_>], section: &str, path: &Path) -> Arguments {
-    let called = argv.iter().skip(1).position(|arg| arg == section).map_or(argv.len(), |at| at + 2);
+    let called = section.split('.').fold(1, |from, name| {
+        argv.iter().skip(from).position(|arg| arg == name).map_or(argv.len(), |at| from + at + 1)
+    });
     let (before, after) = argv.split_at(called);
     let (positional, options): (Vec<_>, Vec<_>) = switches.iter().partition(|switch| switch.is_positional());
     let mut all = before.to_vec();

@@ -56,6 +56,7 @@ pub(super) fn key_of(arg: &Arg) -> Option<String> {
 /// What was expected, what came and where.
 pub(super) fn read<'a>(
     command: &Command,
+    section: &str,
     sub: &'a Command,
     place: &str,
     key: &Spanned<DeString<'_>>,
@@ -73,7 +74,7 @@ pub(super) fn read<'a>(
         .map_err(|(expected, got)| format!("expected {expected}, got {got}"))
         .map_err(|what| text.error(value.span().start, &place, &what))?;
     let switch = Switch { arg, key: name.to_owned(), words };
-    check(command, sub, &switch).map_err(|what| text.error(value.span().start, &place, &what))?;
+    check(command, section, &switch).map_err(|what| text.error(value.span().start, &place, &what))?;
     Ok(switch)
 }
 
@@ -134,8 +135,9 @@ fn shown(value: &DeValue<'_>) -> String {
 }
 
 /// Reads the switch alone. How it goes together with the others shows when all are read.
-fn check(command: &Command, sub: &Command, switch: &Switch<'_>) -> Result<(), String> {
-    let mut argv = vec![command.get_name(), sub.get_name()];
+fn check(command: &Command, section: &str, switch: &Switch<'_>) -> Result<(), String> {
+    let mut argv = vec![command.get_name()];
+    argv.extend(section.split('.'));
     if switch.is_positional() {
         argv.push("--");
     }

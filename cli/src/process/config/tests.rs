@@ -42,7 +42,9 @@ fn command() -> Command {
         .arg(count("quiet").conflicts_with("verbose"))
         .arg(Arg::new("way_out").action(ArgAction::Append).num_args(1..));
     let other = Command::new("other").arg(option("config"));
-    Command::new("test").subcommand(serve).subcommand(other).subcommand(Command::new("plain"))
+    let inner = serve.clone().name("inner");
+    let plain = Command::new("plain").subcommand(inner).subcommand(Command::new("bare"));
+    Command::new("test").subcommand(serve).subcommand(other).subcommand(plain)
 }
 
 fn complete(content: &str, given: &[&str]) -> Result<Vec<Vec<String>>, String> {
@@ -123,9 +125,10 @@ fn what_is_wrong_is_told_with_file_line_section_and_key() {
 
 #[test]
 fn sections_are_those_of_the_services_there_are() {
-    let sections = "expected a section such as [serve] or [other], got ";
+    let sections = "expected a section such as [serve] or [other] or [plain.inner], got ";
     refused("[serv]\n", &format!("FILE, line 1: {sections}[serv]"));
-    refused("\n[plain]\n", &format!("FILE, line 2: {sections}[plain]"));
+    refused("\n[plain.bare]\n", &format!("FILE, line 2: {sections}[plain.bare]"));
+    refused("\n[plain]\nopen = true", &format!("FILE, line 3: {sections}'plain.open', which is a boolean"));
     refused("open = true\n", &format!("FILE, line 1: {sections}'open', which is a boolean"));
     refused("[[serve]]\nopen = true\n", &format!("FILE, line 1: {sections}'serve', which is an array"));
     refused("[serve]\nopen = true\nopen = true\n", "FILE, line 3: duplicate key");
@@ -167,6 +170,19 @@ fn what_came_from_the_file_is_remembered() {
 }
 
 #[test]
+fn a_command_below_another_has_a_section_below_it() {
+    let file = File::new(b"[plain.inner]\nmost = 1\nway-out = ['a']\n[serve]\nmost = 2");
+    let argv = ["test", "plain", "inner", "--config", file.path(), "--open"].map(OsString::from);
+    let all = arguments(&argv, &command(), "plain.inner", None).expect("a good file");
+    let words: Vec<_> = all[0].argv.iter().filter_map(|word| word.to_str()).collect();
+    assert_eq!(words, ["test", "plain", "inner", "--most=1", "--config", file.path(), "--open", "--", "a"]);
+    let file = File::new(b"[plain.inner]\nmost = 0");
+    let argv = ["test", "plain", "inner", "--config", file.path()].map(OsString::from);
+    let error = arguments(&argv, &command(), "plain.inner", None).expect_err("out of range");
+    assert!(error.contains("line 2: [plain.inner] most: invalid value '0'"), "{error}");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let read = |path: &str| {
         let argv = ["test", "serve", "--config", path].map(OsString::from);
@@ -188,16 +204,17 @@ fn the_example_has_every_switch_of_every_service() {
     let example = example();
     let mut command = Cli::command();
     command.build();
-    for sub in command.get_subcommands() {
-        if !sub.get_arguments().any(|arg| arg.get_id() == CONFIG) {
-            continue;
-        }
-        let heading = format!("\n[{}]\n", sub.get_name());
+    let mut known = Vec::new();
+    sections(&command, "", &mut known);
+    for section in known {
+        let below = |above: Command, name: &str| above.find_subcommand(name).cloned();
+        let sub = section.split('.').try_fold(command.clone(), below).expect("it was found before");
+        let heading = format!("\n[{section}]\n");
         let (_, section) = example.split_once(&heading).expect("a section for each service");
         let section = section.split("\n[").next().unwrap_or(section);
         for key in sub.get_arguments().filter_map(switches::key_of) {
             let line = format!("\n#{key} = ");
-            assert!(section.contains(&line), "[{}] of the example does not have {key}", sub.get_name());
+            assert!(section.contains(&line), "the example does not have {key} in {heading}");
         }
     }
 }
@@ -221,9 +238,10 @@ fn every_line_of_the_example_does_what_it_says() {
         }
         // One at a time: some exclude each other.
         let file = File::new(format!("[{section}]\n{setting}\n").as_bytes());
-        let argv = ["ropewalk", section, "--config", file.path()].map(OsString::from);
+        let words = ["ropewalk"].into_iter().chain(section.split('.')).chain(["--config", file.path()]);
+        let argv: Vec<OsString> = words.map(OsString::from).collect();
         let all = arguments(&argv, &Cli::command(), section, None).expect(setting);
-        assert_eq!(all[0].argv.len() > 4, !setting.ends_with("false"), "{setting}");
+        assert_eq!(all[0].argv.len() > argv.len(), !setting.ends_with("false"), "{setting}");
         Cli::try_parse_from(&all[0].argv).expect(setting);
         seen += 1;
     }
