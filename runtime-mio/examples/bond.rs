@@ -130,7 +130,7 @@ impl Watch for Print {
     }
 }
 
-fn run<M: Application>(machine: M, listeners: Listeners) -> Outcome {
+fn run<M: Application + 'static>(machine: M, listeners: Listeners) -> Outcome {
     let shared = Shared::new(Pool::new(PoolConfig::default())?, Box::new(Print));
     let (worker, _handle) = Worker::new(machine, listeners, shared)?;
     worker.run()?;

@@ -1,6 +1,6 @@
 //! The switches of `bond`.
 
-use super::values::{self, Dns, Nat, Route, Subnet};
+use super::values::{self, Dns, Mark, Nat, Route, Subnet};
 use crate::host::uplink::UplinkArg;
 use crate::process::args::{seconds, stats};
 use clap::ArgAction;
@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Change a running client: its mode, its links
     Set(Set),
+    /// Put back what a bond that was killed has left: routes, rules, resolvers, filters, the kill switch
+    Restore(Restore),
     /// Print a new secret key and, after it, its public key
     Keygen(Keygen),
 }
@@ -108,6 +110,14 @@ pub(crate) struct Set {
     pub(crate) state_dir: PathBuf,
 }
 
+/// Put back what a bond that was killed has left: routes, rules, resolvers, filters, the kill switch
+#[derive(clap::Args, Debug)]
+pub(crate) struct Restore {
+    /// As of the service
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+}
+
 /// What both ends have.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Common {
@@ -124,8 +134,8 @@ pub(crate) struct Common {
     pub(crate) mtu: u16,
 
     /// The mark (SO_MARK) of the bond's own packets, by which rules and filters know them
-    #[arg(long, value_name = "N", default_value = "0x2930", value_parser = values::mark)]
-    pub(crate) mark: u32,
+    #[arg(long, value_name = "N", default_value_t = Mark(super::host::MARK), value_parser = values::mark)]
+    pub(crate) mark: Mark,
 
     /// Take the switches that are not given here from this command's section of this TOML file
     #[arg(long, value_name = "FILE")]

@@ -3,12 +3,14 @@
 use super::args::Connect;
 use super::control::Role;
 use super::control::server::Bound;
+use super::host::{self as changes, ClientPlan, Dns, Routes};
 use super::join::{self, Join, host_and_port};
 use super::links::{Change, Links};
 use super::report;
 use super::service::{self, Service};
+use super::values::{self, Route};
 use super::watch::{BondWatch, Names, Note};
-use super::{device, state, values};
+use super::{device, state};
 use crate::host::{self, monitor};
 use crate::process::logging;
 use crate::process::stats::{Endpoint, Samples};
@@ -21,7 +23,7 @@ use serde_json::{Value, json};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -60,12 +62,12 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     }
     log::info!("public key: {}", key.public());
     let joins = !target.token.is_empty();
-    let address = look_up(&target.server, joins.then_some(args.join_timeout))?;
+    let address = look_up(&target.server, joins.then_some(args.join_timeout), &common.state_dir)?;
     let found = host::links::snapshot().unwrap_or_else(|error| {
         log::warn!("cannot read this host's interfaces: {error}");
         Vec::new()
     });
-    let mut links = Links::new(&args.via, address.ip(), common.mark, &common.tun);
+    let mut links = Links::new(&args.via, address.ip(), common.mark.0, &common.tun);
     links.check(&found)?;
     let stats = common.stats.map(Endpoint::bind).transpose()?;
     let tun = device::create(&common.tun)?;
@@ -75,6 +77,15 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
         ..Tuning::default()
     };
     let first = links.look(&found);
+    let plan = ClientPlan {
+        tun: common.tun.clone(),
+        routes: routes(&args.route)?,
+        dns: resolvers(&args.dns)?,
+        kill_switch: args.kill_switch,
+        mark: common.mark.0,
+        uplinks: devices(&first),
+        server: address,
+    };
     introduce(&links, &first, &target.server, address);
     let config = ClientConfig {
         common: service::common(common, &tun, key, tuning),
@@ -87,9 +98,14 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     let machine = Client::new(config, state::entropy()?).map_err(|error| error.to_string())?;
     let links = Shared { links: Arc::new(Mutex::new(links)), server: target.server.clone() };
     let (notes, read) = channel();
-    let watch = Arc::new(BondWatch::new(links.clone(), notes));
-    let name = common.tun.clone();
-    let tun = tun.configured_by(Box::new(move |to| device::configured(&name, to)));
+    let watch = Arc::new(BondWatch::new(links.clone(), notes.clone()));
+    let (name, inside) = (common.tun.clone(), notes.clone());
+    let tun = tun.configured_by(Box::new(move |to| {
+        device::configured(&name, to)?;
+        // Routes and name servers take their time: not in the worker.
+        let _ = inside.send(Note::Inside(to.addresses.iter().map(|(address, _)| *address).collect()));
+        Ok(())
+    }));
     let listeners = Listeners { tuns: vec![tun], ..Listeners::default() };
     let service = Service::new(machine, listeners, Box::new(Arc::clone(&watch)))?;
     let desk = Desk {
@@ -97,9 +113,11 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
         handle: service.handle.clone(),
         tun: common.tun.clone(),
         mode: Arc::new(Mutex::new(args.mode)),
+        notes,
         server: target.server.clone(),
     };
-    keep_notes(read, common.state_dir.clone(), target)?;
+    let changes = Changes::apply(plan, &common.state_dir)?;
+    keep_notes(read, common.state_dir.clone(), target, changes.clone())?;
     let silent = Arc::new(AtomicBool::new(false));
     {
         let (watch, silent, handle) = (Arc::clone(&watch), Arc::clone(&silent), service.handle.clone());
@@ -131,7 +149,8 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
         })
     });
     let server = desk.server.clone();
-    service.run(control, move |request| desk.answer(request), stats)?;
+    let result = service.run(control, move |request| desk.answer(request), stats);
+    result.and(changes.undo())?;
     match silent.load(Ordering::Relaxed) {
         true => Err(format!(
             "no answer from {server} within {:?}: a server says nothing to those it does not let in. The join string \
@@ -187,22 +206,85 @@ fn kept(dir: &Path) -> Result<Option<Target>, String> {
     Ok(Some(Target { server: host_and_port(server)?, key, token: Vec::new() }))
 }
 
-/// Keeps what must outlive the process, in a thread of its own.
-fn keep_notes(notes: Receiver<Note>, dir: PathBuf, target: Target) -> Result<(), String> {
+/// Does what takes its time, in a thread of its own: files that outlive the process, and changes of the host.
+fn keep_notes(notes: Receiver<Note>, dir: PathBuf, target: Target, changes: Changes) -> Result<(), String> {
     thread("clerk", move || {
         let text = format!("{} {}\n", target.server, target.key);
         for note in notes {
-            if matches!(note, Note::Established)
-                && let Err(error) = state::replace_private(&dir.join(SERVER), &text)
-            {
-                log::error!("the server cannot be kept for the next start: {error}");
+            let done = match note {
+                Note::Established => state::replace_private(&dir.join(SERVER), &text),
+                Note::Inside(addresses) => changes.with(|host| host.inside(&addresses)),
+                Note::Links(devices) => changes.with(|host| host.uplinks(&devices)),
+                Note::Enrolled { .. } => Ok(()),
+            };
+            if let Err(error) = done {
+                log::error!("{error}");
             }
         }
     })
 }
 
+/// What was changed of this host, until it is undone.
+#[derive(Clone)]
+struct Changes(Arc<Mutex<Option<changes::Client>>>);
+
+impl Changes {
+    fn apply(plan: ClientPlan, dir: &Path) -> Result<Changes, String> {
+        let (client, notes) = changes::apply_client(plan, dir)?;
+        notes.iter().for_each(|note| log::warn!("{note}"));
+        Ok(Changes(Arc::new(Mutex::new(Some(client)))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<changes::Client>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with(&self, work: impl FnOnce(&mut changes::Client) -> Result<(), String>) -> Result<(), String> {
+        self.lock().as_mut().map_or(Ok(()), work)
+    }
+
+    fn undo(&self) -> Result<(), String> {
+        let Some(client) = self.lock().take() else { return Ok(()) };
+        client.undo().map(|notes| notes.iter().for_each(|note| log::info!("{note}")))
+    }
+}
+
+fn routes(written: &[Route]) -> Result<Routes, String> {
+    if let [Route::All] | [Route::None] = written {
+        return Ok(if written[0] == Route::All { Routes::All } else { Routes::None });
+    }
+    let prefix = |route: &Route| match route {
+        Route::Prefix(prefix) => Ok(*prefix),
+        Route::All | Route::None => Err("--route: expected all alone, none alone, or networks".to_owned()),
+    };
+    written.iter().map(prefix).collect::<Result<_, _>>().map(Routes::Prefixes)
+}
+
+fn resolvers(written: &[values::Dns]) -> Result<Dns, String> {
+    if written == [values::Dns::Keep] {
+        return Ok(Dns::Keep);
+    }
+    let address = |one: &values::Dns| match one {
+        values::Dns::Server(address) => Ok(*address),
+        values::Dns::Keep => Err("--dns: expected keep alone, or addresses".to_owned()),
+    };
+    written.iter().map(address).collect::<Result<_, _>>().map(Dns::Servers)
+}
+
+/// The interfaces that the bond's sockets are bound to.
+fn devices(change: &Change) -> Vec<String> {
+    change
+        .uplinks
+        .iter()
+        .filter_map(|uplink| uplink.via.device)
+        .map(|device| device.as_str().to_owned())
+        .collect()
+}
+
 /// The server's address. At boot there may be no resolver yet: it is asked again, for as long as it takes, or for `limit`.
-fn look_up(server: &str, limit: Option<Duration>) -> Result<SocketAddr, String> {
+///
+/// Behind the kill switch of a run that was killed no name can be looked up: that run's address is taken then.
+fn look_up(server: &str, limit: Option<Duration>, dir: &Path) -> Result<SocketAddr, String> {
     let began = std::time::Instant::now();
     let mut told = false;
     loop {
@@ -211,6 +293,10 @@ fn look_up(server: &str, limit: Option<Duration>) -> Result<SocketAddr, String> 
             Ok(None) => "it has no address".to_owned(),
             Err(error) => error.to_string(),
         };
+        if let Some(address) = changes::remembered_server(dir) {
+            log::warn!("{server} cannot be looked up: {error}; going on with {address}, where it was before");
+            return Ok(address);
+        }
         if limit.is_some_and(|limit| began.elapsed() >= limit) {
             return Err(format!("{server} cannot be looked up: {error}"));
         }
@@ -265,6 +351,7 @@ struct Desk {
     tun: String,
     mode: Arc<Mutex<Strategy>>,
     server: String,
+    notes: Sender<Note>,
 }
 
 impl Desk {
@@ -282,6 +369,8 @@ impl Desk {
             .map(|uplink| format!("{}@{}", links.label(uplink.id), uplink.weight))
             .collect();
         log::info!("links now: {}", if names.is_empty() { "none".into() } else { names.join(", ") });
+        // The clerk goes last, with the process.
+        let _ = self.notes.send(Note::Links(devices(&change)));
         let (uplinks, renewed) = (change.uplinks, change.renewed);
         self.handle.call(move |now, client: &mut Client| {
             if let Err(error) = client.set_uplinks(now, &uplinks) {

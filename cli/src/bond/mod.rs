@@ -28,7 +28,6 @@ pub(crate) mod doctor;
 mod connect;
 mod control;
 mod device;
-#[allow(dead_code, reason = "serve and connect call it next")]
 mod host;
 mod invite;
 mod join;
@@ -58,5 +57,11 @@ pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
         Command::Connect(connect) => connect::run(&connect),
         Command::Status(status) => control::client::status(&status),
         Command::Set(set) => control::client::set(&set),
+        Command::Restore(restore) => host::restore(&restore.state_dir).map(|done| {
+            let nothing = [String::from("nothing was left to put back")];
+            (if done.is_empty() { &nothing[..] } else { &done[..] })
+                .iter()
+                .for_each(|line| println!("{line}"));
+        }),
     })
 }

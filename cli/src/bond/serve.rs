@@ -3,10 +3,11 @@
 use super::args::Serve;
 use super::control::Role;
 use super::control::server::Bound;
+use super::host::{self, ServerPlan};
 use super::registry::{self, Registry, unix_time};
 use super::report;
 use super::service::{self, Service};
-use super::values::Subnet;
+use super::values::{Nat, Subnet};
 use super::watch::{BondWatch, Names, Note};
 use super::{device, state, values};
 use crate::host::port::cannot_listen;
@@ -97,13 +98,20 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
         .map_err(|error| cannot_listen(args.listen, &error, "--listen"))?;
     let listen = socket.local_addr().map_err(|error| format!("--listen {}: {error}", args.listen))?;
     socket2::SockRef::from(&socket)
-        .set_mark(common.mark)
-        .map_err(|error| format!("--mark {:#x}: {error}", common.mark))?;
+        .set_mark(common.mark.0)
+        .map_err(|error| format!("--mark {}: {error}", common.mark))?;
     let tun = device::create(&common.tun)?;
     let addresses: Vec<(IpAddr, u8)> =
         args.subnet.iter().map(|subnet| (subnet.server(), subnet.bits)).collect();
     device::configure(&common.tun, &TunConfiguration { addresses: addresses.clone(), mtu: common.mtu })?;
 
+    let plan = ServerPlan {
+        tun: common.tun.clone(),
+        addresses: addresses.clone(),
+        nat: args.nat == Nat::Auto,
+        allow_private: args.allow_private,
+        allow_client_to_client: args.allow_client_to_client,
+    };
     let config = ServerConfig {
         common: service::common(common, &tun, key, Tuning::default()),
         listener: ListenerId(0),
@@ -140,7 +148,11 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
             figures.figures(out);
         })
     });
-    service.run(control, move |request| desk.answer(request), stats)
+    let (changed, notes) = host::apply_server(&plan, &common.state_dir)?;
+    notes.iter().for_each(|note| log::warn!("{note}"));
+    let result = service.run(control, move |request| desk.answer(request), stats);
+    let undone = changed.undo().map(|notes| notes.iter().for_each(|note| log::info!("{note}")));
+    result.and(undone)
 }
 
 /// One network for each family.

@@ -3,6 +3,7 @@
 use crate::host::prefix;
 use ropewalk_core::bond::Strategy;
 use ropewalk_core::machine::Device;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -125,14 +126,24 @@ pub(super) fn mode(text: &str) -> Result<Strategy, String> {
         .ok_or_else(|| format!("expected one of {}, got '{text}'", Strategy::NAMES.join(", ")))
 }
 
+/// The mark of the bond's own packets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Mark(pub(crate) u32);
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
 /// `--mark`: decimal, or hexadecimal after 0x.
-pub(super) fn mark(text: &str) -> Result<u32, String> {
+pub(super) fn mark(text: &str) -> Result<Mark, String> {
     let read = match text.strip_prefix("0x") {
         Some(hex) => u32::from_str_radix(hex, 16),
         None => text.parse(),
     };
     match read {
-        Ok(mark @ 1..) => Ok(mark),
+        Ok(mark @ 1..) => Ok(Mark(mark)),
         _ => Err(format!("expected a number from 1 to 4294967295, such as 0x2930, got '{text}'")),
     }
 }
@@ -224,7 +235,8 @@ mod tests {
 
     #[test]
     fn what_is_one_of_them_is_read() {
-        assert_eq!(mark("0x2930"), Ok(10_544));
+        assert_eq!(mark("0x2930"), Ok(Mark(10_544)));
+        assert_eq!(mark("10544").map(|mark| mark.to_string()), Ok("0x2930".into()));
         assert_eq!(span("2h"), Ok(Duration::from_secs(7200)));
         assert_eq!(route("10.1.2.3/8"), Ok(Route::Prefix((ip("10.0.0.0"), 8))));
         assert_eq!(dns("9.9.9.9"), Ok(Dns::Server(ip("9.9.9.9"))));

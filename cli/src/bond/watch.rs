@@ -6,16 +6,20 @@ use ropewalk_core::machine::event::{BondNews, BondRefusal, Event};
 use ropewalk_core::time::Instant;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// What must outlive the process.
-#[derive(Clone, Copy, Debug)]
+/// What takes its time, or must outlive the process.
+#[derive(Clone, Debug)]
 pub(super) enum Note {
     /// The client's server has proved its key, and has let the client in.
     Established,
+    /// The TUN has these addresses.
+    Inside(Vec<IpAddr>),
+    /// The bond's sockets are bound to these interfaces.
+    Links(Vec<String>),
     /// The server let a client in by an invitation.
     Enrolled { invitation: u32, key: [u8; 32] },
 }

@@ -75,8 +75,8 @@ mod linux {
         follow(0, move |links| monitor.look(links));
     }
 
-    /// Has `look` see the links as they are, once and after each change, in a thread of its own. `more`: rtnetlink groups
-    /// beside those of interfaces and addresses.
+    /// Has `look` see the links as they are, once and after each change, in a thread of its own.
+    /// `more`: rtnetlink groups beside those of interfaces and addresses.
     pub(crate) fn follow(more: u32, mut look: impl FnMut(Vec<Link>) + Send + 'static) {
         let watch = || -> std::io::Result<()> {
             let mut socket = Socket::new(NETLINK_ROUTE)?;

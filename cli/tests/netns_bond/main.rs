@@ -1,5 +1,5 @@
-//! The bond of the built binary in network namespaces that each test makes for itself: a client with
-//! two links, a server, and what a person sees of both.
+//! The bond of the built binary in network namespaces that each test makes for itself: a client
+//! with two links, a server, and what a person sees of both.
 //!
 //! Making namespaces needs root: without it each test says `SKIP` and its name.
 //!

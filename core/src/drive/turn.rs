@@ -149,8 +149,8 @@ impl Drive {
         self.settle(machine, io);
     }
 
-    /// Has `work` ask or change the machine, then does what that asks for: for what a person wants of one kind of
-    /// machine, which is no input of all of them.
+    /// Has `work` ask or change the machine, then does what that asks for: for what a person wants
+    /// of one kind of machine, which is no input of all of them.
     pub fn call<M: Application, I: Io>(
         &mut self,
         machine: &mut M,

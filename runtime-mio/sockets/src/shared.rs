@@ -147,8 +147,8 @@ impl Handle {
         self.send(Command::UplinkGone(uplink));
     }
 
-    /// Has the worker's thread do `work` on its machine, soon. Nothing happens if that is no `M`, or if the worker has
-    /// ended: `work` is then dropped.
+    /// Has the worker's thread do `work` on its machine, soon. Nothing happens if that is no `M`,
+    /// or if the worker has ended: `work` is then dropped.
     pub fn call<M: 'static>(&self, work: impl FnOnce(Instant, &mut M) + Send + 'static) {
         self.send(Command::Call(Box::new(move |now, machine| {
             if let Some(machine) = machine.downcast_mut() {
