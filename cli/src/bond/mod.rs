@@ -24,10 +24,10 @@
 //! | `keygen` | a key pair, for people who keep keys elsewhere |
 
 mod args;
-pub(crate) mod doctor;
 mod connect;
 mod control;
 mod device;
+pub(crate) mod doctor;
 mod host;
 mod invite;
 mod join;
