@@ -47,10 +47,11 @@ pub mod docs;
 pub mod drive;
 #[cfg(feature = "std")]
 pub mod errno;
+pub mod json;
 pub mod machine;
 pub mod name;
 pub mod record;
-#[cfg(any(feature = "bond", feature = "dispatch"))]
+#[cfg(any(feature = "bond", feature = "dispatch", feature = "unwrap"))]
 mod scope;
 #[cfg(any(feature = "dispatch", feature = "unwrap"))]
 mod service;

@@ -1,6 +1,6 @@
-//! Which addresses mean the same everywhere.
+//! Which addresses mean the same everywhere, and which lead to a listener.
 
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Addresses that mean another thing on each network.
 pub(crate) fn private(ip: IpAddr) -> bool {
@@ -44,4 +44,14 @@ fn private_v4(v4: Ipv4Addr) -> bool {
         || (a == 198 && (b & 0xfe) == 18)
         // Another cloud's host services, at a public address.
         || v4.octets() == [168, 63, 129, 16]
+}
+
+/// Whether a connection to `to` comes in on a socket that listens on `listener`. `is_here`: its
+/// address is one of this host.
+#[cfg(any(feature = "dispatch", feature = "unwrap"))]
+pub(crate) fn leads_to(to: SocketAddr, listener: SocketAddr, is_here: bool) -> bool {
+    let (ip, own) = (to.ip().to_canonical(), listener.ip().to_canonical());
+    // A listener on [::] takes IPv6 only.
+    let any = own.is_unspecified() && own.is_ipv4() == ip.is_ipv4();
+    listener.port() == to.port() && (own == ip || (any && is_here))
 }

@@ -4,50 +4,10 @@ mod util;
 
 use ropewalk_core::machine::Fault;
 use ropewalk_core::time::Duration;
+use util::asking::{FAR, code, code_for, lab_with_echoes};
 use util::lab::Who;
 use util::say::{self, GREETING};
 use util::{Act, Answer, Behave, End, Lab, Person, Setup, Target, addr, ms, secs};
-
-const FAR: &str = "192.0.2.7:80";
-const FAR6: &str = "[2001:db8::7]:80";
-
-fn lab(uplinks: usize) -> Lab {
-    let mut lab = Setup::new(uplinks).build();
-    lab.serve(FAR, [Act::Echo]);
-    lab.serve(FAR6, [Act::Echo]);
-    lab
-}
-
-/// A SOCKS5 client that asks for `to`, says a word, and leaves when it has heard it.
-fn asks(lab: &mut Lab, to: &str) -> Who {
-    asks_with(lab, say::socks5(addr(to)))
-}
-
-fn asks_with(lab: &mut Lab, words: Vec<u8>) -> Who {
-    let script =
-        [Act::Send(words), Act::AwaitTotal(12), Act::Send(b"ping".to_vec()), Act::Fin, Act::AwaitEnd];
-    lab.client(script)
-}
-
-/// The code of a SOCKS5 reply.
-#[track_caller]
-fn code(lab: &Lab, who: Who) -> u8 {
-    let got = lab.got(who);
-    assert!(got.len() >= 12 && got[..2] == [5, 0] && got[2] == 5, "no reply in {got:?}");
-    got[3]
-}
-
-/// The code of the reply to a request for `to`, when all is over.
-#[track_caller]
-fn code_for(lab: &mut Lab, to: &str) -> u8 {
-    let who = asks(lab, to);
-    lab.finish();
-    if code(lab, who) != 0 {
-        assert_eq!(lab.got(who), [&[5, 0][..], &say::socks5_refusal(code(lab, who))].concat());
-        assert_eq!(lab.end(who), End::Fin, "a refused client is closed in order");
-    }
-    code(lab, who)
-}
 
 // ---- tunnel mode ----
 
@@ -114,7 +74,7 @@ fn visitor(lab: &mut Lab, words: Vec<u8>) -> Who {
 #[test]
 fn a_client_from_elsewhere_gets_no_private_destination() {
     for to in ["127.0.0.1:22", "10.1.2.3:80", "169.254.169.254:80", "[::ffff:10.0.0.1]:80", "[fd00::1]:80"] {
-        let mut lab = lab(1);
+        let mut lab = lab_with_echoes(1);
         lab.serve(to, [Act::Echo]);
         let words = say::socks5(addr(to));
         let http = format!("GET http://{to}/ HTTP/1.1\r\n\r\n").into_bytes();
@@ -128,7 +88,7 @@ fn a_client_from_elsewhere_gets_no_private_destination() {
 
 #[test]
 fn a_name_that_turns_to_a_private_address_is_refused_each_time_anew() {
-    let mut lab = lab(1);
+    let mut lab = lab_with_echoes(1);
     lab.serve("10.0.0.1:80", [Act::Echo]);
     lab.name(
         "rebind.example",
@@ -152,7 +112,7 @@ fn a_name_that_turns_to_a_private_address_is_refused_each_time_anew() {
 
 #[test]
 fn of_a_names_addresses_only_the_public_ones_are_tried() {
-    let mut lab = lab(1);
+    let mut lab = lab_with_echoes(1);
     lab.serve("10.0.0.1:80", [Act::Echo]);
     lab.name("mixed.example", [Answer::ips(ms(5), &["10.0.0.1", "192.0.2.7", "127.0.0.1"])]);
     let who = visitor(&mut lab, say::socks5_to_name("mixed.example", 80));
@@ -164,7 +124,7 @@ fn of_a_names_addresses_only_the_public_ones_are_tried() {
 #[test]
 fn nobody_reaches_the_proxy_through_itself() {
     for to in ["127.0.0.1:1080", "[::ffff:127.0.0.1]:1080"] {
-        let mut lab = lab(1);
+        let mut lab = lab_with_echoes(1);
         assert_eq!(code_for(&mut lab, to), 2, "{to}");
     }
 }
@@ -175,7 +135,7 @@ fn nobody_reaches_the_proxy_through_itself() {
 fn a_client_that_resets_while_connecting_leaves_nothing_behind() {
     for behave in [Behave::Listen, Behave::Silent] {
         for after in [0, 1, 10, 300] {
-            let mut lab = lab(2);
+            let mut lab = lab_with_echoes(2);
             lab.target(FAR, Target { answers: ms(400), ..Target::that(behave) });
             let words = say::socks5(addr(FAR));
             lab.client([Act::Send(words), Act::Pause(ms(after)), Act::Reset]);
@@ -186,7 +146,7 @@ fn a_client_that_resets_while_connecting_leaves_nothing_behind() {
 
 #[test]
 fn a_client_that_resets_while_its_name_is_looked_up_leaves_nothing_behind() {
-    let mut lab = lab(2);
+    let mut lab = lab_with_echoes(2);
     lab.name("slow.example", [Answer::ips(secs(2), &["192.0.2.7"])]);
     lab.client([Act::Send(say::socks5_to_name("slow.example", 80)), Act::Pause(ms(50)), Act::Reset]);
     lab.finish();
@@ -196,7 +156,7 @@ fn a_client_that_resets_while_its_name_is_looked_up_leaves_nothing_behind() {
 fn attempts_end_soon_after_their_client_has_gone() {
     // A client that resets its connection wants no target any more; a slot and its sockets must not
     // be held until the connect deadline.
-    let mut lab = lab(1);
+    let mut lab = lab_with_echoes(1);
     lab.target(FAR, Target::that(Behave::Silent));
     lab.client([Act::Send(say::socks5(addr(FAR))), Act::Pause(ms(50)), Act::Reset]);
     lab.run_for(secs(2));
@@ -205,7 +165,7 @@ fn attempts_end_soon_after_their_client_has_gone() {
 
 #[test]
 fn a_client_that_half_closes_at_once_is_served() {
-    let mut lab = lab(1);
+    let mut lab = lab_with_echoes(1);
     let words = [&say::socks5(addr(FAR))[..], b"ping"].concat();
     let who = lab.client([Act::Send(words), Act::Fin, Act::AwaitEnd]);
     lab.finish();
@@ -215,7 +175,7 @@ fn a_client_that_half_closes_at_once_is_served() {
 
 #[test]
 fn greeting_only_is_answered_before_the_request_comes() {
-    let mut lab = lab(1);
+    let mut lab = lab_with_echoes(1);
     let request = say::socks5_request(1, addr(FAR));
     let script =
         [Act::Send(GREETING.to_vec()), Act::AwaitTotal(2), Act::Send(request), Act::AwaitTotal(12), Act::Fin];

@@ -7,50 +7,10 @@ use ropewalk_core::machine::{Close, Fault, Report, UplinkId};
 use ropewalk_core::time::{Duration, Instant};
 use ropewalk_core::uplink::Prefix;
 use std::net::IpAddr;
+use util::asking::{FAR, FAR6, asks, asks_with, code, code_for, lab_with_echoes};
 use util::lab::{Who, device};
 use util::say::{self};
 use util::{Act, Answer, Behave, End, Lab, Link, Person, Setup, Target, addr, ms, same_bytes, secs};
-
-const FAR: &str = "192.0.2.7:80";
-const FAR6: &str = "[2001:db8::7]:80";
-
-fn lab(uplinks: usize) -> Lab {
-    let mut lab = Setup::new(uplinks).build();
-    lab.serve(FAR, [Act::Echo]);
-    lab.serve(FAR6, [Act::Echo]);
-    lab
-}
-
-/// A SOCKS5 client that asks for `to`, says a word, and leaves when it has heard it.
-fn asks(lab: &mut Lab, to: &str) -> Who {
-    asks_with(lab, say::socks5(addr(to)))
-}
-
-fn asks_with(lab: &mut Lab, words: Vec<u8>) -> Who {
-    let script =
-        [Act::Send(words), Act::AwaitTotal(12), Act::Send(b"ping".to_vec()), Act::Fin, Act::AwaitEnd];
-    lab.client(script)
-}
-
-/// The code of a SOCKS5 reply.
-#[track_caller]
-fn code(lab: &Lab, who: Who) -> u8 {
-    let got = lab.got(who);
-    assert!(got.len() >= 12 && got[..2] == [5, 0] && got[2] == 5, "no reply in {got:?}");
-    got[3]
-}
-
-/// The code of the reply to a request for `to`, when all is over.
-#[track_caller]
-fn code_for(lab: &mut Lab, to: &str) -> u8 {
-    let who = asks(lab, to);
-    lab.finish();
-    if code(lab, who) != 0 {
-        assert_eq!(lab.got(who), [&[5, 0][..], &say::socks5_refusal(code(lab, who))].concat());
-        assert_eq!(lab.end(who), End::Fin, "a refused client is closed in order");
-    }
-    code(lab, who)
-}
 
 fn since_start(lab: &Lab, who: Who, offset: usize) -> Duration {
     lab.sock(who).got.byte_at(offset).expect("it came") - Instant::ZERO
@@ -73,7 +33,7 @@ fn downs(lab: &Lab) -> Vec<UplinkId> {
 #[test]
 fn the_reply_waits_for_the_real_connection_and_names_its_true_address() {
     for (to, len) in [(FAR, 10), (FAR6, 22)] {
-        let mut lab = lab(1);
+        let mut lab = lab_with_echoes(1);
         let slow = Target { answers: ms(700), ..Target::new(Person::new([Act::Echo])) };
         lab.target(to, slow);
         let who = asks(&mut lab, to);
@@ -109,7 +69,7 @@ fn each_failure_has_its_code() {
     ] {
         for uplinks in [0, 1, 2, 5] {
             for to in [FAR, FAR6] {
-                let mut lab = lab(uplinks);
+                let mut lab = lab_with_echoes(uplinks);
                 lab.target(to, Target::that(behave));
                 assert_eq!(code_for(&mut lab, to), wanted, "{behave:?} through {uplinks}");
                 assert!(lab.world.attempts.len() <= 12, "{} attempts", lab.world.attempts.len());
@@ -121,7 +81,7 @@ fn each_failure_has_its_code() {
 #[test]
 fn a_name_that_is_not_found_is_host_unreachable() {
     for (fault, after) in [(Fault::NameNotFound, ms(5)), (Fault::NameUnavailable, secs(3))] {
-        let mut lab = lab(2);
+        let mut lab = lab_with_echoes(2);
         lab.name("gone.example", [Answer { after, result: Err(fault) }]);
         let who = asks_with(&mut lab, say::socks5_to_name("gone.example", 80));
         lab.finish();
@@ -129,7 +89,7 @@ fn a_name_that_is_not_found_is_host_unreachable() {
         assert_eq!(lab.refusals(), [Refusal::Name(fault)]);
     }
     // No addresses at all.
-    let mut lab = lab(2);
+    let mut lab = lab_with_echoes(2);
     lab.name("gone.example", [Answer::ips(ms(5), &[])]);
     let who = asks_with(&mut lab, say::socks5_to_name("gone.example", 80));
     lab.finish();
@@ -138,7 +98,7 @@ fn a_name_that_is_not_found_is_host_unreachable() {
 
 #[test]
 fn a_name_that_is_never_answered_is_given_up_at_the_deadline() {
-    let mut lab = lab(2);
+    let mut lab = lab_with_echoes(2);
     lab.name("slow.example", [Answer::ips(secs(300), &["192.0.2.7"])]);
     let who = asks_with(&mut lab, say::socks5_to_name("slow.example", 80));
     lab.run_for(secs(21));
@@ -150,7 +110,7 @@ fn a_name_that_is_never_answered_is_given_up_at_the_deadline() {
 
 #[test]
 fn a_connect_that_is_never_answered_is_told_at_the_deadline() {
-    let mut lab = lab(3);
+    let mut lab = lab_with_echoes(3);
     lab.target(FAR, Target::that(Behave::Silent));
     let who = asks(&mut lab, FAR);
     lab.finish();
@@ -162,7 +122,7 @@ fn a_connect_that_is_never_answered_is_told_at_the_deadline() {
 
 #[test]
 fn each_protocol_says_no_in_its_own_words() {
-    let mut lab = lab(1);
+    let mut lab = lab_with_echoes(1);
     lab.target(FAR, Target::that(Behave::Refuse));
     lab.target("192.0.2.8:80", Target::that(Behave::Silent));
     let four = lab.client([Act::Send(say::socks4(1, [192, 0, 2, 7], 80, b"")), Act::AwaitEnd]);
@@ -184,7 +144,7 @@ fn each_protocol_says_no_in_its_own_words() {
 
 #[test]
 fn a_destination_that_refuses_is_asked_once_and_no_uplink_suffers() {
-    let mut lab = lab(4);
+    let mut lab = lab_with_echoes(4);
     lab.target(FAR, Target::that(Behave::Refuse));
     for n in 1..=20 {
         assert_eq!(code_for(&mut lab, FAR), 5);
@@ -197,7 +157,7 @@ fn a_destination_that_refuses_is_asked_once_and_no_uplink_suffers() {
 
 #[test]
 fn a_black_holed_uplink_costs_one_stagger_and_rests_after_three() {
-    let mut lab = lab(2);
+    let mut lab = lab_with_echoes(2);
     lab.link(0, Link::BlackHole);
     let mut slow = 0;
     for n in 0..12 {
@@ -225,7 +185,7 @@ fn a_black_holed_uplink_costs_one_stagger_and_rests_after_three() {
 
 #[test]
 fn a_rested_uplink_is_tried_again_and_comes_back_by_carrying() {
-    let mut lab = lab(2);
+    let mut lab = lab_with_echoes(2);
     lab.link(0, Link::BlackHole);
     for _ in 0..6 {
         asks(&mut lab, FAR);
@@ -245,7 +205,7 @@ fn a_rested_uplink_is_tried_again_and_comes_back_by_carrying() {
 
 #[test]
 fn the_losing_attempts_are_closed() {
-    let mut lab = lab(3);
+    let mut lab = lab_with_echoes(3);
     lab.link(0, Link::BlackHole);
     lab.link(1, Link::BlackHole);
     let who = asks(&mut lab, FAR);
@@ -261,7 +221,7 @@ fn the_losing_attempts_are_closed() {
 #[test]
 fn two_attempts_that_both_succeed_leave_one_connection() {
     // Both answer later than the stagger; the second is a little behind.
-    let mut lab = lab(2);
+    let mut lab = lab_with_echoes(2);
     let slow = Target { answers: ms(400), ..Target::new(Person::new([Act::Echo])) };
     lab.target(FAR, slow);
     let who = asks(&mut lab, FAR);
@@ -277,7 +237,7 @@ fn two_attempts_that_both_succeed_leave_one_connection() {
 #[test]
 fn an_uplink_without_route_is_passed_over_at_once() {
     for fault in [Fault::NoRoute, Fault::NoDevice, Fault::NetworkDown, Fault::AddressNotAvailable] {
-        let mut lab = lab(3);
+        let mut lab = lab_with_echoes(3);
         lab.link(0, Link::Broken(fault));
         lab.link(1, Link::Broken(fault));
         for _ in 0..4 {
@@ -344,7 +304,7 @@ fn where_no_uplink_carries_the_family_there_is_a_reply() {
 #[test]
 fn with_all_uplinks_down_each_client_gets_a_reply_in_time() {
     for link in [Link::Broken(Fault::NoDevice), Link::Broken(Fault::NetworkDown), Link::BlackHole] {
-        let mut lab = lab(3);
+        let mut lab = lab_with_echoes(3);
         (0..3).for_each(|i| lab.link(i, link));
         for _ in 0..5 {
             let who = asks(&mut lab, FAR);
@@ -392,7 +352,7 @@ fn three_to_two_is_exact_over_any_five() {
 #[test]
 fn a_dead_first_family_costs_a_stagger_or_two() {
     for uplinks in [1, 2] {
-        let mut lab = lab(uplinks);
+        let mut lab = lab_with_echoes(uplinks);
         lab.name("both.example", [Answer::ips(ms(10), &["2001:db8::7", "192.0.2.7"])]);
         lab.target(FAR6, Target::that(Behave::Silent));
         let who = asks_with(&mut lab, say::socks5_to_name("both.example", 80));
@@ -408,7 +368,7 @@ fn a_dead_first_family_costs_a_stagger_or_two() {
 #[test]
 fn a_family_that_fails_at_once_costs_nothing() {
     for behave in [Behave::FailNow(Fault::NetworkUnreachable), Behave::Refuse] {
-        let mut lab = lab(2);
+        let mut lab = lab_with_echoes(2);
         lab.name("both.example", [Answer::ips(ms(10), &["2001:db8::7", "192.0.2.7"])]);
         lab.target(FAR6, Target::that(behave));
         let who = asks_with(&mut lab, say::socks5_to_name("both.example", 80));
@@ -420,7 +380,7 @@ fn a_family_that_fails_at_once_costs_nothing() {
 
 #[test]
 fn an_address_after_many_dead_ones_is_reached_within_the_deadline() {
-    let mut lab = lab(1);
+    let mut lab = lab_with_echoes(1);
     let ips: Vec<String> =
         (0..5).map(|i| format!("192.0.2.{}", 100 + i)).chain(["192.0.2.7".into()]).collect();
     for ip in &ips[..5] {
@@ -435,7 +395,7 @@ fn an_address_after_many_dead_ones_is_reached_within_the_deadline() {
 
 #[test]
 fn an_address_behind_silent_ones_gets_its_turn() {
-    let mut lab = lab(2);
+    let mut lab = lab_with_echoes(2);
     for ip in ["192.0.2.101:80", "192.0.2.102:80"] {
         lab.target(ip, Target::that(Behave::Silent));
     }
@@ -447,7 +407,7 @@ fn an_address_behind_silent_ones_gets_its_turn() {
 
 #[test]
 fn attempts_for_one_connection_have_an_end_that_is_told_once() {
-    let mut lab = lab(3);
+    let mut lab = lab_with_echoes(3);
     let ips: Vec<String> = (0..8).map(|i| format!("192.0.2.{}", 100 + i)).collect();
     for ip in &ips {
         lab.target(&format!("{ip}:80"), Target::that(Behave::Fail(Fault::HostUnreachable, ms(20))));

@@ -3,6 +3,7 @@
 mod util;
 
 use ropewalk_core::machine::event::{Excess, Refusal};
+use util::http::{get, head_end, ok, origin, passed, send, text, until};
 use util::lab::Who;
 use util::say;
 use util::{Act, End, Lab, Person, Reading, Setup, Target, ms, pattern, secs};
@@ -11,40 +12,6 @@ const ONE: &str = "192.0.2.1:80";
 
 fn lab() -> Lab {
     Setup::new(2).build()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn send(text: &str) -> Act {
-    Act::Send(text.as_bytes().to_vec())
-}
-
-fn head_end() -> Act {
-    Act::AwaitText(b"\r\n\r\n".to_vec())
-}
-
-fn until(text: &str) -> Act {
-    Act::AwaitText(text.as_bytes().to_vec())
-}
-
-fn get(to: &str, path: &str) -> String {
-    format!("GET http://{to}{path} HTTP/1.1\r\nHost: {to}\r\n\r\n")
-}
-
-fn ok(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-}
-
-/// What the client gets for `ok(body)`.
-fn passed(body: &str) -> String {
-    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nVia: 1.1 ropewalk\r\n\r\n{body}", body.len())
-}
-
-/// An origin that answers each request head in turn, on each of its connections.
-fn origin(answers: &[&str]) -> Vec<Act> {
-    answers.iter().flat_map(|answer| [head_end(), send(answer)]).chain([Act::AwaitEnd]).collect()
 }
 
 // ---- early answers and bad origins ----

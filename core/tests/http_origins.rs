@@ -3,32 +3,13 @@
 mod util;
 
 use ropewalk_core::machine::event::Refusal;
+use util::http::{get, head_end, send, text, until};
 use util::{Act, End, Lab, Person, Setup, Target, ms};
 
 const ONE: &str = "192.0.2.1:80";
 
 fn lab() -> Lab {
     Setup::new(2).build()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn send(text: &str) -> Act {
-    Act::Send(text.as_bytes().to_vec())
-}
-
-fn head_end() -> Act {
-    Act::AwaitText(b"\r\n\r\n".to_vec())
-}
-
-fn until(text: &str) -> Act {
-    Act::AwaitText(text.as_bytes().to_vec())
-}
-
-fn get(to: &str, path: &str) -> String {
-    format!("GET http://{to}{path} HTTP/1.1\r\nHost: {to}\r\n\r\n")
 }
 
 /// What a client gets for `answer`, in pieces of each of some lengths; the origin closes behind it.

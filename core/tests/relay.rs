@@ -4,28 +4,13 @@ mod util;
 
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{Fault, Report};
+use util::asking::{FAR, connected, payload, serve};
 use util::lab::Who;
 use util::say::{self, SOCKS5_GRANTED};
 use util::{Act, Behave, End, Lab, Person, Reading, Setup, Target, addr, ms, pattern, same_bytes, secs};
 
-const FAR: &str = "192.0.2.7:80";
-
 fn lab() -> Lab {
     Setup::new(2).build()
-}
-
-/// The script of a client that is connected to `FAR` first.
-fn connected(rest: impl IntoIterator<Item = Act>) -> Vec<Act> {
-    let hello = [Act::Send(say::socks5(addr(FAR))), Act::AwaitTotal(SOCKS5_GRANTED)];
-    hello.into_iter().chain(rest).collect()
-}
-
-fn payload(lab: &Lab, who: Who) -> &[u8] {
-    lab.got(who).get(SOCKS5_GRANTED..).unwrap_or_default()
-}
-
-fn serve(lab: &mut Lab, person: Person) {
-    lab.target(FAR, Target::new(person));
 }
 
 // ---- half-close ----

@@ -13,6 +13,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(any(feature = "stream", feature = "packet"))]
+mod fnv;
 pub mod link;
 #[cfg(feature = "packet")]
 pub mod packet;

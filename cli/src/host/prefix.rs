@@ -1,5 +1,6 @@
 //! Arithmetic on address prefixes.
 
+pub(crate) use ropewalk_core::uplink::is_link_local;
 use std::net::IpAddr;
 
 /// A network: its first address and the length of its prefix in bits.
@@ -38,14 +39,6 @@ pub(crate) fn likely_router(ip: IpAddr, len: u8) -> Option<IpAddr> {
     }
     let one = first.to_bits() + 1;
     Some(IpAddr::V4((if one == own.to_bits() { one + 1 } else { one }).into()))
-}
-
-/// Whether `ip` is good on its own link only: 169.254.0.0/16 or fe80::/10.
-pub(crate) fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 use crate::host::links::{Address, Link, Reach};
 use crate::host::obstacles::{self, Obstacle, Read};
 use crate::host::select;
-use crate::process::json::{array, object, optional, string};
+use ropewalk_core::json::{array, object, optional, string};
 use std::fmt::Write as _;
 use std::io;
 

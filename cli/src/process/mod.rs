@@ -12,12 +12,10 @@
 //! | `watch` | events as counters and log lines |
 //! | `stats` | counters as figures over HTTP |
 //! | `logging` | log lines on stderr |
-//! | `json` | JSON, written piece by piece |
 
 pub(crate) mod args;
 pub(crate) mod config;
 pub(crate) mod descriptors;
-pub(crate) mod json;
 pub(crate) mod listen;
 pub(crate) mod logging;
 mod notify;

@@ -6,7 +6,7 @@
 
 use super::config::Config;
 use crate::machine::event::Refusal;
-use crate::scope::private;
+use crate::scope::{self, private};
 use core::net::{IpAddr, SocketAddr};
 
 /// Whether `client` may go to `to`.
@@ -37,10 +37,10 @@ fn is_here(config: &Config, ip: IpAddr) -> bool {
 
 /// Whether a connection to `to` would come in on a socket of ours that listens on `listener`.
 fn leads_to(config: &Config, to: SocketAddr, listener: SocketAddr) -> bool {
-    let (ip, own) = (to.ip().to_canonical(), listener.ip().to_canonical());
-    // A listener on [::] takes IPv6 only.
-    let any = own.is_unspecified() && own.is_ipv4() == ip.is_ipv4();
-    listener.port() == to.port() && (own == ip || (is_here(config, ip) && (any || ip.is_unspecified())))
+    let ip = to.ip().to_canonical();
+    // The system takes 0.0.0.0 and [::] for loopback, where `listener` may be.
+    let unspecified = ip.is_unspecified() && to.port() == listener.port();
+    unspecified || scope::leads_to(to, listener, is_here(config, ip))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Listeners, connections, and which input concerns whom.
+//! Listeners and connections, and which connection an input belongs to.
 
 use super::clients::{Clients, whose};
 use super::connection::{Accepted, Connection};
@@ -50,11 +50,11 @@ struct Listener {
 struct Entry<C> {
     conn: C,
     armed: Option<Instant>,
-    /// Whose it is, for the limit of each client.
+    /// The client, for the limit of each client.
     client: IpAddr,
     /// Bytes that it keeps, as accounted for.
     kept: usize,
-    /// It is among those whose handshake is not complete.
+    /// Its handshake is not complete.
     half_open: bool,
 }
 
@@ -180,8 +180,8 @@ impl<C: Connection> Service<C> {
         self.ask(listener);
     }
 
-    /// One that is half open has come. Where there are too many of them, the oldest goes: who
-    /// stalls cannot keep those out who do not.
+    /// A connection in handshake has come. Where there are too many, the oldest is reset: a client
+    /// that stalls cannot keep others out.
     fn crowd_out(&mut self, newest: ConnId) {
         if self.conn(newest).is_some_and(C::is_half_open) {
             self.line.push_back(newest);
@@ -291,7 +291,7 @@ impl<C: Connection> Service<C> {
         self.cx.ask(None, client, name)
     }
 
-    /// What its connections were told.
+    /// The inputs of its connections so far.
     #[cfg_attr(not(feature = "unwrap"), expect(dead_code, reason = "flows are told the same"))]
     pub(crate) fn config(&self) -> &C::Config {
         &self.cx.config

@@ -3,6 +3,8 @@
 use super::config::{Config, DatagramListener, Destinations, Listener, PortConflict};
 use crate::machine::event::Refusal;
 use crate::machine::{Fault, Target, Via};
+use crate::scope;
+use crate::uplink::is_link_local;
 use crate::wire::proxy::{Header, Origin, Transport};
 use core::net::{IpAddr, SocketAddr};
 
@@ -148,10 +150,8 @@ impl Targets<'_> {
 /// Whether `to` is one of our own listeners of this transport.
 fn leads_back(config: &Config, transport: Transport, to: SocketAddr) -> bool {
     let ip = to.ip().to_canonical();
-    let is_own = |own: SocketAddr| {
-        let any = own.ip().is_unspecified() && own.is_ipv4() == ip.is_ipv4();
-        own.port() == to.port() && (own.ip() == ip || (any && (is_here(config, ip) || ip.is_unspecified())))
-    };
+    let is_here = is_here(config, ip) || ip.is_unspecified();
+    let is_own = |own: SocketAddr| scope::leads_to(to, own, is_here);
     match transport {
         Transport::Stream => config.listeners.iter().any(|listener| is_own(listener.address)),
         Transport::Datagram => config.datagram_listeners.iter().any(|listener| is_own(listener.address)),
@@ -161,13 +161,6 @@ fn leads_back(config: &Config, transport: Transport, to: SocketAddr) -> bool {
 fn is_here(config: &Config, ip: IpAddr) -> bool {
     let ip = ip.to_canonical();
     ip.is_loopback() || config.local_addresses.contains(&ip)
-}
-
-fn is_link_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    }
 }
 
 /// Whether a socket has the address it was to have. Linux lets one be bound to a broadcast address

@@ -10,7 +10,7 @@
 //! - One flow for each pair of client and target, however many balancers, ports and listeners it is
 //!   reached by.
 //! - A flow lives until it was idle for the time set, was the longest idle when the limit was
-//!   reached, or the service is told to stop. What goes wrong on its socket ends nothing.
+//!   reached, or the service stops. An error on its socket does not end it.
 //! - A datagram is passed on whole or dropped and counted, never cut.
 
 mod traffic;
@@ -95,15 +95,15 @@ pub(super) struct Flows {
     by_client: BTreeMap<(SocketAddr, SocketAddr), SocketId>,
     /// Which client a balancer's port stands for, where only the first datagram tells.
     by_balancer: BTreeMap<(usize, SocketAddr), SocketId>,
-    /// Balancers' ports there that have lost their flow, or never had one: no client of theirs says
-    /// who it is.
+    /// Balancers' ports there that have lost their flow or never had one: their datagrams name no
+    /// trusted client.
     quarantine: Quarantine,
     idle: Timers<SocketId>,
     outputs: VecDeque<Output>,
     dirty: VecDeque<SocketId>,
     spare: Spare,
     counters: FlowCounters,
-    /// What was told of datagrams sent and received, and when more may be.
+    /// Datagrams that were reported as sent and received, and when more may be.
     told: (u64, u64),
     tell_at: Instant,
     draining: bool,
@@ -203,7 +203,7 @@ impl Flows {
         }
     }
 
-    /// A new flow, whose socket is asked for.
+    /// A new flow; its socket is not open yet.
     fn begin(&mut self, flow: Box<Flow>, config: &Config) -> SocketId {
         while self.by_client.len() >= config.max_flows.max(1)
             && let Some(oldest) = self.idle.first()
@@ -321,7 +321,7 @@ impl Flows {
 
     /// Gives the server that the socket was for.
     pub(super) fn socket_failed(&mut self, socket: SocketId, fault: Fault) -> Option<SocketAddr> {
-        // An answer such as "nobody listens": the server may be back for the next datagram.
+        // An error such as "connection refused": the server may be back for the next datagram.
         let peer = match self.sockets.get(socket) {
             Some(Socket::Flow(flow)) => flow.to,
             Some(Socket::Listener { .. }) | None => return None,

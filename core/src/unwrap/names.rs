@@ -18,7 +18,7 @@ use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-/// A connect that is silent for so long is a reason to look the name up, as a refusal is.
+/// A connect that is silent for this long is a reason to look the name up, as a refusal is.
 pub(super) const SILENT: Duration = Duration::from_secs(1);
 /// How often a name is looked up at most.
 const EVERY: Duration = Duration::from_secs(1);

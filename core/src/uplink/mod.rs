@@ -12,4 +12,4 @@ mod weighted;
 
 pub use health::HealthConfig;
 pub use pool::{Account, Networks, Pool, PoolConfig, PoolError, UplinkConfig};
-pub use prefix::Prefix;
+pub use prefix::{Prefix, is_link_local};

@@ -37,6 +37,14 @@ impl Prefix {
     }
 }
 
+/// Whether `ip` is good on its own link only: 169.254.0.0/16 or fe80::/10.
+pub fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
 /// Why a text is no prefix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PrefixError {

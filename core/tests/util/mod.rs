@@ -15,12 +15,14 @@
 //! - [`watched`]: the machine, with the contract checked at each call.
 //! - [`lab`]: all of it, and the loop that steps it; around unwrap's machine by `unwrapped`.
 //! - [`manual`]: unwrap's machine without a world, driven call by call.
+//! - [`asking`]: SOCKS5 clients in a few words.
 //! - [`say`]: bytes of the protocols.
 
 // Each test file uses a part of it.
 #![allow(dead_code, unused_imports)]
 
 mod acts;
+pub(crate) mod asking;
 pub(crate) mod http;
 pub(crate) mod lab;
 #[cfg(feature = "unwrap")]

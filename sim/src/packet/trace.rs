@@ -4,43 +4,10 @@
 //! packet as it enters a link. Integers in a fixed order only, so a debug and a release build, and
 //! two machines, agree.
 
+use crate::fnv::Fnv;
 use crate::scenario::Direction;
 use ropewalk_core::time::Instant;
 use std::io::{self, Write};
-
-const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-const PRIME: u64 = 0x0000_0100_0000_01b3;
-
-/// FNV-1a, a word at a time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hash(u64);
-
-impl Hash {
-    pub(super) fn new() -> Self {
-        Hash(OFFSET)
-    }
-
-    pub(super) fn word(&mut self, word: u64) {
-        // A word has high bytes that a product never moves down: fold them.
-        self.0 = (self.0 ^ word).wrapping_mul(PRIME);
-        self.0 ^= self.0 >> 32;
-    }
-
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.word(u64::from_le_bytes(*word));
-        }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        self.word(u64::from_le_bytes(last));
-        self.word(bytes.len() as u64);
-    }
-
-    pub(super) fn value(self) -> u64 {
-        self.0
-    }
-}
 
 /// What became of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +41,7 @@ impl Step {
 
 /// The trace of one run.
 pub(super) struct Tracer {
-    hash: Hash,
+    hash: Fnv,
     out: Option<Box<dyn Write>>,
     failed: Option<io::Error>,
 }
@@ -83,7 +50,7 @@ impl Tracer {
     /// `out` gets a line for each entry: seconds, step, place, direction, bytes of IP, hash of the
     /// content as it enters.
     pub(super) fn new(out: Option<Box<dyn Write>>) -> Self {
-        let mut tracer = Tracer { hash: Hash::new(), out, failed: None };
+        let mut tracer = Tracer { hash: Fnv::default(), out, failed: None };
         tracer.write(format_args!("# seconds step place direction bytes content\n"));
         tracer
     }
@@ -115,7 +82,7 @@ impl Tracer {
             self.hash.bytes(content);
         }
         if self.out.is_some() {
-            let mut own = Hash::new();
+            let mut own = Fnv::default();
             own.bytes(content);
             let (nanos, step, way) = (now.as_nanos(), step.as_str(), direction.as_str());
             let (seconds, nanos) = (nanos / 1_000_000_000, nanos % 1_000_000_000);

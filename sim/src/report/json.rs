@@ -1,36 +1,8 @@
 //! The report for a program: one JSON object (RFC 8259).
 
 use super::Report;
-use std::fmt::Write as _;
+use ropewalk_core::json::{array, sparse_object, string};
 use std::time::Duration;
-
-fn string(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            c if u32::from(c) < 0x20 => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
-}
-
-fn object(members: &[(&str, Option<String>)]) -> String {
-    let members = members
-        .iter()
-        .filter_map(|(name, value)| value.as_ref().map(|value| format!("{}:{value}", string(name))));
-    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
-}
-
-fn array(items: impl Iterator<Item = String>) -> String {
-    format!("[{}]", items.collect::<Vec<_>>().join(","))
-}
 
 fn mbit(bits: u64) -> String {
     format!("{:.3}", bits as f64 / 1e6)
@@ -49,7 +21,7 @@ impl Report {
     /// `links`, `events`. A figure that does not apply is left out.
     pub fn to_json(&self) -> String {
         let flows = self.flows.iter().map(|flow| {
-            object(&[
+            sparse_object(&[
                 ("name", Some(string(&flow.name))),
                 ("goodput_mbit_s", flow.goodput.map(mbit)),
                 ("longest_gap_ms", Some(ms(flow.longest_gap))),
@@ -59,7 +31,7 @@ impl Report {
             ])
         });
         let links = self.links.iter().map(|link| {
-            object(&[
+            sparse_object(&[
                 ("name", Some(string(&link.name))),
                 ("rate_mbit_s", Some(mbit(link.rate))),
                 ("carried_mbit_s", Some(mbit(link.carried))),
@@ -71,8 +43,8 @@ impl Report {
         let events = self
             .events
             .iter()
-            .map(|(at, text)| object(&[("at_s", Some(seconds(*at))), ("event", Some(string(text)))]));
-        object(&[
+            .map(|(at, text)| sparse_object(&[("at_s", Some(seconds(*at))), ("event", Some(string(text)))]));
+        sparse_object(&[
             ("scenario", Some(string(&self.scenario.name))),
             ("seed", Some(self.scenario.seed.to_string())),
             ("hash", Some(string(&format!("{:016x}", self.hash)))),

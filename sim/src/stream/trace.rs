@@ -10,36 +10,12 @@
 //! 0.022000000s > Accept { listener: l0, stream: s1.0 }
 //! ```
 
+use crate::fnv::Fnv;
 use ropewalk_core::machine::{Application, Input, Layer, Output, Rx, SocketId, Transmit};
 use ropewalk_core::time::Instant;
 use std::cell::{Ref, RefCell};
 use std::fmt::Write;
 use std::rc::Rc;
-
-/// A hash that is the same everywhere: FNV-1a, 64 bits
-/// (<http://www.isthe.com/chongo/tech/comp/fnv/>, draft-eastlake-fnv).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Fnv(u64);
-
-impl Default for Fnv {
-    fn default() -> Self {
-        Fnv(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Fnv {
-    /// Takes in more bytes.
-    pub fn update(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-
-    /// The hash of all bytes so far.
-    pub fn value(self) -> u64 {
-        self.0
-    }
-}
 
 #[derive(Default)]
 struct Record {
@@ -76,13 +52,13 @@ impl Trace {
         let mut line = String::new();
         write!(line, "{now:?} {mark} {what:?}").expect("a String takes all");
         let mut record = self.0.borrow_mut();
-        record.hash.update(line.as_bytes());
-        record.hash.update(b"\n");
+        record.hash.octets(line.as_bytes());
+        record.hash.octets(b"\n");
         record.lines.push(line);
     }
 
     fn bytes(&self, bytes: &[u8]) {
-        self.0.borrow_mut().hash.update(bytes);
+        self.0.borrow_mut().hash.octets(bytes);
     }
 }
 
@@ -151,21 +127,5 @@ impl<M: Application> Layer for Traced<M> {
         self.trace.note(now, '>', &transmit);
         self.trace.bytes(buf.get(..transmit.len).unwrap_or(buf));
         Some(transmit)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hash_is_the_published_one() {
-        for (text, expected) in
-            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
-        {
-            let mut fnv = Fnv::default();
-            fnv.update(text.as_bytes());
-            assert_eq!(fnv.value(), expected, "{text:?}");
-        }
     }
 }

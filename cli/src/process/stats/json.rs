@@ -5,7 +5,7 @@
 //! ```
 
 use super::samples::{Family, Samples, Value};
-use crate::process::json::{array, object, string};
+use ropewalk_core::json::{array, object, string};
 
 pub(super) fn render(samples: &Samples) -> String {
     let members: Vec<(&str, String)> =

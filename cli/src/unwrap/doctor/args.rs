@@ -37,7 +37,7 @@ impl Args {
     }
 }
 
-/// RFC 5737 section 3, RFC 3849 section 2: addresses that are nobody's.
+/// RFC 5737 section 3, RFC 3849 section 2: addresses for documentation, which no host has.
 pub(crate) fn nobody(v6: bool) -> IpAddr {
     match v6 {
         false => Ipv4Addr::new(192, 0, 2, 1).into(),

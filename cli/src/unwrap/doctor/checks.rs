@@ -124,7 +124,7 @@ pub(super) fn placed(
 }
 
 fn is_local(target: Target, mark: Option<u32>, report: &mut Report) {
-    // Only an address of this host can be bound to; without a port of its own nobody is in the way.
+    // Only an address of this host can be bound to; port 0 cannot be in use.
     match UdpSocket::bind((target.ip, 0)) {
         Ok(_) if !target.ip.is_loopback() && mark.is_none() => report.warn(
             target.ip,
@@ -142,12 +142,12 @@ fn is_local(target: Target, mark: Option<u32>, report: &mut Report) {
     }
 }
 
-/// Who serves the target: for each port of it the address that a socket is bound to, the most
+/// The server of the target: for each port of it the address that a socket is bound to, the most
 /// definite first.
 pub(super) fn servers(target: Target, protocol: Protocol) -> Vec<SocketAddr> {
     let serves = |bound: &SocketAddr| {
         let ip = bound.ip().to_canonical();
-        // `::` serves IPv4 too, unless told otherwise, which is not told here.
+        // `::` serves IPv4 too, unless the socket is IPv6 only, which is not known here.
         let any = ip.is_unspecified() && (ip.is_ipv6() || !target.is_v6());
         (target.ports.first..=target.ports.last).contains(&bound.port()) && (ip == target.ip || any)
     };

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// Nothing within this host takes so long.
+/// A probe within this host never takes this long.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Of a range of ports no more are tried.
 const MOST: usize = 4;
@@ -77,7 +77,7 @@ pub(in crate::unwrap) fn reach(to: SocketAddr, mark: Option<u32>, client: IpAddr
     socket.connect_timeout(&to.into(), PATIENCE)
 }
 
-/// Whether anybody is there who answers this host itself.
+/// Whether a server answers this host itself.
 pub(in crate::unwrap) fn is_there(to: SocketAddr) -> io::Result<()> {
     match TcpStream::connect_timeout(&to, PATIENCE) {
         Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => Err(error),
@@ -85,11 +85,11 @@ pub(in crate::unwrap) fn is_there(to: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// An answer that says that nobody listens.
+/// An answer that no server listens.
 fn refused(what: String, place: &Place, report: &mut Report) {
     let why = "refused: the answer came back, so the routes work, but nobody listens";
     match place {
-        // It was told already.
+        // It was reported already.
         Place::Here => report.warn(what, why),
         Place::Behind(_) => report.fail(what, why),
     }
@@ -134,7 +134,7 @@ fn send(what: String, to: SocketAddr, client: IpAddr, place: &Place, report: &mu
     match answered {
         Ok(_) => report.ok(what, "a datagram was answered"),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => refused(what, place, report),
-        // A blocking socket whose time is up says WouldBlock.
+        // A blocking socket whose timeout has passed says WouldBlock.
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => report.warn(
             what,
             format_args!(

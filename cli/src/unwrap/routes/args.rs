@@ -3,7 +3,7 @@
 use crate::unwrap::target::{self, Protocol, Wanted};
 use std::path::PathBuf;
 
-/// The routing table that is ours unless told otherwise. Any number would do; iproute2 names none
+/// The default routing table of ropewalk. Any number would do; iproute2 names none
 /// above 255.
 pub(crate) const TABLE: u32 = 29303;
 

@@ -322,7 +322,7 @@ mod tests {
                 "ip -6 rule add priority 293 from fd20::2 iif br0 ipproto udp sport 53 lookup 29303 protocol 229",
             ]
         );
-        // Its address is always told, so several are no trouble.
+        // Its address is always given, so several are no trouble.
         assert!(plan("-4 172.20.0.2:53 -4 172.20.0.3:53 -4 10.0.0.1:53 -p udp").is_ok());
         let marked = plan("--mark 1 -4 172.20.0.2:8000");
         assert!(marked.is_err_and(|error| error.contains("172.20.0.2:8000 is behind br0")));

@@ -81,7 +81,7 @@ fn prove(args: &Setup, targets: &[Placed]) -> Result<(), String> {
     for Placed { target, place } in targets {
         let Place::Behind(interface) = place else { continue };
         let to = SocketAddr::new(target.ip, target.ports.first);
-        // That nobody is there the system tells only those who ask from its own addresses.
+        // The system reports a missing host only to sockets with an address of its own.
         match probe::reach(to, None, nobody(target.is_v6())) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}

@@ -1,24 +1,36 @@
 //! JSON (RFC 8259), written piece by piece: each function gives a value as text.
 
-use std::fmt::Write as _;
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::fmt::Write as _;
 
-pub(crate) fn object(members: &[(&str, String)]) -> String {
+/// An object with these members, whose values are JSON already.
+pub fn object(members: &[(&str, String)]) -> String {
     let members: Vec<String> =
         members.iter().map(|(name, value)| format!("{}:{value}", string(name))).collect();
     format!("{{{}}}", members.join(","))
 }
 
-pub(crate) fn array(items: impl Iterator<Item = String>) -> String {
+/// The same without the members that have no value.
+pub fn sparse_object(members: &[(&str, Option<String>)]) -> String {
+    let present = members.iter().filter_map(|(name, value)| Some((*name, value.clone()?)));
+    object(&present.collect::<Vec<_>>())
+}
+
+/// An array of these items, which are JSON already.
+pub fn array(items: impl Iterator<Item = String>) -> String {
     format!("[{}]", items.collect::<Vec<_>>().join(","))
 }
 
-pub(crate) fn optional(value: Option<String>) -> String {
+/// `null` where there is no value.
+pub fn optional(value: Option<String>) -> String {
     value.unwrap_or_else(|| "null".to_string())
 }
 
-/// RFC 8259 section 7: quote, backslash and the controls must be escaped, all else may stand as it
+/// A string. RFC 8259 section 7: quote, backslash and the controls must be escaped, all else may stand as it
 /// is.
-pub(crate) fn string(text: &str) -> String {
+pub fn string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');
     for c in text.chars() {
