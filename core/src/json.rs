@@ -28,8 +28,8 @@ pub fn optional(value: Option<String>) -> String {
     value.unwrap_or_else(|| "null".to_string())
 }
 
-/// A string. RFC 8259 section 7: quote, backslash and the controls must be escaped, all else may stand as it
-/// is.
+/// A string. RFC 8259 section 7: quote, backslash and the controls must be escaped, all else may
+/// stand as it is.
 pub fn string(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);
     out.push('"');

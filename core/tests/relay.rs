@@ -4,10 +4,8 @@ mod util;
 
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{Fault, Report};
-use util::asking::{FAR, connected, payload, serve};
-use util::lab::Who;
-use util::say::{self, SOCKS5_GRANTED};
-use util::{Act, Behave, End, Lab, Person, Reading, Setup, Target, addr, ms, pattern, same_bytes, secs};
+use util::asking::{connected, payload, serve};
+use util::{Act, Behave, End, Lab, Person, Reading, Setup, Target, ms, pattern, same_bytes, secs};
 
 fn lab() -> Lab {
     Setup::new(2).build()

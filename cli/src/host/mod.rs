@@ -11,8 +11,8 @@
 //!
 //! Invariants
 //! - Only [`links::snapshot`], [`port::who_listens`] and [`obstacles::system`] look at the machine,
-//!   and `policy` where a service asks it to; all else is a function of a snapshot, so that it can be
-//!   asked again whenever the links have changed.
+//!   and `policy` where a service asks it to; all else is a function of a snapshot, so that it can
+//!   be asked again whenever the links have changed.
 //! - What the system does not report is `None`, never a guess.
 
 #[cfg(test)]

@@ -273,8 +273,8 @@ pub enum Event {
         /// How long it rests.
         rest: Duration,
     },
-    /// An uplink has carried nothing since it was first left: told again after a minute, then at intervals
-    /// that double up to an hour, when something was tried.
+    /// An uplink has carried nothing since it was first left: told again after a minute, then at
+    /// intervals that double up to an hour, when something was tried.
     UplinkStillDown {
         /// Which.
         uplink: UplinkId,

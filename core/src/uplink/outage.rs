@@ -1,5 +1,5 @@
-//! An uplink that is down: since when, and what was tried meanwhile. People hear of it again while it
-//! lasts, at growing intervals.
+//! An uplink that is down: since when, and what was tried meanwhile. People hear of it again while
+//! it lasts, at growing intervals.
 
 use crate::machine::event::Tried;
 use crate::time::{Duration, Instant};

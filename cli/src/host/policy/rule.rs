@@ -52,8 +52,8 @@ impl fmt::Display for PortRange {
 /// What a rule does with the packets it catches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Action {
-    /// Looks into a table; with `suppress`, its routes with so many bits of prefix or fewer count as
-    /// not there.
+    /// Looks into a table; with `suppress`, its routes with so many bits of prefix or fewer count
+    /// as not there.
     Lookup { table: u32, suppress: Option<u32> },
     /// Goes on with the rule that has this priority.
     Goto(u32),

@@ -1,5 +1,5 @@
-//! The kernel's rules and routes, read, added and removed by `host::policy`: what setup can write of
-//! them, and all else as strange.
+//! The kernel's rules and routes, read, added and removed by `host::policy`: what setup can write
+//! of them, and all else as strange.
 
 use super::plan::{Route, Rule, TAG};
 use crate::host::policy::{self, Action, Kind, PortRange, TCP, UDP};
