@@ -50,7 +50,7 @@ impl AsyncIo {
             streams: Vec::new(),
             sockets,
             mailbox,
-            binder: Binder::default(),
+            binder: Binder::new(shared.options()),
             #[cfg(target_os = "linux")]
             pipes: sockets::Pipes::default(),
             resolver,

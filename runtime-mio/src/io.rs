@@ -70,7 +70,7 @@ impl MioIo {
             listeners: registered,
             streams: Vec::new(),
             sockets,
-            binder: Binder::default(),
+            binder: Binder::new(shared.options()),
             #[cfg(all(unix, feature = "tun"))]
             tuns,
             #[cfg(target_os = "linux")]

@@ -30,6 +30,6 @@ mod worker;
 #[cfg(all(unix, feature = "tun"))]
 pub use ropewalk_sockets::{Configure, Tun, entropy};
 pub use ropewalk_sockets::{
-    Handle, LimitHits, Listeners, Shared, Watch, limit_hits, listen, listen_datagrams,
+    Handle, LimitHits, Listeners, Shared, SocketOptions, Watch, limit_hits, listen, listen_datagrams,
 };
 pub use worker::Worker;

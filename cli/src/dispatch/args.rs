@@ -1,7 +1,7 @@
 //! The switches of `dispatch`.
 
 use crate::host::uplink::{self, UplinkArg};
-use crate::process::args::{Common, listen, seconds};
+use crate::process::args::{Common, listen, seconds, seconds_or_none};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,6 +54,15 @@ pub(crate) struct Args {
     /// A target must be reached after this many seconds, all attempts together
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub(crate) connect_timeout: Duration,
+
+    /// An HTTP exchange on which nothing moves for so many seconds ends
+    #[arg(long, value_name = "SECONDS", default_value = "900", value_parser = seconds)]
+    pub(crate) http_timeout: Duration,
+
+    /// What leaves by an uplink and is not acknowledged for so many seconds breaks its connection
+    /// (TCP_USER_TIMEOUT); 0: as the system has it
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds_or_none)]
+    pub(crate) user_timeout: Duration,
 
     /// Connections of one client open at once; more are reset
     /// [default: three quarters of --max-connections]

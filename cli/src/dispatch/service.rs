@@ -8,7 +8,7 @@ use crate::process::{descriptors, listen, logging, serve, stats};
 use ropewalk_core::dispatch::{Config, Credentials, Dispatch};
 use ropewalk_core::machine::Device;
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
-use ropewalk_mio::Shared;
+use ropewalk_mio::{Shared, SocketOptions};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         true => (tunnel_pool(options, &host::links::local_addresses(&links))?, Vec::new()),
         false => uplink_pool(options, &links)?,
     };
-    let listeners = listen::bind_all(&options.listen, options.common.workers)?;
+    let listeners = listen::bind_all(&options.listen, &options.common)?;
     let bound: Vec<SocketAddr> = listeners[0].iter().filter_map(|l| l.local_addr().ok()).collect();
 
     let stats = options.common.stats.map(stats::Endpoint::bind).transpose()?;
@@ -41,7 +41,9 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     introduce(options, &pool, &bound);
     let pool = Pool::new(pool).map_err(|error| error.to_string())?;
     let watch = Arc::new(DispatchWatch::new(labels, interfaces));
-    let shared = Shared::new(pool, Box::new(Arc::clone(&watch)));
+    let user_timeout = Some(options.user_timeout).filter(|timeout| !timeout.is_zero());
+    let sockets = SocketOptions { user_timeout, ..options.common.socket_options() };
+    let shared = Shared::with_options(pool, Box::new(Arc::clone(&watch)), sockets);
 
     let max_connections = descriptors::each_worker(options.common.max_connections, options.common.workers, 0);
     // One client shall not keep all others out. A few connections are no attack.
@@ -58,6 +60,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         handshake_timeout: options.handshake_timeout,
         connect_timeout: options.connect_timeout,
         idle_timeout: options.common.idle_timeout,
+        exchange_timeout: options.http_timeout,
         max_connections,
         max_half_open: options.common.handshakes(max_connections),
         max_client_connections: Some(of_one),

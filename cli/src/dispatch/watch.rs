@@ -1,7 +1,7 @@
 //! What `dispatch` counts and logs of its own events.
 
 use crate::host::obstacles;
-use crate::process::watch::{Relays, add, get};
+use crate::process::watch::{Flood, Relays, add, get};
 use ropewalk_core::machine::UplinkId;
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Instant;
@@ -16,6 +16,7 @@ pub(crate) struct DispatchWatch {
     pub(crate) attempts_failed: AtomicU64,
     /// Which uplinks are down: a bit each.
     down: AtomicU64,
+    flood_unacknowledged: Flood,
 }
 
 impl DispatchWatch {
@@ -27,6 +28,7 @@ impl DispatchWatch {
             relays: Relays::default(),
             attempts_failed: AtomicU64::new(0),
             down: AtomicU64::new(0),
+            flood_unacknowledged: Flood::default(),
         }
     }
 
@@ -90,6 +92,17 @@ impl ropewalk_mio::Watch for DispatchWatch {
                 let via = self.via(Some(*uplink));
                 log::warn!("uplink{via} has carried nothing for {} s: {tried}", lasts.as_secs());
                 self.name_obstacles(*uplink);
+            }
+            Event::Unacknowledged { uplink } => {
+                let via = self.via(Some(*uplink));
+                let device = self.interfaces.get(usize::from(uplink.0)).and_then(Option::as_deref);
+                let device = device.unwrap_or("DEVICE");
+                let text = format_args!(
+                    "a connection{via} broke: what it sent was not acknowledged; if uploads hang there while small \
+                     requests work, the link carries no large packets: ip link set {device} mtu 1280, or sysctl -w \
+                     net.ipv4.tcp_mtu_probing=1"
+                );
+                self.flood_unacknowledged.warn(now, text);
             }
             Event::UplinkUp { uplink } => {
                 self.down.fetch_and(!bit(*uplink), Ordering::Relaxed);

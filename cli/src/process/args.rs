@@ -2,6 +2,7 @@
 
 use super::runtime::Runtime;
 use clap::ArgAction;
+use ropewalk_mio::SocketOptions;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +37,10 @@ pub(crate) struct Common {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle_timeout: Option<Duration>,
 
+    /// Bytes of each of the two buffers of a socket in the system [default: as the system grows them]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(4096..=1_073_741_824))]
+    pub(crate) socket_buffer: Option<u32>,
+
     /// Take the switches that are not given here from this command's section of this TOML file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -59,6 +64,11 @@ impl Common {
     pub(crate) fn handshakes(&self, connections: usize) -> usize {
         let asked = self.max_handshakes.map(|all| all.div_ceil(self.workers.into()));
         asked.and_then(|each| usize::try_from(each).ok()).unwrap_or(connections.div_ceil(2))
+    }
+
+    /// What is set of all sockets.
+    pub(crate) fn socket_options(&self) -> SocketOptions {
+        SocketOptions { buffer: self.socket_buffer.map(|bytes| bytes as usize), ..SocketOptions::default() }
     }
 
     /// The driver that was asked for; in a build with one driver, that one.
@@ -87,6 +97,11 @@ pub(crate) fn stats(text: &str) -> Result<SocketAddr, String> {
         true => Ok(address),
         false => Err(format!("expected an address of loopback, such as 127.0.0.1:9090, got '{text}'")),
     }
+}
+
+/// Seconds, or 0 for a time without end.
+pub(crate) fn seconds_or_none(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { seconds(text) }
 }
 
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {

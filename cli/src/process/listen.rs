@@ -1,5 +1,6 @@
 //! The sockets that clients come in on.
 
+use super::args::Common;
 use crate::host;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
@@ -7,7 +8,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 ///
 /// # Errors
 /// A sentence that names the address, and the process that has it.
-pub(crate) fn bind_all(addresses: &[SocketAddr], workers: u16) -> Result<Vec<Vec<TcpListener>>, String> {
+pub(crate) fn bind_all(addresses: &[SocketAddr], common: &Common) -> Result<Vec<Vec<TcpListener>>, String> {
+    let workers = common.workers;
     let several = workers > 1;
     once_each(addresses)?;
     let addresses = &with_both_families(addresses);
@@ -32,6 +34,10 @@ pub(crate) fn bind_all(addresses: &[SocketAddr], workers: u16) -> Result<Vec<Vec
         };
         let more = all[0].iter().map(again).collect::<Result<Vec<_>, String>>()?;
         all.push(more);
+    }
+    for listener in all.iter().flatten() {
+        let bound = common.socket_options().bound(listener);
+        bound.map_err(|error| format!("--socket-buffer: the system refuses it: {error}"))?;
     }
     Ok(all)
 }

@@ -141,9 +141,9 @@ pub(crate) struct Process {
     pub(crate) max_queue: u32,
 
     /// Started as root, become this user (a number or a name) once all is set up, and keep nothing
-    /// but what foreign addresses need
-    #[arg(long, value_name = "USER", default_value = "65534")]
-    pub(crate) user: String,
+    /// but what foreign addresses need [default: ropewalk if there is such a user, else 65534]
+    #[arg(long, value_name = "USER")]
+    pub(crate) user: Option<String>,
 
     #[command(flatten)]
     pub(crate) common: Common,

@@ -39,7 +39,11 @@ mod linux {
     ///
     /// # Errors
     /// A sentence. The process must not go on then.
-    pub(crate) fn drop_to(user: &str, low_ports: bool, mark: Option<u32>) -> Result<Vec<String>, String> {
+    pub(crate) fn drop_to(
+        user: Option<&str>,
+        low_ports: bool,
+        mark: Option<u32>,
+    ) -> Result<Vec<String>, String> {
         let mut notes = Vec::new();
         let failed = |what: &str, error: &dyn std::fmt::Display| format!("cannot {what}: {error}");
         let have = capabilities(None).map_err(|error| failed("read the capabilities", &error))?;
@@ -60,12 +64,20 @@ mod linux {
         }
         keep &= have.permitted;
         if getuid().is_root() {
-            notes.push(become_user(user)?);
+            notes.push(become_user(user.unwrap_or_else(usual))?);
         }
         let sets = CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
         set_capabilities(None, sets).map_err(|error| failed("give up capabilities", &error))?;
         rustix::thread::set_no_new_privs(true).map_err(|error| failed("give up new privileges", &error))?;
         Ok(notes)
+    }
+
+    /// A user of its own, if there is one: what runs as "nobody" may be everybody's.
+    fn usual() -> &'static str {
+        match nix::unistd::User::from_name("ropewalk") {
+            Ok(Some(_)) => "ropewalk",
+            Ok(None) | Err(_) => "65534",
+        }
     }
 
     /// Root no more, the capabilities kept.
@@ -104,6 +116,6 @@ pub(super) fn check(_: Option<u32>) -> Result<(), String> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn drop_to(_: &str, _: bool, _: Option<u32>) -> Result<Vec<String>, String> {
+pub(super) fn drop_to(_: Option<&str>, _: bool, _: Option<u32>) -> Result<Vec<String>, String> {
     Ok(Vec::new())
 }

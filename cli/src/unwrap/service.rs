@@ -44,7 +44,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     // First: ranges of ports may take more than the soft limit has.
     let descriptors = descriptors::raise_descriptors();
     let streams: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
-    let streams = listen::bind_all(&streams, process.common.workers)?;
+    let streams = listen::bind_all(&streams, &process.common)?;
     let datagrams = bind_datagrams(&config)?;
     // The ports that were chosen by the system.
     for (listener, socket) in config.listeners.iter_mut().zip(&streams[0]) {
@@ -59,7 +59,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     let stats = process.common.stats.map(stats::Endpoint::bind).transpose()?;
     // Before there is another thread: each would keep what it has.
     let low_ports = process.on_port_conflict == OnPortConflict::Fail;
-    let notes = privileges::drop_to(&process.user, low_ports, process.mark)?;
+    let notes = privileges::drop_to(process.user.as_deref(), low_ports, process.mark)?;
 
     logging::start(process.common.verbose, process.common.quiet)?;
     notes.iter().for_each(|note| log::info!("{note}"));
@@ -75,7 +75,8 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
 
     let watch = Arc::new(UnwrapWatch::default());
     let pool = Pool::new(PoolConfig::default()).map_err(|error| error.to_string())?;
-    let shared = Shared::new(pool, Box::new(Arc::clone(&watch)));
+    let sockets = process.common.socket_options();
+    let shared = Shared::with_options(pool, Box::new(Arc::clone(&watch)), sockets);
     let mut workers = Vec::new();
     let mut datagrams = Some(datagrams);
     for streams in streams {

@@ -86,6 +86,10 @@ impl StreamMachine for Dispatch {
         self.service.splice(from)
     }
 
+    fn hears_faults(&self, stream: StreamId) -> bool {
+        self.service.hears_faults(stream)
+    }
+
     fn refuse_splice(&mut self, from: StreamId) {
         self.service.refuse_splice(from);
     }

@@ -1,10 +1,14 @@
 //! A last reply: written, then our half is ended, then what the client still sends is read and
-//! dropped for a while. A close with unread bytes would make a reset of it, and the reply could be
-//! lost on the way.
+//! dropped: as long as bytes come, and not for longer than half a minute. A close with unread bytes
+//! would make a reset of it, and the reply could be lost on the way.
 
 use super::Cx;
 use crate::machine::{Output, StreamId};
+use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
+
+/// How long bytes are read and dropped, however many come.
+const LONGEST_READING: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Closing {
@@ -13,19 +17,20 @@ pub(super) struct Closing {
     shut: bool,
     /// Nothing is said before [`Closing::speak`].
     held: bool,
+    began: Instant,
 }
 
 impl Closing {
     pub(super) fn new(client: StreamId, reply: Vec<u8>, cx: &mut Cx) -> Self {
-        let mut closing = Closing { reply, sent: 0, shut: false, held: false };
+        let mut closing = Closing { reply, sent: 0, shut: false, held: false, began: cx.now };
         closing.end_when_sent(client, cx);
         cx.mark_dirty(client);
         closing
     }
 
     /// A reply that is held back for a while, so that guessing passwords is slow.
-    pub(super) fn held(reply: Vec<u8>) -> Self {
-        Closing { reply, sent: 0, shut: false, held: true }
+    pub(super) fn held(reply: Vec<u8>, cx: &Cx) -> Self {
+        Closing { reply, sent: 0, shut: false, held: true, began: cx.now }
     }
 
     /// Lets the reply leave. False: it has left already.
@@ -44,6 +49,11 @@ impl Closing {
 
     pub(super) fn wants_read(&self) -> bool {
         self.shut
+    }
+
+    /// The client still sends: until when it may go on to, if it is silent from now on.
+    pub(super) fn read(&self, cx: &Cx) -> Instant {
+        (cx.now + cx.config.linger).min(self.began + LONGEST_READING)
     }
 
     pub(super) fn written(&mut self, client: StreamId, len: usize, cx: &mut Cx) {

@@ -30,12 +30,16 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// A relay on which nothing moves for this long is closed. Default none.
     pub idle_timeout: Option<Duration>,
+    /// An HTTP exchange on which nothing moves for so long ends: the origin is silent, or one of the
+    /// two stalls its body. Default 15 min.
+    pub exchange_timeout: Duration,
     /// An HTTP connection without a request under way is closed after this long. Default 75 s.
     pub keep_alive_timeout: Duration,
     /// The refusal of a wrong user or password is held back this long, so that guessing is slow.
     /// Default 1 s.
     pub auth_delay: Duration,
-    /// How long the client has to take a last reply. Default 2 s.
+    /// How long the client has to take a last reply, and may be silent while it still sends. Default
+    /// 2 s.
     pub linger: Duration,
     /// Connections open at once; more wait in the backlog. Default 10,000.
     pub max_connections: usize,
@@ -81,6 +85,7 @@ impl Default for Config {
             handshake_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(20),
             idle_timeout: None,
+            exchange_timeout: Duration::from_secs(900),
             keep_alive_timeout: Duration::from_secs(75),
             auth_delay: Duration::from_secs(1),
             linger: Duration::from_secs(2),

@@ -129,6 +129,16 @@ impl Connection for Conn {
         }
     }
 
+    /// What a client sends ahead of its turn, or before its target is reached, is worth nothing once
+    /// it has gone.
+    fn hears_faults(&self, side: Side) -> bool {
+        match (&self.state, side) {
+            (State::Opening(_), Side::Client) => true,
+            (State::Forward(forward), Side::Client) => forward.awaits_response(),
+            _ => false,
+        }
+    }
+
     fn refuse_splice(&mut self, side: Side, cx: &mut Cx) {
         if let State::Relay(relay) = &mut self.state {
             relay.refuse_splice(side, cx);
@@ -158,8 +168,8 @@ impl Connection for Conn {
                 let next = forward.target_read(len, cx);
                 self.after_forward(next, cx);
             }
-            // Read and dropped: see `closing`.
-            (State::Closing(_), Side::Client) => {}
+            // Read and dropped.
+            (State::Closing(closing), Side::Client) => self.until = Some(closing.read(cx)),
             (State::Handshake(_) | State::Closing(_), Side::Target)
             | (State::Opening(_) | State::Gone, _) => {}
         }
@@ -360,7 +370,10 @@ impl Connection for Conn {
                 self.relay_changed(RelayState::Broken(fault), cx);
             }
             State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
-            State::Forward(_) => self.after_forward(ForwardStep::Break(Fault::TimedOut), cx),
+            State::Forward(forward) => {
+                let next = forward.timed_out(cx);
+                self.after_forward(next, cx);
+            }
             State::Closing(closing) => match closing.speak(self.client, cx) {
                 true => self.until = Some(cx.now + cx.config.linger),
                 false => self.end(Close::Graceful, cx),
@@ -379,7 +392,10 @@ impl Connection for Conn {
             State::Forward(forward) if forward.is_idle() || forward.has_client_ended() => {
                 Some(forward.active + config.keep_alive_timeout)
             }
-            State::Forward(forward) => config.idle_timeout.map(|idle| forward.active + idle),
+            State::Forward(forward) => {
+                let longest = config.exchange_timeout;
+                Some(forward.active + config.idle_timeout.map_or(longest, |idle| idle.min(longest)))
+            }
             State::Gone => None,
         }
     }

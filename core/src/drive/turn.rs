@@ -87,6 +87,12 @@ pub struct Drive {
     finished: bool,
 }
 
+/// Whether nothing is read that would meet the fault of this stream, and the machine wants to hear
+/// of it all the same.
+fn unread<M: Application>(machine: &mut M, stream: StreamId) -> bool {
+    machine.hears_faults(stream) && machine.read_buf(stream).is_empty()
+}
+
 impl Drive {
     /// A driver's memory, empty.
     pub fn new() -> Self {
@@ -110,8 +116,9 @@ impl Drive {
     }
 
     /// The system reports an error on stream number `index`. The machine sees it as
-    /// [`Drive::ready`] in both directions; where the other side has ended already, so that no read
-    /// would meet the error, it gets the error at once.
+    /// [`Drive::ready`] in both directions; where no read would meet the error, for the other side
+    /// has ended already or the machine reads no more and
+    /// [hears faults](crate::machine::StreamMachine::hears_faults), it gets the error at once.
     pub fn failed(&mut self, index: u32) {
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.failed = true;
@@ -306,7 +313,8 @@ impl Drive {
         }
         operations += self.flush(machine, io, stream);
         let slot = &mut self.slots[index as usize];
-        if slot.failed && slot.ended && self.live(stream) {
+        let (failed, ended) = (slot.failed, slot.ended);
+        if failed && self.live(stream) && (ended || unread(machine, stream)) {
             self.slots[index as usize].failed = false;
             let input = self.fail(stream, Fault::Reset);
             machine.handle_input(io.now(), input);

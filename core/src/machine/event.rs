@@ -283,6 +283,11 @@ pub enum Event {
         /// What was tried since.
         tried: Tried,
     },
+    /// A connection by this uplink broke because what it sent was not acknowledged in time.
+    Unacknowledged {
+        /// Which.
+        uplink: UplinkId,
+    },
     /// An uplink carries connections again.
     UplinkUp {
         /// Which.

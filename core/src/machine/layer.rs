@@ -54,6 +54,10 @@ pub trait Layer {
         self.inner().splice(from)
     }
 
+    fn hears_faults(&self, stream: StreamId) -> bool {
+        self.inner().hears_faults(stream)
+    }
+
     fn refuse_splice(&mut self, from: StreamId) {
         self.inner_mut().refuse_splice(from);
     }
@@ -124,6 +128,10 @@ impl<L: Layer> StreamMachine for L {
 
     fn splice(&self, from: StreamId) -> Option<Splice> {
         Layer::splice(self, from)
+    }
+
+    fn hears_faults(&self, stream: StreamId) -> bool {
+        Layer::hears_faults(self, stream)
     }
 
     fn refuse_splice(&mut self, from: StreamId) {

@@ -44,6 +44,13 @@ pub trait StreamMachine: Machine {
         None
     }
 
+    /// Whether a fault of `stream` is to be told though the machine reads no more now, and what came
+    /// before the fault with it. Else it is met by the next read.
+    fn hears_faults(&self, stream: StreamId) -> bool {
+        let _ = stream;
+        false
+    }
+
     /// The driver cannot splice (at all, or no pipe is left for `from` now): the machine offers
     /// `read_buf` for it again. Never said while a splice has taken more than it has given.
     fn refuse_splice(&mut self, from: StreamId) {

@@ -447,6 +447,11 @@ impl<C: Connection> Service<C> {
         self.conn(id)?.splice(side)
     }
 
+    #[cfg_attr(not(feature = "dispatch"), expect(dead_code, reason = "clients of unwrap are balancers"))]
+    pub(crate) fn hears_faults(&self, stream: StreamId) -> bool {
+        self.side(stream).is_some_and(|(id, side)| self.conn(id).is_some_and(|conn| conn.hears_faults(side)))
+    }
+
     pub(crate) fn refuse_splice(&mut self, from: StreamId) {
         self.on_stream(from, C::refuse_splice);
     }

@@ -58,6 +58,12 @@ pub(crate) trait Connection: Sized {
     /// Leave to move bytes from `side` in the kernel.
     fn splice(&self, side: Side) -> Option<Splice>;
 
+    /// A fault of `side` ends the connection though what came before it was not read yet.
+    fn hears_faults(&self, side: Side) -> bool {
+        let _ = side;
+        false
+    }
+
     /// The driver refused the splice.
     fn refuse_splice(&mut self, side: Side, cx: &mut Cx<Self::Config>);
 

@@ -228,6 +228,11 @@ impl Relay {
     /// The stream of `side` failed. What was read from it before is still delivered.
     pub(crate) fn failed(&mut self, side: Side, fault: Fault, cx: &mut Common) -> RelayState {
         self.lose_what_was_for(side, cx);
+        if let (Side::Target, Fault::TimedOut, Some(uplink)) = (side, fault, self.uplink)
+            && self.up.total > 0
+        {
+            cx.event(Event::Unacknowledged { uplink });
+        }
         // The first fault says more than what follows from it.
         let fault = self.broken.map_or(fault, |broken| broken.fault);
         self.broken = Some(Broken { side, fault, at: cx.now, readable: false });

@@ -13,10 +13,12 @@ use ropewalk_core::machine::{Device, Fault, Via};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 /// Opens the sockets that go out.
 #[derive(Default)]
 pub struct Binder {
+    options: SocketOptions,
     #[cfg(target_os = "linux")]
     routes: super::route::Routes,
     /// The missing privilege was logged; once is enough.
@@ -24,7 +26,42 @@ pub struct Binder {
     told: bool,
 }
 
+/// What people may set of TCP sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SocketOptions {
+    /// `TCP_USER_TIMEOUT` of what leaves by an uplink: bytes that are not acknowledged for so long
+    /// break the connection. `None`: as the system has it (about a quarter of an hour). Default 120
+    /// s, the time in which keep-alive finds a silent peer.
+    pub user_timeout: Option<Duration>,
+    /// Bytes of each of the two buffers of a socket. `None`: as the system grows them. Default none.
+    pub buffer: Option<usize>,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        SocketOptions { user_timeout: Some(Duration::from_secs(120)), buffer: None }
+    }
+}
+
+impl SocketOptions {
+    /// Bounds the buffers. Those of a listener are what its clients get.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn bound<'s>(&self, socket: impl Into<socket2::SockRef<'s>>) -> std::io::Result<()> {
+        let Some(bytes) = self.buffer else { return Ok(()) };
+        let socket = socket.into();
+        socket.set_recv_buffer_size(bytes)?;
+        socket.set_send_buffer_size(bytes)
+    }
+}
+
 impl Binder {
+    /// With these options.
+    pub fn new(options: SocketOptions) -> Self {
+        Binder { options, ..Binder::default() }
+    }
+
     /// Begins to connect, without blocking. The attempt fails if any part of the binding is not
     /// available.
     ///
@@ -33,9 +70,12 @@ impl Binder {
     pub fn connect(&mut self, to: SocketAddr, via: &Via) -> Result<TcpStream, Fault> {
         let socket = self.open(Type::STREAM, Protocol::TCP, to, via)?;
         tune(&socket);
+        if let Err(error) = self.options.bound(&socket) {
+            log::debug!("socket buffers: {error}");
+        }
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if via.device.is_some() || via.source.is_some() {
-            give_up_in_time(&socket);
+            give_up_in_time(&socket, self.options.user_timeout);
         }
         match socket.connect(&to.into()) {
             Ok(()) => {}
@@ -98,10 +138,12 @@ impl Binder {
 }
 
 /// tcp(7), TCP_USER_TIMEOUT: what leaves by an uplink and is never acknowledged breaks the
-/// connection in the time in which keep-alive finds a silent peer, not after a quarter of an hour.
+/// connection then.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn give_up_in_time(socket: &Socket) {
-    if let Err(error) = socket.set_tcp_user_timeout(Some(std::time::Duration::from_secs(120))) {
+fn give_up_in_time(socket: &Socket, timeout: Option<Duration>) {
+    if timeout.is_some()
+        && let Err(error) = socket.set_tcp_user_timeout(timeout)
+    {
         log::debug!("TCP_USER_TIMEOUT: {error}");
     }
 }

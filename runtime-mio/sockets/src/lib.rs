@@ -36,9 +36,9 @@ mod table;
 #[cfg(all(unix, feature = "tun"))]
 mod tun;
 
-pub use bind::Binder;
 #[cfg(unix)]
 pub use bind::connect_local;
+pub use bind::{Binder, SocketOptions};
 pub use datagram::{Buffers, Datagrams, listen_datagrams};
 pub use hits::{LimitHits, limit_hits};
 pub use listeners::Listeners;

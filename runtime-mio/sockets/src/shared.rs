@@ -1,5 +1,6 @@
 //! What all workers of a process share, and what each can be asked from outside.
 
+use crate::bind::SocketOptions;
 use ropewalk_core::drive::{Drive, Io};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{Application, Input, UplinkId};
@@ -29,12 +30,23 @@ pub struct Shared {
     epoch: std::time::Instant,
     pool: Mutex<Pool>,
     watch: Box<dyn Watch>,
+    options: SocketOptions,
 }
 
 impl Shared {
     /// Shares a pool and a watcher. Time begins now.
     pub fn new(pool: Pool, watch: Box<dyn Watch>) -> Arc<Self> {
-        Arc::new(Shared { epoch: std::time::Instant::now(), pool: Mutex::new(pool), watch })
+        Shared::with_options(pool, watch, SocketOptions::default())
+    }
+
+    /// The same, with options for all sockets.
+    pub fn with_options(pool: Pool, watch: Box<dyn Watch>, options: SocketOptions) -> Arc<Self> {
+        Arc::new(Shared { epoch: std::time::Instant::now(), pool: Mutex::new(pool), watch, options })
+    }
+
+    /// What is set of all sockets.
+    pub fn options(&self) -> SocketOptions {
+        self.options
     }
 
     /// The time since the beginning.

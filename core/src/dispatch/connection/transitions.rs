@@ -155,7 +155,7 @@ impl Conn {
     /// The same after a delay, because the client may be guessing passwords.
     pub(super) fn close_late_with(&mut self, reply: Vec<u8>, cx: &mut Cx) {
         self.until = Some(cx.now + cx.config.auth_delay);
-        self.state = State::Closing(Box::new(Closing::held(reply)));
+        self.state = State::Closing(Box::new(Closing::held(reply, cx)));
     }
 
     pub(super) fn end(&mut self, how: Close, cx: &mut Cx) {

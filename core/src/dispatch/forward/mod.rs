@@ -172,6 +172,11 @@ impl Forward {
         self.client_ended
     }
 
+    /// The request is through, the response is not.
+    pub(super) fn awaits_response(&self) -> bool {
+        self.request.is_done() && !self.is_idle()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         matches!(self.response, Response::None)
     }

@@ -174,6 +174,18 @@ impl Forward {
         }
     }
 
+    /// Nothing has moved for too long: the origin is silent, or one of the two stalls its body.
+    pub(in super::super) fn timed_out(&mut self, cx: &mut Cx) -> ForwardStep {
+        if !(self.awaits_response() && matches!(self.response, Response::Head { .. })) {
+            return ForwardStep::Break(Fault::TimedOut);
+        }
+        self.drop_origin(Close::Reset, cx);
+        let why = Refusal::Unreachable(Fault::TimedOut);
+        let mut reply = self.take_unsent(cx);
+        ReplyFormat::Connect.refused(&why, &mut reply);
+        ForwardStep::Refuse { reply, why: Some(why) }
+    }
+
     /// Nothing can be written to the origin any more; its answer may still be there. The request is
     /// cut short, so it is the last.
     pub(in super::super) fn target_write_failed(&mut self, cx: &mut Cx) {
