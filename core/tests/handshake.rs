@@ -435,3 +435,19 @@ fn a_last_reply_survives_a_client_that_goes_on_talking() {
     assert_eq!(lab.got(who), [&[5, 0][..], &say::socks5_refusal(7)].concat());
     assert_eq!(lab.end(who), End::Fin);
 }
+
+#[test]
+fn a_refused_client_that_uploads_slowly_has_its_answer_and_an_endless_one_half_a_minute() {
+    let words = [GREETING, &say::socks5_request(2, addr(FAR))].concat();
+    let refused = [&[5, 0][..], &say::socks5_refusal(7)].concat();
+    for (seconds, end) in [(10, End::Fin), (60, End::Reset)] {
+        // A byte each second: for longer than the linger of 2 s, never silent for so long.
+        let mut lab = lab();
+        let mut script = vec![Act::Send(words.clone()), Act::Pause(ms(1))];
+        script.extend((0..seconds).flat_map(|_| [Act::Send(vec![0]), Act::Pause(secs(1))]));
+        script.push(Act::Fin);
+        let who = lab.person(Person::new(script));
+        lab.finish();
+        assert_eq!((lab.got(who), lab.end(who)), (&refused[..], end), "{seconds} s");
+    }
+}

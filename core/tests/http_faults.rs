@@ -259,3 +259,38 @@ fn origin_form_and_other_schemes_are_refused() {
         assert_eq!((say::status(lab.got(who)), lab.end(who)), (400, End::Fin), "{line}");
     }
 }
+
+// ---- who stands still ----
+
+#[test]
+fn a_mute_origin_is_a_504_and_a_stalled_body_a_reset_after_a_quarter_of_an_hour() {
+    let part = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
+    let post = "POST http://192.0.2.1/ HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf";
+    for (request, answer, status) in
+        [(get("192.0.2.1", "/"), "", Some(504)), (get("192.0.2.1", "/"), part, None), (post.into(), "", None)]
+    {
+        let mut lab = lab();
+        lab.serve(ONE, [head_end(), send(answer), Act::AwaitEnd]);
+        let who = lab.client([send(&request), Act::AwaitEnd]);
+        lab.run_for(secs(899));
+        assert_eq!(lab.end(who), End::Open, "{request}: too early");
+        lab.run_for(secs(2));
+        match status {
+            Some(status) => assert_eq!(say::status(lab.got(who)), status),
+            None => assert_eq!(lab.end(who), End::Reset, "{request}"),
+        }
+        lab.finish();
+    }
+}
+
+#[test]
+fn an_exchange_on_which_something_moves_has_no_limit() {
+    let mut lab = lab();
+    let mut script = vec![head_end(), send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")];
+    script.extend("drops".split_inclusive(|_| true).flat_map(|drop| [Act::Pause(secs(800)), send(drop)]));
+    script.push(Act::AwaitEnd);
+    lab.serve(ONE, script);
+    let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitText(b"drops".to_vec()), Act::Fin]);
+    lab.finish();
+    assert_eq!((text(lab.got(who)), lab.end(who)), (passed("drops"), End::Fin));
+}

@@ -64,7 +64,7 @@ mod linux {
         }
         keep &= have.permitted;
         if getuid().is_root() {
-            notes.push(become_user(user.unwrap_or_else(usual))?);
+            notes.push(become_user(user.unwrap_or(usual()))?);
         }
         let sets = CapabilitySets { effective: keep, permitted: keep, inheritable: CapabilitySet::empty() };
         set_capabilities(None, sets).map_err(|error| failed("give up capabilities", &error))?;

@@ -216,3 +216,22 @@ fn two_interfaces_in_one_network_are_named_with_what_mends_it() {
     let listed = world.client.run(|| crate::common::proxy::run(&["list"]));
     assert!(!listed.stdout.contains("arp_ignore"), "{}", listed.stdout);
 }
+
+#[test]
+fn what_is_never_acknowledged_breaks_its_connection_when_it_was_said_and_the_log_says_what_it_may_be() {
+    let Some(world) = World::new(here!(), 1) else { return };
+    let listener = world.far(1).run(|| std::net::TcpListener::bind("203.0.113.1:7")).expect("a free port");
+    let sink = crate::common::servers::Server::of(listener, |mut stream| {
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let proxy = world.dispatch(&["up1", "--user-timeout", "1"]);
+    let mut tunnel = world.connect(&proxy, sink.address).expect("a tunnel");
+    std::io::Write::write_all(&mut tunnel, b"acknowledged").expect("there is room");
+    world.black_hole(1);
+    std::io::Write::write_all(&mut tunnel, b"lost").expect("there is room");
+    tunnel.set_read_timeout(Some(LONG)).expect("above zero");
+    let end = std::io::Read::read(&mut tunnel, &mut [0; 1]).map_err(|error| error.kind());
+    assert_eq!(end, Err(std::io::ErrorKind::ConnectionReset));
+    let line = proxy.wait_for("what it sent was not acknowledged");
+    assert!(line.contains("through up1") && line.contains("ip link set up1 mtu"), "{line}");
+}

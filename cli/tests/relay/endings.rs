@@ -125,3 +125,26 @@ fn urgent_data_does_not_stop_a_flow_and_stays_in_its_place() {
     client.read_exact(&mut echoed).expect("all of it comes back");
     assert_eq!(&echoed, b"before!behind");
 }
+
+#[test]
+fn a_client_that_resets_while_its_origin_is_mute_is_noticed_though_all_it_may_send_ahead_is_sent() {
+    let (tell, told) = mpsc::channel();
+    let origin = Server::on_loopback(move |mut stream| {
+        let mut head = [0; 1024];
+        let _ = stream.read(&mut head);
+        let _ = tell.send(());
+        // Mute: it only waits for the end.
+        end_of(&mut stream);
+        let _ = tell.send(());
+    });
+    let proxy = Proxy::start(&[]);
+    let mut client = TcpStream::connect(proxy.address).expect("the proxy listens");
+    let request = format!("GET http://{}/ HTTP/1.1\r\nHost: x\r\n\r\n", origin.address);
+    client.write_all(request.as_bytes()).expect("the proxy reads");
+    told.recv_timeout(LONG).expect("the request has come");
+    client.write_all(&[b'x'; 64 * 1024]).expect("the system's buffers have room");
+    // What is read ahead is read, the rest stays in the system.
+    std::thread::sleep(Duration::from_millis(200));
+    reset(client);
+    told.recv_timeout(LONG).expect("the origin sees the end");
+}

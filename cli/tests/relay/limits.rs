@@ -126,3 +126,39 @@ fn readers_that_stand_still_do_not_keep_the_others_from_being_served() {
     round_trip(&mut other);
     drop(still);
 }
+
+#[test]
+fn the_sockets_on_both_sides_have_the_buffers_that_were_asked_for() {
+    if !crate::common::has(crate::common::here!(), "ss") {
+        return;
+    }
+    let server = Server::echo();
+    let proxy = Proxy::start(&["--socket-buffer", "16384"]);
+    let mut tunnel = socks::connect(proxy.address, server.address).expect("a tunnel");
+    round_trip(&mut tunnel);
+    // socket(7): the system doubles the value that was asked for. (`tb` grows with neither.)
+    for filter in
+        [format!("sport = :{}", proxy.address.port()), format!("dport = :{}", server.address.port())]
+    {
+        let output =
+            std::process::Command::new("ss").args(["-tmnH", "state", "established", &filter]).output();
+        let output = output.expect("looked for above");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("rb32768,") && said.contains("tb32768,"), "{filter}: {said}");
+    }
+}
+
+#[test]
+fn a_mute_origin_is_given_up_when_it_was_said() {
+    let server = Server::on_loopback(|mut stream| {
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    });
+    let proxy = Proxy::start(&["--http-timeout", "1"]);
+    let mut client = socks::dial(proxy.address);
+    let request = format!("GET http://{}/ HTTP/1.1\r\nHost: x\r\n\r\n", server.address);
+    client.write_all(request.as_bytes()).expect("the proxy reads");
+    client.set_read_timeout(Some(crate::common::LONG)).expect("above zero");
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).expect("an answer and its end");
+    assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
+}
