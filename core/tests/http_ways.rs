@@ -5,7 +5,7 @@ mod util;
 
 use ropewalk_core::machine::event::Refusal;
 use util::http::{head_end, ok, passed, send, text, until};
-use util::{Act, End, Lab, Person, Setup, Target, ms, pattern, secs};
+use util::{Act, End, Lab, Person, Reading, Setup, Target, ms, pattern, secs};
 
 const ONE: &str = "192.0.2.1:80";
 
@@ -295,4 +295,55 @@ fn bytes_that_are_no_utf_8_reach_the_origin() {
     lab.finish();
     assert_eq!(text(lab.got(who)), passed("x"));
     assert!(lab.got(lab.served(0)).starts_with(b"GET /\xe4\xff?q=\x80 HTTP/1.1\r\n"));
+}
+
+// ---- which connection to an origin is used again ----
+
+#[test]
+fn another_port_of_the_same_host_is_another_origin() {
+    let other = "192.0.2.1:8080";
+    for pipelined in [true, false] {
+        let mut lab = lab();
+        lab.serve(ONE, origin_of("first"));
+        lab.serve(other, origin_of("second"));
+        let requests = [ONE, other].map(|at| format!("GET http://{at}/ HTTP/1.1\r\nHost: {at}\r\n\r\n"));
+        let mut script = if pipelined {
+            vec![send(&requests.concat())]
+        } else {
+            vec![send(&requests[0]), until("first"), send(&requests[1])]
+        };
+        script.extend([until("second"), Act::Fin, Act::AwaitEnd]);
+        let who = lab.client(script);
+        lab.finish();
+        assert_eq!(text(lab.got(who)), [passed("first"), passed("second")].concat());
+        assert_eq!(lab.world.served.len(), 2, "pipelined: {pipelined}");
+    }
+}
+
+fn origin_of(body: &str) -> Vec<Act> {
+    vec![head_end(), send(&ok(body)), Act::AwaitEnd]
+}
+
+#[test]
+fn an_origin_that_answered_early_is_not_used_again_while_bytes_of_the_request_are_unsent() {
+    // It answers from the head alone, reads nothing more for a while, and stays.
+    let mut lab = lab();
+    let early = [head_end(), Act::Read(Reading::Stopped), send(&ok("early")), Act::Pause(secs(1))];
+    let later = [Act::Read(Reading::Fast), Act::AwaitEnd];
+    let mut target = Target::new(Person::new(origin_of("second")));
+    target.first.push_back(Person::new(early.into_iter().chain(later)).windows(4_000, 64_000));
+    lab.target(ONE, target);
+    let body = "x".repeat(40_000);
+    let post = format!("POST http://{ONE}/ HTTP/1.1\r\nHost: {ONE}\r\nContent-Length: 40000\r\n\r\n{body}");
+    let who = lab.client([send(&post), until("early"), send(&request("GET", "\r\n")), Act::AwaitEnd]);
+    lab.finish();
+    let got = text(lab.got(who));
+    assert!(got.starts_with(&passed("early")), "{got}");
+    // Either the connection ended behind the answer, or the next request went by another one: in
+    // neither case may an origin read the rest of the first body as a request.
+    for n in 0..lab.world.served.len() {
+        let seen = text(lab.got(lab.served(n)));
+        let heads = seen.matches(" HTTP/1.1\r\n").count();
+        assert!(heads <= 1, "connection {n} carried {heads} requests, the first of them unsent in part");
+    }
 }

@@ -3,8 +3,9 @@
 mod util;
 
 use ropewalk_core::dispatch::{Config, Dispatch};
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
-    Assignment, Fault, Input, Machine, Output, Report, Splice, StreamId, StreamMachine, UplinkId, Via,
+    Assignment, Close, Fault, Input, Machine, Output, Report, Splice, StreamId, StreamMachine, UplinkId, Via,
 };
 use ropewalk_core::time::Instant;
 use util::lab::Who;
@@ -284,4 +285,86 @@ fn thin_moves_do_not_end_a_splice_that_holds_bytes() {
     bare.spliced(0, 100, false);
     bare.spliced(0, 0, false);
     assert!(bare.machine.splice(bare.target).is_none() && !bare.machine.read_buf(bare.target).is_empty());
+}
+
+impl Bare {
+    /// What was accounted for at the end: how it ended, and the bytes from the target.
+    fn end(&self) -> (Vec<(StreamId, Close)>, Option<u64>) {
+        let closed = self.said.iter().filter_map(|o| match o {
+            Output::Close { stream, how } => Some((*stream, *how)),
+            _ => None,
+        });
+        let received = self.said.iter().find_map(|o| match o {
+            Output::Event(Event::Closed { received, .. }) => Some(*received),
+            _ => None,
+        });
+        (closed.collect(), received)
+    }
+
+    /// Nothing is left, neither connection nor buffer.
+    #[track_caller]
+    fn is_over(&self, received: u64) {
+        let (mut closed, accounted) = self.end();
+        closed.sort_by_key(|(stream, _)| *stream);
+        let mut both = vec![(self.client, Close::Reset), (self.target, Close::Reset)];
+        both.sort_by_key(|(stream, _)| *stream);
+        assert_eq!((closed, accounted), (both, Some(received)));
+        assert_eq!((self.machine.counters().open, self.machine.buffers_taken()), (0, 0));
+    }
+}
+
+#[test]
+fn what_a_side_sent_before_its_write_failed_is_delivered_by_copying() {
+    let mut bare = Bare::splicing();
+    // The client's bytes for the target are lost with its write; those of the target are not.
+    bare.read(bare.client, &[1; 500]);
+    bare.input(Input::WriteFailed { stream: bare.target, fault: Fault::BrokenPipe });
+    assert_eq!(bare.machine.splice(bare.target), None, "a read tells of the end");
+    for piece in [1000, 24] {
+        bare.read(bare.target, &vec![2; piece]);
+        assert_eq!(bare.flush(bare.client), vec![2; piece]);
+    }
+    assert!(bare.machine.write_buf(bare.target).is_empty(), "nothing can be written there");
+    assert_eq!(bare.end(), (Vec::new(), None));
+    bare.input(Input::ReadClosed { stream: bare.target });
+    bare.is_over(1024 + 1024);
+}
+
+#[test]
+fn what_is_in_the_pipe_when_a_write_fails_is_delivered_too() {
+    let mut bare = Bare::splicing();
+    bare.spliced(5000, 2000, false);
+    bare.input(Input::WriteFailed { stream: bare.target, fault: Fault::BrokenPipe });
+    let splice = bare.machine.splice(bare.target);
+    assert!(matches!(splice, Some(Splice { max: 0, .. })), "what is inside, and no more: {splice:?}");
+    bare.spliced(0, 3000, false);
+    bare.read(bare.target, &[3; 10]);
+    assert_eq!(bare.flush(bare.client), [3; 10]);
+    bare.input(Input::Failed { stream: bare.target, fault: Fault::Reset });
+    bare.is_over(1024 + 5000 + 10);
+}
+
+#[test]
+fn a_write_that_fails_behind_the_other_sides_end_ends_all_at_once() {
+    let mut bare = Bare::splicing();
+    bare.spliced(0, 0, true);
+    bare.input(Input::WriteFailed { stream: bare.target, fault: Fault::BrokenPipe });
+    bare.is_over(1024);
+}
+
+#[test]
+fn a_splice_moves_the_idle_deadline_as_a_read_does() {
+    let mut bare = Bare::splicing();
+    let at = |second| Instant::ZERO + secs(second);
+    // No limit is set: it is the linger of a broken relay that tells.
+    bare.spliced(5000, 1000, false);
+    bare.machine.handle_input(at(5), Input::Failed { stream: bare.target, fault: Fault::Reset });
+    for second in [6, 8, 10] {
+        let given = Input::Spliced { from: bare.target, to: bare.client, taken: 0, given: 1000, eof: false };
+        bare.machine.handle_input(at(second), given);
+        bare.machine.handle_timeout(at(second) + ms(1999));
+        assert_eq!(bare.machine.counters().open, 1, "it gave something at {second} s");
+    }
+    bare.machine.handle_timeout(at(12));
+    assert_eq!((bare.machine.counters().open, bare.machine.buffers_taken()), (0, 0));
 }

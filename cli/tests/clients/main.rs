@@ -8,8 +8,10 @@
 //! | `forwarding` | tests: curl's requests in absolute form |
 //! | `plain` | tests: plain HTTP as browsers and origins speak it, well or badly |
 //! | `programs` | tests: proxychains, nc, git, Python |
+//! | `browsers` | tests: aiohttp, Node, Chromium: pages with faults, WebSocket |
 #![cfg(unix)]
 
+mod browsers;
 #[path = "../common/mod.rs"]
 mod common;
 mod curl;

@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// An origin that gives each connection its answers in turn, one for each request head, and closes
 /// behind the last. Where none is left for a connection, it closes with the request unread.
-fn origin(connections: Vec<Vec<Vec<u8>>>) -> SocketAddr {
+pub(crate) fn origin(connections: Vec<Vec<Vec<u8>>>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("it is bound");
     std::thread::spawn(move || {

@@ -113,3 +113,59 @@ fn damage_is_an_error_and_never_a_panic() {
         let _ = replay(&bad, machine(true));
     }
 }
+
+#[test]
+fn an_output_that_nobody_polled_is_found_out() {
+    let mut m = Recorder::new(machine(true));
+    let empty = m.take();
+    let told = replay(&empty, machine(true));
+    assert!(matches!(told, Err(Divergence::Extra { entry: 0, .. })), "it asks for a client: {told:?}");
+    assert!(m.poll_output().is_some());
+    let told = replay(&[empty, m.take()].concat(), machine(true));
+    assert_eq!(told.map(|replayed| replayed.compared), Ok(1));
+}
+
+#[test]
+fn a_machine_that_says_less_is_found_out() {
+    let two = vec![address("127.0.0.1:1080"), address("127.0.0.1:1081")];
+    let of = |listeners| Dispatch::new(Config { listeners, ..Config::default() }).expect("valid");
+    let mut m = Recorder::new(of(two.clone()));
+    while m.poll_output().is_some() {}
+    let told = replay(&m.take(), of(two[..1].to_vec()));
+    assert_eq!(told, Err(Divergence::Output { entry: 1, got: None }));
+}
+
+#[test]
+fn a_machine_that_reads_or_writes_less_is_found_out() {
+    let talk = |bytes: &[u8], writes: usize| {
+        let mut m = Recorder::new(machine(true));
+        let Some(Output::Accept { stream, .. }) = m.poll_output() else { panic!("asks for a client") };
+        let (peer, local) = (address("127.0.0.1:5"), address("127.0.0.1:1080"));
+        m.handle_input(Instant::ZERO, Input::Accepted { stream, peer, local });
+        while m.poll_output().is_some() {}
+        m.read_buf(stream)[..bytes.len()].copy_from_slice(bytes);
+        m.handle_input(Instant::ZERO, Input::Read { stream, len: bytes.len() });
+        if writes > 0 {
+            m.handle_input(Instant::ZERO, Input::Written { stream, len: writes });
+        }
+        while m.poll_output().is_some() {}
+        (m.take(), stream)
+    };
+    let (greeting, _) = talk(b"\x05\x01\x00", 2);
+    assert!(replay(&greeting, machine(true)).is_ok());
+    // One with small buffers reads in smaller pieces.
+    let (long, stream) = talk(&[b'G'; 3000], 0);
+    let listeners = vec![address("127.0.0.1:1080")];
+    let small = Config { listeners, buffer_size: 1024, request_events: true, ..Config::default() };
+    let small = Dispatch::new(small).expect("valid");
+    assert_eq!(replay(&long, small), Err(Divergence::Read { entry: 2, stream }));
+    // One that offers more ways to log in answers otherwise: the same greeting, the other bytes.
+    let users = crate::dispatch::Credentials::parse(b"ann:secret\n").expect("valid");
+    let listeners = vec![address("127.0.0.1:1080")];
+    let guarded = Config { listeners, credentials: Some(users), request_events: true, ..Config::default() };
+    let guarded = Dispatch::new(guarded).expect("valid");
+    assert_eq!(
+        replay(&greeting, guarded).map_err(|told| matches!(told, Divergence::Written { .. })),
+        Err(true)
+    );
+}
