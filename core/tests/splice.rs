@@ -318,7 +318,7 @@ fn what_a_side_sent_before_its_write_failed_is_delivered_by_copying() {
     let mut bare = Bare::splicing();
     // The client's bytes for the target are lost with its write; those of the target are not.
     bare.read(bare.client, &[1; 500]);
-    bare.input(Input::WriteFailed { stream: bare.target, fault: Fault::BrokenPipe });
+    bare.input(Input::WriteFailed { stream: bare.target, fault: Fault::Reset });
     assert_eq!(bare.machine.splice(bare.target), None, "a read tells of the end");
     for piece in [1000, 24] {
         bare.read(bare.target, &vec![2; piece]);
@@ -334,7 +334,7 @@ fn what_a_side_sent_before_its_write_failed_is_delivered_by_copying() {
 fn what_is_in_the_pipe_when_a_write_fails_is_delivered_too() {
     let mut bare = Bare::splicing();
     bare.spliced(5000, 2000, false);
-    bare.input(Input::WriteFailed { stream: bare.target, fault: Fault::BrokenPipe });
+    bare.input(Input::WriteFailed { stream: bare.target, fault: Fault::Reset });
     let splice = bare.machine.splice(bare.target);
     assert!(matches!(splice, Some(Splice { max: 0, .. })), "what is inside, and no more: {splice:?}");
     bare.spliced(0, 3000, false);
@@ -348,7 +348,7 @@ fn what_is_in_the_pipe_when_a_write_fails_is_delivered_too() {
 fn a_write_that_fails_behind_the_other_sides_end_ends_all_at_once() {
     let mut bare = Bare::splicing();
     bare.spliced(0, 0, true);
-    bare.input(Input::WriteFailed { stream: bare.target, fault: Fault::BrokenPipe });
+    bare.input(Input::WriteFailed { stream: bare.target, fault: Fault::Reset });
     bare.is_over(1024);
 }
 
