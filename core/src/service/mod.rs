@@ -10,19 +10,26 @@
 //! - [`Service`] owns the connections; a service is a `Service` of its own kind of [`Connection`].
 //! - [`Cx`] is what a connection is lent while it takes something in.
 //! - [`Relay`] moves bytes both ways until both have ended.
+//! - [`Sockets`] queues datagrams for each socket, [`Flows`] knows which UDP sessions there are.
 
 mod app;
 mod clients;
 mod connection;
 mod cx;
+mod flows;
 mod limits;
 mod lookups;
+mod outbox;
 mod relay;
+mod sockets;
 
 pub use app::Counters;
 pub(crate) use app::Service;
 pub(crate) use connection::{Accepted, Connection};
 pub(crate) use cx::Cx;
+pub(crate) use flows::{FlowId, Flows, Tally};
 pub use limits::ConfigError;
 pub(crate) use limits::Limits;
+pub(crate) use outbox::Address;
 pub(crate) use relay::{Relay, RelayState, Side};
+pub(crate) use sockets::Sockets;

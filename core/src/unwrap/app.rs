@@ -85,7 +85,7 @@ impl Unwrap {
     /// Flows go where their servers have gone.
     fn follow(&mut self, now: Instant) {
         for (from, to) in self.service.config_mut().names.take_moved() {
-            self.flows.server_moved(now, from, to, self.service.config());
+            self.flows.server_moved(now, from, to);
         }
     }
 }

@@ -18,7 +18,6 @@ mod connection;
 pub mod emit;
 mod flows;
 mod names;
-mod outbox;
 mod quarantine;
 
 pub use crate::machine::Target;

@@ -1,16 +1,15 @@
 //! UDP, what comes and where it goes: from a balancer to the flow of its client, from a server
 //! back.
 
-use super::{Flow, Flows, Socket, idle_time};
+use super::{Flow, Flows, Owner, idle_time};
 use crate::machine::event::{Dropped, Event, Refusal};
-use crate::machine::{Output, Rx, SocketId, Target, Transmit};
+use crate::machine::{Output, Rx, SocketId, Target};
+use crate::service::{Address, FlowId};
 use crate::time::Instant;
 use crate::unwrap::admission::{self, Admission};
 use crate::unwrap::config::{Config, DatagramListener, UdpHeader};
-use crate::unwrap::outbox::{Address, Outbox};
 use crate::wire::Unparsed;
 use crate::wire::proxy::{self, Header, Rules, Transport, Version};
-use alloc::boxed::Box;
 use core::net::SocketAddr;
 
 /// The largest payload of a UDP datagram, in bytes (over IPv6).
@@ -25,15 +24,12 @@ impl Flows {
         config: &Config,
     ) {
         self.now = now;
-        match self.sockets.get(socket) {
-            Some(Socket::Listener { index, .. }) => {
-                let index = *index;
-                rx.iter().for_each(|rx| self.balancer_sent(index, rx, config));
-            }
-            Some(Socket::Flow(_)) => rx.iter().for_each(|rx| self.server_sent(socket, rx, config)),
+        match self.sockets.owner(socket).copied() {
+            Some(Owner::Listener(index)) => rx.iter().for_each(|rx| self.balancer_sent(index, rx, config)),
+            Some(Owner::Flow(id)) => rx.iter().for_each(|rx| self.server_sent(id, rx, config)),
             None => {}
         }
-        if now >= self.tell_at {
+        if self.tally.is_due(now) {
             self.tell_traffic();
         }
     }
@@ -65,8 +61,8 @@ impl Flows {
         let port = (index, rx.from);
         if listener.header == UdpHeader::First {
             // Whatever it looks like: the client wrote it, and must not name itself.
-            if let Some(socket) = self.by_balancer.get(&port) {
-                return self.forward(*socket, rx, datagram, config);
+            if let Some(id) = self.by_balancer.get(&port) {
+                return self.forward(*id, rx, datagram, config);
             }
             if self.quarantine.heard(self.now, port, self.silent_at(config)) {
                 return Err(Dropped::NoFlow);
@@ -83,13 +79,13 @@ impl Flows {
                 return Err(why);
             }
         };
-        let socket = self.flow_of(index, rx, &admitted, config)?;
-        if config.request_events && self.is_new(socket) {
+        let id = self.flow_of(index, rx, &admitted, config)?;
+        if config.request_events && self.flows.get(id).is_some_and(|flow| flow.sent == 0) {
             let text = header.describe(datagram);
             self.outputs.push_back(Output::Event(Event::DatagramHeader { peer: rx.from, text }));
         }
-        self.heard_from(port, socket, listener);
-        if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) {
+        self.heard_from(port, id, listener);
+        if let Some(flow) = self.flows.get_mut(id).map(|flow| &mut flow.what) {
             (flow.listener, flow.balancer, flow.local) = (index, rx.from, rx.to);
             // Cloudflare, "Enable Simple Proxy Protocol for UDP": answers carry the same header.
             flow.header = match header.version {
@@ -97,16 +93,12 @@ impl Flows {
                 Version::V1 | Version::V2 => None,
             };
         }
-        self.forward(socket, rx, &datagram[used..], config)
+        self.forward(id, rx, &datagram[used..], config)
     }
 
     /// When a port that says nothing from now on is taken for another's.
     fn silent_at(&self, config: &Config) -> Instant {
         self.now + idle_time(config, self.draining)
-    }
-
-    fn is_new(&self, socket: SocketId) -> bool {
-        matches!(self.sockets.get(socket), Some(Socket::Flow(flow)) if flow.sent == 0)
     }
 
     /// The flow of a client and its server; a new one where there is none.
@@ -116,15 +108,15 @@ impl Flows {
         rx: &Rx<'_>,
         admitted: &Admission,
         config: &Config,
-    ) -> Result<SocketId, Dropped> {
+    ) -> Result<FlowId, Dropped> {
         let Target::Address(to) = admitted.to else { return Err(Dropped::NoFlow) };
-        if let Some(socket) = self.by_client.get(&(admitted.client, to)) {
-            return Ok(*socket);
+        if let Some(id) = self.by_client.get(&(admitted.client, to)) {
+            return Ok(*id);
         }
         if self.draining {
             return Err(Dropped::Draining);
         }
-        let flow = Box::new(Flow {
+        let flow = Flow {
             client: admitted.client,
             to,
             via: admitted.via,
@@ -132,83 +124,57 @@ impl Flows {
             balancer: rx.from,
             local: rx.to,
             header: None,
-            began: self.now,
-            active: self.now,
-            armed: None,
-            sent: 0,
-            received: 0,
-            outbox: Outbox::default(),
-        });
+            // It is given its own as it begins.
+            socket: SocketId::from_parts(u32::MAX, 0),
+        };
         Ok(self.begin(flow, config))
     }
 
     /// Maps this balancer's port to the flow, and drops the flow's old mapping.
-    fn heard_from(&mut self, port: (usize, SocketAddr), socket: SocketId, listener: &DatagramListener) {
-        let Some(Socket::Flow(flow)) = self.sockets.get(socket) else { return };
+    fn heard_from(&mut self, port: (usize, SocketAddr), id: FlowId, listener: &DatagramListener) {
+        let Some(flow) = self.flows.get(id).map(|flow| &flow.what) else { return };
         let before = (flow.listener, flow.balancer);
-        if before != port || self.by_balancer.get(&port) != Some(&socket) {
+        if before != port || self.by_balancer.get(&port) != Some(&id) {
             self.by_balancer.remove(&before);
             if listener.header == UdpHeader::First {
-                self.by_balancer.insert(port, socket);
+                self.by_balancer.insert(port, id);
             }
         }
     }
 
-    fn forward(
-        &mut self,
-        socket: SocketId,
-        rx: &Rx<'_>,
-        payload: &[u8],
-        config: &Config,
-    ) -> Result<(), Dropped> {
-        let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return Err(Dropped::NoFlow) };
-        flow.local = rx.to.or(flow.local);
-        flow.touch(self.now, idle_time(config, self.draining), socket, &mut self.idle);
+    fn forward(&mut self, id: FlowId, rx: &Rx<'_>, payload: &[u8], config: &Config) -> Result<(), Dropped> {
+        self.flows.touch(self.now, id, idle_time(config, self.draining));
+        let Some(flow) = self.flows.get_mut(id) else { return Err(Dropped::NoFlow) };
+        flow.what.local = rx.to.or(flow.what.local);
         let address = Address { to: None, from: None, ecn: rx.ecn };
-        let was_empty = flow.outbox.is_empty();
-        if !flow.outbox.push(address, [&[], payload], config.max_queue, &mut self.spare) {
+        if !self.sockets.push(flow.what.socket, address, [&[], payload], config.max_queue) {
             return Err(Dropped::QueueFull { limit: config.max_queue });
         }
         flow.sent += 1;
-        self.counters.sent += 1;
-        if was_empty && flow.outbox.list() {
-            self.dirty.push_back(socket);
-        }
+        self.tally.sent += 1;
         Ok(())
     }
 
-    fn server_sent(&mut self, socket: SocketId, rx: &Rx<'_>, config: &Config) {
-        let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) else { return };
-        flow.touch(self.now, idle_time(config, self.draining), socket, &mut self.idle);
-        let address = Address { to: Some(flow.balancer), from: flow.local, ecn: rx.ecn };
-        let (header, peer) = (flow.header, flow.balancer);
-        let Some(&listener) = self.listeners.get(flow.listener) else { return };
+    fn server_sent(&mut self, id: FlowId, rx: &Rx<'_>, config: &Config) {
+        self.flows.touch(self.now, id, idle_time(config, self.draining));
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Flow { header, balancer: peer, local: from, listener, .. } = flow.what;
+        let address = Address { to: Some(peer), from, ecn: rx.ecn };
+        let Some(&listener) = self.listeners.get(listener) else { return };
         let mut count = 0;
         for datagram in rx.datagrams() {
             let head = header.as_ref().map_or(&[][..], |header| header);
-            let Some(Socket::Listener { outbox, .. }) = self.sockets.get_mut(listener) else { return };
-            let was_empty = outbox.is_empty();
             if head.len() + datagram.len() > MAX_DATAGRAM {
                 self.dropped(peer, Dropped::TooLong(head.len() + datagram.len()));
-            } else if outbox.push(address, [head, datagram], config.max_queue, &mut self.spare) {
+            } else if self.sockets.push(listener, address, [head, datagram], config.max_queue) {
                 count += 1;
-                if was_empty && outbox.list() {
-                    self.dirty.push_back(listener);
-                }
             } else {
                 self.dropped(peer, Dropped::QueueFull { limit: config.max_queue });
             }
         }
-        self.counters.received += count;
-        if let Some(Socket::Flow(flow)) = self.sockets.get_mut(socket) {
+        self.tally.received += count;
+        if let Some(flow) = self.flows.get_mut(id) {
             flow.received += count;
-        }
-    }
-
-    pub(in crate::unwrap) fn poll_transmit(&mut self, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
-        match self.sockets.get_mut(socket)? {
-            Socket::Listener { outbox, .. } => outbox.pop(buf, &mut self.spare),
-            Socket::Flow(flow) => flow.outbox.pop(buf, &mut self.spare),
         }
     }
 }

@@ -8,10 +8,10 @@ use core::net::{IpAddr, SocketAddr};
 
 /// The receiver of a datagram, and how it leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Address {
-    pub(super) to: Option<SocketAddr>,
-    pub(super) from: Option<IpAddr>,
-    pub(super) ecn: u8,
+pub(crate) struct Address {
+    pub(crate) to: Option<SocketAddr>,
+    pub(crate) from: Option<IpAddr>,
+    pub(crate) ecn: u8,
 }
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ struct Batch {
 
 /// The datagrams of one socket. Nothing is owned while it is empty.
 #[derive(Debug, Default)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     batch: Option<Box<Batch>>,
     /// Its socket is in the list of those that have something to send.
     listed: bool,
@@ -38,7 +38,7 @@ pub(super) struct Outbox {
 
 /// Memory that outboxes use in turns.
 #[derive(Debug, Default)]
-pub(super) struct Spare {
+pub(crate) struct Spare {
     #[expect(clippy::vec_box, reason = "outboxes own boxes: they are handed over, not copied")]
     free: Vec<Box<Batch>>,
 }
@@ -73,17 +73,17 @@ impl Spare {
 }
 
 impl Outbox {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.batch.is_none()
     }
 
     /// Whether its socket is to be listed: there is something to send, and it is not in the list.
-    pub(super) fn list(&mut self) -> bool {
+    pub(crate) fn list(&mut self) -> bool {
         !self.is_empty() && !core::mem::replace(&mut self.listed, true)
     }
 
     /// Its socket is not in the list any more; whether there is something to send.
-    pub(super) fn unlist(&mut self) -> bool {
+    pub(crate) fn unlist(&mut self) -> bool {
         self.listed = false;
         !self.is_empty()
     }
@@ -91,7 +91,7 @@ impl Outbox {
     /// Adds a datagram made of two parts; false where more than `limit` bytes would wait, or very
     /// many datagrams.
     #[must_use]
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         address: Address,
         [head, body]: [&[u8]; 2],
@@ -116,7 +116,7 @@ impl Outbox {
     }
 
     /// Writes the next datagram to `buf`, with those behind it that may go along.
-    pub(super) fn pop(&mut self, buf: &mut [u8], spare: &mut Spare) -> Option<Transmit> {
+    pub(crate) fn pop(&mut self, buf: &mut [u8], spare: &mut Spare) -> Option<Transmit> {
         let batch = self.batch.as_mut()?;
         let (mut run, mut count, mut first) = (0, 0, None);
         while let Some(entry) = batch.entries.front() {
@@ -162,7 +162,7 @@ impl Outbox {
     }
 
     /// Gives its memory back.
-    pub(super) fn clear(&mut self, spare: &mut Spare) {
+    pub(crate) fn clear(&mut self, spare: &mut Spare) {
         if let Some(mut batch) = self.batch.take() {
             batch.entries.clear();
             spare.give(batch);
