@@ -196,6 +196,19 @@ impl Io for AsyncIo {
         self.sockets.open(id, &mut self.binder, to, via, take)
     }
 
+    fn bind_socket(
+        &mut self,
+        id: SocketId,
+        local: SocketAddr,
+        to: SocketAddr,
+        via: &Via,
+        fragments: bool,
+    ) -> Result<SocketAddr, Fault> {
+        let mailbox = &self.mailbox;
+        let take = |socket| Socket::new(socket, None, fragments, id.index(), mailbox);
+        self.sockets.bind(id, &mut self.binder, [local, to], via, take)
+    }
+
     fn close_socket(&mut self, id: SocketId) {
         self.sockets.close(id);
     }

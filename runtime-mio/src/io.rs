@@ -292,6 +292,19 @@ impl Io for MioIo {
         self.sockets.open(id, &mut self.binder, to, via, take)
     }
 
+    fn bind_socket(
+        &mut self,
+        id: SocketId,
+        local: SocketAddr,
+        to: SocketAddr,
+        via: &Via,
+        fragments: bool,
+    ) -> Result<SocketAddr, Fault> {
+        let (registry, token) = (&self.registry, socket_token(id));
+        let take = |socket| Socket::new(socket, None, fragments, registry, token);
+        self.sockets.bind(id, &mut self.binder, [local, to], via, take)
+    }
+
     fn close_socket(&mut self, id: SocketId) {
         self.sockets.close(id);
     }

@@ -200,6 +200,24 @@ pub trait Io {
         Err(Fault::Unsupported)
     }
 
+    /// Opens a datagram socket at `local` that speaks with anybody, with `to` first; gives its own
+    /// address. Fragments as in [`Io::open_socket`].
+    ///
+    /// # Errors
+    /// The id is then unused. [`Fault::NoRoute`] where no way of `via` leads to `to`,
+    /// [`Fault::Unsupported`] where the runtime moves no datagrams.
+    fn bind_socket(
+        &mut self,
+        socket: SocketId,
+        local: SocketAddr,
+        to: SocketAddr,
+        via: &Via,
+        fragments: bool,
+    ) -> Result<SocketAddr, Fault> {
+        let _ = (socket, local, to, via, fragments);
+        Err(Fault::Unsupported)
+    }
+
     /// Closes a datagram socket.
     fn close_socket(&mut self, socket: SocketId) {
         let _ = socket;

@@ -107,14 +107,15 @@ pub enum Input<'a> {
         /// Why.
         fault: Fault,
     },
-    /// An [`Output::OpenSocket`] succeeded.
+    /// An [`Output::OpenSocket`] or [`Output::BindSocket`] succeeded.
     Opened {
         /// The id the machine gave.
         socket: SocketId,
         /// Its own address.
         local: SocketAddr,
     },
-    /// An [`Output::OpenSocket`] failed; the id is dead, no [`Output::CloseSocket`] follows.
+    /// An [`Output::OpenSocket`] or [`Output::BindSocket`] failed; the id is dead, no
+    /// [`Output::CloseSocket`] follows.
     OpenFailed {
         /// The id the machine gave.
         socket: SocketId,

@@ -135,6 +135,7 @@ impl Output {
             Output::Close { .. } => "Close",
             Output::Receive { .. } => "Receive",
             Output::OpenSocket { .. } => "OpenSocket",
+            Output::BindSocket { .. } => "BindSocket",
             Output::CloseSocket { .. } => "CloseSocket",
             Output::Configure { .. } => "Configure",
             Output::Entropy => "Entropy",
@@ -165,7 +166,9 @@ impl Output {
             Output::Receive { listener, socket, .. } => {
                 [Some((Id::Listener(listener), Mention::Alive)), Some((Id::Socket(socket), Mention::Born))]
             }
-            Output::OpenSocket { socket, .. } => one(Id::Socket(socket), Mention::Born),
+            Output::OpenSocket { socket, .. } | Output::BindSocket { socket, .. } => {
+                one(Id::Socket(socket), Mention::Born)
+            }
             Output::CloseSocket { socket } => one(Id::Socket(socket), Mention::Dead),
             Output::Configure { tun, .. } => one(Id::Tun(tun), Mention::Alive),
             Output::Report(_) | Output::Entropy | Output::Event(_) | Output::Finished => NONE,

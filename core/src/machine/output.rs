@@ -100,6 +100,20 @@ pub enum Output {
         /// As in [`Output::Receive`].
         fragments: bool,
     },
+    /// Open a datagram socket that speaks with anybody; answered by [`Input::Opened`] or
+    /// [`Input::OpenFailed`].
+    BindSocket {
+        /// The id it will have.
+        socket: SocketId,
+        /// Its own address; port 0: the system's choice.
+        local: SocketAddr,
+        /// Whom it speaks with first. It is not opened where no way of `via` leads there.
+        to: SocketAddr,
+        /// How to leave: device and mark. (Its address is `local`.)
+        via: Via,
+        /// As in [`Output::Receive`].
+        fragments: bool,
+    },
     /// Close a datagram socket, and forget the id. What waits to be sent on it is lost.
     CloseSocket {
         /// Which.

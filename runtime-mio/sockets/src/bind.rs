@@ -107,6 +107,28 @@ impl Binder {
         Ok(socket)
     }
 
+    /// A datagram socket at `local` that leaves as `via` says, and has a way to `to`.
+    ///
+    /// # Errors
+    /// What is not available.
+    pub(super) fn bind_datagrams(
+        &mut self,
+        local: SocketAddr,
+        to: SocketAddr,
+        via: &Via,
+    ) -> Result<Socket, Fault> {
+        let socket = open(Domain::for_address(local), Type::DGRAM, Protocol::UDP).map_err(|e| fault(&e))?;
+        if local.is_ipv6() {
+            socket.set_only_v6(true).map_err(|e| fault(&e))?;
+        }
+        if let Some(device) = via.device {
+            self.bind_device(&socket, device, to.ip(), via)?;
+        }
+        mark_and_disguise(&socket, via)?;
+        socket.bind(&local.into()).map_err(|e| fault(&e))?;
+        Ok(socket)
+    }
+
     #[cfg(target_os = "linux")]
     fn bind_device(&mut self, socket: &Socket, device: Device, to: IpAddr, via: &Via) -> Result<(), Fault> {
         socket.bind_device(Some(device.as_str().as_bytes())).map_err(|error| {

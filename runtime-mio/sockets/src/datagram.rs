@@ -33,6 +33,23 @@ pub fn listen_datagrams(address: SocketAddr) -> Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// Opens a datagram socket at `local` that speaks with anybody, with `to` first.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn bind_datagrams(
+    binder: &mut Binder,
+    local: SocketAddr,
+    to: SocketAddr,
+    via: &Via,
+) -> std::result::Result<UdpSocket, Fault> {
+    let socket = binder.bind_datagrams(local, to, via)?;
+    if let Err(error) = socket.set_recv_buffer_size(BUFFER) {
+        log::debug!("SO_RCVBUF: {error}");
+    }
+    Ok(socket.into())
+}
+
 /// Opens a datagram socket that speaks with `to` only.
 ///
 /// # Errors

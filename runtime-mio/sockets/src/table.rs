@@ -1,7 +1,7 @@
 //! The datagram sockets of one worker, by the index of their ids: what is alike in every runtime.
 
 use super::bind::Binder;
-use super::datagram::{Buffers, open_datagrams};
+use super::datagram::{Buffers, bind_datagrams, open_datagrams};
 use super::socket::Tried;
 use ropewalk_core::drive::{Received, TransmitError, TryError};
 use ropewalk_core::errno::fault;
@@ -73,7 +73,30 @@ impl<S: DatagramSocket> DatagramTable<S> {
         via: &Via,
         take: impl FnOnce(UdpSocket) -> std::io::Result<S>,
     ) -> Result<SocketAddr, Fault> {
-        let socket = open_datagrams(binder, to, via)?;
+        self.take_over(id, open_datagrams(binder, to, via)?, take)
+    }
+
+    /// Opens a socket at `local` that speaks with anybody, with `to` first; gives its own address.
+    ///
+    /// # Errors
+    /// What is not available. Nothing is left behind then.
+    pub fn bind(
+        &mut self,
+        id: SocketId,
+        binder: &mut Binder,
+        [local, to]: [SocketAddr; 2],
+        via: &Via,
+        take: impl FnOnce(UdpSocket) -> std::io::Result<S>,
+    ) -> Result<SocketAddr, Fault> {
+        self.take_over(id, bind_datagrams(binder, local, to, via)?, take)
+    }
+
+    fn take_over(
+        &mut self,
+        id: SocketId,
+        socket: UdpSocket,
+        take: impl FnOnce(UdpSocket) -> std::io::Result<S>,
+    ) -> Result<SocketAddr, Fault> {
         let local = socket.local_addr().map_err(|error| fault(&error))?;
         let socket = take(socket).map_err(|error| fault(&error))?;
         self.keep(id, socket);

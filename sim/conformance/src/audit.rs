@@ -353,7 +353,10 @@ impl<M: Application> Auditor<M> {
             }
             Output::Finished => self.finished = true,
             Output::Report(_) | Output::Event(_) | Output::Entropy | Output::Configure { .. } => {}
-            Output::Receive { .. } | Output::OpenSocket { .. } | Output::CloseSocket { .. } => {
+            Output::Receive { .. }
+            | Output::OpenSocket { .. }
+            | Output::BindSocket { .. }
+            | Output::CloseSocket { .. } => {
                 self.hear_socket(output);
             }
             // As for inputs: a new one needs a decision.

@@ -68,6 +68,16 @@ impl Drive {
                 };
                 machine.handle_input(io.now(), input);
             }
+            Output::BindSocket { socket, local, to, via, fragments } => {
+                let input = match io.bind_socket(socket, local, to, &via, fragments) {
+                    Ok(local) => {
+                        self.sockets.open(socket);
+                        Input::Opened { socket, local }
+                    }
+                    Err(fault) => Input::OpenFailed { socket, fault },
+                };
+                machine.handle_input(io.now(), input);
+            }
             Output::CloseSocket { socket } => {
                 if self.sockets.close(socket) {
                     io.close_socket(socket);

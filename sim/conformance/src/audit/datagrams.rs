@@ -48,7 +48,9 @@ impl<M: Application> Auditor<M> {
     pub(super) fn hear_socket(&mut self, output: &Output) {
         let (socket, state) = match output {
             Output::Receive { socket, .. } => (*socket, Some(State::Open)),
-            Output::OpenSocket { socket, .. } => (*socket, Some(State::Asked)),
+            Output::OpenSocket { socket, .. } | Output::BindSocket { socket, .. } => {
+                (*socket, Some(State::Asked))
+            }
             Output::CloseSocket { socket } => (*socket, None),
             _ => return,
         };
