@@ -2,7 +2,10 @@
 
 use super::config::Config;
 use super::connection::Conn;
-use crate::machine::{DatagramMachine, Input, Machine, Output, Splice, StreamId, StreamMachine, TunMachine};
+use crate::machine::{
+    DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine, Transmit,
+    TunMachine,
+};
 use crate::service::{ConfigError, Counters, Service};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -26,6 +29,12 @@ impl Dispatch {
         }
         if config.max_fields == 0 {
             return Err(ConfigError::Zero("max_fields"));
+        }
+        if config.max_destinations == 0 {
+            return Err(ConfigError::Zero("max_destinations"));
+        }
+        if config.max_queue == 0 {
+            return Err(ConfigError::Zero("max_queue"));
         }
         Ok(Dispatch { service: Service::new(config, limits)? })
     }
@@ -64,10 +73,22 @@ impl Machine for Dispatch {
     }
 }
 
-/// It has none yet.
 impl TunMachine for Dispatch {}
 
-impl DatagramMachine for Dispatch {}
+/// All of an association is the worker's that has its connection.
+impl DatagramMachine for Dispatch {
+    fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+        self.service.poll_dirty_socket()
+    }
+
+    fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
+        self.service.handle_datagrams(now, socket, rx);
+    }
+
+    fn poll_transmit(&mut self, _: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        self.service.poll_transmit(socket, buf)
+    }
+}
 
 impl StreamMachine for Dispatch {
     fn poll_dirty(&mut self) -> Option<StreamId> {

@@ -55,6 +55,18 @@ pub struct Config {
     pub max_lookups: usize,
     /// A name must be looked up by then. Default 8 s: the system asks a second server after 5 s.
     pub lookup_timeout: Duration,
+    /// UDP associations open at once; more are refused. 0: UDP ASSOCIATE is not served. Default
+    /// 1,024.
+    pub max_associations: usize,
+    /// Destinations that one association remembers, 1 or more; beyond that the longest idle one is
+    /// forgotten, and what it still answers is dropped. Default 1,024.
+    pub max_destinations: usize,
+    /// A destination of an association that is silent for so long is forgotten. Default 2 minutes,
+    /// the least that RFC 4787 (REQ-5) allows a NAT.
+    pub flow_idle_timeout: Duration,
+    /// Bytes that may wait to be sent on one UDP socket, in at most a 16th as many datagrams and 64
+    /// more; what comes beyond that is dropped. Default 1 MiB.
+    pub max_queue: usize,
     /// Bytes of one relay buffer. Default 128 KiB.
     pub buffer_size: usize,
     /// Relay buffers taken at once; beyond that bytes are carried in pieces of 4 KiB. Default 512
@@ -95,6 +107,10 @@ impl Default for Config {
             max_kept: 16 * 1024 * 1024,
             max_lookups: 64,
             lookup_timeout: Duration::from_secs(8),
+            max_associations: 1024,
+            max_destinations: 1024,
+            flow_idle_timeout: Duration::from_secs(120),
+            max_queue: 1 << 20,
             buffer_size: 128 * 1024,
             buffer_limit: 512,
             splice_after: 2,

@@ -3,6 +3,7 @@
 mod transitions;
 
 use super::Cx;
+use super::association::Association;
 use super::closing::Closing;
 use super::config::Config;
 use super::forward::{Forward, ForwardStep};
@@ -10,7 +11,7 @@ use super::handshake::Handshake;
 use super::opening::Opening;
 use super::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
-use crate::machine::{Assignment, Close, ConnId, Fault, Splice, StreamId, UplinkId};
+use crate::machine::{Assignment, Close, ConnId, Fault, QueryId, Rx, SocketId, Splice, StreamId, UplinkId};
 use crate::service::{Accepted, Connection, Relay, RelayState, Side};
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -27,6 +28,7 @@ enum State {
     Opening(Box<Opening>),
     Relay(Relay),
     Forward(Box<Forward>),
+    Association(Box<Association>),
     Closing(Box<Closing>),
     Gone,
 }
@@ -36,6 +38,8 @@ pub(super) struct Conn {
     id: ConnId,
     client: StreamId,
     peer: SocketAddr,
+    /// The address it reached us at.
+    local: SocketAddr,
     since: Instant,
     /// Our own address on the connection to the target, where it leaves by an uplink.
     leaves_from: Option<IpAddr>,
@@ -48,11 +52,12 @@ impl Connection for Conn {
     type Config = Config;
 
     fn new(accepted: Accepted, cx: &mut Cx) -> Self {
-        let Accepted { id, stream: client, peer, .. } = accepted;
+        let Accepted { id, stream: client, peer, local, .. } = accepted;
         let mut conn = Conn {
             id,
             client,
             peer,
+            local,
             since: cx.now,
             leaves_from: None,
             until: Some(cx.now + cx.config.handshake_timeout),
@@ -94,8 +99,12 @@ impl Connection for Conn {
             (State::Opening(opening), Side::Client) => opening.wants(),
             (State::Relay(relay), side) => all(relay.wants_read(side)),
             (State::Forward(forward), side) => forward.wants(side),
+            (State::Association(association), Side::Client) => association.wants(),
             (State::Closing(closing), Side::Client) => all(closing.wants_read()),
-            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
+            (
+                State::Handshake(_) | State::Opening(_) | State::Association(_) | State::Closing(_),
+                Side::Target,
+            )
             | (State::Gone, _) => 0,
         }
     }
@@ -105,7 +114,7 @@ impl Connection for Conn {
             (State::Handshake(handshake), Side::Client) => Some(handshake.kept()),
             (State::Opening(opening), Side::Client) => Some(opening.early.len()),
             (State::Forward(forward), side) => forward.keeps(side),
-            (State::Relay(_) | State::Closing(_) | State::Gone, _)
+            (State::Relay(_) | State::Association(_) | State::Closing(_) | State::Gone, _)
             | (State::Handshake(_) | State::Opening(_), Side::Target) => None,
         }
     }
@@ -116,8 +125,12 @@ impl Connection for Conn {
             (State::Opening(opening), Side::Client) => opening.write_buf(),
             (State::Relay(relay), side) => relay.write_buf(side),
             (State::Forward(forward), side) => forward.write_buf(side),
+            (State::Association(association), Side::Client) => association.write_buf(),
             (State::Closing(closing), Side::Client) => closing.write_buf(),
-            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
+            (
+                State::Handshake(_) | State::Opening(_) | State::Association(_) | State::Closing(_),
+                Side::Target,
+            )
             | (State::Gone, _) => &[],
         }
     }
@@ -168,9 +181,10 @@ impl Connection for Conn {
                 let next = forward.target_read(len, cx);
                 self.after_forward(next, cx);
             }
-            // Read and dropped.
+            // Read and dropped. An association's client has nothing more to say here.
             (State::Closing(closing), Side::Client) => self.until = Some(closing.read(cx)),
-            (State::Handshake(_) | State::Closing(_), Side::Target)
+            (State::Association(_), Side::Client) => {}
+            (State::Handshake(_) | State::Association(_) | State::Closing(_), Side::Target)
             | (State::Opening(_) | State::Gone, _) => {}
         }
     }
@@ -198,8 +212,9 @@ impl Connection for Conn {
                 let next = forward.target_ended(cx);
                 self.after_forward(next, cx);
             }
-            (State::Closing(_), Side::Client) => self.end(Close::Graceful, cx),
-            (State::Handshake(_) | State::Closing(_), Side::Target)
+            // RFC 1928 section 7: an association ends with the connection that it was asked for by.
+            (State::Association(_) | State::Closing(_), Side::Client) => self.end(Close::Graceful, cx),
+            (State::Handshake(_) | State::Association(_) | State::Closing(_), Side::Target)
             | (State::Opening(_) | State::Gone, _) => {}
         }
     }
@@ -216,8 +231,12 @@ impl Connection for Conn {
                 let next = forward.written(side, len, cx);
                 self.after_forward(next, cx);
             }
+            (State::Association(association), Side::Client) => association.written(len),
             (State::Closing(closing), Side::Client) => closing.written(self.client, len, cx),
-            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
+            (
+                State::Handshake(_) | State::Opening(_) | State::Association(_) | State::Closing(_),
+                Side::Target,
+            )
             | (State::Gone, _) => {}
         }
     }
@@ -245,8 +264,11 @@ impl Connection for Conn {
                 let next = forward.target_failed(fault, cx);
                 self.after_forward(next, cx);
             }
-            (State::Closing(_), Side::Client) => self.end(Close::Reset, cx),
-            (State::Handshake(_) | State::Opening(_) | State::Closing(_), Side::Target)
+            (State::Association(_) | State::Closing(_), Side::Client) => self.end(Close::Reset, cx),
+            (
+                State::Handshake(_) | State::Opening(_) | State::Association(_) | State::Closing(_),
+                Side::Target,
+            )
             | (State::Gone, _) => {}
         }
     }
@@ -260,7 +282,12 @@ impl Connection for Conn {
             }
             (State::Forward(forward), Side::Target) => forward.target_write_failed(cx),
             (
-                State::Handshake(_) | State::Opening(_) | State::Forward(_) | State::Closing(_) | State::Gone,
+                State::Handshake(_)
+                | State::Opening(_)
+                | State::Forward(_)
+                | State::Association(_)
+                | State::Closing(_)
+                | State::Gone,
                 _,
             ) => {
                 self.failed(side, fault, cx);
@@ -271,13 +298,20 @@ impl Connection for Conn {
     // ---- what became of its questions ----
 
     fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx) {
-        if let State::Opening(opening) = &mut self.state {
-            let opened = opening.assigned(self.id, assignment, cx);
-            self.after_opening(opened, cx);
+        match &mut self.state {
+            State::Opening(opening) => {
+                let opened = opening.assigned(self.id, assignment, cx);
+                self.after_opening(opened, cx);
+            }
+            State::Association(association) => association.assigned(assignment, cx),
+            State::Handshake(_) | State::Relay(_) | State::Forward(_) | State::Closing(_) | State::Gone => {}
         }
     }
 
-    fn resolved(&mut self, answer: Result<&[IpAddr], Fault>, cx: &mut Cx) {
+    fn resolved(&mut self, query: QueryId, answer: Result<&[IpAddr], Fault>, cx: &mut Cx) {
+        if let State::Association(association) = &mut self.state {
+            association.resolved(query, answer, cx);
+        }
         if let State::Opening(opening) = &mut self.state {
             let opened = match answer {
                 Ok(addresses) => opening.resolved(self.id, addresses, cx),
@@ -342,14 +376,39 @@ impl Connection for Conn {
                     self.after_opening(opened, cx);
                 }
             }
+            State::Association(association) => association.uplink_gone(uplink, cx),
             State::Handshake(_) | State::Relay(_) | State::Forward(_) | State::Closing(_) | State::Gone => {}
         }
     }
 
     /// This host has lost addresses. (An attempt that is under way gets company by itself.)
     fn addresses_gone(&mut self, gone: &[IpAddr], cx: &mut Cx) {
+        if let State::Association(association) = &mut self.state {
+            association.addresses_gone(gone, cx);
+        }
         if self.leaves_from.is_some_and(|from| gone.contains(&from)) {
             self.target_gone(Fault::AddressNotAvailable, cx);
+        }
+    }
+
+    // ---- an association's datagrams ----
+
+    fn socket_opened(&mut self, socket: SocketId, result: Result<SocketAddr, Fault>, cx: &mut Cx) {
+        if let State::Association(association) = &mut self.state {
+            let next = association.socket_opened(socket, result, cx);
+            self.after_association(next, cx);
+        }
+    }
+
+    fn received(&mut self, socket: SocketId, rx: &[Rx<'_>], cx: &mut Cx) {
+        if let State::Association(association) = &mut self.state {
+            association.received(socket, rx, cx);
+        }
+    }
+
+    fn send_failed(&mut self, socket: SocketId, fault: Fault, cx: &mut Cx) {
+        if let State::Association(association) = &mut self.state {
+            association.send_failed(socket, fault, cx);
         }
     }
 
@@ -374,6 +433,10 @@ impl Connection for Conn {
                 let next = forward.timed_out(cx);
                 self.after_forward(next, cx);
             }
+            State::Association(association) => {
+                let next = association.timeout(cx);
+                self.after_association(next, cx);
+            }
             State::Closing(closing) => match closing.speak(self.client, cx) {
                 true => self.until = Some(cx.now + cx.config.linger),
                 false => self.end(Close::Graceful, cx),
@@ -396,6 +459,7 @@ impl Connection for Conn {
                 let longest = config.exchange_timeout;
                 Some(forward.active + config.idle_timeout.map_or(longest, |idle| idle.min(longest)))
             }
+            State::Association(association) => association.deadline(config),
             State::Gone => None,
         }
     }
@@ -405,6 +469,7 @@ impl Connection for Conn {
         match &mut self.state {
             State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
             State::Forward(forward) => forward.drain(),
+            State::Association(association) => association.drain(),
             State::Handshake(_) | State::Opening(_) | State::Relay(_) | State::Closing(_) | State::Gone => {}
         }
     }

@@ -5,6 +5,7 @@
 //! (A network of public addresses behind this host is public to its clients too.)
 
 use super::config::Config;
+use crate::machine::Fault;
 use crate::machine::event::Refusal;
 use crate::scope::{self, private};
 use core::net::{IpAddr, SocketAddr};
@@ -24,6 +25,16 @@ pub(super) fn check(config: &Config, client: IpAddr, to: SocketAddr) -> Result<(
         return Ok(());
     }
     Err(Refusal::NotAllowed(to))
+}
+
+/// The same, for what cannot be reached at all too.
+pub(super) fn allowed(config: &Config, client: IpAddr, to: SocketAddr) -> Result<(), Refusal> {
+    check(config, client, to)?;
+    // Nobody can listen on port 0; a connect to it may be refused or hang, by system.
+    if to.port() == 0 {
+        return Err(Refusal::Unreachable(Fault::Refused));
+    }
+    Ok(())
 }
 
 /// Whether `to` is one of the proxy's own listeners.

@@ -18,7 +18,7 @@ use crate::wire::{Malformed, Unparsed, socks4, socks5};
 use alloc::boxed::Box;
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::ControlFlow;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +39,14 @@ pub(super) struct Handshake {
     sent: usize,
 }
 
+/// What a SOCKS5 request asks for.
+enum Asked {
+    /// A connection to there.
+    Connection(Destination),
+    /// A UDP association, perhaps from there.
+    Udp(Option<SocketAddr>),
+}
+
 /// What is to be done next.
 #[derive(Debug)]
 pub(super) enum HandshakeStep {
@@ -52,6 +60,13 @@ pub(super) enum HandshakeStep {
         destination: Destination,
         /// What it sent behind its request.
         early: Vec<u8>,
+        /// What it is owed before the answer.
+        unsent: Vec<u8>,
+    },
+    /// The client wants a UDP association.
+    Associate {
+        /// Where it says it will send from, where it says so.
+        expected: Option<SocketAddr>,
         /// What it is owed before the answer.
         unsent: Vec<u8>,
     },
@@ -132,7 +147,7 @@ impl Handshake {
                     self.refuse(Refusal::Malformed(Malformed { expected, found: first.map(u32::from), at }))
                 }
                 (Stage::Socks5Auth, Some(_)) => self.user_password(config),
-                (Stage::Socks5Request, Some(_)) => self.socks5(),
+                (Stage::Socks5Request, Some(_)) => self.socks5(config),
             };
             if let ControlFlow::Break(step) = step {
                 return step;
@@ -186,8 +201,13 @@ impl Handshake {
     }
 
     /// RFC 1928 section 4.
-    fn socks5(&mut self) -> ControlFlow<HandshakeStep> {
+    fn socks5(&mut self, config: &Config) -> ControlFlow<HandshakeStep> {
         let parsed = socks5::parse_request(&self.seen).map(|(request, used)| {
+            let expected = match request.address {
+                socks5::Address::Ip(ip) => Some(SocketAddr::new(ip, request.port)),
+                socks5::Address::Name(_) | socks5::Address::Unknown(_) => None,
+            };
+            let serves_udp = config.max_associations > 0;
             let host = match request.address {
                 socks5::Address::Ip(ip) => Ok(Host::Ip(ip)),
                 socks5::Address::Name(name) => Host::parse(name).map_err(Refusal::BadHost),
@@ -197,10 +217,17 @@ impl Handshake {
                 socks5::Command::Connect => host,
                 // An unsupported command is reported before a fault of the address.
                 socks5::Command::Bind => Err(Refusal::Command(2)),
-                socks5::Command::UdpAssociate => Err(Refusal::Command(3)),
+                socks5::Command::UdpAssociate if !serves_udp => Err(Refusal::Command(3)),
+                socks5::Command::UdpAssociate => match request.address {
+                    socks5::Address::Unknown(code) => Err(Refusal::AddressType(code)),
+                    // RFC 1928 section 4: where the client will send from, not where to.
+                    socks5::Address::Ip(_) | socks5::Address::Name(_) => {
+                        return (Ok(Asked::Udp(expected)), used);
+                    }
+                },
                 socks5::Command::Other(code) => Err(Refusal::Command(code)),
             };
-            (host.map(|host| Destination { host, port: request.port }), used)
+            (host.map(|host| Asked::Connection(Destination { host, port: request.port })), used)
         });
         let parsed = match parsed {
             // RFC 1928 section 6: a request that cannot be read is a general failure.
@@ -209,10 +236,13 @@ impl Handshake {
             }
             other => other,
         };
-        let (destination, used) = self.complete(parsed)?;
+        let (asked, used) = self.complete(parsed)?;
         self.seen.drain(..used);
-        ControlFlow::Break(match destination {
-            Ok(destination) => self.open(ReplyFormat::Socks5, destination),
+        ControlFlow::Break(match asked {
+            Ok(Asked::Connection(destination)) => self.open(ReplyFormat::Socks5, destination),
+            Ok(Asked::Udp(expected)) => {
+                HandshakeStep::Associate { expected, unsent: self.reply.split_off(self.sent) }
+            }
             Err(why) => self.refusal(&ReplyFormat::Socks5, why),
         })
     }

@@ -3,7 +3,7 @@
 //! ```text
 //!  accepted ─▶ Handshake ─▶ Opening ─▶ Relay ─▶ gone
 //!                  │           │  ▲      ▲
-//!                  │           ▼  │      │ (HTTP forwarding: Forward, which may open the next target)
+//!      Association ◀┤           ▼  │      │ (HTTP forwarding: Forward, which may open the next target)
 //!                  └──────▶ Closing ─▶ gone
 //! ```
 //!
@@ -11,9 +11,12 @@
 //! - `handshake` finds out what the client wants, `opening` races attempts over addresses and
 //!   uplinks, the service's `relay` moves bytes, `forward` moves HTTP messages, `closing` delivers
 //!   a last reply.
+//! - `association` is what becomes of a connection that asks for UDP: it carries datagrams until
+//!   the connection ends.
 //! - `guard` says where a client may not go, `auth` whether a client may connect.
 
 mod app;
+mod association;
 mod auth;
 mod closing;
 mod config;

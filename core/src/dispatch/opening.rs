@@ -197,7 +197,7 @@ impl Opening {
         for ip in interleave(addresses) {
             // IPv4-mapped addresses are dialled over IPv4.
             let to = SocketAddr::new(ip.to_canonical(), self.port);
-            match allowed(&cx.config, self.client_ip, to) {
+            match guard::allowed(&cx.config, self.client_ip, to) {
                 Ok(()) => self.candidates.push(Candidate {
                     to: Some(to),
                     tried: UplinkSet::EMPTY,
@@ -412,15 +412,6 @@ impl Opening {
         }
         Err(self.fault.map_or(Refusal::NoUplink, Refusal::Unreachable))
     }
-}
-
-fn allowed(config: &Config, client: IpAddr, to: SocketAddr) -> Result<(), Refusal> {
-    guard::check(config, client, to)?;
-    // No server can listen on port 0; a connect to it may be refused or hang, by system.
-    if to.port() == 0 {
-        return Err(Refusal::Unreachable(Fault::Refused));
-    }
-    Ok(())
 }
 
 /// Ranks faults: a destination's answer is more useful to the client than what this host lacks.

@@ -202,7 +202,7 @@ pub enum Event {
     },
     /// A datagram was not passed on.
     DatagramDropped {
-        /// The balancer it came from, or was for.
+        /// The balancer or client it came from, or was for; the server that sent it.
         peer: SocketAddr,
         /// Why.
         why: Dropped,
@@ -213,6 +213,60 @@ pub enum Event {
         to: Option<SocketAddr>,
         /// Why.
         fault: Fault,
+    },
+    /// A client has got a UDP association.
+    Associated {
+        /// Its connection, with which it ends.
+        conn: ConnId,
+        /// The client.
+        client: SocketAddr,
+        /// Where it sends its datagrams.
+        local: SocketAddr,
+    },
+    /// A UDP association has ended.
+    AssociationEnded {
+        /// Its connection.
+        conn: ConnId,
+        /// Datagrams from the client.
+        sent: u64,
+        /// Datagrams to the client.
+        received: u64,
+        /// From the request to the end.
+        lasted: Duration,
+    },
+    /// Datagrams of an association to one destination have got their way, and keep to it.
+    DestinationAssigned {
+        /// Its connection.
+        conn: ConnId,
+        /// The destination.
+        to: SocketAddr,
+        /// Through this uplink, if any.
+        uplink: Option<UplinkId>,
+    },
+    /// An association has forgotten one of its destinations.
+    DestinationEnded {
+        /// Its connection.
+        conn: ConnId,
+        /// The destination.
+        to: SocketAddr,
+        /// Datagrams that went there.
+        sent: u64,
+        /// Datagrams that came from there.
+        received: u64,
+        /// From the first datagram to the end.
+        lasted: Duration,
+        /// Why.
+        why: FlowEnd,
+    },
+    /// The way of some destinations of an association is no more: each gets another with its next
+    /// datagram.
+    DestinationsMoved {
+        /// Its connection.
+        conn: ConnId,
+        /// What they have left by.
+        uplink: Option<UplinkId>,
+        /// How many they are.
+        count: usize,
     },
     /// As many connections are open as are allowed: new ones wait in the backlog.
     ConnectionLimit {
@@ -353,6 +407,13 @@ pub enum Refusal {
         /// The limit.
         limit: usize,
     },
+    /// As many UDP associations are open as are allowed.
+    AssociationLimit {
+        /// The limit.
+        limit: usize,
+    },
+    /// No socket could be opened for its datagrams.
+    NoRelay(Fault),
     /// The client left before its handshake was complete.
     Left,
     /// The client's connection failed during its handshake.
@@ -386,7 +447,9 @@ impl fmt::Display for Refusal {
             Refusal::BadCredentials => f.write_str("user or password wrong"),
             Refusal::NoCredentials => f.write_str("user and password missing"),
             Refusal::Socks4WithAuth => f.write_str("SOCKS4 has no password, and one is asked for"),
-            Refusal::Command(code) => write!(f, "expected command 1 (CONNECT), got {code}"),
+            Refusal::Command(code) => {
+                write!(f, "expected command 1 (CONNECT) or 3 (UDP ASSOCIATE), got {code}")
+            }
             Refusal::AddressType(code) => write!(f, "expected address type 1, 3 or 4, got {code}"),
             Refusal::NotAllowed(to) => write!(f, "destination {to} is not open to this client"),
             Refusal::Itself(to) => write!(f, "destination {to} is this proxy itself"),
@@ -397,6 +460,8 @@ impl fmt::Display for Refusal {
             Refusal::CrowdedOut { limit } => {
                 write!(f, "oldest of {limit} incomplete handshakes, and a newer client came")
             }
+            Refusal::AssociationLimit { limit } => write!(f, "{limit} UDP associations are open already"),
+            Refusal::NoRelay(fault) => write!(f, "no socket for datagrams: {fault}"),
             Refusal::Left => f.write_str("client left during its handshake"),
             Refusal::ClientFailed(fault) => write!(f, "client failed during its handshake: {fault}"),
             Refusal::PeerNotAllowed => f.write_str("peer is not in the allowed subnets"),

@@ -6,7 +6,9 @@ use super::cx::{Cx, Owner, Timer};
 use super::limits::{ConfigError, Limits};
 use super::relay::Side;
 use crate::machine::event::Event;
-use crate::machine::{Close, ConnId, Fault, Input, ListenerId, Output, QueryId, Splice, StreamId};
+use crate::machine::{
+    Close, ConnId, Fault, Input, ListenerId, Output, QueryId, Rx, SocketId, Splice, StreamId, Transmit,
+};
 use crate::name::Name;
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};
@@ -154,7 +156,7 @@ impl<C: Connection> Service<C> {
         }
     }
 
-    fn accepted(&mut self, stream: StreamId, peer: SocketAddr) {
+    fn accepted(&mut self, stream: StreamId, peer: SocketAddr, local: SocketAddr) {
         let Some(Owner::Listener(listener)) = self.cx.owner(stream) else { return };
         self.counters.accepted += 1;
         self.listeners[usize::from(listener.0)].asked = None;
@@ -171,7 +173,7 @@ impl<C: Connection> Service<C> {
         let cx = &mut self.cx;
         let id = self.conns.insert_with(|id: ConnId| {
             cx.set_owner(stream, Owner::Client(id));
-            let accepted = Accepted { id, stream, listener, peer };
+            let accepted = Accepted { id, stream, listener, peer, local };
             Entry { conn: C::new(accepted, cx), armed: None, client, kept: 0, half_open: false }
         });
         // It may be refused and gone already: then there is room for the next.
@@ -317,12 +319,34 @@ impl<C: Connection> Service<C> {
     }
 }
 
+/// The datagram sockets of its connections.
+impl<C: Connection> Service<C> {
+    fn on_socket(&mut self, socket: SocketId, f: impl FnOnce(&mut C, &mut Cx<C::Config>)) {
+        if let Some(id) = self.cx.sockets.owner(socket).copied() {
+            self.with(id, f);
+        }
+    }
+
+    pub(crate) fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &[Rx<'_>]) {
+        self.cx.now = now;
+        self.on_socket(socket, |conn, cx| conn.received(socket, rx, cx));
+    }
+
+    pub(crate) fn poll_dirty_socket(&mut self) -> Option<SocketId> {
+        self.cx.sockets.poll_dirty()
+    }
+
+    pub(crate) fn poll_transmit(&mut self, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
+        self.cx.sockets.poll_transmit(socket, buf)
+    }
+}
+
 /// A machine's life, for the [`Machine`](crate::machine::Machine) that is a service.
 impl<C: Connection> Service<C> {
     pub(crate) fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         self.cx.now = now;
         match input {
-            Input::Accepted { stream, peer, local: _ } => self.accepted(stream, peer),
+            Input::Accepted { stream, peer, local } => self.accepted(stream, peer, local),
             Input::AcceptFailed { stream, fault } => self.accept_failed(stream, fault),
             Input::Connected { stream, local } => {
                 self.on_stream(stream, |conn, _, cx| conn.connected(stream, local, cx));
@@ -337,12 +361,12 @@ impl<C: Connection> Service<C> {
             Input::Assigned { conn, assignment } => self.with(conn, |conn, cx| conn.assigned(assignment, cx)),
             Input::Resolved { query, addresses } => {
                 if let Some(id) = self.cx.answered(query) {
-                    self.with(id, |conn, cx| conn.resolved(Ok(addresses), cx));
+                    self.with(id, |conn, cx| conn.resolved(query, Ok(addresses), cx));
                 }
             }
             Input::ResolveFailed { query, fault } => {
                 if let Some(id) = self.cx.answered(query) {
-                    self.with(id, |conn, cx| conn.resolved(Err(fault), cx));
+                    self.with(id, |conn, cx| conn.resolved(query, Err(fault), cx));
                 }
             }
             Input::Read { stream, len } => self.on_stream(stream, |conn, side, cx| conn.read(side, len, cx)),
@@ -359,16 +383,25 @@ impl<C: Connection> Service<C> {
             Input::WriteFailed { stream, fault } => {
                 self.on_stream(stream, |conn, side, cx| conn.write_failed(side, fault, cx));
             }
-            // Configuration, which the machine has taken; datagrams and packets, of which a service
-            // has none.
+            Input::Opened { socket, local } => {
+                self.cx.sockets.opened(socket);
+                self.on_socket(socket, |conn, cx| conn.socket_opened(socket, Ok(local), cx));
+            }
+            Input::OpenFailed { socket, fault } => {
+                if let Some(id) = self.cx.sockets.remove(socket) {
+                    self.with(id, |conn, cx| conn.socket_opened(socket, Err(fault), cx));
+                }
+            }
+            Input::SendFailed { socket, fault, id: _, sent: _ } => {
+                self.on_socket(socket, |conn, cx| conn.send_failed(socket, fault, cx));
+            }
+            // What the machine has taken, packets, of which a service has none, and news of a
+            // socket's past, of which nothing follows: it speaks with many.
             Input::LocalAddresses { .. }
             | Input::UplinkBack { .. }
             | Input::ConfigureFailed { .. }
             | Input::Entropy { .. }
-            | Input::Opened { .. }
-            | Input::OpenFailed { .. }
-            | Input::SocketFailed { .. }
-            | Input::SendFailed { .. } => {}
+            | Input::SocketFailed { .. } => {}
             Input::UplinkGone { uplink } => {
                 for id in self.conns.keys() {
                     self.with(id, |conn, cx| conn.uplink_gone(uplink, cx));

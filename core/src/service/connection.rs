@@ -2,7 +2,9 @@
 
 use super::cx::Cx;
 use super::relay::Side;
-use crate::machine::{Assignment, ConnId, Fault, ListenerId, Splice, StreamId, UplinkId};
+use crate::machine::{
+    Assignment, ConnId, Fault, ListenerId, QueryId, Rx, SocketId, Splice, StreamId, UplinkId,
+};
 use crate::time::Instant;
 use core::net::{IpAddr, SocketAddr};
 
@@ -18,6 +20,9 @@ pub(crate) struct Accepted {
     pub(crate) listener: ListenerId,
     /// Its address.
     pub(crate) peer: SocketAddr,
+    /// The address it reached us at.
+    #[cfg_attr(not(feature = "dispatch"), expect(dead_code, reason = "dispatch opens sockets beside it"))]
+    pub(crate) local: SocketAddr,
 }
 
 /// One connection of a service: a client side, and a target side once there is one. After each call
@@ -101,8 +106,30 @@ pub(crate) trait Connection: Sized {
     }
 
     /// A resolver's answer. Only a service that asks has an answer to take.
-    fn resolved(&mut self, answer: Result<&[IpAddr], Fault>, cx: &mut Cx<Self::Config>) {
-        let _ = (answer, cx);
+    fn resolved(&mut self, query: QueryId, answer: Result<&[IpAddr], Fault>, cx: &mut Cx<Self::Config>) {
+        let _ = (query, answer, cx);
+    }
+
+    // ---- what happened to its datagram sockets. Only a service that opens some has any ----
+
+    /// A datagram socket is open, at this address; or it could not be opened, and its id is dead.
+    fn socket_opened(
+        &mut self,
+        socket: SocketId,
+        result: Result<SocketAddr, Fault>,
+        cx: &mut Cx<Self::Config>,
+    ) {
+        let _ = (socket, result, cx);
+    }
+
+    /// Datagrams were received.
+    fn received(&mut self, socket: SocketId, rx: &[Rx<'_>], cx: &mut Cx<Self::Config>) {
+        let _ = (socket, rx, cx);
+    }
+
+    /// A datagram was not sent.
+    fn send_failed(&mut self, socket: SocketId, fault: Fault, cx: &mut Cx<Self::Config>) {
+        let _ = (socket, fault, cx);
     }
 
     /// The interface of an uplink has vanished. Nothing to a service without uplinks.

@@ -3,15 +3,16 @@
 
 use super::limits::Limits;
 use super::lookups::{Begun, Lookups};
+use super::sockets::Sockets;
 use crate::buffer::{Buffers, Filled};
 use crate::machine::event::Event;
-use crate::machine::{Close, ConnId, ListenerId, Output, QueryId, Report, StreamId, UplinkId};
+use crate::machine::{Close, ConnId, ListenerId, Output, QueryId, Report, SocketId, StreamId, UplinkId, Via};
 use crate::name::Name;
 use crate::slab::Slab;
 use crate::time::Instant;
 use crate::timers::Timers;
 use alloc::collections::{BTreeSet, VecDeque};
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::ops::{Deref, DerefMut};
 
 /// The owner of a stream.
@@ -83,6 +84,10 @@ pub(crate) struct Common {
     pub(crate) buffers: Buffers,
     pub(super) timers: Timers<Timer>,
     streams: Slab<Entry>,
+    /// Datagram sockets of connections.
+    pub(crate) sockets: Sockets<ConnId>,
+    /// Connections that have some.
+    pub(crate) associations: usize,
     /// Who waits for each, if it is a connection, and for which client.
     queries: Slab<(Option<ConnId>, IpAddr)>,
     lookups: Lookups,
@@ -110,6 +115,8 @@ impl Common {
             buffers: Buffers::new(limits.buffer_size, limits.buffer_limit),
             timers: Timers::new(),
             streams: Slab::new(),
+            sockets: Sockets::new(),
+            associations: 0,
             queries: Slab::new(),
             lookups: Lookups::new(limits.max_lookups),
             lookups_at: None,
@@ -175,6 +182,26 @@ impl Common {
     pub(crate) fn close(&mut self, stream: StreamId, how: Close) {
         if self.streams.remove(stream).is_some() {
             self.push_output(Output::Close { stream, how });
+        }
+    }
+
+    /// Asks for a datagram socket of `conn` at `local`, which speaks with anybody, with `to` first.
+    pub(crate) fn bind_socket(
+        &mut self,
+        conn: ConnId,
+        local: SocketAddr,
+        to: SocketAddr,
+        via: Via,
+    ) -> SocketId {
+        let socket = self.sockets.insert(conn);
+        self.push_output(Output::BindSocket { socket, local, to, via, fragments: true });
+        socket
+    }
+
+    /// Closes a datagram socket, if it is not closed yet.
+    pub(crate) fn close_socket(&mut self, socket: SocketId) {
+        if self.sockets.remove(socket).is_some() {
+            self.push_output(Output::CloseSocket { socket });
         }
     }
 

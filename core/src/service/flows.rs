@@ -161,9 +161,12 @@ impl Tally {
     /// How many were sent and received since this was last asked; `None`: none.
     pub(crate) fn tell(&mut self, now: Instant) -> Option<(u64, u64)> {
         let (told_sent, told_received) = core::mem::replace(&mut self.told, (self.sent, self.received));
-        self.tell_at = now + TELL_EVERY;
         let (sent, received) = (self.sent - told_sent, self.received - told_received);
-        (sent + received > 0).then_some((sent, received))
+        if sent + received == 0 {
+            return None;
+        }
+        self.tell_at = now + TELL_EVERY;
+        Some((sent, received))
     }
 }
 

@@ -247,7 +247,7 @@ impl Connection for Conn {
         opening.stream = Ok(connect(self.id, &opening.admitted, cx));
     }
 
-    fn resolved(&mut self, answer: Result<&[IpAddr], Fault>, cx: &mut Cx) {
+    fn resolved(&mut self, _: QueryId, answer: Result<&[IpAddr], Fault>, cx: &mut Cx) {
         let State::Opening(opening) = &mut self.state else { return };
         let Lookup::Asked(name, _) = core::mem::replace(&mut opening.lookup, Lookup::Done) else { return };
         let Target::Address(from) = opening.admitted.to else { return };

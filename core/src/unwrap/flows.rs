@@ -320,9 +320,11 @@ impl Flows {
         }
         self.tell_traffic();
         match why {
-            FlowEnd::Idle | FlowEnd::Evicted { .. } | FlowEnd::OtherAddress(_) => {
-                self.outputs.push_back(Output::CloseSocket { socket })
-            }
+            FlowEnd::Idle
+            | FlowEnd::Evicted { .. }
+            | FlowEnd::OtherAddress(_)
+            | FlowEnd::Association
+            | FlowEnd::NoUplink => self.outputs.push_back(Output::CloseSocket { socket }),
             // The id died with the attempt to open it.
             FlowEnd::Failed(_) | FlowEnd::PortConflict(_) => {}
         }

@@ -167,6 +167,12 @@ pub(crate) fn parse_request(bytes: &[u8]) -> Parsed<Request<'_>> {
     // nothing and moves nothing, so any byte is taken.
     byte(bytes, 2)?;
     // RFC 1928 section 5: the address types.
+    let ((address, port), used) = parse_address(bytes)?;
+    Ok((Request { command, address, port }, used))
+}
+
+/// The address of a request or of a datagram, whose type stands at byte 3, and its port.
+fn parse_address(bytes: &[u8]) -> Parsed<(Address<'_>, u16)> {
     let (address, next) = match byte(bytes, 3)? {
         address_type::V4 => (Address::Ip(Ipv4Addr::from(array::<4>(bytes, 4)?).into()), 8),
         address_type::V6 => (Address::Ip(Ipv6Addr::from(array::<16>(bytes, 4)?).into()), 20),
@@ -174,14 +180,11 @@ pub(crate) fn parse_request(bytes: &[u8]) -> Parsed<Request<'_>> {
             let (name, next) = counted(bytes, 4)?;
             (Address::Name(name), next)
         }
-        unknown => {
-            let request = Request { command, address: Address::Unknown(unknown), port: 0 };
-            return Ok((request, bytes.len()));
-        }
+        unknown => return Ok(((Address::Unknown(unknown), 0), bytes.len())),
     };
     // RFC 1928 section 4: DST.PORT in network octet order.
     let port = u16::from_be_bytes(array::<2>(bytes, next)?);
-    Ok((Request { command, address, port }, next + 2))
+    Ok(((address, port), next + 2))
 }
 
 /// The proxy's choice of a method (RFC 1928 section 3).
@@ -300,5 +303,6 @@ pub(crate) mod client {
     }
 }
 
+pub(crate) mod datagram;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@
 //! - [`lab`]: all of it, and the loop that steps it; around unwrap's machine by `unwrapped`.
 //! - [`manual`]: unwrap's machine without a world, driven call by call.
 //! - [`asking`]: SOCKS5 clients in a few words.
+//! - [`desk`]: dispatch's machine and its pool, for UDP associations.
 //! - [`say`]: bytes of the protocols.
 
 // Each test file uses a part of it.
@@ -23,6 +24,8 @@
 
 mod acts;
 pub(crate) mod asking;
+#[cfg(feature = "unwrap")]
+pub(crate) mod desk;
 pub(crate) mod http;
 pub(crate) mod lab;
 #[cfg(feature = "unwrap")]

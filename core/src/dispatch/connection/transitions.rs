@@ -2,6 +2,7 @@
 
 use super::{Conn, State};
 use crate::dispatch::Cx;
+use crate::dispatch::association::{Association, AssociationStep};
 use crate::dispatch::closing::Closing;
 use crate::dispatch::forward::{ForwardStep, Tunnel};
 use crate::dispatch::handshake::HandshakeStep;
@@ -13,6 +14,7 @@ use crate::name::Destination;
 use crate::service::{Connection, Relay, RelayState, Side};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 impl Conn {
     /// What leads to the target is no more.
@@ -23,14 +25,19 @@ impl Conn {
                 let next = forward.target_failed(fault, cx);
                 self.after_forward(next, cx);
             }
-            State::Handshake(_) | State::Opening(_) | State::Forward(_) | State::Closing(_) | State::Gone => {
-            }
+            State::Handshake(_)
+            | State::Opening(_)
+            | State::Forward(_)
+            | State::Association(_)
+            | State::Closing(_)
+            | State::Gone => {}
         }
     }
 
     pub(super) fn after_handshake(&mut self, step: HandshakeStep, cx: &mut Cx) {
         match step {
             HandshakeStep::More => cx.mark_dirty(self.client),
+            HandshakeStep::Associate { expected, unsent } => self.associate(expected, unsent, cx),
             HandshakeStep::Answer { reply } => self.close_with(reply, cx),
             HandshakeStep::Refuse { reply, why: why @ Refusal::BadCredentials } => {
                 self.refused(why, cx);
@@ -63,6 +70,41 @@ impl Conn {
         self.state = State::Opening(opening);
         cx.mark_dirty(self.client);
         self.after_opening(opened, cx);
+    }
+
+    /// The client has asked for UDP.
+    fn associate(&mut self, expected: Option<SocketAddr>, unsent: Vec<u8>, cx: &mut Cx) {
+        let limit = cx.config.max_associations;
+        if cx.associations >= limit {
+            return self.refuse_socks5(Refusal::AssociationLimit { limit }, unsent, cx);
+        }
+        let ends = [self.peer, self.local];
+        let association = Association::new((self.id, self.client), ends, expected, unsent, cx);
+        self.state = State::Association(Box::new(association));
+        cx.mark_dirty(self.client);
+    }
+
+    /// How the association goes on.
+    pub(super) fn after_association(&mut self, next: AssociationStep, cx: &mut Cx) {
+        match next {
+            AssociationStep::Open => {}
+            AssociationStep::Idle => self.end(Close::Graceful, cx),
+            AssociationStep::Refused(why) => {
+                let State::Association(association) = core::mem::replace(&mut self.state, State::Gone) else {
+                    return;
+                };
+                let mut association = *association;
+                let unsent = association.take_unsent();
+                association.finish(cx);
+                self.refuse_socks5(why, unsent, cx);
+            }
+        }
+    }
+
+    fn refuse_socks5(&mut self, why: Refusal, mut reply: Vec<u8>, cx: &mut Cx) {
+        ReplyFormat::Socks5.refused(&why, &mut reply);
+        self.refused(why, cx);
+        self.close_with(reply, cx);
     }
 
     pub(super) fn after_opening(&mut self, opened: Result<(), Refusal>, cx: &mut Cx) {
@@ -168,6 +210,7 @@ impl Conn {
         match core::mem::replace(&mut self.state, State::Gone) {
             State::Relay(relay) => relay.finish(self.id, self.since, how, fault, cx),
             State::Opening(mut opening) => opening.give_up(cx),
+            State::Association(association) => association.finish(cx),
             State::Handshake(_) | State::Closing(_) | State::Forward(_) | State::Gone => {}
         }
         cx.close(self.client, how);

@@ -22,6 +22,10 @@ pub enum FlowEnd {
     PortConflict(Fault),
     /// Its socket would have sent from this address, which is not its client's.
     OtherAddress(IpAddr),
+    /// Its association has ended.
+    Association,
+    /// No uplink can carry it.
+    NoUplink,
 }
 
 impl fmt::Display for FlowEnd {
@@ -31,6 +35,8 @@ impl fmt::Display for FlowEnd {
             FlowEnd::Evicted { limit } => write!(f, "there are {limit} flows, and it was the longest idle"),
             FlowEnd::Failed(fault) => write!(f, "its socket cannot be opened: {fault}"),
             FlowEnd::PortConflict(fault) => write!(f, "the client's own port cannot be had: {fault}"),
+            FlowEnd::Association => f.write_str("its association has ended"),
+            FlowEnd::NoUplink => f.write_str("no uplink can carry it"),
             FlowEnd::OtherAddress(ip) => {
                 write!(f, "its socket would send from {ip}, not from the client's address")
             }
@@ -58,6 +64,18 @@ pub enum Dropped {
     TooLong(usize),
     /// It would begin a flow, and no new ones are taken.
     Draining,
+    /// It is a part of a datagram, with this place among them: parts are not put together.
+    Fragment(u8),
+    /// It came to an association from a sender who is not its client, or from another of its
+    /// client's ports.
+    NotClient,
+    /// It came to an association from an address to which its client has sent nothing.
+    Stranger,
+    /// It is for a name, and as many names of its association are being looked up as may be.
+    NamesFull {
+        /// The limit.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for Dropped {
@@ -73,6 +91,14 @@ impl fmt::Display for Dropped {
             }
             Dropped::TooLong(len) => {
                 write!(f, "with its header it has {len} bytes, more than a datagram can have")
+            }
+            Dropped::Fragment(place) => write!(f, "expected a whole datagram (FRAG 0), got FRAG {place}"),
+            Dropped::NotClient => {
+                f.write_str("its sender is not the association's client, or not by its port")
+            }
+            Dropped::Stranger => f.write_str("the association's client has sent nothing to that address"),
+            Dropped::NamesFull { limit } => {
+                write!(f, "{limit} names of its association are being looked up already")
             }
             Dropped::Draining => f.write_str("it would begin a flow, and no new ones are taken"),
         }

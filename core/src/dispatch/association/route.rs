@@ -1,0 +1,213 @@
+//! Which way a destination's datagrams take: asked of the pool once, kept while it stands.
+
+use super::{Association, Destination, Held, NamedPort, Route};
+use crate::dispatch::Cx;
+use crate::machine::event::{Dropped, Event, FlowEnd};
+use crate::machine::{Assign, Assignment, Fault, Output, Report, SocketId, UplinkSet};
+use crate::service::{Address, FlowId};
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+impl Association {
+    /// A new destination; the pool is asked for its way. `others`: where else its name leads.
+    pub(super) fn begin(
+        &mut self,
+        to: SocketAddr,
+        others: Vec<SocketAddr>,
+        names: Vec<NamedPort>,
+        held: Held,
+        cx: &mut Cx,
+    ) -> FlowId {
+        let limit = cx.config.max_destinations.max(1);
+        while self.flows.len() >= limit
+            && let Some(oldest) = self.flows.longest_idle(cx.config.flow_idle_timeout)
+        {
+            self.end(oldest, FlowEnd::Evicted { limit }, cx);
+        }
+        let what = Destination { to, route: Route::Sought(held), tried: UplinkSet::EMPTY, others, names };
+        let id = self.flows.insert(cx.now, cx.config.flow_idle_timeout, what);
+        self.by_address.insert(to, id);
+        self.ask(id, cx);
+        id
+    }
+
+    /// Asks the pool for the way of a destination.
+    pub(super) fn ask(&mut self, id: FlowId, cx: &mut Cx) {
+        let Some(flow) = self.flows.get(id) else { return };
+        let Destination { to, tried, .. } = flow.what;
+        self.asking.push_back(id);
+        cx.push_output(Output::Assign(Assign { conn: self.conn, destination: Some(to), tried }));
+    }
+
+    /// Takes in the pool's answer to the oldest question.
+    pub(in crate::dispatch) fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx) {
+        let Some(id) = self.asking.pop_front() else { return };
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(Assignment { uplink, via, .. }) = assignment else { return self.elsewhere(id, cx) };
+        let to = flow.what.to;
+        let v6 = to.is_ipv6();
+        let known = self.ways.find(|way| (way.uplink, way.via, way.v6) == (uplink, via, v6));
+        let socket = known.unwrap_or_else(|| {
+            let any = if v6 { Ipv6Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv4Addr::UNSPECIFIED) };
+            let local = SocketAddr::new(via.source.unwrap_or(any), 0);
+            let socket = cx.bind_socket(self.conn, local, to, via);
+            self.ways.insert(socket, uplink, via, v6);
+            socket
+        });
+        let Some(way) = self.ways.get_mut(socket) else { return };
+        if way.open {
+            self.take(id, socket, cx);
+        } else {
+            way.waiting.push(id);
+        }
+    }
+
+    /// No uplink carries this address: perhaps one carries the next address of its name.
+    fn elsewhere(&mut self, id: FlowId, cx: &mut Cx) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let mut others = core::mem::take(&mut flow.what.others);
+        if others.is_empty() {
+            return self.end(id, FlowEnd::NoUplink, cx);
+        }
+        let to = others.remove(0);
+        let route = core::mem::replace(&mut flow.what.route, Route::Lost);
+        let names = core::mem::take(&mut flow.what.names);
+        let Route::Sought(held) = route else { return };
+        self.end(id, FlowEnd::NoUplink, cx);
+        self.lead(to, others, names, held, cx);
+    }
+
+    /// These names lead to `to`: what has waited for them goes there.
+    pub(super) fn lead(
+        &mut self,
+        to: SocketAddr,
+        others: Vec<SocketAddr>,
+        names: Vec<NamedPort>,
+        held: Held,
+        cx: &mut Cx,
+    ) {
+        let id = match self.by_address.get(&to).copied() {
+            None => self.begin(to, others, names.clone(), held, cx),
+            Some(id) => {
+                if let Some(flow) = self.flows.get_mut(id) {
+                    flow.what.names.extend(names.iter().cloned());
+                }
+                for (ecn, data) in held.datagrams {
+                    if let Err(why) = self.send(id, ecn, &data, cx) {
+                        self.dropped(self.client.unwrap_or(self.peer), why, cx);
+                    }
+                }
+                id
+            }
+        };
+        names.into_iter().for_each(|name| self.names.leads_to(name, id));
+    }
+
+    /// A destination has its way, and what waits for it leaves.
+    fn take(&mut self, id: FlowId, socket: SocketId, cx: &mut Cx) {
+        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(way) = self.ways.get_mut(socket) else { return };
+        way.users += 1;
+        let (to, uplink) = (flow.what.to, way.uplink);
+        let before = core::mem::replace(&mut flow.what.route, Route::Way(socket));
+        cx.event(Event::DestinationAssigned { conn: self.conn, to, uplink });
+        let Route::Sought(held) = before else { return };
+        for (ecn, data) in held.datagrams {
+            if let Err(why) = self.send(id, ecn, &data, cx) {
+                self.dropped(self.client.unwrap_or(self.peer), why, cx);
+            }
+        }
+    }
+
+    /// Sends a datagram to its destination, or lets it wait for the way.
+    pub(super) fn send(&mut self, id: FlowId, ecn: u8, data: &[u8], cx: &mut Cx) -> Result<(), Dropped> {
+        self.flows.touch(cx.now, id, cx.config.flow_idle_timeout);
+        let Some(flow) = self.flows.get_mut(id) else { return Err(Dropped::NoFlow) };
+        let to = flow.what.to;
+        match &mut flow.what.route {
+            Route::Way(socket) => {
+                let address = Address { to: Some(to), from: None, ecn };
+                let limit = cx.config.max_queue;
+                if !cx.sockets.push(*socket, address, [&[], data], limit) {
+                    return Err(Dropped::QueueFull { limit });
+                }
+                if let Some(way) = self.ways.get_mut(*socket) {
+                    way.sent += data.len() as u64;
+                }
+                flow.sent += 1;
+                self.tally.sent += 1;
+                Ok(())
+            }
+            Route::Sought(held) => held.push(ecn, data),
+            route @ Route::Lost => {
+                let mut held = Held::default();
+                held.push(ecn, data)?;
+                *route = Route::Sought(held);
+                self.ask(id, cx);
+                Ok(())
+            }
+        }
+    }
+
+    /// One destination less leaves by this way; one that nobody needs is closed.
+    pub(super) fn leave(&mut self, socket: SocketId, cx: &mut Cx) {
+        let Some(way) = self.ways.get_mut(socket) else { return };
+        way.users = way.users.saturating_sub(1);
+        if way.users == 0 && way.waiting.is_empty() {
+            self.ways.remove(socket, cx);
+            cx.close_socket(socket);
+        }
+    }
+
+    pub(super) fn way_opened(&mut self, socket: SocketId, cx: &mut Cx) {
+        let Some(way) = self.ways.get_mut(socket) else { return };
+        way.open = true;
+        for id in core::mem::take(&mut way.waiting) {
+            self.take(id, socket, cx);
+        }
+        // All that waited may have ended meanwhile.
+        if self.ways.get(socket).is_some_and(|way| way.users == 0) {
+            self.ways.remove(socket, cx);
+            cx.close_socket(socket);
+        }
+    }
+
+    /// The socket of a way could not be opened: its destinations try another.
+    pub(super) fn way_failed(&mut self, socket: SocketId, fault: Fault, cx: &mut Cx) {
+        let Some(way) = self.ways.remove(socket, cx) else { return };
+        if let Some(uplink) = way.uplink {
+            cx.report(Report::Failed { uplink, fault });
+        }
+        for id in way.waiting {
+            match (way.uplink, self.flows.get_mut(id)) {
+                (_, None) => {}
+                (Some(uplink), Some(flow)) => {
+                    flow.what.tried.insert(uplink);
+                    self.ask(id, cx);
+                }
+                (None, Some(_)) => self.end(id, FlowEnd::Failed(fault), cx),
+            }
+        }
+    }
+
+    /// A way is no more: its destinations ask for another when there is something to send.
+    pub(super) fn lose(&mut self, socket: SocketId, cx: &mut Cx) {
+        let Some(way) = self.ways.remove(socket, cx) else { return };
+        cx.close_socket(socket);
+        let mut count = 0;
+        for id in self.flows.ids() {
+            let Some(flow) = self.flows.get_mut(id) else { continue };
+            if matches!(flow.what.route, Route::Way(other) if other == socket) {
+                flow.what.route = Route::Lost;
+                flow.what.tried = UplinkSet::EMPTY;
+                count += 1;
+            }
+        }
+        for id in way.waiting {
+            self.ask(id, cx);
+        }
+        if count > 0 {
+            cx.event(Event::DestinationsMoved { conn: self.conn, uplink: way.uplink, count });
+        }
+    }
+}
