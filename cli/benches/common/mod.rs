@@ -15,10 +15,13 @@
 //! A benchmark says with the traits in `contest` what it compares, and by what.
 
 pub(crate) mod arguments;
+pub(crate) mod batch;
 pub(crate) mod binaries;
 pub(crate) mod check;
 pub(crate) mod connections;
 pub(crate) mod contest;
+pub(crate) mod datagrams;
+pub(crate) mod echo;
 pub(crate) mod figures;
 pub(crate) mod host;
 pub(crate) mod idle;

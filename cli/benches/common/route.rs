@@ -25,6 +25,21 @@ pub(crate) fn request(target: SocketAddrV4) -> [u8; 10] {
     [5, 1, 0, 1, a, b, c, d, high, low]
 }
 
+/// Asks `proxy` for a UDP association: the connection that it lives by, and where its datagrams go.
+pub(crate) fn associate(proxy: SocketAddrV4) -> io::Result<(TcpStream, SocketAddrV4)> {
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::V4(proxy), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut ask = request(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+    ask[1] = 3;
+    stream.write_all(&[&GREETING[..], &ask].concat())?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).map_err(awaiting("an association"))?;
+    let [5, 0, 5, 0, _, 1, a, b, c, d, high, low] = answer else {
+        return Err(io::Error::other(format!("expected an association, got {answer:02x?}")));
+    };
+    Ok((stream, SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low]))))
+}
+
 /// RFC 1928 section 6: the full length of a reply, from its first four bytes; an error unless it
 /// grants the request.
 pub(crate) fn reply_length(head: &[u8]) -> io::Result<usize> {

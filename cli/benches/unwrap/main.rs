@@ -13,15 +13,9 @@
 //! server must have seen them.
 
 #[cfg(target_os = "linux")]
-mod batch;
-#[cfg(target_os = "linux")]
 #[path = "../common/mod.rs"]
 #[allow(dead_code, reason = "no benchmark uses all of it")]
 mod common;
-#[cfg(target_os = "linux")]
-mod datagrams;
-#[cfg(target_os = "linux")]
-mod echo;
 #[cfg(target_os = "linux")]
 mod namespace;
 #[cfg(target_os = "linux")]

@@ -1,11 +1,10 @@
 //! The workloads by name: what each runs, and which figures it yields.
 
 use crate::common::contest::{self, Ground};
+use crate::common::echo::Echo;
 use crate::common::figures::{self, Outcome};
 use crate::common::link::Kind;
-use crate::common::{connections, idle, load};
-use crate::datagrams;
-use crate::echo::Echo;
+use crate::common::{connections, datagrams, idle, load};
 use crate::rivals::{Protocol, Rival};
 
 /// Idle connections whose cost is measured.

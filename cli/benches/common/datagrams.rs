@@ -1,5 +1,5 @@
 //! The client side over UDP: 50 clients behind one socket of one balancer, each datagram with a
-//! header.
+//! PROXY header; or one client of a SOCKS5 proxy, each datagram with the header of RFC 1928.
 //!
 //! A fixed number of datagrams is on the way at a time, and each that comes back lets the next go:
 //! the rate is the highest at which next to nothing is lost, which is the one to compare processor
@@ -7,18 +7,18 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use crate::batch::Batch;
-use crate::common::figures::Outcome;
-use crate::common::load::{STALLED, WARM_UP};
-use crate::common::pattern::Pattern;
-use crate::common::proc;
-use crate::common::route::Route;
-use crate::echo::{BUFFER, Echo, passes};
+use super::batch::Batch;
+use super::echo::{BUFFER, Echo, passes};
+use super::figures::Outcome;
+use super::load::{STALLED, WARM_UP};
+use super::pattern::Pattern;
+use super::proc;
+use super::route::{self, Route};
 
 /// Clients behind the balancer.
 const CLIENTS: usize = 50;
@@ -35,6 +35,32 @@ const TOO_MANY: f64 = 0.01;
 /// proxy-protocol.txt section 2.2: the signature, version 2 with PROXY, AF_INET with DGRAM, 12
 /// bytes of addresses.
 const HEADER: [u8; 16] = *b"\r\n\r\n\0\r\nQUIT\n\x21\x12\0\x0c";
+
+/// RFC 1928 section 7: the header of a datagram for or from an IPv4 address.
+const SOCKS_HEADER: usize = 10;
+
+/// The socket that all leave by.
+struct Lane {
+    socket: UdpSocket,
+    /// Bytes that stand before each answer.
+    before: usize,
+    /// The connection that an association lives by.
+    _association: Option<TcpStream>,
+}
+
+impl Lane {
+    fn open(route: &Route) -> io::Result<Self> {
+        let (entry, association) = match route {
+            Route::Plain(_) | Route::Header { .. } => (route.entry(0), None),
+            Route::Socks { proxy, .. } => {
+                let (stream, relay) = route::associate(*proxy)?;
+                (relay, Some(stream))
+            }
+        };
+        let before = if association.is_some() { SOCKS_HEADER } else { 0 };
+        Ok(Self { socket: connect(entry)?, before, _association: association })
+    }
+}
 
 /// One datagram at a time of one client.
 struct Slot {
@@ -54,6 +80,11 @@ impl Slot {
             header.extend(proxy.ip().octets());
             header.extend(client.port().to_be_bytes());
             header.extend(proxy.port().to_be_bytes());
+        }
+        if let Some(request) = route.request(index) {
+            // The address stands at the same place as in a request.
+            header.extend([0, 0, 0]);
+            header.extend(&request[3..]);
         }
         Self { header, turn: 0, sent: Instant::now() }
     }
@@ -95,7 +126,7 @@ pub(crate) fn run(
 ) -> Result<Outcome, String> {
     let failed = |e: io::Error| format!("the client's socket: {e}");
     let cpu = || proxy.map_or(0.0, proc::cpu_seconds);
-    let socket = connect(route.entry(0)).map_err(failed)?;
+    let Lane { socket, before, _association } = Lane::open(route).map_err(failed)?;
     let mut slots: Vec<_> = (0..UNDER_WAY).map(|index| Slot::new(route, index)).collect();
     let mut batch = Batch::new();
     let mut outgoing: Vec<_> =
@@ -115,6 +146,7 @@ pub(crate) fn run(
         match received {
             Ok(()) => {
                 for (answer, _) in batch.came() {
+                    let answer = answer.get(before..).unwrap_or_default();
                     let Some((index, turn)) = read(answer).filter(|_| answer.len() == size) else {
                         return Err(format!("expected {size} bytes back, got other {}", answer.len()));
                     };
@@ -171,7 +203,7 @@ fn outcome(seconds: f64, echoed: u64, lost: u64, cpu: f64) -> Outcome {
 pub(crate) fn check(route: &Route, echo: &Echo) -> Result<Outcome, String> {
     const SIZE: usize = 1200;
     let failed = |e: io::Error| format!("the client's socket: {e}");
-    let socket = connect(route.entry(0)).map_err(failed)?;
+    let Lane { socket, before, _association } = Lane::open(route).map_err(failed)?;
     socket.set_read_timeout(Some(STALLED)).map_err(failed)?;
     let mut wrong = Vec::new();
     let mut named = BTreeSet::new();
@@ -183,7 +215,7 @@ pub(crate) fn check(route: &Route, echo: &Echo) -> Result<Outcome, String> {
         Pattern::new(index as u64).fill(&mut datagram[header..]);
         socket.send(&datagram).map_err(failed)?;
         let length = socket.recv(&mut answer).map_err(|e| format!("client {index} got no answer: {e}"))?;
-        if answer[..length] != datagram[header..] {
+        if answer[before..length.max(before)] != datagram[header..] {
             wrong.push(format!("client {index} got other {length} bytes back"));
         }
         named.extend(route.client(index));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use crate::batch::Batch;
+use super::batch::Batch;
 
 /// Bytes asked for to hold what comes in a burst; the system may give fewer.
 pub(crate) const BUFFER: usize = 4 << 20;
