@@ -77,6 +77,24 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = seconds)]
     pub(crate) lookup_timeout: Duration,
 
+    /// UDP associations (SOCKS5) open at once, shared out evenly among the workers; more are
+    /// refused. 0: none is served [default: 1024, of small systems a quarter of the descriptors]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=65_536))]
+    pub(crate) max_associations: Option<u32>,
+
+    /// Destinations that one UDP association remembers; beyond that the longest idle one is
+    /// forgotten
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub(crate) max_destinations: u32,
+
+    /// Forget a destination of a UDP association after so many seconds in which nothing moves
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
+    pub(crate) close_after: Duration,
+
+    /// Bytes that may wait to be sent on one UDP socket; what comes beyond that is dropped
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(65536..))]
+    pub(crate) max_queue: u32,
+
     /// Bytes of requests kept before their connections stand, in each worker; beyond that 4 KiB of
     /// each, and the rest waits
     #[arg(long, value_name = "BYTES", default_value_t = 16_777_216, value_parser = clap::value_parser!(u32).range(65_536..))]

@@ -4,10 +4,12 @@
 //! | --- | --- |
 //! | `args` | the switches |
 //! | `service` | from switches to running workers |
+//! | `associations` | events of UDP associations as counters and log lines |
 //! | `watch` | its events as counters and log lines |
 //! | `stats` | its counters as figures |
 
 mod args;
+mod associations;
 mod service;
 mod stats;
 mod watch;

@@ -13,6 +13,9 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 
+/// UDP associations that may be open where nobody says how many.
+const MOST_ASSOCIATIONS: usize = 1024;
+
 /// Runs until it is stopped.
 ///
 /// # Errors
@@ -35,6 +38,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let stats = options.common.stats.map(stats::Endpoint::bind).transpose()?;
 
     let labels: Vec<String> = pool.uplinks.iter().map(|uplink| uplink.label.clone()).collect();
+    let labels_count = labels.len();
     let shares = pool.uplinks.iter().map(|uplink| (uplink.label.clone(), uplink.weight)).collect();
     let device = |uplink: &UplinkConfig| uplink.device.map(|device| device.as_str().to_owned());
     let interfaces = pool.uplinks.iter().map(device).collect();
@@ -45,7 +49,11 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let sockets = SocketOptions { user_timeout, ..options.common.socket_options() };
     let shared = Shared::with_options(pool, Box::new(Arc::clone(&watch)), sockets);
 
-    let max_connections = descriptors::each_worker(options.common.max_connections, options.common.workers, 0);
+    // An association has its client's socket and, in most cases, one for each uplink.
+    let each = 1 + labels_count.clamp(1, 3);
+    let associations = associations(options, each);
+    let max_connections =
+        descriptors::each_worker(options.common.max_connections, options.common.workers, associations * each);
     // One client shall not keep all others out. A few connections are no attack.
     let of_one = options.max_client_connections.map_or((max_connections / 4 * 3).max(64), |asked| {
         usize::try_from(asked.div_ceil(options.common.workers.into())).unwrap_or(usize::MAX)
@@ -67,6 +75,10 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         max_kept: options.max_request_memory as usize,
         max_lookups: options.max_lookups as usize,
         lookup_timeout: options.lookup_timeout,
+        max_associations: associations.div_ceil(options.common.workers.into()),
+        max_destinations: options.max_destinations as usize,
+        flow_idle_timeout: options.close_after,
+        max_queue: options.max_queue as usize,
         buffer_limit: options.common.max_buffers as usize,
         max_head: options.max_head_size as usize,
         max_fields: options.max_header_fields as usize,
@@ -89,6 +101,19 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     logging::flush();
     report(&shared, &watch);
     result
+}
+
+/// UDP associations of the process. Those that nobody asked for take no more than a quarter of the
+/// descriptors, of which one needs `each`.
+fn associations(options: &Args, each: usize) -> usize {
+    if options.tunnel {
+        return 0;
+    }
+    let possible = || match descriptors::raise_descriptors() {
+        Some(limit) => usize::try_from(limit / 4).unwrap_or(usize::MAX) / each,
+        None => MOST_ASSOCIATIONS,
+    };
+    options.max_associations.map_or_else(|| possible().min(MOST_ASSOCIATIONS), |asked| asked as usize)
 }
 
 /// Opening a proxy to the world takes a deliberate switch.

@@ -2,11 +2,17 @@
 
 use super::watch::DispatchWatch;
 use crate::process::stats::{Samples, Source, relays};
-use crate::process::watch::get;
+use crate::process::watch::{Names, get};
 use ropewalk_mio::Shared;
 use std::sync::Arc;
 
 const SERVICE: &str = "dispatch";
+
+const DATAGRAMS: Names = Names {
+    passed: "dispatch_datagrams_total",
+    dropped: "dispatch_datagrams_dropped_total",
+    lost: "dispatch_datagrams_lost_total",
+};
 
 pub(crate) struct DispatchStats {
     watch: Arc<DispatchWatch>,
@@ -25,7 +31,10 @@ impl DispatchStats {
         let now = self.shared.now();
         let accounts: Vec<_> =
             self.shared.pool().accounts(now).map(|(_, account, up)| (*account, up)).collect();
-        for ((uplink, weight), (account, up)) in self.uplinks.iter().zip(accounts) {
+        let destinations = &self.watch.associations.destinations;
+        for (((uplink, weight), (account, up)), destinations) in
+            self.uplinks.iter().zip(accounts).zip(destinations)
+        {
             let uplink = [("uplink", uplink.as_str())];
             let direction = |direction| [uplink[0], ("direction", direction)];
             out.gauges("uplink_up", "1 where the uplink is thought well, 0 while it rests.").add(&uplink, up);
@@ -34,6 +43,8 @@ impl DispatchStats {
                 .add(&uplink, account.open);
             out.counters("uplink_connections_total", "Connections opened through it.")
                 .add(&uplink, account.connected);
+            out.counters("uplink_destinations_total", "Destinations of UDP associations given to it.")
+                .add(&uplink, get(destinations));
             out.counters("uplink_attempts_failed_total", "Attempts through it that failed.")
                 .add(&uplink, account.failed);
             out.counters(
@@ -53,6 +64,16 @@ impl Source for DispatchStats {
         relays(SERVICE, &self.watch.relays, out);
         let help = "Attempts to reach a target that failed; another may have followed.";
         out.counter("dispatch_attempts_failed_total", help, get(&self.watch.attempts_failed));
+        let closed = get(&self.watch.associations.closed);
+        let opened = get(&self.watch.associations.opened);
+        let help = "UDP associations open now.";
+        out.gauge("dispatch_open_associations", help, opened.saturating_sub(closed));
+        out.counter("dispatch_associations_total", "UDP associations begun.", opened);
+        let help = "Destinations of UDP associations forgotten because there were too many.";
+        out.counter("dispatch_destinations_evicted_total", help, get(&self.watch.associations.evicted));
+        let help = "Destinations of UDP associations whose uplink was no more.";
+        out.counter("dispatch_destinations_moved_total", help, get(&self.watch.associations.moved));
+        self.watch.associations.datagrams.collect(&DATAGRAMS, out);
         self.uplinks(out);
     }
 }

@@ -1,5 +1,6 @@
 //! What `dispatch` counts and logs of its own events.
 
+use super::associations::Associations;
 use crate::host::obstacles;
 use crate::process::watch::{Flood, Relays, add, get};
 use ropewalk_core::machine::UplinkId;
@@ -14,6 +15,7 @@ pub(crate) struct DispatchWatch {
     interfaces: Vec<Option<String>>,
     pub(crate) relays: Relays,
     pub(crate) attempts_failed: AtomicU64,
+    pub(crate) associations: Associations,
     /// Which uplinks are down: a bit each.
     down: AtomicU64,
     flood_unacknowledged: Flood,
@@ -22,11 +24,13 @@ pub(crate) struct DispatchWatch {
 impl DispatchWatch {
     /// `labels`: the names of the uplinks; `interfaces`: theirs.
     pub(crate) fn new(labels: Vec<String>, interfaces: Vec<Option<String>>) -> Self {
+        let associations = Associations::new(labels.len());
         DispatchWatch {
             labels,
             interfaces,
             relays: Relays::default(),
             attempts_failed: AtomicU64::new(0),
+            associations,
             down: AtomicU64::new(0),
             flood_unacknowledged: Flood::default(),
         }
@@ -45,7 +49,8 @@ impl DispatchWatch {
 
     /// One line about the whole run.
     pub(crate) fn summary(&self) -> String {
-        self.relays.summary(&format!("{} attempts failed", get(&self.attempts_failed)))
+        let associations = self.associations.summary();
+        self.relays.summary(&format!("{} attempts failed, {associations}", get(&self.attempts_failed)))
     }
 }
 
@@ -109,6 +114,7 @@ impl ropewalk_mio::Watch for DispatchWatch {
                 log::info!("uplink{} carries again", self.via(Some(*uplink)));
             }
             other if self.relays.event(now, other) => {}
+            other if self.associations.event(now, other, |uplink| self.via(uplink)) => {}
             other => log::debug!("{other:?}"),
         }
     }

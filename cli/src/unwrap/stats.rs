@@ -2,8 +2,14 @@
 
 use super::watch::UnwrapWatch;
 use crate::process::stats::{Samples, Source, relays};
-use crate::process::watch::{DROPS, REASONS, get};
+use crate::process::watch::{Names, get};
 use std::sync::Arc;
+
+const DATAGRAMS: Names = Names {
+    passed: "unwrap_datagrams_total",
+    dropped: "unwrap_datagrams_dropped_total",
+    lost: "unwrap_datagrams_lost_total",
+};
 
 pub(crate) struct UnwrapStats(pub(crate) Arc<UnwrapWatch>);
 
@@ -23,14 +29,6 @@ impl Source for UnwrapStats {
         out.counter("unwrap_flows_failed_total", help, get(&watch.flows_failed));
         let help = "Errors that the system told of flows' sockets, such as a server that does not listen.";
         out.counter("unwrap_flow_faults_total", help, get(&watch.flow_faults));
-        out.counters("unwrap_datagrams_total", "Datagrams of UDP flows, as of a second ago.")
-            .add(&[("direction", "sent")], get(&watch.datagrams_sent))
-            .add(&[("direction", "received")], get(&watch.datagrams_received));
-        let dropped = out.counters("unwrap_datagrams_dropped_total", "Datagrams that were not passed on.");
-        for (reason, count) in REASONS.iter().chain(&DROPS).zip(&watch.drops) {
-            dropped.add(&[("reason", reason)], get(count));
-        }
-        let help = "Datagrams that the system would not send.";
-        out.counter("unwrap_datagrams_lost_total", help, get(&watch.datagrams_lost));
+        watch.datagrams.collect(&DATAGRAMS, out);
     }
 }

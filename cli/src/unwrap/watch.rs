@@ -1,10 +1,10 @@
 //! What `unwrap` counts and logs of its own events.
 
-use crate::process::watch::{DROPS, Flood, REASONS, Relays, add, drop_place, get, place};
+use crate::process::watch::{Datagrams, Flood, Relays, add, get};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
 use ropewalk_core::time::Instant;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 #[derive(Default)]
 pub(crate) struct UnwrapWatch {
@@ -16,20 +16,10 @@ pub(crate) struct UnwrapWatch {
     pub(crate) flows_failed: AtomicU64,
     /// Errors that the system reported on flows' sockets, such as "refused".
     pub(crate) flow_faults: AtomicU64,
-    /// Datagrams from clients to servers.
-    pub(crate) datagrams_sent: AtomicU64,
-    /// The same, from servers to clients.
-    pub(crate) datagrams_received: AtomicU64,
-    pub(crate) datagrams_dropped: AtomicU64,
-    /// By reason: in the order of [`REASONS`], then of [`DROPS`].
-    pub(crate) drops: [AtomicU64; REASONS.len() + DROPS.len()],
-    /// Datagrams that the system would not send.
-    pub(crate) datagrams_lost: AtomicU64,
+    pub(crate) datagrams: Datagrams,
     flood_refused: Flood,
     flood_evicted: Flood,
     flood_failed: Flood,
-    flood_dropped: Flood,
-    flood_lost: Flood,
     flood_ports: Flood,
 }
 
@@ -41,9 +31,9 @@ impl UnwrapWatch {
             get(&self.flows_opened),
             get(&self.flows_evicted),
             get(&self.flows_failed),
-            get(&self.datagrams_sent),
-            get(&self.datagrams_received),
-            get(&self.datagrams_dropped) + get(&self.datagrams_lost),
+            get(&self.datagrams.sent),
+            get(&self.datagrams.received),
+            self.datagrams.all_lost(),
         ))
     }
 
@@ -119,40 +109,19 @@ impl ropewalk_mio::Watch for UnwrapWatch {
                 );
                 self.flow_closed(now, *why);
             }
-            Event::Datagrams { sent, received } => {
-                self.datagrams_sent.fetch_add(*sent, Ordering::Relaxed);
-                self.datagrams_received.fetch_add(*received, Ordering::Relaxed);
-            }
+            Event::Datagrams { sent, received } => self.datagrams.passed(*sent, *received),
             Event::FlowFault { socket, to, fault } => {
                 add(&self.flow_faults);
                 log::debug!("{socket:?}: {to}: {fault}");
             }
             Event::DatagramDropped { peer, why } => {
-                add(&self.datagrams_dropped);
-                let at = match why {
-                    Dropped::Refused(why) => place(why),
-                    other => REASONS.len() + drop_place(other),
-                };
-                add(&self.drops[at]);
+                self.datagrams.dropped(why);
                 match why {
-                    Dropped::Refused(why) => {
-                        let text = format_args!("a datagram of {peer} is dropped: {}", Reason(why));
-                        self.flood_dropped.warn(now, text);
-                    }
-                    why => {
-                        self.flood_dropped.warn(now, format_args!("a datagram of {peer} is dropped: {why}"))
-                    }
+                    Dropped::Refused(why) => self.datagrams.warn_dropped(now, peer, Reason(why)),
+                    why => self.datagrams.warn_dropped(now, peer, why),
                 }
             }
-            Event::DatagramLost { to, fault } => {
-                add(&self.datagrams_lost);
-                match to {
-                    Some(to) => {
-                        self.flood_lost.warn(now, format_args!("a datagram for {to} was not sent: {fault}"))
-                    }
-                    None => self.flood_lost.warn(now, format_args!("an answer was not sent: {fault}")),
-                }
-            }
+            Event::DatagramLost { to, fault } => self.datagrams.lost(now, to.as_ref(), *fault),
             other if self.relays.event(now, other) => {}
             other => log::debug!("{other:?}"),
         }

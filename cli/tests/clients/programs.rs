@@ -143,3 +143,41 @@ fn python_requests_come_through() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), "GET /0\nGET /1\nGET /2\n", "{scheme}: {said}");
     }
 }
+
+#[test]
+fn pysocks_sends_datagrams_through() {
+    if !has(here!(), "python3") {
+        return;
+    }
+    let has_it = Command::new("python3").args(["-c", "import socks"]).output();
+    if !has_it.is_ok_and(|output| output.status.success()) {
+        skip(here!(), "Python's PySocks");
+        return;
+    }
+    let (proxy, server) = (Proxy::start(&[]), crate::common::udp::echo());
+    // Several destinations by one socket, each answer with its true source; a name; a connected
+    // socket.
+    let program = format!(
+        "import socket, socks\n\
+         s = socks.socksocket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+         s.set_proxy(socks.SOCKS5, '127.0.0.1', {})\n\
+         s.settimeout(20)\n\
+         for n in range(3):\n    \
+             s.sendto(b'datagram %d' % n, ('127.0.0.1', {1}))\n    \
+             print(*s.recvfrom(100))\n\
+         s.sendto(b'by name', ('localhost', {1}))\n\
+         print(*s.recvfrom(100))\n\
+         s.connect(('127.0.0.1', {1}))\n\
+         s.send(b'connected')\n\
+         print(s.recv(100))\n",
+        proxy.address.port(),
+        server.port()
+    );
+    let output = clean("python3").args(["-c", &program]).output().expect("asked for before");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let from = format!("('127.0.0.1', {})", server.port());
+    let expected = format!(
+        "b'datagram 0' {from}\nb'datagram 1' {from}\nb'datagram 2' {from}\nb'by name' {from}\nb'connected'\n"
+    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{said}");
+}

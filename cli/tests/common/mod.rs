@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `proxy` | a running `ropewalk`, its log, its end |
 //! | `socks` | a minimal SOCKS5 client |
+//! | `udp` | a minimal client of UDP ASSOCIATE |
 //! | `servers` | servers in threads |
 //! | `process` | what /proc says of a process (Linux) |
 //! | `ns` | one network namespace (Linux) |
@@ -19,6 +20,7 @@ pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod servers;
 pub(crate) mod socks;
+pub(crate) mod udp;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What tcpdump sees on a device: the SYNs that leave.
+//! What tcpdump sees on a device: the SYNs or datagrams that leave.
 
 use crate::common::ns::Ns;
 use crate::common::{LONG, wait_until};
@@ -19,6 +19,15 @@ impl Capture {
         // pcap-filter(7): tcp[...] looks into IPv4 only; in IPv6 the flags are at 40 + 13.
         let filter = "(ip and tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn) or \
                       (ip6 and ip6[6] == 6 and ip6[53] & 0x12 == 0x02)";
+        Capture::of(ns, device, filter)
+    }
+
+    /// Watches `device` of `ns` for datagrams towards the server.
+    pub(crate) fn of_datagrams(ns: &Ns, device: &str) -> Self {
+        Capture::of(ns, device, "udp and dst host 203.0.113.1")
+    }
+
+    fn of(ns: &Ns, device: &str, filter: &str) -> Self {
         let mut command = Command::new("tcpdump");
         command.args(["-i", device, "-n", "-l", "--immediate-mode", "-Z", "root", filter]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -12,6 +12,7 @@
 //! | `faults` | tests: uplinks that do not work, destinations that do not |
 //! | `sources` | tests: the addresses connections leave with |
 //! | `changes` | tests: uplinks that go and come |
+//! | `datagrams` | tests: UDP associations |
 //! | `guests` | tests: clients from beyond the host |
 //! | `ports` | tests: many connections from few ports |
 #![cfg(target_os = "linux")]
@@ -20,6 +21,7 @@ mod capture;
 mod changes;
 #[path = "../common/mod.rs"]
 mod common;
+mod datagrams;
 mod faults;
 mod guests;
 mod ports;

@@ -7,6 +7,7 @@
 //! | `handshake` | bytes that come one at a time, all at once, or too slowly |
 //! | `bounds` | memory, descriptors, processor time |
 //! | `limits` | the limits that flags set: connections, idle time, buffers |
+//! | `datagrams` | UDP ASSOCIATE |
 //! | `tunnel` | `--tunnel`: no handshake, several endpoints |
 #![cfg(unix)]
 
@@ -14,6 +15,8 @@
 mod bounds;
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(target_os = "linux")]
+mod datagrams;
 mod endings;
 mod handshake;
 mod limits;

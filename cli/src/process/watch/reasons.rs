@@ -4,7 +4,7 @@
 use ropewalk_core::machine::event::{Dropped, Refusal};
 
 /// In the order of [`place`].
-pub(crate) const REASONS: [&str; 26] = [
+pub(crate) const REASONS: [&str; 28] = [
     "malformed",
     "bad_host",
     "no_auth_method",
@@ -30,12 +30,24 @@ pub(crate) const REASONS: [&str; 26] = [
     "response_too_large",
     "stale",
     "crowded_out",
+    "association_limit",
+    "no_relay",
     "other",
 ];
 
 /// In the order of [`drop_place`].
-pub(crate) const DROPS: [&str; 6] =
-    ["cut_short", "no_flow", "queue_full", "too_long", "draining", "other_drop"];
+pub(crate) const DROPS: [&str; 10] = [
+    "cut_short",
+    "no_flow",
+    "queue_full",
+    "too_long",
+    "draining",
+    "fragment",
+    "not_client",
+    "stranger",
+    "names_full",
+    "other_drop",
+];
 
 /// Where its word stands.
 pub(crate) fn place(why: &Refusal) -> usize {
@@ -65,8 +77,10 @@ pub(crate) fn place(why: &Refusal) -> usize {
         Refusal::ResponseTooLarge(_) => 22,
         Refusal::Stale => 23,
         Refusal::CrowdedOut { .. } => 24,
+        Refusal::AssociationLimit { .. } => 25,
+        Refusal::NoRelay(_) => 26,
         // Reasons may come that this file does not know yet.
-        _ => 25,
+        _ => 27,
     }
 }
 
@@ -78,7 +92,11 @@ pub(crate) fn drop_place(why: &Dropped) -> usize {
         Dropped::QueueFull { .. } => 2,
         Dropped::TooLong(_) => 3,
         Dropped::Draining => 4,
-        _ => 5,
+        Dropped::Fragment(_) => 5,
+        Dropped::NotClient => 6,
+        Dropped::Stranger => 7,
+        Dropped::NamesFull { .. } => 8,
+        _ => 9,
     }
 }
 
@@ -131,6 +149,8 @@ mod tests {
             Refusal::ResponseTooLarge(Excess::Bytes(1)),
             Refusal::Stale,
             Refusal::CrowdedOut { limit: 1 },
+            Refusal::AssociationLimit { limit: 1 },
+            Refusal::NoRelay(Fault::NoDescriptors),
         ];
         for why in all {
             assert_eq!(REASONS[place(&why)], snake(&format!("{why:?}")));
@@ -142,6 +162,10 @@ mod tests {
             Dropped::QueueFull { limit: 1 },
             Dropped::TooLong(1),
             Dropped::Draining,
+            Dropped::Fragment(1),
+            Dropped::NotClient,
+            Dropped::Stranger,
+            Dropped::NamesFull { limit: 1 },
         ];
         for why in all {
             assert_eq!(DROPS[drop_place(&why)], snake(&format!("{why:?}")));

@@ -25,6 +25,8 @@ pub(crate) struct Relays {
     pub(crate) heads_too_large: AtomicU64,
     pub(crate) half_open_limit: AtomicU64,
     half_open: Flood,
+    pub(crate) association_limit: AtomicU64,
+    associations: Flood,
     pub(crate) client_limit: AtomicU64,
     pub(crate) lookup_limit: AtomicU64,
     pub(crate) kept_limit: AtomicU64,
@@ -69,6 +71,13 @@ impl Relays {
                         "{limit} handshakes are incomplete in this worker: the oldest go for new ones (--max-handshakes)"
                     );
                     self.half_open.warn(now, text);
+                }
+                if let Refusal::AssociationLimit { limit } = why {
+                    add(&self.association_limit);
+                    let text = format_args!(
+                        "{limit} UDP associations are open in this worker: another was refused (--max-associations)"
+                    );
+                    self.associations.warn(now, text);
                 }
                 if *why == Refusal::BadCredentials {
                     self.logins.warn(now, format_args!("wrong user or password from {}", client.ip()));
@@ -167,7 +176,7 @@ impl Relays {
     pub(crate) fn summary(&self, beside: &str) -> String {
         format!(
             "{} connections relayed ({} broken), {} refused, {beside}; limits hit: connections {}, descriptors {}, \
-             buffers {}, heads {}, clients {}, lookups {}, requests {}, handshakes {}",
+             buffers {}, heads {}, clients {}, lookups {}, requests {}, handshakes {}, associations {}",
             get(&self.connected),
             get(&self.broken),
             get(&self.refused),
@@ -179,6 +188,7 @@ impl Relays {
             get(&self.lookup_limit),
             get(&self.kept_limit),
             get(&self.half_open_limit),
+            get(&self.association_limit),
         )
     }
 }
