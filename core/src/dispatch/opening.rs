@@ -10,6 +10,8 @@
 //! not asked again through another uplink. All attempts together have a limit and a deadline, so
 //! there is no storm.
 
+mod addresses;
+
 use super::Cx;
 use super::config::Config;
 use super::guard;
@@ -20,6 +22,7 @@ use crate::machine::{
 };
 use crate::name::{Destination, Host};
 use crate::time::Instant;
+use addresses::interleave;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -31,8 +34,6 @@ const MAX_PENDING: usize = 4;
 const MAX_EARLY: usize = 16 * 1024;
 /// What every name of loopback stands for.
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-/// Addresses of a name that are considered.
-const MAX_ADDRESSES: usize = 8;
 
 #[derive(Debug)]
 struct Candidate {
@@ -423,37 +424,5 @@ fn weight(fault: Fault) -> u8 {
         Fault::NetworkUnreachable => 2,
         Fault::NoDescriptors | Fault::NoMemory | Fault::AddressInUse => 1,
         _ => 0,
-    }
-}
-
-/// RFC 8305 section 4: the families take turns, beginning with the family of the first address.
-fn interleave(addresses: &[IpAddr]) -> Vec<IpAddr> {
-    let Some(first) = addresses.first() else { return Vec::new() };
-    let mut same = addresses.iter().filter(|ip| ip.is_ipv4() == first.is_ipv4());
-    let mut other = addresses.iter().filter(|ip| ip.is_ipv4() != first.is_ipv4());
-    let mut out: Vec<IpAddr> = Vec::new();
-    loop {
-        let pair = [same.next(), other.next()];
-        if pair == [None, None] || out.len() >= MAX_ADDRESSES {
-            return out;
-        }
-        for ip in pair.into_iter().flatten() {
-            if !out.contains(ip) {
-                out.push(*ip);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn families_take_turns_and_doubles_go() {
-        let ip = |text: &str| text.parse::<IpAddr>().expect("literal");
-        let all = ["::1", "::2", "::1", "10.0.0.1", "::3", "10.0.0.2"].map(ip);
-        assert_eq!(interleave(&all), ["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"].map(ip));
-        assert!(interleave(&[]).is_empty());
     }
 }

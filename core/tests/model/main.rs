@@ -12,6 +12,7 @@
 mod assertions;
 mod observed;
 mod reference;
+mod relayed;
 mod said;
 mod sut;
 mod transition;

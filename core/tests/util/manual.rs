@@ -1,6 +1,6 @@
 //! The unwrap machine, driven by hand: each call is a test's, the contract is checked at each, and
 //! when a test has ended its recording is replayed. It sends on a socket only after the machine has
-//! listed it: a socket that the machine forgets to list stays silent. where it is.
+//! listed it: a socket that the machine forgets to list stays silent.
 
 use super::{addr, secs};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
