@@ -23,34 +23,23 @@
 
 mod client;
 mod config;
-#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub mod crypto;
-#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod handshake;
-#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod ingress;
-#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod inner;
 #[cfg(feature = "laws")]
 #[doc(hidden)]
 pub mod laws;
-#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod order;
-#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod path;
-#[allow(dead_code, reason = "the endpoints that call it are written next")]
 mod peer;
-#[allow(dead_code, reason = "the association that calls it is written next")]
 pub(crate) mod rate;
 #[cfg(all(feature = "laws", feature = "std"))]
 mod recording;
-#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 mod schedule;
 mod server;
-#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod session;
 mod status;
-#[allow(dead_code, unused_imports, reason = "the association that calls it is written next")]
 pub(crate) mod wire;
 
 pub use client::Client;

@@ -19,6 +19,7 @@ impl Rate {
     }
 
     /// `bits` per second, as links are sold.
+    #[cfg(test)]
     pub(crate) const fn from_bits_per_second(bits: u64) -> Rate {
         Rate(bits / 8)
     }

@@ -21,8 +21,9 @@ impl Client {
         }
     }
 
-    pub(super) fn handle_response(&mut self, now: Instant, path: PathId, datagram: &[u8]) {
-        let Some(established) = self.initiator.handle_response(now, datagram) else { return };
+    /// Whether it was authentic.
+    pub(super) fn handle_response(&mut self, now: Instant, path: PathId, datagram: &[u8]) -> bool {
+        let Some(established) = self.initiator.handle_response(now, datagram) else { return false };
         if established.restarted {
             self.begin_again(now);
         }
@@ -45,6 +46,7 @@ impl Client {
                 slot.ping |= id == path;
             }
         }
+        true
     }
 
     pub(super) fn challenge(&mut self, now: Instant, id: PathId) {

@@ -30,7 +30,10 @@ impl Client {
             }));
         }
         self.say_wishes(now);
-        if self.established && self.peer.keys.wants_rekey(now) && self.peer.is_busy() {
+        if self.established
+            && self.peer.keys.wants_rekey(now)
+            && (self.peer.is_busy() || self.peer.keys.is_ending(now))
+        {
             self.initiator.start(now);
         }
         self.shake(now);

@@ -7,21 +7,30 @@ use crate::machine::{DatagramMachine, Rx, SocketId, Transmit};
 use crate::time::Instant;
 
 impl Client {
-    pub(super) fn handle_datagram(&mut self, now: Instant, index: usize, datagram: &mut [u8], ecn: u8) {
+    /// Whether it was authentic.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        index: usize,
+        datagram: &mut [u8],
+        ecn: u8,
+    ) -> bool {
         let path = self.ways[index].path;
-        let Some(kind) = datagram.first().and_then(|first| PacketType::of(*first).ok()) else { return };
+        let Some(kind) = datagram.first().and_then(|first| PacketType::of(*first).ok()) else {
+            return false;
+        };
         match kind {
             // Nobody asks a client.
-            PacketType::Init => {}
-            PacketType::Cookie => {
-                self.initiator.handle_cookie(now, path, datagram);
-            }
-            PacketType::Response => self.handle_response(now, path, datagram),
+            PacketType::Init => return false,
+            PacketType::Cookie => return self.initiator.handle_cookie(now, path, datagram),
+            PacketType::Response => return self.handle_response(now, path, datagram),
             PacketType::Transport => {
                 let headers = self.peer.slot(path).map_or(28, |slot| slot.remote.headers());
                 let ours = &self.addresses;
                 let accept = |packet: &[u8]| inner::destination(packet).is_some_and(|to| ours.contains(&to));
-                let Ok(arrival) = self.peer.receive(now, datagram, headers, ecn, accept) else { return };
+                let Ok(arrival) = self.peer.receive(now, datagram, headers, ecn, accept) else {
+                    return false;
+                };
                 if arrival.confirms {
                     self.initiator.confirmed();
                 }
@@ -31,6 +40,7 @@ impl Client {
                 }
             }
         }
+        true
     }
 }
 
@@ -45,11 +55,16 @@ impl DatagramMachine for Client {
 
     fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
         let Some(index) = self.way_of(socket) else { return };
+        let mut heard = false;
         for rx in rx {
             let (stride, ecn) = (rx.stride.max(1), rx.ecn);
             for datagram in rx.data.chunks_mut(stride) {
-                self.handle_datagram(now, index, datagram, ecn);
+                heard |= self.handle_datagram(now, index, datagram, ecn);
             }
+        }
+        // Only what was authentic is an event.
+        if !heard {
+            return;
         }
         self.peer.finish_batch(now, &mut self.give);
         self.settle(now);

@@ -17,7 +17,8 @@ pub(crate) mod mac;
 pub(crate) mod noise;
 mod rng;
 
-pub(crate) use aead::{Aead, Forged, PacketKey};
+#[cfg(feature = "laws")]
+pub(crate) use aead::{Aead, PacketKey};
 pub use aead::{Cipher, CipherOrder};
 pub use keys::{KeyError, PresharedKey, PublicKey, SecretKey};
 pub use rng::Rng;

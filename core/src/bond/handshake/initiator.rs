@@ -156,13 +156,9 @@ impl Initiator {
     }
 
     /// Whether a handshake is under way or waits for its confirmation.
+    #[cfg(test)]
     pub(crate) const fn is_active(&self) -> bool {
         !matches!(self.state, State::Idle)
-    }
-
-    /// How often the INIT was sent on all paths since the last handshake that was confirmed.
-    pub(crate) const fn rounds(&self) -> u32 {
-        self.rounds
     }
 
     /// A packet of the server was opened under the newest keys.

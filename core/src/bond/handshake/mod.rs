@@ -32,11 +32,13 @@ mod initiator;
 pub(crate) mod message;
 mod responder;
 
-pub(crate) use initiator::{Established, Initiator, InitiatorConfig};
-pub(crate) use message::{COOKIE_LEN, INIT_LEN, MAX_TOKEN, RESPONSE_LEN, Token};
-pub(crate) use responder::{
-    Accepted, Admission, ClientId, Counters, Kind, Reaction, Reply, Responder, Strangers,
-};
+pub(crate) use initiator::{Initiator, InitiatorConfig};
+pub(crate) use message::Token;
+#[cfg(test)]
+pub(crate) use message::{COOKIE_LEN, INIT_LEN, RESPONSE_LEN};
+#[cfg(any(test, feature = "laws"))]
+pub(crate) use responder::Strangers;
+pub(crate) use responder::{Admission, ClientId, Counters, Kind, Reaction, Responder};
 #[cfg(any(test, feature = "laws"))]
 pub(crate) mod laws;
 #[cfg(any(test, feature = "laws"))]

@@ -180,8 +180,11 @@ impl Server {
 
 /// A server that knows one client, and that client.
 pub(super) struct World {
+    #[cfg(test)]
     pub(super) server_key: SecretKey,
+    #[cfg(test)]
     pub(super) client_key: SecretKey,
+    #[cfg(test)]
     pub(super) psk: PresharedKey,
     pub(super) server: Server,
     pub(super) client: Client,
@@ -197,7 +200,16 @@ impl World {
         let mut server = Server::new(&server_key, 2);
         assert!(server.responder.add_client(CLIENT, client_key.public(), psk.clone()));
         let client = Client::new(&client_key, server_key.public(), &psk, 3);
-        World { server_key, client_key, psk, server, client }
+        World {
+            #[cfg(test)]
+            server_key,
+            #[cfg(test)]
+            client_key,
+            #[cfg(test)]
+            psk,
+            server,
+            client,
+        }
     }
 
     /// A handshake from the first message to the confirmation of both sides. Everything that was sent, the client's

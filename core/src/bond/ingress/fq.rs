@@ -128,10 +128,6 @@ impl<T: Item> FqCodel<T> {
         self.delays = delays;
     }
 
-    pub(crate) fn delays(&self) -> Delays {
-        self.delays
-    }
-
     /// Bytes in all queues.
     pub(crate) fn backlog(&self) -> usize {
         self.bytes
@@ -148,6 +144,11 @@ impl<T: Item> FqCodel<T> {
     /// Items whose packets have all left or been dropped.
     pub(crate) fn poll_spent(&mut self) -> Option<T> {
         self.spent.pop_front()
+    }
+
+    /// Sets the bytes that may wait in all.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.config.limit = limit;
     }
 
     /// Queues an item behind the others of its flow. Over the limit, the longest queue loses its head.

@@ -26,7 +26,9 @@ mod tests;
 
 pub(crate) use codel::Delays;
 pub(crate) use entry::Entry;
-pub(crate) use fq::{Config, Counters, FqCodel, Head};
+#[cfg(test)]
+pub(crate) use fq::Counters;
+pub(crate) use fq::{Config, FqCodel};
 
 /// One or more packets of one flow.
 pub(crate) trait Item {

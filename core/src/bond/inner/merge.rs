@@ -79,11 +79,6 @@ impl Run {
         run
     }
 
-    /// How many segments it has.
-    pub(crate) fn segments(&self) -> u16 {
-        self.segments
-    }
-
     /// Joins `packet` to the run in `buf` if it is the next segment; `false`, and no change, if not.
     pub(crate) fn push(&mut self, buf: &mut Vec<u8>, packet: &[u8]) -> bool {
         let Some(kind) = self.open else { return false };

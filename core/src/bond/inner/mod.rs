@@ -35,10 +35,10 @@ mod too_big;
 
 pub(crate) use addresses::{destination, source};
 pub(crate) use ecn::{Ecn, decapsulate, mark_ce};
-pub(crate) use flow::{Class, Flow, FlowKey, Ordering};
+pub(crate) use flow::{Flow, FlowKey};
 pub(crate) use merge::Run;
 pub(crate) use mss::clamp_mss;
-pub(crate) use packet::{Fragment, Malformed, Packet};
-pub(crate) use prepare::{complete, offload, prepare};
+pub(crate) use packet::{Malformed, Packet};
+pub(crate) use prepare::{complete, prepare};
 pub(crate) use segment::{Segments, Sums};
-pub(crate) use too_big::{TooBig, Untold};
+pub(crate) use too_big::TooBig;

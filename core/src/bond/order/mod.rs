@@ -31,5 +31,7 @@ mod sequencer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use reorder::{Config, Counters, Refused, Reorder};
+#[cfg(test)]
+pub(crate) use reorder::Counters;
+pub(crate) use reorder::{Config, Refused, Reorder};
 pub(crate) use sequencer::Sequencer;

@@ -116,6 +116,7 @@ impl<T> Reorder<T> {
     }
 
     /// Takes in that `path` brought `sequence` in a packet without data: its next to be given, less one.
+    #[cfg(test)]
     pub(crate) fn handle_progress(&mut self, now: Instant, path: u8, sequence: u32) {
         let sequence = self.seen.expand(sequence);
         self.progress(now, path, sequence);

@@ -24,11 +24,6 @@ impl Sequencer {
         Sequencer::default()
     }
 
-    /// The sequence of the next packet to leave, cut to 32 bits.
-    pub(crate) fn next(&self) -> u32 {
-        self.next as u32
-    }
-
     /// The sequence and the distance of a packet that leaves now. The distance is zero where it is not `ordered`,
     /// or where its predecessor is unknown or further back than a distance can say.
     pub(crate) fn assign(&mut self, key: FlowKey, ordered: bool) -> (u32, u16) {

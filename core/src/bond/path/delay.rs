@@ -81,12 +81,6 @@ impl OneWay {
         delay
     }
 
-    /// The smoothed delay, to compare with another path's.
-    pub(crate) fn smoothed(&self) -> Option<RawDelay> {
-        self.latest?;
-        Some(wrap(self.smoothed.div_euclid(GAIN)))
-    }
-
     /// The smallest smoothed delay of the last 10 s, to compare with another path's.
     pub(crate) fn base(&self) -> Option<RawDelay> {
         self.base.ask().map(wrap)
@@ -95,11 +89,6 @@ impl OneWay {
     /// The latest over the base.
     pub(crate) fn excess(&self) -> Duration {
         self.over_base(self.latest)
-    }
-
-    /// The smoothed over the base.
-    pub(crate) fn smoothed_excess(&self) -> Duration {
-        self.over_base(self.latest.map(|_| self.smoothed.div_euclid(GAIN)))
     }
 
     /// The smallest of the last few milliseconds over the base: a queue, or one burst.

@@ -43,12 +43,4 @@ pub(crate) enum Blocked {
     State,
 }
 
-impl Blocked {
-    /// When to ask again, if time alone helps.
-    pub(crate) fn until(self) -> Option<Instant> {
-        match self {
-            Blocked::Paced(until) => Some(until),
-            Blocked::InFlight | Blocked::Packets | Blocked::State => None,
-        }
-    }
-}
+impl Blocked {}

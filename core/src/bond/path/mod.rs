@@ -54,7 +54,9 @@ mod unloaded;
 mod window;
 
 pub(crate) use ack::Ack;
-pub(crate) use delay::{RawDelay, timestamp};
+pub(crate) use delay::RawDelay;
+#[cfg(test)]
+pub(crate) use delay::timestamp;
 pub(crate) use event::{Blocked, Event};
 pub(crate) use liveness::State;
 pub(crate) use received::Arrived;
@@ -205,13 +207,6 @@ impl Path {
         }
     }
 
-    /// A round trip measured outside (the handshake): start-up is paced by it.
-    pub(crate) fn handle_rtt(&mut self, now: Instant, sample: Duration) {
-        self.rtt.feed(now, sample, Duration::ZERO);
-        self.unloaded.feed(sample, Duration::ZERO);
-        self.pace(now);
-    }
-
     // Sending
 
     /// May a packet of `bytes` leave now, behind `staged` bytes that leave with it?
@@ -332,11 +327,6 @@ impl Path {
         self.received.poll(now, rtt)
     }
 
-    /// An acknowledgement whether due or not, for a control packet that leaves anyway.
-    pub(crate) fn take_ack(&mut self, now: Instant) -> Option<Ack> {
-        self.received.take(now)
-    }
-
     /// When an acknowledgement is due.
     pub(crate) fn ack_due(&self) -> Option<Instant> {
         self.received.due(self.interval())
@@ -424,11 +414,6 @@ impl Path {
         self.pacer.rate()
     }
 
-    /// When the pacer lets `bytes` leave: now, or later.
-    pub(crate) fn free_at(&self, now: Instant, bytes: u64) -> Instant {
-        self.pacer.free_at(now, 0, bytes)
-    }
-
     /// The most bytes that may be in flight.
     pub(crate) fn cap(&self) -> u64 {
         self.control.cap(&self.view())
@@ -439,6 +424,7 @@ impl Path {
     }
 
     /// The number for the next packet.
+    #[cfg(test)]
     pub(crate) fn next_number(&self) -> u64 {
         self.sent.next()
     }

@@ -166,22 +166,18 @@ impl Received {
         Some(next.clamp(pending, pending + LATEST))
     }
 
-    /// The one-way delay of what arrives: for how long to wait for what is missing.
-    pub(crate) fn one_way(&self) -> &OneWay {
-        &self.one_way
-    }
-
     pub(crate) fn jitter(&self) -> Duration {
         self.jitter.ask()
+    }
+
+    /// Bytes of all that arrived, counted as the peer counts them.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// When anything arrived last.
     pub(crate) fn heard(&self) -> Option<Instant> {
         self.heard
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
     }
 
     fn insert(&mut self, number: u64) {

@@ -11,7 +11,7 @@
 
 use crate::bond::inner::{Ecn, FlowKey};
 use crate::time::Instant;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
 /// A packet's place in its direction: what a repair keeps.
@@ -50,20 +50,30 @@ pub(super) struct Copies {
     slots: VecDeque<Option<Copy>>,
     bytes: usize,
     cap: usize,
-    evicted: u64,
+    /// Those that were dropped because of the cap before it was known whether they arrived; the last ones.
+    evicted: BTreeSet<u32>,
     /// Buffers of packets that are done, to be filled again.
     spare: Vec<Vec<u8>>,
 }
 
 /// Bookkeeping that a small packet costs beside its bytes.
 const SLOT: usize = 96;
+/// Dropped copies that are remembered, to count those that are lost.
+const EVICTED: usize = 8192;
 /// Buffers kept for reuse.
 const SPARE: usize = 256;
 
 impl Copies {
     /// Holds at most `cap` bytes.
     pub(super) fn new(cap: usize) -> Self {
-        Copies { first: 0, slots: VecDeque::new(), bytes: 0, cap, evicted: 0, spare: Vec::new() }
+        Copies {
+            first: 0,
+            slots: VecDeque::new(),
+            bytes: 0,
+            cap,
+            evicted: BTreeSet::new(),
+            spare: Vec::new(),
+        }
     }
 
     /// An empty buffer, one that was used before where there is one.
@@ -82,7 +92,10 @@ impl Copies {
         while self.bytes > self.cap {
             match self.slots.pop_front() {
                 Some(Some(copy)) => {
-                    self.evicted += 1;
+                    if self.evicted.len() >= EVICTED {
+                        self.evicted.pop_first();
+                    }
+                    self.evicted.insert(copy.place.sequence);
                     self.release(copy);
                 }
                 Some(None) => {}
@@ -98,8 +111,19 @@ impl Copies {
         self.slots.get_mut(at)?.as_mut()
     }
 
+    /// Sets the cap; what is over it goes with the next that comes.
+    pub(super) fn set_cap(&mut self, cap: usize) {
+        self.cap = cap;
+    }
+
+    /// `sequence` is lost: whether its copy was dropped because of the cap, which is told once.
+    pub(super) fn gave_up(&mut self, sequence: u32) -> bool {
+        self.evicted.remove(&sequence)
+    }
+
     /// `sequence` has arrived, or nobody will repair it any more. Whether it was held.
     pub(super) fn done(&mut self, sequence: u32) -> bool {
+        self.evicted.remove(&sequence);
         let at = sequence.wrapping_sub(self.first) as usize;
         let Some(copy) = self.slots.get_mut(at).and_then(Option::take) else { return false };
         self.release(copy);
@@ -122,11 +146,6 @@ impl Copies {
     /// Bytes held, bookkeeping included.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
-    }
-
-    /// How many were dropped because of the cap: they can no longer be repaired.
-    pub(super) fn evicted(&self) -> u64 {
-        self.evicted
     }
 }
 
@@ -161,7 +180,7 @@ mod tests {
         assert_eq!((copies.slots.len(), copies.first), (1, 1));
         assert!(!copies.done(u32::MAX - 1), "it ends once");
         assert!(copies.done(1));
-        assert_eq!((copies.bytes(), copies.evicted()), (0, 0));
+        assert_eq!((copies.bytes(), copies.evicted.len()), (0, 0));
     }
 
     #[test]
@@ -170,7 +189,7 @@ mod tests {
         for sequence in 0..5 {
             copies.push(Instant::ZERO, place(sequence), flow(), Ecn::NotEct, vec![0; 100]);
         }
-        assert_eq!(copies.evicted(), 2);
+        assert_eq!(copies.evicted.len(), 2);
         assert!(copies.find(1).is_none() && copies.find(2).is_some());
     }
 

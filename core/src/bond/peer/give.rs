@@ -86,9 +86,4 @@ impl Give {
     pub(in crate::bond) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
-
-    /// How many packets were dropped because nothing was taken for too long.
-    pub(in crate::bond) fn dropped(&self) -> u64 {
-        self.dropped
-    }
 }

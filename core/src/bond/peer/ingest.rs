@@ -1,7 +1,7 @@
 //! Packets from the TUN, on their way into the queue.
 
+use super::Peer;
 use super::give::Give;
-use super::{Peer, path};
 use crate::bond::ingress::{Entry, Item};
 use crate::bond::inner::{Flow, Packet, clamp_mss, prepare};
 use crate::machine::Offload;
@@ -92,15 +92,5 @@ impl Peer {
     /// The tunnel's MTU: the largest inner packet that every path in use carries, at most what was configured.
     pub(in crate::bond) fn mtu(&self) -> u16 {
         self.mtu
-    }
-
-    /// What the smallest path in use carries of an inner packet, in bytes.
-    pub(in crate::bond) fn path_mtu(&self) -> Option<u16> {
-        let live = self.slots().filter(|slot| slot.path.state() != path::State::Down);
-        let inner = live.map(|slot| {
-            let headers = slot.remote.headers() + crate::bond::wire::OVERHEAD as u32;
-            slot.path.mtu().saturating_sub(u16::try_from(headers).unwrap_or(u16::MAX))
-        });
-        inner.min()
     }
 }

@@ -113,6 +113,11 @@ pub struct Drops {
     pub tun_full: u64,
 }
 
+/// An idle path is pinged that often, by the client. The server leaves it to the client, whose NAT it is: with equal times both
+/// ping at once, each before it has heard of the other.
+const IDLE: Duration = Duration::from_secs(20);
+const IDLE_ANSWERED: Duration = Duration::from_secs(24);
+
 /// Repairs may take this share of what is sent anew: one byte in eight, and a burst.
 const REPAIR_SHARE: u64 = 8;
 const REPAIR_BURST: u64 = 256 * 1024;
@@ -129,6 +134,8 @@ pub(super) struct Peer {
     sequencer: Sequencer,
     scheduler: Scheduler,
     copies: Copies,
+    /// Bytes of copies, and of packets held for their order; each.
+    memory: usize,
     /// Sequences that are to be sent again, and whether it is a repair (which has a budget) or a reinjection.
     again: VecDeque<(u32, bool)>,
     repair_credit: u64,
@@ -160,6 +167,7 @@ impl Peer {
             sequencer: Sequencer::new(),
             scheduler,
             copies: Copies::new(tuning.memory),
+            memory: tuning.memory,
             again: VecDeque::new(),
             repair_credit: REPAIR_BURST,
             reorder: Reorder::new(order),
@@ -177,8 +185,11 @@ impl Peer {
 
     /// Adds a path, or gives one that is there another way to go.
     pub(super) fn add_path(&mut self, now: Instant, id: PathId, remote: Remote, weight: u32) -> &mut Slot {
+        let idle = match self.keys.role() {
+            Role::Initiator => IDLE,
+            Role::Responder => IDLE_ANSWERED,
+        };
         let slot = self.slots[id.index()].get_or_insert_with(|| {
-            let idle = Duration::from_secs(20);
             let path = Path::new(now, PathConfig { idle, ..PathConfig::default() });
             Box::new(Slot::new(path, id, remote, weight))
         });
@@ -208,6 +219,14 @@ impl Peer {
     pub(super) fn set_max_skew(&mut self, max_skew: Duration) {
         self.tuning.max_skew = max_skew;
         self.scheduler.set_max_skew(max_skew);
+    }
+
+    /// Sets how many bytes may wait for a path, and how many of copies and of packets held for their order; each at most what was
+    /// configured. What is over it now goes when the next comes.
+    pub(super) fn set_memory(&mut self, queue: usize, memory: usize) {
+        self.ingress.set_limit(queue.min(self.tuning.queue));
+        self.memory = memory.min(self.tuning.memory);
+        self.copies.set_cap(self.memory);
     }
 
     /// Sets the tunnel's MTU.
@@ -246,7 +265,14 @@ impl Peer {
         (self.repaired, self.reinjected)
     }
 
-    /// How long held packets wait at present; for tests and status.
+    /// Packets that were waited for in vain.
+    pub(super) fn holes(&self) -> u64 {
+        let order = self.reorder.counters();
+        order.passed + order.expired + order.forced
+    }
+
+    /// What became of the packets that came; for tests.
+    #[cfg(test)]
     pub(super) fn order(&self) -> order::Counters {
         self.reorder.counters()
     }
@@ -254,7 +280,8 @@ impl Peer {
     /// When [`Peer::handle_timeout`] wants to be called.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let paths = self.slots().flat_map(|slot| {
-            let asks = slot.challenge.filter(|challenge| challenge.asked < MOST_QUESTIONS);
+            // One that waits for its socket already is not due again.
+            let asks = slot.challenge.filter(|ask| ask.asked < MOST_QUESTIONS && !slot.asks);
             let asks = asks.map(|challenge| challenge.next);
             [slot.path.poll_timeout(), slot.path.ack_due(), asks, slot.blocked_at()]
         });
@@ -371,6 +398,7 @@ impl Peer {
             }
             path::Event::Lost(packet) => {
                 if let Some(sequence) = packet.sequence {
+                    self.drops.copy_gone += u64::from(self.copies.gave_up(sequence));
                     self.send_again(now, sequence, true);
                 }
             }
@@ -434,7 +462,7 @@ impl Peer {
         let slowest = up.map(|slot| slot.path.probe_timeout()).max().unwrap_or_default();
         // A loss is known a round trip after it, its repair needs half of another, and a repair can be lost twice.
         let repair = self.tuning.repair.then_some(slowest * 4);
-        let order = order::Config { hold: self.tuning.hold, memory: self.tuning.memory, repair };
+        let order = order::Config { hold: self.tuning.hold, memory: self.memory, repair };
         self.reorder.set_config(order);
         for index in 0..MAX_PATHS {
             let Some(slot) = &self.slots[index] else { continue };

@@ -34,6 +34,7 @@ impl Peer {
             let Some(copy) = self.copies.find(sequence) else {
                 // It has arrived meanwhile, or its copy is gone.
                 self.again.pop_front();
+                self.drops.copy_gone += u64::from(self.copies.gave_up(sequence));
                 continue;
             };
             let (bytes, flow) = (copy.packet.len(), copy.flow);

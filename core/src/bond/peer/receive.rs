@@ -1,7 +1,7 @@
 //! Packets from the network: opened, their frames obeyed, their packets put in order.
 
 use super::give::Give;
-use super::{Peer, path};
+use super::{Peer, order, path};
 use crate::bond::inner::{Ecn, decapsulate};
 use crate::bond::path::{Ack, Arrived, RawDelay};
 use crate::bond::session::OpenError;
@@ -77,6 +77,9 @@ impl Peer {
         let newest = self.arrived(now, &opened, timestamp, bytes, outer == Ecn::Ce, eliciting);
         match text {
             Plaintext::Data(data) => {
+                if let Some(slot) = &mut self.slots[opened.path.index()] {
+                    slot.carried = true;
+                }
                 let (sequence, distance) = (data.sequence, data.distance);
                 let start = plain.len() - data.packet.len();
                 let packet = &mut plain[start..];
@@ -88,8 +91,8 @@ impl Peer {
                     held.clear();
                     held.extend_from_slice(packet);
                     let index = opened.path.get();
-                    // Refused packets are counted where they are refused.
-                    let _ = self.reorder.push(now, index, sequence, distance, len, held);
+                    let taken = self.reorder.push(now, index, sequence, distance, len, held);
+                    self.drops.tun_full += u64::from(taken == Err(order::Refused::Full));
                 } else {
                     self.drops.malformed += 1;
                 }

@@ -55,6 +55,9 @@ pub(super) const MOST_QUESTIONS: u32 = 6;
 const PROOF: Duration = Duration::from_millis(500);
 const PROOF_TIMEOUTS: u32 = 2;
 
+/// Questions of an idle peer are further apart than this, those of one that looks for a dead path are nearer.
+const IDLE_QUESTIONS: Duration = Duration::from_secs(5);
+
 /// Control frames that may wait for one path. What is over it is dropped oldest first: an acknowledgement is followed by a
 /// newer one, a question is asked again. A socket that takes nothing, or a peer that asks all the time, costs no more.
 const MOST_CONTROL: usize = 64;
@@ -83,6 +86,10 @@ pub(in crate::bond) struct Slot {
     pub(super) proved: Option<Instant>,
     /// The challenge is due.
     pub(super) asks: bool,
+    /// DATA came by it since the last acknowledgement.
+    pub(super) carried: bool,
+    /// When an acknowledgement left last of packets that carried no DATA.
+    pub(super) quiet: Option<Instant>,
     /// Since when something waits to leave, without anything having left.
     pub(super) waiting: Option<Instant>,
     /// The owner was told that there is something to send.
@@ -105,6 +112,8 @@ impl Slot {
             staged: 0,
             proved: None,
             asks: false,
+            carried: false,
+            quiet: None,
             waiting: None,
             dirty: false,
         }
@@ -120,6 +129,13 @@ impl Slot {
     pub(super) fn wants_proof(&self, now: Instant) -> bool {
         let half = self.path.probe_timeout().min(PROOF / 2);
         self.proved.is_none_or(|proved| now - proved > half)
+    }
+
+    /// What is acknowledged now is a question of an idle peer, such as it asks three times a minute, and not one that it repeats:
+    /// the answer goes back by this path, and is all.
+    pub(super) fn answers_idle(&mut self, now: Instant) -> bool {
+        let before = self.quiet.replace(now);
+        self.path.state() == State::Live && before.is_none_or(|before| now - before > IDLE_QUESTIONS)
     }
 
     /// Control frames go by this path.

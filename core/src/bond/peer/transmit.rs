@@ -143,9 +143,10 @@ impl Peer {
             let slot = self.slots[id.index()].as_mut()?;
             let Some(&(sequence, bytes)) = slot.stage.front() else { break };
             let Some(copy) = self.copies.find(sequence) else {
-                // It arrived by another path while it was staged here.
+                // It arrived by another path while it was staged here, or there was no room for it.
                 slot.stage.pop_front();
                 slot.staged -= u64::from(bytes);
+                self.drops.copy_gone += u64::from(self.copies.gave_up(sequence));
                 continue;
             };
             let size = copy.packet.len() + OVERHEAD;
@@ -186,8 +187,10 @@ impl Peer {
     /// any of them. An acknowledgement that goes back where its packets came from fails with that path alone. And two ends whose
     /// paths are all down would answer each other's probes by the way each believes in, for ever, if it leads nowhere.
     ///
-    /// An acknowledgement is not acknowledged: who sends nothing else would never learn that its path is dead. So the best path is
-    /// asked for a new proof before the old one ends.
+    /// The answer to an idle peer's question goes back by its path alone.
+    ///
+    /// An acknowledgement is not acknowledged: who sends nothing else would never learn that its path is dead. So while DATA comes
+    /// the best path is asked for a new proof before the old one ends.
     pub(super) fn acknowledge(&mut self, now: Instant) {
         let Some(best) = self.best() else { return };
         let Some(slot) = &self.slots[best] else { return };
@@ -196,6 +199,11 @@ impl Peer {
             let Some(slot) = &mut self.slots[index] else { continue };
             let Some(ack) = slot.path.poll_ack(now) else { continue };
             let frame = Frame::Ack(super::receive::to_wire(slot.id, &ack));
+            let carried = core::mem::take(&mut slot.carried);
+            if !carried && slot.answers_idle(now) {
+                slot.push_control(frame);
+                continue;
+            }
             for by in 0..MAX_PATHS {
                 let Some(slot) = &mut self.slots[by] else { continue };
                 let up = slot.path.state() != path::State::Down;
@@ -203,7 +211,7 @@ impl Peer {
                 if by == best || by == index || doubted {
                     slot.push_control(frame);
                 }
-                if up && (by == best && slot.wants_proof(now) || doubted) {
+                if carried && up && (by == best && slot.wants_proof(now) || doubted) {
                     slot.ping |= slot.path.in_flight() == 0;
                 }
             }

@@ -58,6 +58,7 @@ impl Scheduler {
         self.strategy = strategy;
     }
 
+    #[cfg(test)]
     pub(crate) fn strategy(&self) -> Strategy {
         self.strategy
     }

@@ -61,6 +61,7 @@ impl Server {
             gone.keys.indexes().for_each(|index| self.responder.release(index));
         }
         self.busy.retain(|(id, _)| *id != client);
+        self.share_memory();
         self.tell(client, BondNews::Established);
     }
 
@@ -72,6 +73,7 @@ impl Server {
         }
         self.responder.forget(client);
         self.busy.retain(|(id, _)| *id != client);
+        self.share_memory();
         self.tell(client, BondNews::Closed);
     }
 }

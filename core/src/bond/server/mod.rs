@@ -35,6 +35,13 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use enrol::Invitations;
 
+/// Bytes that may wait for the paths of all clients together, bytes of copies of all, and bytes that all hold for their order. With up
+/// to sixteen clients that want it all, each has what is configured for one.
+const QUEUES: usize = 64 << 20;
+const MEMORY: usize = 128 << 20;
+/// And what each has at least: some hundred packets.
+const LEAST: usize = 128 << 10;
+
 /// A client, and what lives of it.
 #[derive(Debug)]
 struct Session {
@@ -138,6 +145,15 @@ impl Server {
     /// Packets from the TUN for an address that is no client's.
     pub fn unroutable(&self) -> u64 {
         self.unroutable
+    }
+
+    /// Divides the memory among those that are here: many clients that take nothing cost no more than a few.
+    fn share_memory(&mut self) {
+        let live = || self.sessions.values().filter(|session| session.live.is_some());
+        let count = live().count().max(1);
+        for peer in self.sessions.values_mut().filter_map(|session| session.live.as_mut()) {
+            peer.set_memory((QUEUES / count).max(LEAST), (MEMORY / count).max(LEAST));
+        }
     }
 
     fn each(&mut self, mut work: impl FnMut(&mut Self, ClientId)) {

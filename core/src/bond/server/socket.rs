@@ -12,6 +12,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 impl Server {
+    /// Whose it was, if it was opened.
     pub(super) fn handle_datagram(
         &mut self,
         now: Instant,
@@ -19,16 +20,16 @@ impl Server {
         from: SocketAddr,
         to: Option<IpAddr>,
         ecn: u8,
-    ) {
-        let Some(kind) = datagram.first().and_then(|first| PacketType::of(*first).ok()) else { return };
-        match kind {
-            PacketType::Init => self.handle_init(now, datagram, from, to),
-            PacketType::Transport => {
-                // What was not opened changed nothing; the keyring and the responder count it.
-                let _ = self.handle_transport(now, datagram, from, to, ecn);
+    ) -> Option<ClientId> {
+        match PacketType::of(*datagram.first()?).ok()? {
+            PacketType::Init => {
+                self.handle_init(now, datagram, from, to);
+                None
             }
+            // What was not opened changed nothing; the keyring and the responder count it.
+            PacketType::Transport => self.handle_transport(now, datagram, from, to, ecn).ok(),
             // Nobody answers what a server did not ask.
-            PacketType::Response | PacketType::Cookie => {}
+            PacketType::Response | PacketType::Cookie => None,
         }
     }
 
@@ -39,7 +40,7 @@ impl Server {
         from: SocketAddr,
         to: Option<IpAddr>,
         ecn: u8,
-    ) -> Result<(), OpenError> {
+    ) -> Result<ClientId, OpenError> {
         let header = Header::parse(datagram).map_err(OpenError::Malformed)?;
         let client = self.responder.owner(header.receiver).ok_or(OpenError::NoSession)?;
         let session = self.sessions.get_mut(&client).ok_or(OpenError::NoSession)?;
@@ -60,8 +61,8 @@ impl Server {
         if arrival.confirms {
             self.confirmed(client, header.receiver, is_live);
         }
-        let Some(session) = self.sessions.get_mut(&client) else { return Ok(()) };
-        let Some(peer) = session.live.as_mut() else { return Ok(()) };
+        let Some(session) = self.sessions.get_mut(&client) else { return Ok(client) };
+        let Some(peer) = session.live.as_mut() else { return Ok(client) };
         let moved = peer.slot(arrival.path).is_some_and(|slot| slot.remote != remote || !slot.validated);
         if arrival.newest && moved {
             let token = self.rng.bytes();
@@ -70,7 +71,7 @@ impl Server {
         while let Some(index) = peer.keys.poll_retired() {
             self.responder.release(index);
         }
-        Ok(())
+        Ok(client)
     }
 }
 
@@ -84,10 +85,8 @@ impl DatagramMachine for Server {
         for rx in rx {
             let (from, to, stride, ecn) = (rx.from, rx.to, rx.stride.max(1), rx.ecn);
             for datagram in rx.data.chunks_mut(stride) {
-                let client =
-                    Header::parse(datagram).ok().and_then(|header| self.responder.owner(header.receiver));
-                self.handle_datagram(now, datagram, from, to, ecn);
-                if let Some(client) = client
+                // Only what was opened is an event for its client.
+                if let Some(client) = self.handle_datagram(now, datagram, from, to, ecn)
                     && !heard.contains(&client)
                 {
                     heard.push(client);

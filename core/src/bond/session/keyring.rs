@@ -5,7 +5,8 @@
 //! previous session still opens what was under way.
 
 use super::transport::{OpenError, SealError, Session};
-use super::{REKEY_AFTER, REKEY_ASKED_AFTER};
+use super::{ENDING, REKEY_AFTER, REKEY_ASKED_AFTER};
+#[cfg(test)]
 use crate::bond::crypto::aead::Cipher;
 use crate::bond::wire::{Header, MAX_PATHS, PathId};
 use crate::time::Instant;
@@ -73,6 +74,11 @@ impl Keyring {
             largest: [None; MAX_PATHS],
             retired: [None; 4],
         }
+    }
+
+    /// Which side this is.
+    pub(crate) const fn role(&self) -> Role {
+        self.role
     }
 
     /// Takes the session of a handshake that ended. An initiator uses it from now on, a responder when a packet
@@ -174,27 +180,37 @@ impl Keyring {
         }
     }
 
+    /// Whether the current session ends within [`ENDING`], or has ended. An idle association lives on too: its server can reach its
+    /// client by nothing else, and what looks for dead paths needs keys.
+    pub(crate) fn is_ending(&self, now: Instant) -> bool {
+        self.current.as_ref().is_none_or(|session| session.expires_at() - now < ENDING)
+    }
+
     /// Whether the current session may still seal at `now`.
     pub(crate) fn is_usable(&self, now: Instant) -> bool {
         self.current.as_ref().is_some_and(|session| now < session.expires_at())
     }
 
     /// Whether a packet was opened under the current session, so that both sides are known to have it.
+    #[cfg(test)]
     pub(crate) const fn is_confirmed(&self) -> bool {
         self.confirmed && self.current.is_some()
     }
 
     /// What packets are sealed with at present.
+    #[cfg(test)]
     pub(crate) fn cipher(&self) -> Option<Cipher> {
         self.current.as_ref().map(Session::cipher)
     }
 
     /// How many handshakes came before the current session's.
+    #[cfg(test)]
     pub(crate) fn generation(&self) -> Option<u32> {
         self.current.as_ref().map(Session::generation)
     }
 
     /// The number of the next packet on `path`.
+    #[cfg(test)]
     pub(crate) const fn next_number(&self, path: PathId) -> u64 {
         self.numbers[path.index()]
     }

@@ -21,8 +21,10 @@ mod keyring;
 mod replay;
 mod transport;
 
-pub(crate) use keyring::{Keyring, Opened, Role, Sealed};
-pub(crate) use transport::{OpenError, SealError, Secrets, Session};
+pub(crate) use keyring::{Keyring, Opened, Role};
+#[cfg(test)]
+pub(crate) use transport::SealError;
+pub(crate) use transport::{OpenError, Secrets, Session};
 
 use crate::time::Duration;
 
@@ -34,6 +36,9 @@ pub(crate) const REKEY_ASKED_AFTER: Duration = Duration::from_secs(130);
 
 /// Nothing is sealed or opened by a session that is this old. WireGuard, section 6.1.
 pub(crate) const EXPIRES_AFTER: Duration = Duration::from_secs(180);
+
+/// An idle association renews its keys this long before they expire: more than its keepalives are apart.
+pub(crate) const ENDING: Duration = Duration::from_secs(30);
 
 /// A session is replaced when it sealed this many packets.
 pub(crate) const REKEY_AFTER_PACKETS: u64 = 1 << 26;

@@ -70,6 +70,7 @@ pub(crate) enum OpenError {
 /// The keys of one handshake.
 #[derive(Debug)]
 pub(crate) struct Session {
+    #[cfg(test)]
     cipher: Cipher,
     generation: u32,
     born: Instant,
@@ -92,6 +93,7 @@ impl Session {
         #[cfg(all(feature = "laws", feature = "std"))]
         super::keylog::note(secrets);
         Session {
+            #[cfg(test)]
             cipher: secrets.cipher,
             generation: secrets.generation,
             born: now,
@@ -107,11 +109,13 @@ impl Session {
     }
 
     /// What it seals with.
+    #[cfg(test)]
     pub(crate) const fn cipher(&self) -> Cipher {
         self.cipher
     }
 
     /// How many handshakes came before, in this association.
+    #[cfg(test)]
     pub(crate) const fn generation(&self) -> u32 {
         self.generation
     }

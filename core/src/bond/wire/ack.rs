@@ -55,6 +55,7 @@ pub(crate) struct AckRange {
 
 impl Ack {
     /// Bytes of the frame without ranges, its type included.
+    #[cfg(test)]
     pub(crate) const MIN_LEN: usize = 23;
 
     /// An acknowledgement of `largest` alone, with every measure zero.

@@ -73,11 +73,6 @@ impl<'a> Writer<'a> {
         self.at
     }
 
-    /// How many bytes still fit.
-    pub(crate) fn room(&self) -> usize {
-        self.buf.len() - self.at
-    }
-
     /// Takes back what was written behind the first `len` bytes.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.at = self.at.min(len);

@@ -36,7 +36,7 @@ pub(crate) use config::{Config, ConfigEntry, ConfigRequest, Purpose};
 pub(crate) use cursor::{Full, Reader, Writer};
 pub(crate) use frame::{CloseReason, Frame, PathStatus, PeerPathState};
 pub(crate) use header::{Header, PacketType, Phase};
-pub(crate) use packet::{Data, Frames, PacketWriter, Plaintext};
+pub(crate) use packet::{Data, PacketWriter, Plaintext};
 pub(crate) use timestamp::Timestamp;
 pub(crate) use wish::Wish;
 
@@ -97,13 +97,6 @@ pub(crate) enum Malformed {
         /// How many were left.
         left: usize,
     },
-    /// Bytes are left where there should be none.
-    Trailing {
-        /// Behind what.
-        what: &'static str,
-        /// How many.
-        left: usize,
-    },
     /// A type that this version does not know.
     Unknown {
         /// Of what.
@@ -125,9 +118,6 @@ impl fmt::Display for Malformed {
         match *self {
             Malformed::Truncated { what, needs, left } => {
                 write!(f, "expected {needs} bytes of {what}, {left} are left")
-            }
-            Malformed::Trailing { what, left } => {
-                write!(f, "expected the end after {what}, {left} bytes are left")
             }
             Malformed::Unknown { what, got } => write!(f, "{got} is no {what} of this version"),
             Malformed::Value { what, got } => write!(f, "{got} is out of range for {what}"),

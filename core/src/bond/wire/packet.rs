@@ -139,19 +139,9 @@ impl<'a> PacketWriter<'a> {
         Ok(())
     }
 
-    /// Whether a frame was pushed.
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.frames == 0
-    }
-
     /// Whether a frame asks for an acknowledgement.
     pub(crate) const fn is_ack_eliciting(&self) -> bool {
         self.eliciting
-    }
-
-    /// How many bytes still fit.
-    pub(crate) fn room(&self) -> usize {
-        self.out.room()
     }
 
     /// Pads to the least length and returns the plaintext's length. An error if there is no frame.

@@ -3,7 +3,9 @@
 //! Two clocks have nothing in common, so a difference between a timestamp and the receiver's own clock is a
 //! one-way delay plus an unknown constant. Only differences of such differences mean anything.
 
-use crate::time::{Duration, Instant};
+#[cfg(test)]
+use crate::time::Duration;
+use crate::time::Instant;
 
 /// Microseconds of the sender's clock, modulo 2^24.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,11 +31,13 @@ impl Timestamp {
     }
 
     /// Microseconds from `earlier` to `self`, modulo 2^24.
+    #[cfg(test)]
     pub(crate) const fn micros_since(self, earlier: Timestamp) -> u32 {
         self.0.wrapping_sub(earlier.0) & (Self::MODULUS - 1)
     }
 
     /// The time from `earlier` to `self`, where both are of one clock and less than 16.7 s apart.
+    #[cfg(test)]
     pub(crate) const fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_micros(self.micros_since(earlier) as u64)
     }

@@ -34,6 +34,7 @@ pub enum Cipher {
 
 impl Cipher {
     /// All of them.
+    #[cfg(test)]
     pub(crate) const ALL: [Cipher; 2] = [Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305];
 
     /// Its number in a handshake.
