@@ -1,7 +1,8 @@
-//! What the bond shows on one link: each shipped scenario of one path, and the figures that it asks for.
+//! What the bond shows on one link: each shipped scenario of one path, and the figures that it asks
+//! for.
 //!
-//! `ropewalk sim NAME` runs the whole of them; here most end earlier. A figure that is not met stands in [`MISSED`] with
-//! the reason, and goes from there when it is met.
+//! `ropewalk sim NAME` runs the whole of them; here most end earlier. A figure that is not met
+//! stands in [`MISSED`] with the reason, and goes from there when it is met.
 
 use ropewalk_sim::packet::{Options, run};
 use ropewalk_sim::scenario::{Overrides, catalog};

@@ -37,7 +37,8 @@ pub(crate) struct Common {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) idle_timeout: Option<Duration>,
 
-    /// Bytes of each of the two buffers of a socket in the system [default: as the system grows them]
+    /// Bytes of each of the two buffers of a socket in the system
+    /// [default: as the system grows them]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(4096..=1_073_741_824))]
     pub(crate) socket_buffer: Option<u32>,
 

@@ -1,5 +1,5 @@
-//! Clients that speak HTTP as browsers do: aiohttp, Node with http-proxy-agent and ws, Chromium. Plain
-//! pages of origins with faults that browsers forgive, and WebSockets in absolute form.
+//! Clients that speak HTTP as browsers do: aiohttp, Node with http-proxy-agent and ws, Chromium.
+//! Plain pages of origins with faults that browsers forgive, and WebSockets in absolute form.
 
 use crate::common::proxy::Proxy;
 use crate::common::{has, here, skip};

@@ -30,16 +30,16 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// A relay on which nothing moves for this long is closed. Default none.
     pub idle_timeout: Option<Duration>,
-    /// An HTTP exchange on which nothing moves for so long ends: the origin is silent, or one of the
-    /// two stalls its body. Default 15 min.
+    /// An HTTP exchange on which nothing moves for so long ends: the origin is silent, or one of
+    /// the two stalls its body. Default 15 min.
     pub exchange_timeout: Duration,
     /// An HTTP connection without a request under way is closed after this long. Default 75 s.
     pub keep_alive_timeout: Duration,
     /// The refusal of a wrong user or password is held back this long, so that guessing is slow.
     /// Default 1 s.
     pub auth_delay: Duration,
-    /// How long the client has to take a last reply, and may be silent while it still sends. Default
-    /// 2 s.
+    /// How long the client has to take a last reply, and may be silent while it still sends.
+    /// Default 2 s.
     pub linger: Duration,
     /// Connections open at once; more wait in the backlog. Default 10,000.
     pub max_connections: usize,

@@ -142,8 +142,8 @@ impl Connection for Conn {
         }
     }
 
-    /// What a client sends ahead of its turn, or before its target is reached, is worth nothing once
-    /// it has gone.
+    /// What a client sends ahead of its turn, or before its target is reached, is worth nothing
+    /// once it has gone.
     fn hears_faults(&self, side: Side) -> bool {
         match (&self.state, side) {
             (State::Opening(_), Side::Client) => true,

@@ -33,7 +33,8 @@ pub struct SocketOptions {
     /// break the connection. `None`: as the system has it (about a quarter of an hour). Default 120
     /// s, the time in which keep-alive finds a silent peer.
     pub user_timeout: Option<Duration>,
-    /// Bytes of each of the two buffers of a socket. `None`: as the system grows them. Default none.
+    /// Bytes of each of the two buffers of a socket. `None`: as the system grows them. Default
+    /// none.
     pub buffer: Option<usize>,
 }
 

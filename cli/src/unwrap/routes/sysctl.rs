@@ -28,8 +28,8 @@ fn path(sysctl: Sysctl) -> PathBuf {
 
 /// What sysctls were before we set them: lines `name=old`.
 ///
-/// The directory is opened once and never by a symbolic link, nor is a file in it: whoever may write
-/// there could lead root to a file of their choice.
+/// The directory is opened once and never by a symbolic link, nor is a file in it: whoever may
+/// write there could lead root to a file of their choice.
 pub(crate) struct State {
     dir: PathBuf,
     name: String,
