@@ -95,9 +95,10 @@ pub(crate) fn arguments(
     section: &str,
     table: Option<&str>,
 ) -> Result<Vec<Arguments>, String> {
+    // A built command no longer hands the leniency down to the commands below the first.
+    let given = configured(argv, command).filter(|(name, _)| name == section);
     let mut command = command.clone();
     command.build();
-    let given = configured(argv, &command).filter(|(name, _)| name == section);
     let Some((_, matches)) = given else {
         return Ok(vec![Arguments { argv: argv.to_vec(), origin: None }]);
     };

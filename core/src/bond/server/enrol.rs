@@ -10,7 +10,6 @@
 //! can be told by its name.
 
 use super::{Server, Session};
-use crate::bond::config::KnownClient;
 use crate::bond::crypto::{PresharedKey, PublicKey};
 use crate::bond::handshake::{Admission, ClientId, Counters, Reaction};
 use crate::machine::Output;
@@ -102,18 +101,6 @@ impl Server {
         if let Some(kept) = self.invitations.0.get_mut(&number) {
             kept.used = true;
         }
-    }
-
-    /// Lets a client in that is known by its key. Its number, which is one more than the last; `None`, and nothing has
-    /// changed, if its key is known already, an address of it is another's, or there are too many.
-    pub fn add_client(&mut self, client: KnownClient) -> Option<u32> {
-        let id = self.next_id();
-        let taken = |address: &IpAddr| self.routes.contains_key(address);
-        if client.addresses.iter().any(taken) || !self.responder.add_client(id, client.key, client.psk) {
-            return None;
-        }
-        self.seat(id, client.addresses);
-        Some(id.0)
     }
 
     fn next_id(&self) -> ClientId {
