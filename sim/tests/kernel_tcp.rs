@@ -45,12 +45,6 @@ fn goodput_is_the_kernels_within_a_tenth() {
         let ratio = goodput / recording.flow.goodput;
         println!("{name}: kernel {:.2}, model {goodput:.2}", recording.flow.goodput);
         if name.starts_with("bursts") {
-            // One draw of bursts says little: a burst that outlives its round trip costs seconds of
-            // time-outs, in the recording as in the model. It lies among the model's draws.
-            let all: Vec<f64> = flows(&name, &recording).iter().map(|flow| flow.goodput).collect();
-            let least = all.iter().copied().fold(f64::MAX, f64::min);
-            let most = all.iter().copied().fold(0.0, f64::max);
-            assert!(least < recording.flow.goodput && recording.flow.goodput < most, "{all:?}");
             continue;
         }
         assert!(
@@ -58,6 +52,24 @@ fn goodput_is_the_kernels_within_a_tenth() {
             "{name}: kernel {:.2}, model {goodput:.2}",
             recording.flow.goodput
         );
+    }
+}
+
+/// A burst that outlives its flight leaves a single retransmission at each time-out, and each of those is lost with the
+/// chance that the burst goes on: half of the kernel's recording is one such silence, from 3.8 s to its end. So goodput is
+/// anything from 0 to 23 Mbit/s, and the mean of draws no measure of one. The recording must lie among the middle ones, and
+/// with it the retransmissions of those draws that carried as much.
+#[test]
+fn a_draw_of_bursts_is_one_of_the_models() {
+    for (name, recording) in Recording::all().iter().filter(|(name, _)| name.starts_with("bursts")) {
+        let mut draws: Vec<Flow> = (0..40).map(|seed| recording.model(seed, false)).collect();
+        draws.sort_by(|a, b| a.goodput.total_cmp(&b.goodput));
+        let place = draws.iter().filter(|draw| draw.goodput < recording.flow.goodput).count();
+        println!("{name}: kernel {:.2} is above {place} of 40 draws", recording.flow.goodput);
+        assert!((6..=34).contains(&place), "{name}: above {place} of 40 draws");
+        let near = &draws[place.saturating_sub(6)..(place + 6).min(40)];
+        let ratio = mean(near, |draw| draw.retransmits as f64) / recording.flow.retransmits as f64;
+        assert!((0.5..=2.0).contains(&ratio), "{name}: {ratio:.2} of the kernel's retransmissions");
     }
 }
 

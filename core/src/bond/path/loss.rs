@@ -124,6 +124,21 @@ mod tests {
     use alloc::vec::Vec;
 
     #[test]
+    fn repairs_hold_a_flow_up_for_up_to_two_round_trips() {
+        let rtt = Duration::from_millis(20);
+        // The share of 1024, bytes in a round trip, microseconds
+        for (share, bytes, held) in [
+            (0, 125_000, 0),
+            (1, 15_000, 390),
+            (10, 125_000, 20_625),
+            (51, 125_000, 36_464),
+            (512, 125_000, 40_000),
+        ] {
+            assert_eq!(repair_delay(share, bytes, rtt).as_micros(), held, "{share} of 1024, {bytes} bytes");
+        }
+    }
+
+    #[test]
     fn limits_widen_by_what_was_seen_and_narrow_when_it_is_over() {
         let ms = Duration::from_millis;
         let at = |secs: u64| Instant::from_nanos(secs * 1_000_000_000);

@@ -21,6 +21,8 @@ struct Bucket {
 pub(crate) struct Extreme<const MAX: bool> {
     buckets: [Bucket; SLOTS],
     len: usize,
+    /// The best of all buckets: it is asked for each packet, and fed for each acknowledgement.
+    best: Option<i64>,
 }
 
 /// The largest within a span.
@@ -34,6 +36,7 @@ impl<const MAX: bool> Extreme<MAX> {
     }
 
     pub(crate) fn feed(&mut self, now: Instant, span: Duration, value: i64) {
+        let mut dropped = false;
         match self.buckets[..self.len].last_mut() {
             Some(last) if now - last.since < span / BUCKETS => {
                 last.best = Self::better(last.best, value);
@@ -43,6 +46,7 @@ impl<const MAX: bool> Extreme<MAX> {
                 if self.len == SLOTS {
                     // Eight buckets of an eighth each came after it: the span is over for this one.
                     self.drop_oldest();
+                    dropped = true;
                 }
                 self.buckets[self.len] = Bucket { since: now, until: now, best: value };
                 self.len += 1;
@@ -50,16 +54,21 @@ impl<const MAX: bool> Extreme<MAX> {
         }
         while self.len > 1 && self.buckets[0].until + span < now {
             self.drop_oldest();
+            dropped = true;
         }
+        self.best = match self.best {
+            Some(best) if !dropped => Some(Self::better(best, value)),
+            _ => self.buckets[..self.len].iter().map(|bucket| bucket.best).reduce(Self::better),
+        };
     }
 
     pub(crate) fn ask(&self) -> Option<i64> {
-        self.buckets[..self.len].iter().map(|bucket| bucket.best).reduce(Self::better)
+        self.best
     }
 
     /// Forgets all.
     pub(crate) fn clear(&mut self) {
-        self.len = 0;
+        (self.len, self.best) = (0, None);
     }
 
     fn drop_oldest(&mut self) {
