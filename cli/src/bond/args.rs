@@ -17,7 +17,7 @@ Examples, the first two on the server:
   ropewalk bond connect --mode weighted --via wlan0@75 --via usb0@25";
 
 /// Where keys, enrolments and the control socket are, unless told otherwise.
-const STATE_DIR: &str = "/var/lib/ropewalk";
+pub(super) const STATE_DIR: &str = "/var/lib/ropewalk";
 
 /// Carry all traffic of this host over all its links to a server, packet by packet
 #[derive(clap::Args, Debug)]

@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The client's key.
-const KEY: &str = "connect.key";
+pub(super) const KEY: &str = "connect.key";
 /// The server that let it in last: `HOST:PORT KEY`.
 const SERVER: &str = "server";
 /// A name that cannot be looked up is looked up again after this.
@@ -36,15 +36,16 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A server that is silent for so long is told of.
 const SILENT: Duration = Duration::from_secs(10);
 const STACK: usize = 256 * 1024;
-/// rtnetlink(7): RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE. An interface with a new default route is a link.
-const ROUTES: u32 = 0x40 | 0x400;
+/// linux/rtnetlink.h: RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE (an interface with a new default route is a link), RTMGRP_IPV4_RULE
+/// and RTNLGRP_IPV6_RULE (somebody may take ours away).
+const ROUTES: u32 = 0x40 | 0x400 | 0x80 | 0x4_0000;
 
 /// Whom to speak to.
 #[derive(Clone, PartialEq, Eq, Debug)]
-struct Target {
+pub(super) struct Target {
     /// HOST:PORT.
-    server: String,
-    key: PublicKey,
+    pub(super) server: String,
+    pub(super) key: PublicKey,
     /// What lets this client in for the first time.
     token: Vec<u8>,
 }
@@ -197,7 +198,8 @@ fn target(args: &Connect) -> Result<Target, String> {
     }
 }
 
-fn kept(dir: &Path) -> Result<Option<Target>, String> {
+/// The server that let this client in last.
+pub(super) fn kept(dir: &Path) -> Result<Option<Target>, String> {
     let path = dir.join(SERVER);
     let Some(text) = state::read_secret(&path)? else { return Ok(None) };
     let wrong = |what: &str| format!("{}: expected HOST:PORT KEY, {what}", path.display());
@@ -215,6 +217,7 @@ fn keep_notes(notes: Receiver<Note>, dir: PathBuf, target: Target, changes: Chan
                 Note::Established => state::replace_private(&dir.join(SERVER), &text),
                 Note::Inside(addresses) => changes.with(|host| host.inside(&addresses)),
                 Note::Links(devices) => changes.with(|host| host.uplinks(&devices)),
+                Note::Changed => changes.with(renew),
                 Note::Enrolled { .. } => Ok(()),
             };
             if let Err(error) = done {
@@ -222,6 +225,17 @@ fn keep_notes(notes: Receiver<Note>, dir: PathBuf, target: Target, changes: Chan
             }
         }
     })
+}
+
+/// What somebody else has removed is there again.
+fn renew(host: &mut changes::Client) -> Result<(), String> {
+    let missing = host.renew()?;
+    if missing > 0 {
+        log::warn!(
+            "{missing} rules, routes or filters of the bond had been removed by another program: added again"
+        );
+    }
+    Ok(())
 }
 
 /// What was changed of this host, until it is undone.
@@ -357,6 +371,7 @@ struct Desk {
 impl Desk {
     /// Tells the machine what has changed of the links.
     fn look(&self, found: &[host::links::Link]) {
+        let _ = self.notes.send(Note::Changed);
         // Held until the machine was told: two changes must not overtake each other.
         let mut links = self.links.lock();
         let change = links.look(found);

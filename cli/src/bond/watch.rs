@@ -20,6 +20,8 @@ pub(super) enum Note {
     Inside(Vec<IpAddr>),
     /// The bond's sockets are bound to these interfaces.
     Links(Vec<String>),
+    /// Interfaces, routes or rules of this host are others than before.
+    Changed,
     /// The server let a client in by an invitation.
     Enrolled { invitation: u32, key: [u8; 32] },
 }

@@ -139,7 +139,7 @@ impl Binder {
             }
             fault(&error)
         })?;
-        self.routes.check(device, to, via.source)
+        self.routes.check(device, to, via)
     }
 
     #[cfg(any(target_os = "macos", target_os = "ios"))]

@@ -5,7 +5,7 @@ use netlink_packet_core::{Emitable, NLM_F_REQUEST, NLMSG_ERROR, NetlinkBuffer, N
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
-use ropewalk_core::machine::{Device, Fault};
+use ropewalk_core::machine::{Device, Fault, Via};
 use std::net::IpAddr;
 
 #[derive(Default)]
@@ -17,8 +17,8 @@ impl Routes {
     /// # Errors
     /// [`Fault::NoRoute`] or [`Fault::NoDevice`]. Where the kernel cannot be asked, the connect
     /// itself must tell.
-    pub(super) fn check(&mut self, device: Device, to: IpAddr, source: Option<IpAddr>) -> Result<(), Fault> {
-        let answer = self.ask(device, to, source);
+    pub(super) fn check(&mut self, device: Device, to: IpAddr, via: &Via) -> Result<(), Fault> {
+        let answer = self.ask(device, to, via);
         if answer.is_err() {
             self.socket = None;
         }
@@ -31,12 +31,7 @@ impl Routes {
         }
     }
 
-    fn ask(
-        &mut self,
-        device: Device,
-        to: IpAddr,
-        source: Option<IpAddr>,
-    ) -> std::io::Result<Result<(), Fault>> {
+    fn ask(&mut self, device: Device, to: IpAddr, via: &Via) -> std::io::Result<Result<(), Fault>> {
         let socket = match &mut self.socket {
             Some(socket) => socket,
             None => {
@@ -51,7 +46,7 @@ impl Routes {
             Err(rustix::io::Errno::NODEV) => return Ok(Err(Fault::NoDevice)),
             Err(error) => return Err(error.into()),
         };
-        socket.send(&question(index, to, source), 0)?;
+        socket.send(&question(index, to, via), 0)?;
         let (answer, _) = socket.recv_from_full()?;
         verdict(&answer)
     }
@@ -64,7 +59,7 @@ const FIB_MATCH: RouteFlags = RouteFlags::from_bits_retain(0x2000);
 /// linux/rtnetlink.h
 const RTM_GETROUTE: u16 = 26;
 
-fn question(index: u32, to: IpAddr, source: Option<IpAddr>) -> Vec<u8> {
+fn question(index: u32, to: IpAddr, via: &Via) -> Vec<u8> {
     let address = |ip| match ip {
         IpAddr::V4(v4) => RouteAddress::Inet(v4),
         IpAddr::V6(v6) => RouteAddress::Inet6(v6),
@@ -74,13 +69,15 @@ fn question(index: u32, to: IpAddr, source: Option<IpAddr>) -> Vec<u8> {
     message.header = RouteHeader {
         address_family: if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 },
         destination_prefix_length: bits,
-        source_prefix_length: if source.is_some() { bits } else { 0 },
+        source_prefix_length: if via.source.is_some() { bits } else { 0 },
         flags: FIB_MATCH,
         ..RouteHeader::default()
     };
     message.attributes.push(RouteAttribute::Destination(address(to)));
     message.attributes.push(RouteAttribute::Oif(index));
-    message.attributes.extend(source.map(|source| RouteAttribute::Source(address(source))));
+    message.attributes.extend(via.source.map(|source| RouteAttribute::Source(address(source))));
+    // Rules may lead packets with another mark, or none, to other tables.
+    message.attributes.extend(via.mark.map(RouteAttribute::Mark));
     let mut header = NetlinkHeader::default();
     let start = header.buffer_len();
     header.length = (start + message.buffer_len()) as u32;

@@ -3,8 +3,8 @@
 use super::super::host::{self, Trace};
 use crate::doctor::report::Report;
 use crate::host::links::{self, Link};
-use crate::host::select;
-use crate::host::uplink::Selector;
+use crate::host::matching::{self, UplinkSpec};
+use crate::host::uplink::UplinkArg;
 use rustix::thread::CapabilitySet;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
@@ -47,19 +47,22 @@ pub(super) fn filters(report: &mut Report) {
     }
 }
 
-/// What a run that was killed has left.
-pub(super) fn left(state_dir: &Path, report: &mut Report) {
+/// What a run that was killed has left. Whether a client runs.
+pub(super) fn left(state_dir: &Path, report: &mut Report) -> bool {
     let traces = match host::traces(state_dir) {
         Ok(traces) => traces,
-        Err(error) => return report.warn("state directory", error),
+        Err(error) => {
+            report.warn("state directory", error);
+            return false;
+        }
     };
     let restore = match state_dir.to_str() {
-        Some(super::STATE_DIR) | None => "ropewalk bond restore".to_owned(),
+        Some(crate::bond::args::STATE_DIR) | None => "ropewalk bond restore".to_owned(),
         Some(other) => format!("ropewalk bond restore --state-dir {other}"),
     };
     for (role, trace) in &traces {
         match trace {
-            Trace::Running => report.ok(role, "runs"),
+            Trace::Running => report.ok(role, "runs; ropewalk bond status shows each link"),
             Trace::Left(what) => report.warn(
                 role,
                 format_args!("was killed, and has left {what}; start it again, or put all back: {restore}"),
@@ -79,6 +82,7 @@ pub(super) fn left(state_dir: &Path, report: &mut Report) {
         Ok(_) => {}
         Err(error) => report.warn("rules and routes", error),
     }
+    traces.iter().any(|(role, trace)| *role == "client" && *trace == Trace::Running)
 }
 
 pub(super) fn links(report: &mut Report) -> Vec<Link> {
@@ -88,14 +92,15 @@ pub(super) fn links(report: &mut Report) -> Vec<Link> {
     })
 }
 
-/// The interfaces that a client takes for links when none is named.
-pub(super) fn uplinks(links: &[Link], report: &mut Report) {
-    let mut names = Vec::new();
-    for uplink in select::auto(links).uplinks {
-        if let Selector::Interface(name) | Selector::Both(_, name) = uplink.selector {
-            names.push(name);
-        }
-    }
+/// The interfaces that a client takes for links.
+pub(super) fn uplinks(via: &[UplinkArg], links: &[Link], report: &mut Report) {
+    let auto = [UplinkArg::auto()];
+    let names = match matching::match_all(if via.is_empty() { &auto } else { via }, links) {
+        Ok(matched) => matched.uplinks,
+        Err(error) => return report.fail("links", error),
+    };
+    let name = |uplink: &UplinkSpec| uplink.device.map(|device| device.as_str().to_owned());
+    let names: Vec<String> = names.iter().filter_map(name).collect();
     match &names[..] {
         [] => report.fail(
             "links",

@@ -3,14 +3,15 @@
 //! | module | is |
 //! | --- | --- |
 //! | `checks` | what can be known without sending anything |
+//! | `probe` | a handshake with the server, by each link |
 
 mod checks;
+mod probe;
 
+use super::args::STATE_DIR;
 use crate::doctor::report::Report;
+use crate::host::uplink::UplinkArg;
 use std::path::PathBuf;
-
-/// Where a bond keeps what it must find again, unless told otherwise.
-const STATE_DIR: &str = "/var/lib/ropewalk";
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -21,6 +22,10 @@ pub(crate) struct Args {
     /// Look at what a server needs
     #[arg(long)]
     pub(crate) server: bool,
+
+    /// A link of the client: INTERFACE, ADDRESS or ADDRESS%INTERFACE; may be given several times [default: auto]
+    #[arg(long, value_name = "LINK")]
+    pub(crate) via: Vec<UplinkArg>,
 
     /// As of the service
     #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
@@ -34,11 +39,14 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     checks::capabilities(&mut report);
     checks::tun(&mut report);
     checks::filters(&mut report);
-    checks::left(&args.state_dir, &mut report);
+    let running = checks::left(&args.state_dir, &mut report);
     let links = checks::links(&mut report);
     if both || args.client {
-        checks::uplinks(&links, &mut report);
+        checks::uplinks(&args.via, &links, &mut report);
         checks::name_servers(&mut report);
+        if !running {
+            probe::run(&args.state_dir, &args.via, &links, &mut report);
+        }
     }
     if both || args.server {
         checks::forwarding(&links, &mut report);

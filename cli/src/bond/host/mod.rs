@@ -43,7 +43,6 @@ mod sysctl;
 mod world;
 
 pub(crate) use look::{Trace, filters, forwarding, name_servers, strict, tagged, traces};
-#[allow(unused_imports, reason = "connect and serve come next")]
 pub(crate) use plan::{ClientPlan, Dns, MARK, Routes, ServerPlan};
 
 use crate::host::links;
@@ -186,8 +185,11 @@ impl<W: World> Client<W> {
     ///
     /// # Errors
     /// A sentence.
-    #[allow(dead_code, reason = "connect calls it next")]
     pub(crate) fn renew(&mut self) -> Result<usize, String> {
+        if !self.applied.world.has_device(self.tun) {
+            // It goes with the process, which ends.
+            return Ok(0);
+        }
         let (rules, routes) = (self.applied.world.rules()?, self.applied.world.routes()?);
         let rules = rules::rules(&self.plan).into_iter().filter(|rule| !rules.contains(rule));
         let routes = self.routes().into_iter().filter(|route| !routes.contains(route));
@@ -198,8 +200,10 @@ impl<W: World> Client<W> {
         }
         steps.extend(routes.map(|route| Step::change(Change::Route(route))));
         steps.extend(rules.map(|rule| Step::change(Change::Rule(rule))));
-        self.applied.carry_out(&steps)?;
-        Ok(steps.len())
+        match self.applied.carry_out(&steps) {
+            Err(_) if !self.applied.world.has_device(self.tun) => Ok(0),
+            other => other.map(|()| steps.len()),
+        }
     }
 
     /// The routes that are to be there now.

@@ -38,6 +38,8 @@ pub(super) trait World {
     fn has_resolved(&self) -> bool;
     fn set_link_dns(&mut self, device: &str, servers: &[IpAddr]) -> Result<(), String>;
     fn revert_link_dns(&mut self, device: &str);
+    /// Whether a device with this number is there.
+    fn has_device(&self, index: u32) -> bool;
     /// Switches a device on; gives its number.
     fn device_up(&mut self, name: &str) -> Result<u32, String>;
 }
@@ -177,6 +179,10 @@ impl World for System {
         if let Some(resolvectl) = &self.places.resolvectl {
             let _ = Command::new(resolvectl).args(["revert", device]).output();
         }
+    }
+
+    fn has_device(&self, index: u32) -> bool {
+        self.asker.name_of(index).is_ok()
     }
 
     fn device_up(&mut self, name: &str) -> Result<u32, String> {

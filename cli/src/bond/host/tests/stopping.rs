@@ -107,6 +107,10 @@ impl<W: World> World for Stopping<W> {
         });
     }
 
+    fn has_device(&self, index: u32) -> bool {
+        self.world.has_device(index)
+    }
+
     fn device_up(&mut self, name: &str) -> Result<u32, String> {
         self.world.device_up(name)
     }

@@ -138,7 +138,7 @@ fn the_kill_switch_of_a_client_that_was_killed_holds_at_each_change_of_the_next_
     let Some(lab) = Lab::new("takeover_holds") else { return };
     lab.write_resolv_conf();
     lab.tun_comes();
-    for next in [&clients()[0], &clients()[1]] {
+    for next in [&clients()[0], &ClientPlan { mark: 77, ..clients()[1].clone() }] {
         lab.ns.run(|| run(lab.world(None), &clients()[0], &lab).map(drop)).expect("a sound plan");
         lab.tun_goes();
         assert_eq!(lab.ns.run(|| remembered_server(&lab.state())), Some(next.server));
@@ -155,6 +155,13 @@ fn the_kill_switch_of_a_client_that_was_killed_holds_at_each_change_of_the_next_
             }));
             let (client, notes) = client_with(world, next.clone(), &lab.state()).expect("the next start");
             assert_eq!(notes.iter().any(|note| note.contains("still holds")), !next.kill_switch, "{notes:?}");
+            // Its own packets get through, and those of the run before no more.
+            let filter = lab.shell("nft list table inet ropewalk_bond_client");
+            let marks = |mark: u32| filter.contains(&format!("meta mark {mark:#010x} accept"));
+            assert!(
+                marks(next.mark) && (next.mark == clients()[0].mark || !marks(clients()[0].mark)),
+                "{filter}"
+            );
             drop(client);
             restore_with(|| Ok(lab.world(None)), &lab.state()).expect("all goes back");
         });
