@@ -55,10 +55,11 @@ fn goodput_is_the_kernels_within_a_tenth() {
     }
 }
 
-/// A burst that outlives its flight leaves a single retransmission at each time-out, and each of those is lost with the
-/// chance that the burst goes on: half of the kernel's recording is one such silence, from 3.8 s to its end. So goodput is
-/// anything from 0 to 23 Mbit/s, and the mean of draws no measure of one. The recording must lie among the middle ones, and
-/// with it the retransmissions of those draws that carried as much.
+/// A burst that outlives its flight leaves a single retransmission at each time-out, and each of
+/// those is lost with the chance that the burst goes on: half of the kernel's recording is one such
+/// silence, from 3.8 s to its end. So goodput is anything from 0 to 23 Mbit/s, and the mean of
+/// draws no measure of one. The recording must lie among the middle ones, and with it the
+/// retransmissions of those draws that carried as much.
 #[test]
 fn a_draw_of_bursts_is_one_of_the_models() {
     for (name, recording) in Recording::all().iter().filter(|(name, _)| name.starts_with("bursts")) {

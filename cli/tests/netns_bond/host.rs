@@ -185,7 +185,8 @@ fn both_ends_that_are_killed_are_put_back_by_restore_and_by_the_end_of_the_next(
     assert_same(&dump(&hosts.world.server), &before[1], "the server's host after the next run");
 }
 
-/// Programs that send by the routes and bound to links, IPv4, IPv6 and names, until they are dropped.
+/// Programs that send by the routes and bound to links, IPv4, IPv6 and names, until they are
+/// dropped.
 struct Senders {
     rounds: Arc<AtomicUsize>,
     over: Arc<AtomicBool>,

@@ -120,6 +120,25 @@ mod tests {
         out
     }
 
+    /// The enum may grow, so the compiler is content with `other`.
+    #[test]
+    fn each_reason_of_the_core_has_a_word() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/src/machine/event/refusal.rs");
+        let source = std::fs::read_to_string(path).expect("core is beside cli");
+        let (_, body) = source.split_once("pub enum Refusal {").expect("the enum is there");
+        let (body, _) = body.split_once("\n}").expect("it ends");
+        let variants = body.lines().filter_map(|line| line.strip_prefix("    "));
+        let variants: Vec<&str> =
+            variants.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase())).collect();
+        assert!(variants.len() >= REASONS.len(), "{variants:?}");
+        for variant in variants {
+            let name = snake(variant.trim_end_matches(','));
+            // Two share the word of another.
+            let shares = ["bad_header", "no_credentials"].contains(&name.as_str());
+            assert!(shares || REASONS.contains(&name.as_str()), "no word for {variant}");
+        }
+    }
+
     #[test]
     fn each_reason_is_counted_by_its_own_name() {
         let to = "192.0.2.1:1".parse().expect("literal");
