@@ -39,7 +39,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Change a running client: its mode, its links
     Set(Set),
-    /// Put back what a bond that was killed has left: routes, rules, resolvers, filters, the kill switch
+    /// Put back what a bond that was killed has left: routes, rules, resolvers, filters, the kill
+    /// switch
     Restore(Restore),
     /// Print a new secret key and, after it, its public key
     Keygen(Keygen),
@@ -48,7 +49,8 @@ pub(crate) enum Command {
 /// Print a new secret key and, after it, its public key
 #[derive(clap::Args, Debug)]
 pub(crate) struct Keygen {
-    /// Write the secret key to this new file, readable by its owner alone, and print the public key only
+    /// Write the secret key to this new file, readable by its owner alone, and print the public key
+    /// only
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -110,7 +112,8 @@ pub(crate) struct Set {
     pub(crate) state_dir: PathBuf,
 }
 
-/// Put back what a bond that was killed has left: routes, rules, resolvers, filters, the kill switch
+/// Put back what a bond that was killed has left: routes, rules, resolvers, filters, the kill
+/// switch
 #[derive(clap::Args, Debug)]
 pub(crate) struct Restore {
     /// As of the service
@@ -141,7 +144,8 @@ pub(crate) struct Common {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for Prometheus, /stats as JSON [default: off]
+    /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for
+    /// Prometheus, /stats as JSON [default: off]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = stats)]
     pub(crate) stats: Option<SocketAddr>,
 
@@ -160,7 +164,8 @@ pub(crate) struct Serve {
     #[arg(short, long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:4500", value_parser = values::listen)]
     pub(crate) listen: SocketAddr,
 
-    /// The network inside the tunnel, ADDRESS/BITS, one for IPv4 and one for IPv6; the server has the first address of each
+    /// The network inside the tunnel, ADDRESS/BITS, one for IPv4 and one for IPv6; the server has
+    /// the first address of each
     #[arg(long, value_name = "PREFIX", default_value = "10.77.0.0/24", value_parser = values::subnet)]
     pub(crate) subnet: Vec<Subnet>,
 
@@ -190,7 +195,8 @@ pub(crate) struct Serve {
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Connect {
-    /// The server: a join string (ropewalk1:...), or HOST:PORT with --server-key [default: the server that is known]
+    /// The server: a join string (ropewalk1:...), or HOST:PORT with --server-key
+    /// [default: the server that is known]
     #[arg(value_name = "SERVER")]
     pub(crate) server: Option<String>,
 
@@ -198,15 +204,18 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "KEY")]
     pub(crate) server_key: Option<PublicKey>,
 
-    /// A link: INTERFACE, ADDRESS or ADDRESS%INTERFACE, with @WEIGHT (default 1); may be given several times [default: auto]
+    /// A link: INTERFACE, ADDRESS or ADDRESS%INTERFACE, with @WEIGHT (default 1); may be given
+    /// several times [default: auto]
     #[arg(long, value_name = "LINK")]
     pub(crate) via: Vec<UplinkArg>,
 
-    /// How packets are spread over the links, in both directions: aggregate, weighted, lowest-latency, active-backup, redundant, adaptive or flow
+    /// How packets are spread over the links, in both directions: aggregate, weighted,
+    /// lowest-latency, active-backup, redundant, adaptive or flow
     #[arg(long, value_name = "MODE", default_value = "aggregate", value_parser = values::mode)]
     pub(crate) mode: ropewalk_core::bond::Strategy,
 
-    /// A link whose delay is longer than the shortest by more milliseconds carries nothing but what must
+    /// A link whose delay is longer than the shortest by more milliseconds carries nothing but what
+    /// must
     #[arg(long, value_name = "MS", default_value = "60", value_parser = values::millis)]
     pub(crate) max_skew: Duration,
 
@@ -214,11 +223,13 @@ pub(crate) struct Connect {
     #[arg(long, value_name = "PREFIX", default_value = "all", value_parser = values::route)]
     pub(crate) route: Vec<Route>,
 
-    /// The resolver while the bond is up: an address, or keep to leave it as it is; may be given several times
+    /// The resolver while the bond is up: an address, or keep to leave it as it is; may be given
+    /// several times
     #[arg(long, value_name = "ADDRESS", default_value = "keep", value_parser = values::dns)]
     pub(crate) dns: Vec<Dns>,
 
-    /// Let nothing leave but through the bond, from now until a clean end or `ropewalk bond restore`
+    /// Let nothing leave but through the bond, from now until a clean end or
+    /// `ropewalk bond restore`
     #[arg(long)]
     pub(crate) kill_switch: bool,
 

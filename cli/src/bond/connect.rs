@@ -36,8 +36,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A server that is silent for so long is told of.
 const SILENT: Duration = Duration::from_secs(10);
 const STACK: usize = 256 * 1024;
-/// linux/rtnetlink.h: RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE (an interface with a new default route is a link), RTMGRP_IPV4_RULE
-/// and RTNLGRP_IPV6_RULE (somebody may take ours away).
+/// linux/rtnetlink.h: RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE (an interface with a new default route
+/// is a link), RTMGRP_IPV4_RULE and RTNLGRP_IPV6_RULE (somebody may take ours away).
 const ROUTES: u32 = 0x40 | 0x400 | 0x80 | 0x4_0000;
 
 /// Whom to speak to.
@@ -208,7 +208,8 @@ pub(super) fn kept(dir: &Path) -> Result<Option<Target>, String> {
     Ok(Some(Target { server: host_and_port(server)?, key, token: Vec::new() }))
 }
 
-/// Does what takes its time, in a thread of its own: files that outlive the process, and changes of the host.
+/// Does what takes its time, in a thread of its own: files that outlive the process, and changes of
+/// the host.
 fn keep_notes(notes: Receiver<Note>, dir: PathBuf, target: Target, changes: Changes) -> Result<(), String> {
     thread("clerk", move || {
         let text = format!("{} {}\n", target.server, target.key);
@@ -295,9 +296,11 @@ fn devices(change: &Change) -> Vec<String> {
         .collect()
 }
 
-/// The server's address. At boot there may be no resolver yet: it is asked again, for as long as it takes, or for `limit`.
+/// The server's address. At boot there may be no resolver yet: it is asked again, for as long as it
+/// takes, or for `limit`.
 ///
-/// Behind the kill switch of a run that was killed no name can be looked up: that run's address is taken then.
+/// Behind the kill switch of a run that was killed no name can be looked up: that run's address is
+/// taken then.
 fn look_up(server: &str, limit: Option<Duration>, dir: &Path) -> Result<SocketAddr, String> {
     let began = std::time::Instant::now();
     let mut told = false;

@@ -1,4 +1,5 @@
-//! The TUN device: made, and given its addresses and MTU over rtnetlink. With the process it is gone.
+//! The TUN device: made, and given its addresses and MTU over rtnetlink. With the process it is
+//! gone.
 
 use crate::host::rtnetlink::{Asker, KernelError};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};

@@ -8,7 +8,8 @@ use super::serve::KEY;
 use super::state;
 use serde_json::json;
 
-/// Writes the invitation into the state directory, tells the server if it runs, and prints the join string.
+/// Writes the invitation into the state directory, tells the server if it runs, and prints the join
+/// string.
 pub(super) fn run(args: &Invite) -> Result<(), String> {
     let path = args.state_dir.join(KEY);
     let text = state::read_secret(&path)?.ok_or_else(|| {

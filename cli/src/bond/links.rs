@@ -1,4 +1,5 @@
-//! The client's links as they are now: those that were asked for, and of them those that can be used.
+//! The client's links as they are now: those that were asked for, and of them those that can be
+//! used.
 //!
 //! ```text
 //!   --via, `bond set` ─▶ wanted ─┐
@@ -6,7 +7,8 @@
 //!   rtnetlink ─▶ interfaces ─────┘
 //! ```
 //!
-//! A link keeps its number for the life of the process, so that what was measured of it stays when it comes back.
+//! A link keeps its number for the life of the process, so that what was measured of it stays when
+//! it comes back.
 
 use crate::host::links::{Address, DefaultRoute, Link};
 use crate::host::matching::{self, UplinkSpec};
@@ -72,7 +74,8 @@ impl Links {
         Links { wanted, dropped: Vec::new(), known: Vec::new(), server_v6: server.is_ipv6(), mark, tun }
     }
 
-    /// Holds what was written against the host, as far as it can be wrong for good, and says what a person should know.
+    /// Holds what was written against the host, as far as it can be wrong for good, and says what a
+    /// person should know.
     pub(super) fn check(&self, links: &[Link]) -> Result<(), String> {
         let resolved = matching::match_all(&self.wanted, links)?;
         if resolved.uplinks.len() > MOST {
@@ -141,7 +144,8 @@ impl Links {
         let mut change = Change::default();
         for spec in self.specs(links) {
             let link = links.iter().find(|link| link.device.is_some() && link.device == spec.device);
-            // One that is not there, or has no carrier, cannot carry: it is said at once, not found out.
+            // One that is not there, or has no carrier, cannot carry: it is said at once, not found
+            // out.
             let Some(link) = link.filter(|link| link.up && link.device != self.tun) else { continue };
             let source = spec.source_v4.map(IpAddr::from).or(spec.source_v6.map(IpAddr::from));
             if !spec.carries(self.server_v6) {

@@ -5,8 +5,8 @@
 //!   invitations    NAME NUMBER SERIAL TOKEN EXPIRES open|used     EXPIRES in seconds since 1970
 //! ```
 //!
-//! A process that changes them holds the lock of the directory meanwhile, so that `invite` and a running server do not
-//! overwrite each other.
+//! A process that changes them holds the lock of the directory meanwhile, so that `invite` and a
+//! running server do not overwrite each other.
 
 use super::join::Token;
 use super::state;
@@ -22,7 +22,8 @@ const INVITATIONS: &str = "invitations";
 const LOCK: &str = "registry.lock";
 /// The server itself has the first address.
 const FIRST: u64 = 2;
-/// Invitations that have expired are remembered so long, in seconds: who comes late is told apart from a stranger.
+/// Invitations that have expired are remembered so long, in seconds: who comes late is told apart
+/// from a stranger.
 const REMEMBERED: u64 = 7 * 86_400;
 
 /// A client that may come in.

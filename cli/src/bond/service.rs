@@ -15,8 +15,8 @@ use std::time::Duration;
 /// A farewell that nobody takes is given up after this.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The handshake's curves and seals work on the stack, in a build without optimisation on a lot of it. What is not
-/// used costs no memory.
+/// The handshake's curves and seals work on the stack, in a build without optimisation on a lot of
+/// it. What is not used costs no memory.
 const STACK: usize = 2 << 20;
 
 /// The one TUN device of a process.

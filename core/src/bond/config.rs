@@ -12,7 +12,8 @@ use core::net::{IpAddr, SocketAddr};
 /// The least MTU inside (RFC 8200 section 5: IPv6 needs it).
 const MIN_MTU: u16 = 1280;
 
-/// What a path of 1500 bytes leaves for an inner packet over IPv4: 20 + 8 of IP and UDP, 36 of our own.
+/// What a path of 1500 bytes leaves for an inner packet over IPv4: 20 + 8 of IP and UDP, 36 of our
+/// own.
 pub const DEFAULT_MTU: u16 = 1500 - 28 - OVERHEAD as u16;
 
 /// One way of the client to the server.
@@ -78,7 +79,8 @@ pub struct ServerConfig {
     pub common: Common,
     /// Where its clients come in.
     pub listener: ListenerId,
-    /// Its own inner addresses with the length of the tunnel's network in bits: at most one of each family.
+    /// Its own inner addresses with the length of the tunnel's network in bits: at most one of each
+    /// family.
     pub addresses: Vec<(IpAddr, u8)>,
     /// The clients it knows.
     pub clients: Vec<KnownClient>,

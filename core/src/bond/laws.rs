@@ -12,7 +12,8 @@ pub fn assert_packet_laws(bytes: &[u8]) {
     super::wire::hold_for_input(bytes);
 }
 
-/// Panics where a law of handshake and session does not hold on a network that does what this script says.
+/// Panics where a law of handshake and session does not hold on a network that does what this
+/// script says.
 pub fn assert_handshake_laws(script: &[u8]) {
     super::handshake::laws::hold_for_script(script);
 }

@@ -1,7 +1,7 @@
 //! A rate in bytes per second, as an integer.
 //!
-//! What a rate gives in a time seldom is a whole number of bytes. [`Earned`] keeps the rest, so that a sum of
-//! small steps equals one large step.
+//! What a rate gives in a time seldom is a whole number of bytes. [`Earned`] keeps the rest, so
+//! that a sum of small steps equals one large step.
 
 use crate::time::Duration;
 

@@ -1,4 +1,5 @@
-//! A recording of two ends that speak with each other: what a second implementation can be held against. Its lines:
+//! A recording of two ends that speak with each other: what a second implementation can be held
+//! against. Its lines:
 //!
 //! ```text
 //!   key c 1 HEX      what the client seals with, by cipher 1;  key s ...: the server
@@ -7,7 +8,8 @@
 //!   lost c 1 HEX     likewise, and it did not arrive
 //! ```
 //!
-//! `core/examples/bond_decode.rs` reads it, and `core/tests/bond_decode.rs` holds the two against each other.
+//! `core/examples/bond_decode.rs` reads it, and `core/tests/bond_decode.rs` holds the two against
+//! each other.
 
 use super::crypto::{Cipher, CipherOrder, PresharedKey, Rng, SecretKey};
 use super::session::keylog;
@@ -40,7 +42,8 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Datagrams under way: when they arrive, in which order they left, to whom (true: the server), by which path.
+/// Datagrams under way: when they arrive, in which order they left, to whom (true: the server), by
+/// which path.
 type Wire = BTreeMap<(Instant, u64), (bool, u32, Vec<u8>)>;
 
 struct World {
@@ -211,7 +214,8 @@ fn drain(machine: &mut impl Application, now: Instant) {
     }
 }
 
-/// Two ends with two paths: handshake, configuration, three flows one way, one the other, and the end. Path 1 loses a packet.
+/// Two ends with two paths: handshake, configuration, three flows one way, one the other, and the
+/// end. Path 1 loses a packet.
 pub(super) fn record() -> String {
     let mut world = World::new();
     world.settle();

@@ -107,7 +107,8 @@ pub struct Status {
     pub repaired: u64,
     /// Packets sent again because their path fell silent.
     pub reinjected: u64,
-    /// Packets that the next of their flow waited for in vain: lost, or so late that it went on without them.
+    /// Packets that the next of their flow waited for in vain: lost, or so late that it went on
+    /// without them.
     pub holes: u64,
     /// Bytes that wait for a path.
     pub queued: usize,

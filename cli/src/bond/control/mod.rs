@@ -1,4 +1,5 @@
-//! The control socket: a Unix socket in the state directory, for its owner alone. A line of JSON asks, a line answers.
+//! The control socket: a Unix socket in the state directory, for its owner alone. A line of JSON
+//! asks, a line answers.
 //!
 //! ```text
 //!   {"command":"status"}                                       {"role":"connect", "paths":[...], ...}

@@ -1,7 +1,8 @@
 //! What can be changed while the client runs: how packets are spread, and by which uplinks.
 //!
-//! The server sends too, so it has to know: the client says its wish, and the weight and state of each path, in a MODE and
-//! PATH_STATUS frames. Nobody acknowledges what they say: they go out a few times, each time with higher serials.
+//! The server sends too, so it has to know: the client says its wish, and the weight and state of
+//! each path, in a MODE and PATH_STATUS frames. Nobody acknowledges what they say: they go out a
+//! few times, each time with higher serials.
 
 use super::Client;
 use super::uplinks::Way;
@@ -55,11 +56,12 @@ impl Client {
         self.settle(now);
     }
 
-    /// Uses these uplinks from now on, and no others. One whose id was there before keeps its path and what was measured
-    /// of it; its socket is opened anew if it leaves in another way.
+    /// Uses these uplinks from now on, and no others. One whose id was there before keeps its path
+    /// and what was measured of it; its socket is opened anew if it leaves in another way.
     ///
     /// # Errors
-    /// A weight of 0, an id given twice, or more than 16 ids since the client began; nothing has changed then.
+    /// A weight of 0, an id given twice, or more than 16 ids since the client began; nothing has
+    /// changed then.
     pub fn set_uplinks(&mut self, now: Instant, uplinks: &[Uplink]) -> Result<(), ConfigError> {
         check_weights(uplinks)?;
         for (at, uplink) in uplinks.iter().enumerate() {

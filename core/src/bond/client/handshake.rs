@@ -1,4 +1,5 @@
-//! The handshake as the client lives it: messages on every open socket, the session, the challenge of each path.
+//! The handshake as the client lives it: messages on every open socket, the session, the challenge
+//! of each path.
 
 use super::Client;
 use crate::bond::peer::{Peer, Remote};
@@ -55,7 +56,8 @@ impl Client {
         self.peer.challenge(now, id, remote, token, 0);
     }
 
-    /// The server knows nothing of what was before: neither its paths nor its numbers mean anything now.
+    /// The server knows nothing of what was before: neither its paths nor its numbers mean anything
+    /// now.
     pub(super) fn begin_again(&mut self, now: Instant) {
         let common = &self.config.common;
         self.peer = Peer::new(now, Role::Initiator, common.tuning, common.offload, common.mtu);

@@ -6,7 +6,8 @@
 //!      └── gone, back, refused: opened again after a while ◀────────┘
 //! ```
 //!
-//! A path's id is its uplink's place, for the whole life of the association: what was measured of it stays.
+//! A path's id is its uplink's place, for the whole life of the association: what was measured of
+//! it stays.
 
 mod change;
 mod handshake;

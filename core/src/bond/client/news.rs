@@ -48,7 +48,8 @@ impl Client {
                 if state == path::State::Down
                     && self.peer.slots().all(|slot| slot.path.state() == path::State::Down)
                 {
-                    // Nothing answers: the server may have another address of ours, or have forgotten us.
+                    // Nothing answers: the server may have another address of ours, or have
+                    // forgotten us.
                     self.initiator.start(now);
                 }
             }

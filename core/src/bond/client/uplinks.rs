@@ -7,7 +7,8 @@ use crate::bond::wire::PathId;
 use crate::machine::{Fault, Output, SocketId, UplinkId};
 use crate::time::{Duration, Instant};
 
-/// A socket that could not be opened is tried again after this, then twice as long, up to [`REOPEN_MOST`].
+/// A socket that could not be opened is tried again after this, then twice as long, up to
+/// [`REOPEN_MOST`].
 const REOPEN: Duration = Duration::from_millis(500);
 const REOPEN_MOST: Duration = Duration::from_secs(8);
 
@@ -98,7 +99,8 @@ impl Client {
             Fault::NoDevice | Fault::NetworkDown | Fault::AddressNotAvailable | Fault::NoRoute => {
                 self.reopen_later(now, index);
             }
-            // The system is short of something, or somebody's answer to an earlier datagram: this one is lost.
+            // The system is short of something, or somebody's answer to an earlier datagram: this
+            // one is lost.
             _ => {}
         }
     }

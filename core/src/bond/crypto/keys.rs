@@ -145,7 +145,8 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// What both sides know besides their static keys: it protects against whoever will break X25519. Erased when dropped.
+/// What both sides know besides their static keys: it protects against whoever will break X25519.
+/// Erased when dropped.
 #[derive(Clone)]
 pub struct PresharedKey([u8; 32]);
 

@@ -59,8 +59,9 @@ mod tests {
 
     #[test]
     fn the_mac_is_that_of_rfc_7693() {
-        // The reference implementation's keyed test: key 00..1f, no input, BLAKE2s with 16 bytes of output has no
-        // published vector of its own; the hash it is built on has: RFC 7693 appendix B, "abc".
+        // The reference implementation's keyed test: key 00..1f, no input, BLAKE2s with 16 bytes of
+        // output has no published vector of its own; the hash it is built on has: RFC 7693 appendix
+        // B, "abc".
         let digest: [u8; 32] = Blake2s256::digest(b"abc").into();
         assert_eq!(digest[..8], [0x50, 0x8c, 0x5e, 0x8c, 0x32, 0x7c, 0x14, 0xe2]);
     }

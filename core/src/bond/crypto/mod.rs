@@ -8,8 +8,9 @@
 //! | `mac` | hashes and keyed hashes |
 //! | `noise` | the Noise handshake: snow, with this crate's generator |
 //!
-//! Invariants: nothing here asks the operating system for anything; key material is erased when it is dropped, where
-//! it is this crate's (ring and snow keep copies of their own); debug output never shows a key.
+//! Invariants: nothing here asks the operating system for anything; key material is erased when it
+//! is dropped, where it is this crate's (ring and snow keep copies of their own); debug output
+//! never shows a key.
 
 pub(crate) mod aead;
 mod keys;

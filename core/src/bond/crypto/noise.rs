@@ -37,7 +37,8 @@ pub(crate) type Split = ([u8; 32], [u8; 32]);
 pub(crate) struct Noise(HandshakeState);
 
 impl Noise {
-    /// Begins as a client. Writes the first message with `payload` to `out`, whose length fits exactly.
+    /// Begins as a client. Writes the first message with `payload` to `out`, whose length fits
+    /// exactly.
     pub(crate) fn initiate(
         rng: &mut Rng,
         key: &SecretKey,
@@ -65,8 +66,8 @@ impl Noise {
         Ok(self.0.dangerously_get_raw_split())
     }
 
-    /// Reads a client's message as the server, and its payload, which fills `payload` exactly. Tells who it is: not
-    /// yet whether it is fresh.
+    /// Reads a client's message as the server, and its payload, which fills `payload` exactly.
+    /// Tells who it is: not yet whether it is fresh.
     pub(crate) fn respond(
         rng: &mut Rng,
         key: &SecretKey,

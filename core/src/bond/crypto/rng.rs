@@ -4,11 +4,12 @@
 //!   key ──ChaCha20──► [ next key: 32 | bytes to hand out: 480 ]
 //! ```
 //!
-//! Fast key erasure (D. J. Bernstein, 2017): the key is replaced before a byte of its stream is handed out, and bytes
-//! are erased as they are handed out. Whoever reads the state later learns nothing of what was random before.
+//! Fast key erasure (D. J. Bernstein, 2017): the key is replaced before a byte of its stream is
+//! handed out, and bytes are erased as they are handed out. Whoever reads the state later learns
+//! nothing of what was random before.
 //!
-//! Core has no entropy of its own. A seed from the operating system makes keys; a seed that a test writes down makes
-//! the same run again.
+//! Core has no entropy of its own. A seed from the operating system makes keys; a seed that a test
+//! writes down makes the same run again.
 
 use super::mac::hash;
 use chacha20::ChaCha20;
@@ -28,12 +29,14 @@ pub struct Rng {
 }
 
 impl Rng {
-    /// A generator whose every byte follows from `seed`. The seed is as secret as the keys that are made.
+    /// A generator whose every byte follows from `seed`. The seed is as secret as the keys that are
+    /// made.
     pub fn new(seed: [u8; 32]) -> Rng {
         Rng { key: hash(b"ropewalk bond rng seed", &[&seed]), pool: [0; POOL], left: 0 }
     }
 
-    /// Mixes fresh entropy in. Old state and entropy together make the new state, so that poor entropy does no harm.
+    /// Mixes fresh entropy in. Old state and entropy together make the new state, so that poor
+    /// entropy does no harm.
     pub fn mix(&mut self, entropy: &[u8; 32]) {
         self.key = hash(b"ropewalk bond rng mix", &[&self.key, entropy]);
         self.pool.zeroize();
@@ -79,7 +82,8 @@ impl Rng {
         u64::from_be_bytes(self.bytes())
     }
 
-    /// A random number below `bound`, or zero if that is zero. The bias is at most `bound` in 2^64: for jitter, not for keys.
+    /// A random number below `bound`, or zero if that is zero. The bias is at most `bound` in 2^64:
+    /// for jitter, not for keys.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.u64()) * u128::from(bound)) >> 64) as u64
     }

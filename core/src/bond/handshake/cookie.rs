@@ -1,7 +1,8 @@
-//! Proofs that a client receives at its address: a mac of address and port under a secret that changes.
+//! Proofs that a client receives at its address: a mac of address and port under a secret that
+//! changes.
 //!
-//! The server keeps nothing for a cookie it gave. It accepts those of the present and of the former secret, so each is
-//! good for two to four minutes.
+//! The server keeps nothing for a cookie it gave. It accepts those of the present and of the former
+//! secret, so each is good for two to four minutes.
 
 use super::message::{COOKIE, Init};
 use crate::bond::crypto::Rng;

@@ -6,9 +6,10 @@
 //! | all addresses that proved nothing | 128 at once, then 200 a second | a cookie |
 //! | an address that has a cookie | 64 at once, then 50 a second | silence |
 //!
-//! The limit is for each source, so that one flooder does not put everybody into cookie mode: what goes beyond its own
-//! limit is not counted in that of all. That one bounds the work for forged sources. An address is a host of IPv4 or a
-//! /64 of IPv6; many hosts behind one have a port each in their cookies.
+//! The limit is for each source, so that one flooder does not put everybody into cookie mode: what
+//! goes beyond its own limit is not counted in that of all. That one bounds the work for forged
+//! sources. An address is a host of IPv4 or a /64 of IPv6; many hosts behind one have a port each
+//! in their cookies.
 
 use crate::time::{Duration, Instant};
 use alloc::collections::BTreeMap;

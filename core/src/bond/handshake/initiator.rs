@@ -7,12 +7,12 @@
 //!                        └──┘ retry              └──► Asking: no packet came under the new keys
 //! ```
 //!
-//! The same INIT goes out on every path, round after round, each later than the one before. The server answers the same
-//! INIT with the same RESPONSE, so that a slow path's answer is as good as any. After a while the client begins anew
-//! with a fresh one. It never gives up by itself.
+//! The same INIT goes out on every path, round after round, each later than the one before. The
+//! server answers the same INIT with the same RESPONSE, so that a slow path's answer is as good as
+//! any. After a while the client begins anew with a fresh one. It never gives up by itself.
 //!
-//! A handshake is done when a packet of the server was opened under its keys, which the association tells by
-//! [`Initiator::confirmed`]. Until then it must send something that the server answers.
+//! A handshake is done when a packet of the server was opened under its keys, which the association
+//! tells by [`Initiator::confirmed`]. Until then it must send something that the server answers.
 
 use super::cookie::COOKIE_LIFE;
 use super::message::{
@@ -31,7 +31,8 @@ pub(crate) const FIRST_ROUND: Duration = Duration::from_millis(500);
 /// The longest time between rounds, without its jitter.
 pub(crate) const LONGEST_ROUND: Duration = Duration::from_secs(8);
 
-/// The jitter is up to this part of a round: clients that lost a server together do not come back together.
+/// The jitter is up to this part of a round: clients that lost a server together do not come back
+/// together.
 const JITTER_PART: u32 = 3;
 
 /// An INIT is sent for so long. Then a fresh one is made.
@@ -40,7 +41,8 @@ pub(crate) const INIT_LIFE: Duration = Duration::from_secs(20);
 /// Keys that no packet confirmed for so long are given up, and a handshake begins.
 pub(crate) const CONFIRM_WITHIN: Duration = Duration::from_secs(3);
 
-/// Receiver indexes of a keyring's sessions and of the handshake under way: a new one is none of them.
+/// Receiver indexes of a keyring's sessions and of the handshake under way: a new one is none of
+/// them.
 const RECENT: usize = 4;
 
 /// Who the client is and whom it wants.
@@ -63,8 +65,8 @@ pub(crate) struct InitiatorConfig {
 pub(crate) struct Established {
     /// For the keyring.
     pub(crate) session: Session,
-    /// The association is new, to the server if not to the client: packet numbers and all path state begin anew, in a
-    /// new keyring.
+    /// The association is new, to the server if not to the client: packet numbers and all path
+    /// state begin anew, in a new keyring.
     pub(crate) restarted: bool,
 }
 
@@ -215,8 +217,8 @@ impl Initiator {
         Some(asking.init.0)
     }
 
-    /// Reads a COOKIE that came by `path`. Whether it was one: it changes nothing but the next INIT on that path, least of
-    /// all the server's address.
+    /// Reads a COOKIE that came by `path`. Whether it was one: it changes nothing but the next INIT
+    /// on that path, least of all the server's address.
     pub(crate) fn handle_cookie(&mut self, now: Instant, path: PathId, datagram: &[u8]) -> bool {
         let State::Asking(asking) = &mut self.state else { return false };
         let Some(cookie) = open_cookie(&self.to_server, &asking.init.mac1(), datagram) else { return false };
@@ -238,7 +240,8 @@ impl Initiator {
         // An unreadable response leaves the handshake as it was: the true one may still come.
         let (seal, open) = asking.noise.finish(response.noise(), &mut payload).ok()?;
         let payload = ResponsePayload::parse(&payload).ok();
-        // Both can only be a server's own fault. Its response is used up; the next round begins anew.
+        // Both can only be a server's own fault. Its response is used up; the next round begins
+        // anew.
         let Some(payload) = payload.filter(|payload| self.config.ciphers.ciphers().contains(&payload.cipher))
         else {
             self.state = State::Unconfirmed { until: now + CONFIRM_WITHIN };

@@ -1,7 +1,9 @@
-//! What the fuzzer calls: a hostile network between one client and one server, before and after their handshake.
+//! What the fuzzer calls: a hostile network between one client and one server, before and after
+//! their handshake.
 //!
-//! The input is a script: an operation, its numbers, its bytes. Whatever it says, no input panics, an answer is at most
-//! three times its question, and afterwards the two still understand each other.
+//! The input is a script: an operation, its numbers, its bytes. Whatever it says, no input panics,
+//! an answer is at most three times its question, and afterwards the two still understand each
+//! other.
 
 use super::testing::{CLIENT, World, address, at, seal};
 use crate::bond::wire::Reader;
@@ -22,7 +24,8 @@ pub(crate) fn hold_for_script(script: &[u8]) {
             break;
         }
     }
-    // A minute later no limit of the guard is left, and from an address that the script does not use.
+    // A minute later no limit of the guard is left, and from an address that the script does not
+    // use.
     now += Duration::from_secs(60);
     world.client.initiator.stop();
     heard.extend(world.handshake(now));
@@ -49,7 +52,8 @@ fn step(world: &mut World, now: &mut Instant, reader: &mut Reader<'_>, heard: &m
             }
             datagram
         }
-        // An honest packet that is lost, to be heard by the fuzzer alone. Numbers below the window are not made up.
+        // An honest packet that is lost, to be heard by the fuzzer alone. Numbers below the window
+        // are not made up.
         _ => {
             let packet = match c & 1 {
                 0 => seal(&mut world.client.keyring, *now, &[b; 32]),

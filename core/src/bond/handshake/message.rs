@@ -9,10 +9,11 @@
 //!   RESPONSE's payload  incarnation 8 | index 4 | cipher 1 | features 4
 //! ```
 //!
-//! After WireGuard (J. Donenfeld, 2017, section 5.4): mac1 is keyed by the hash of the receiver's static key, so that
-//! whoever does not know it gets no answer. mac2 is keyed by a cookie, which only who receives at the source address
-//! can have. A cookie is sealed to whoever knows the server's key and sent this very INIT. Everything that matters is
-//! inside the Noise payloads; the index of a RESPONSE only finds the handshake it belongs to.
+//! After WireGuard (J. Donenfeld, 2017, section 5.4): mac1 is keyed by the hash of the receiver's
+//! static key, so that whoever does not know it gets no answer. mac2 is keyed by a cookie, which
+//! only who receives at the source address can have. A cookie is sealed to whoever knows the
+//! server's key and sent this very INIT. Everything that matters is inside the Noise payloads; the
+//! index of a RESPONSE only finds the handshake it belongs to.
 //!
 //! Features are reserved: sent as zero, ignored when they come.
 

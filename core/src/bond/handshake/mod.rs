@@ -19,12 +19,14 @@
 //! | `guard` | how many handshakes a source may ask for |
 //! | `cookie` | proofs that a client receives at its address |
 //!
-//! A client's life is its *incarnation*, 8 random bytes. A handshake of the same incarnation is a rekey: packet numbers
-//! and path state stay. Another incarnation, of either side, is a restart: everything begins anew. Within an
-//! incarnation the *generation* counts handshakes up, so that an old first message is known.
+//! A client's life is its *incarnation*, 8 random bytes. A handshake of the same incarnation is a
+//! rekey: packet numbers and path state stay. Another incarnation, of either side, is a restart:
+//! everything begins anew. Within an incarnation the *generation* counts handshakes up, so that an
+//! old first message is known.
 //!
-//! Invariants: whoever does not know the server's public key gets no answer; an answer is shorter than what asked for
-//! it; a cookie moves no address; a replayed message changes no live session; all tables have a size.
+//! Invariants: whoever does not know the server's public key gets no answer; an answer is shorter
+//! than what asked for it; a cookie moves no address; a replayed message changes no live session;
+//! all tables have a size.
 
 pub(crate) mod cookie;
 pub(crate) mod guard;

@@ -1,8 +1,8 @@
-//! The server's side of the handshake: many clients, each with a living association and at most one session in waiting
-//! for a rekey and one for a restart.
+//! The server's side of the handshake: many clients, each with a living association and at most one
+//! session in waiting for a rekey and one for a restart.
 //!
-//! The responder decides who may have a session, and keeps what it needs to know an old or repeated first message. The
-//! sessions themselves belong to the associations:
+//! The responder decides who may have a session, and keeps what it needs to know an old or repeated
+//! first message. The sessions themselves belong to the associations:
 //!
 //! | when | the server |
 //! | --- | --- |
@@ -35,8 +35,9 @@ pub(crate) struct ClientId(pub(crate) u32);
 
 /// Decides about clients whose key is not in the table.
 pub(crate) trait Admission {
-    /// The number and pre-shared key of a client that may come in with this token; `None` lets nobody know that
-    /// there is a server. The client has proved its key, and not yet that it is here now: the message may be a replay.
+    /// The number and pre-shared key of a client that may come in with this token; `None` lets
+    /// nobody know that there is a server. The client has proved its key, and not yet that it is
+    /// here now: the message may be a replay.
     fn admit(&mut self, client: &PublicKey, token: &[u8]) -> Option<(ClientId, PresharedKey)>;
 }
 
@@ -201,7 +202,8 @@ impl Responder {
         self.counters
     }
 
-    /// Lets a client in. False, and nothing changes, if there are too many, or key or number are known already.
+    /// Lets a client in. False, and nothing changes, if there are too many, or key or number are
+    /// known already.
     pub(crate) fn add_client(&mut self, client: ClientId, public: PublicKey, psk: PresharedKey) -> bool {
         let known = self.clients.contains_key(&client) || self.ids.contains_key(&public);
         if known || self.clients.len() >= self.max_clients {
@@ -232,8 +234,8 @@ impl Responder {
         self.indexes.remove(&index);
     }
 
-    /// A packet proved that the client has the session with this index: its association lives. False if the session
-    /// is not in waiting.
+    /// A packet proved that the client has the session with this index: its association lives.
+    /// False if the session is not in waiting.
     pub(crate) fn confirm(&mut self, client: ClientId, index: u32) -> bool {
         let Some(client) = self.clients.get_mut(&client) else { return false };
         let has_index = |waiting: &mut Waiting| waiting.index == index;
@@ -262,7 +264,8 @@ impl Responder {
         }
     }
 
-    /// Reads an INIT that came from `source`. `admission` decides about keys that are not in the table.
+    /// Reads an INIT that came from `source`. `admission` decides about keys that are not in the
+    /// table.
     pub(crate) fn handle_init(
         &mut self,
         now: Instant,
@@ -295,7 +298,8 @@ impl Responder {
         self.read(now, &init, admission).unwrap_or_default()
     }
 
-    /// The response to this very INIT, if it was answered and is in waiting. Costs nothing, so a client may ask often.
+    /// The response to this very INIT, if it was answered and is in waiting. Costs nothing, so a
+    /// client may ask often.
     fn answer_again(&self, now: Instant, init: &Init) -> Option<Reply> {
         let mac1 = init.mac1();
         let client = self.clients.get(self.answered.get(&mac1)?)?;
@@ -322,9 +326,9 @@ impl Responder {
         };
         let client = self.clients.get_mut(&id)?;
 
-        // In one life of the client each handshake is newer than the one before. What is older was seen: it is
-        // late or replayed. Of two lives nobody knows which is newer, so that a replay of another life gets a
-        // slot, where it waits for a packet that never comes.
+        // In one life of the client each handshake is newer than the one before. What is older was
+        // seen: it is late or replayed. Of two lives nobody knows which is newer, so that a replay
+        // of another life gets a slot, where it waits for a packet that never comes.
         let kind = match client.live {
             Some(live) if live.theirs == payload.incarnation => Kind::Rekey,
             Some(_) | None => Kind::Restart,

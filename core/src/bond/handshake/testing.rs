@@ -1,4 +1,5 @@
-//! A client and a server of handshakes and keyrings alone, for tests: the smallest association there can be.
+//! A client and a server of handshakes and keyrings alone, for tests: the smallest association
+//! there can be.
 
 use super::{Admission, ClientId, Initiator, InitiatorConfig, Kind, Responder, Strangers, Token};
 use crate::bond::crypto::{CipherOrder, PresharedKey, PublicKey, Rng, SecretKey};
@@ -212,8 +213,8 @@ impl World {
         }
     }
 
-    /// A handshake from the first message to the confirmation of both sides. Everything that was sent, the client's
-    /// messages first.
+    /// A handshake from the first message to the confirmation of both sides. Everything that was
+    /// sent, the client's messages first.
     pub(super) fn handshake(&mut self, now: Instant) -> Vec<Vec<u8>> {
         self.client.initiator.start(now);
         let init = self.client.init(now).expect("an INIT is due");

@@ -1,5 +1,6 @@
-//! The control law of CoDel (RFC 8289): a queue is too long when its packets have waited longer than `target` for
-//! all of an `interval`; then drops come closer together, by the square root of their count.
+//! The control law of CoDel (RFC 8289): a queue is too long when its packets have waited longer
+//! than `target` for all of an `interval`; then drops come closer together, by the square root of
+//! their count.
 
 use crate::time::{Duration, Instant};
 
@@ -24,12 +25,14 @@ impl Default for Delays {
 }
 
 impl Delays {
-    /// What one flow needs to keep links of the base round-trip time `rtt`, repairs included, whose delays differ by `skew`, busy.
+    /// What one flow needs to keep links of the base round-trip time `rtt`, repairs included, whose
+    /// delays differ by `skew`, busy.
     ///
-    /// CUBIC cuts its window to 0.7 (RFC 9438), so it keeps the links busy if the queue holds 0.43 (1 / 0.7 - 1) of
-    /// the round-trip time; and a slower link is only fed from a queue that the faster one would not have emptied
-    /// meanwhile. What a drop does shows two round trips later, and those have the queue in them: dropped again before that,
-    /// a flow that has overshot in its slow start is cut twice.
+    /// CUBIC cuts its window to 0.7 (RFC 9438), so it keeps the links busy if the queue holds 0.43
+    /// (1 / 0.7 - 1) of the round-trip time; and a slower link is only fed from a queue that the
+    /// faster one would not have emptied meanwhile. What a drop does shows two round trips later,
+    /// and those have the queue in them: dropped again before that, a flow that has overshot in its
+    /// slow start is cut twice.
     pub(crate) fn suit(rtt: Duration, skew: Duration) -> Delays {
         let rtt = rtt.min(MOST);
         let target = rtt * 43 / 100 + skew.min(MOST);
@@ -61,8 +64,8 @@ pub(super) struct Codel {
 }
 
 impl Codel {
-    /// Judges the packet at the head, which has waited for `sojourn`. `short`: the queue holds at most one packet
-    /// of full size, so that there is nothing to shorten.
+    /// Judges the packet at the head, which has waited for `sojourn`. `short`: the queue holds at
+    /// most one packet of full size, so that there is nothing to shorten.
     pub(super) fn judge(&mut self, now: Instant, sojourn: Duration, short: bool, delays: &Delays) -> Verdict {
         let ok_to_drop = self.is_above(now, sojourn, short, delays);
         match (self.dropping, ok_to_drop) {
@@ -79,7 +82,8 @@ impl Codel {
             (false, false) => Verdict::Pass,
             (false, true) => {
                 self.dropping = true;
-                // RFC 8289 section 5.4: soon after the last time, begin near the rate that was right then.
+                // RFC 8289 section 5.4: soon after the last time, begin near the rate that was
+                // right then.
                 let delta = self.count.wrapping_sub(self.last_count);
                 let soon = now - self.drop_next < delays.interval * 16;
                 self.count = if delta > 1 && soon { delta } else { 1 };
@@ -105,7 +109,8 @@ impl Codel {
     }
 }
 
-/// `interval / sqrt(count)`, in integers: the root is taken of `count * 2^32`, which makes it 2^16 times as large.
+/// `interval / sqrt(count)`, in integers: the root is taken of `count * 2^32`, which makes it 2^16
+/// times as large.
 fn step(interval: Duration, count: u32) -> Duration {
     let root = (u64::from(count.max(1)) << 32).isqrt();
     let nanos = interval.min(MOST).as_nanos() as u64; // At most 10^10, which is below 2^34.
@@ -135,7 +140,8 @@ mod tests {
         assert_eq!(Delays::suit(Duration::MAX, Duration::MAX), Delays { target: MOST, interval: MOST });
     }
 
-    /// A packet every millisecond that has waited for `sojourn`; when packets are found congested, in milliseconds.
+    /// A packet every millisecond that has waited for `sojourn`; when packets are found congested,
+    /// in milliseconds.
     fn series(codel: &mut Codel, from: u64, count: u64, sojourn: u64) -> Vec<u64> {
         let judge = |codel: &mut Codel, at: u64| {
             let now = Instant::from_nanos(at * 1_000_000);

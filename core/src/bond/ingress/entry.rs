@@ -25,7 +25,8 @@ impl<B: AsRef<[u8]>> Entry<B> {
         Ok(Entry { bytes, segments, index: 0, capable, marked: false })
     }
 
-    /// Writes the next packet to the front of `out`; its length. `None` where none is left, or `out` is too short.
+    /// Writes the next packet to the front of `out`; its length. `None` where none is left, or
+    /// `out` is too short.
     pub(crate) fn write(&self, out: &mut [u8], sums: Sums) -> Option<usize> {
         let len = self.segments.write(self.bytes.as_ref(), self.index, out, sums)?;
         if self.marked {

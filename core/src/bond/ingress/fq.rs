@@ -13,8 +13,8 @@ const FULL_PACKET: usize = 1500;
 /// Packets dropped from the longest queue before the longest is looked for anew.
 const BATCH: usize = 64;
 
-/// Flows remembered for each queue. One that shares a queue keeps it until the queue is empty, so that its packets
-/// stay in order; those beyond may lose their order, no more.
+/// Flows remembered for each queue. One that shares a queue keeps it until the queue is empty, so
+/// that its packets stay in order; those beyond may lose their order, no more.
 const SHARERS: usize = 4;
 
 /// The bounds of the queue.
@@ -151,7 +151,8 @@ impl<T: Item> FqCodel<T> {
         self.config.limit = limit;
     }
 
-    /// Queues an item behind the others of its flow. Over the limit, the longest queue loses its head.
+    /// Queues an item behind the others of its flow. Over the limit, the longest queue loses its
+    /// head.
     pub(crate) fn push(&mut self, now: Instant, key: FlowKey, item: T) {
         let bytes = item.bytes_left();
         if bytes == 0 {
@@ -231,7 +232,8 @@ impl<T: Item> FqCodel<T> {
         self.chosen = None;
         let mut at = 0;
         while let Some(&slot) = self.new.get(at) {
-            // RFC 8290 section 4.2: a new flow that has used its quantum, or ran empty, becomes an old one.
+            // RFC 8290 section 4.2: a new flow that has used its quantum, or ran empty, becomes an
+            // old one.
             if self.refill(slot) || !self.has_head(now, slot) {
                 self.new.remove(at);
                 self.queues[usize::from(slot)].new = false;
@@ -264,7 +266,8 @@ impl<T: Item> FqCodel<T> {
         self.queues[usize::from(self.chosen?)].items.front().map(|waiting| &waiting.item)
     }
 
-    /// Takes out the packet that [`FqCodel::peek`] chose: `send` gets its item, to write the next packet of it.
+    /// Takes out the packet that [`FqCodel::peek`] chose: `send` gets its item, to write the next
+    /// packet of it.
     pub(crate) fn pop<R>(&mut self, send: impl FnOnce(&T) -> R) -> Option<R> {
         let slot = usize::from(self.chosen.take()?);
         let sent = send(&self.queues[slot].items.front()?.item);
@@ -275,7 +278,8 @@ impl<T: Item> FqCodel<T> {
         Some(sent)
     }
 
-    /// Gives a flow whose deficit is used up another quantum; it then has to wait for its next turn.
+    /// Gives a flow whose deficit is used up another quantum; it then has to wait for its next
+    /// turn.
     fn refill(&mut self, slot: u16) -> bool {
         let queue = &mut self.queues[usize::from(slot)];
         let used_up = queue.deficit <= 0;

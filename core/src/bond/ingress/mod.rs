@@ -1,4 +1,5 @@
-//! The queue in front of the scheduler: FQ-CoDel (RFC 8290), each flow by itself, short by dropping or marking.
+//! The queue in front of the scheduler: FQ-CoDel (RFC 8290), each flow by itself, short by dropping
+//! or marking.
 //!
 //! ```text
 //!              push                 peek, pop
@@ -7,16 +8,20 @@
 //!                     flow ┘  deficit of bytes
 //! ```
 //!
-//! A flow that has just begun to send (or sends little) is served before the others: it is sparse. Sequences are
-//! given when a packet leaves, so what is dropped here leaves no hole at the receiver.
+//! A flow that has just begun to send (or sends little) is served before the others: it is sparse.
+//! Sequences are given when a packet leaves, so what is dropped here leaves no hole at the
+//! receiver.
 //!
-//! An [`Item`] may be many packets, a superpacket from the TUN: it is one entry and leaves packet by packet. CoDel
-//! judges each packet of it; a whole superpacket lost would be 45 losses where one says enough.
+//! An [`Item`] may be many packets, a superpacket from the TUN: it is one entry and leaves packet
+//! by packet. CoDel judges each packet of it; a whole superpacket lost would be 45 losses where one
+//! says enough.
 //!
 //! Invariants
-//! - Bytes and flows are bounded. At the limit the head of the longest queue is dropped, not what comes in.
+//! - Bytes and flows are bounded. At the limit the head of the longest queue is dropped, not what
+//!   comes in.
 //! - The packets of a flow leave in the order in which they came.
-//! - Each item that came in comes out of [`FqCodel::poll_spent`] once, whatever became of its packets.
+//! - Each item that came in comes out of [`FqCodel::poll_spent`] once, whatever became of its
+//!   packets.
 
 mod codel;
 mod entry;
@@ -41,6 +46,7 @@ pub(crate) trait Item {
     /// Moves on to the packet behind the next.
     fn advance(&mut self);
 
-    /// Marks the next packet with "congestion experienced"; `false` where its transport does not know ECN.
+    /// Marks the next packet with "congestion experienced"; `false` where its transport does not
+    /// know ECN.
     fn mark(&mut self) -> bool;
 }

@@ -106,8 +106,8 @@ fn a_flow_that_cannot_go_keeps_its_turn() {
     assert_eq!(order, [(1, 0), (3, 0), (2, 1), (1, 1), (3, 1)]);
 }
 
-/// Offers one packet of 1500 bytes each `offered` us, serves one each `served` us, for ten seconds; the packets
-/// that left, and the longest wait of the last second in microseconds.
+/// Offers one packet of 1500 bytes each `offered` us, serves one each `served` us, for ten seconds;
+/// the packets that left, and the longest wait of the last second in microseconds.
 fn serve(offered: u64, served: u64, capable: bool, delays: Delays) -> (Counters, u64) {
     let mut queue = FqCodel::new(Config { limit: 100 << 20, ..Config::default() });
     queue.set_delays(delays);

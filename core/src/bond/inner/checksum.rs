@@ -1,12 +1,15 @@
-//! The Internet checksum (RFC 1071): of a whole packet, of a pseudo-header, and after a change (RFC 1624).
+//! The Internet checksum (RFC 1071): of a whole packet, of a pseudo-header, and after a change (RFC
+//! 1624).
 //!
 //! Sums are kept as `u64` until they are folded, so that no carry is lost in 64 KiB.
 
 use super::packet::{Packet, be16, put16};
 
-/// The sum of `data`'s 16-bit words, not folded. An odd last byte counts as the upper half of a word.
+/// The sum of `data`'s 16-bit words, not folded. An odd last byte counts as the upper half of a
+/// word.
 pub(super) fn sum(data: &[u8]) -> u64 {
-    // Words of 32 bits leave the folded sum the same (RFC 1071 section 2 (C)) and halve the additions.
+    // Words of 32 bits leave the folded sum the same (RFC 1071 section 2 (C)) and halve the
+    // additions.
     let mut words = data.chunks_exact(4);
     let mut total: u64 = 0;
     for word in &mut words {
@@ -39,7 +42,8 @@ pub(super) fn pseudo_of(packet: &Packet<'_>) -> u64 {
     pseudo(packet.bytes(), layout.v6, layout.protocol, layout.len - layout.transport)
 }
 
-/// The checksum at `at` after a word under it went from `old` to `new`: RFC 1624 section 3, equation 3.
+/// The checksum at `at` after a word under it went from `old` to `new`: RFC 1624 section 3,
+/// equation 3.
 pub(super) fn update(data: &mut [u8], at: usize, old: u16, new: u16) {
     let sum = u64::from(!be16(data, at)) + u64::from(!old) + u64::from(new);
     put16(data, at, !fold(sum));

@@ -1,5 +1,5 @@
-//! Explicit congestion notification (RFC 3168) in the inner header, and what a tunnel's end makes of the outer
-//! one (RFC 6040).
+//! Explicit congestion notification (RFC 3168) in the inner header, and what a tunnel's end makes
+//! of the outer one (RFC 6040).
 
 use super::checksum::update;
 use super::packet::{Malformed, Packet, be16};
@@ -64,15 +64,16 @@ fn set(packet: &mut [u8], ecn: Ecn) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// Marks a packet instead of dropping it. `false`, and no change, where its transport does not know ECN
-/// (RFC 3168 section 5) or the bytes are no packet.
+/// Marks a packet instead of dropping it. `false`, and no change, where its transport does not know
+/// ECN (RFC 3168 section 5) or the bytes are no packet.
 pub(crate) fn mark_ce(packet: &mut [u8]) -> bool {
     let capable = Packet::parse(packet).is_ok_and(|view| view.ecn() != Ecn::NotEct);
     capable && set(packet, Ecn::Ce).is_ok()
 }
 
-/// Carries the outer header's mark over to the inner packet, at the end of the tunnel. `false` where the packet
-/// must be dropped: congestion was marked on a packet whose transport would never learn of it.
+/// Carries the outer header's mark over to the inner packet, at the end of the tunnel. `false`
+/// where the packet must be dropped: congestion was marked on a packet whose transport would never
+/// learn of it.
 pub(crate) fn decapsulate(outer: Ecn, packet: &mut [u8]) -> bool {
     let Ok(view) = Packet::parse(packet) else { return false };
     match combine(outer, view.ecn()) {

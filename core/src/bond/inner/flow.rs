@@ -7,9 +7,9 @@ use core::net::IpAddr;
 
 /// Packets with equal keys are one flow.
 ///
-/// The selector is what tells the flows of two hosts apart: both ports (source first), ESP's SPI, the identifier
-/// of an ICMP echo, or zero. All fragments of a protocol between two hosts are one flow, because later ones do
-/// not say more.
+/// The selector is what tells the flows of two hosts apart: both ports (source first), ESP's SPI,
+/// the identifier of an ICMP echo, or zero. All fragments of a protocol between two hosts are one
+/// flow, because later ones do not say more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FlowKey {
     // The selector differs most often, so it is compared first.
@@ -20,8 +20,9 @@ pub(crate) struct FlowKey {
 }
 
 impl FlowKey {
-    /// A number that spreads keys, for tables smaller than the number of flows. Multiplied by the golden ratio, as
-    /// Fibonacci hashing does it; an attacker can aim at it, and then shares a queue with his target at worst.
+    /// A number that spreads keys, for tables smaller than the number of flows. Multiplied by the
+    /// golden ratio, as Fibonacci hashing does it; an attacker can aim at it, and then shares a
+    /// queue with his target at worst.
     pub(crate) fn mix(&self) -> u32 {
         (self.selector ^ u32::from(self.protocol)).wrapping_mul(0x9e37_79b9) >> 8
     }
@@ -45,7 +46,8 @@ pub(crate) enum Class {
 pub(crate) enum Ordering {
     /// Always: TCP takes disorder for loss, ESP and WireGuard have a replay window and carry TCP.
     Always,
-    /// While it has a backlog: then it is bulk (QUIC); a sparse flow (a game, a call) would rather have it now.
+    /// While it has a backlog: then it is bulk (QUIC); a sparse flow (a game, a call) would rather
+    /// have it now.
     WithBacklog,
     /// Never.
     Never,
@@ -124,8 +126,8 @@ fn classify_udp(bytes: &[u8]) -> Class {
     }
 }
 
-/// WireGuard's messages begin with their type and three zeros; a data message is padded to 16 bytes, the others
-/// have one length each (the protocol's paper, section 5.4).
+/// WireGuard's messages begin with their type and three zeros; a data message is padded to 16
+/// bytes, the others have one length each (the protocol's paper, section 5.4).
 fn is_wireguard(payload: &[u8]) -> bool {
     let len = payload.len();
     match payload {
@@ -144,8 +146,9 @@ fn is_pure_ack(packet: &Packet<'_>) -> bool {
 }
 
 impl Packet<'_> {
-    /// Whether its source may be answered, and its destination is one host: neither is unspecified, loopback or
-    /// multicast, and the destination is no broadcast. RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e).
+    /// Whether its source may be answered, and its destination is one host: neither is unspecified,
+    /// loopback or multicast, and the destination is no broadcast. RFC 1122 section 3.2.2, RFC 4443
+    /// section 2.4 (e).
     pub(super) fn is_between_hosts(&self) -> bool {
         let (source, destination) = (self.source(), self.destination());
         let one_host = |address: IpAddr| match address {
@@ -159,9 +162,11 @@ impl Packet<'_> {
     pub(super) fn is_icmp_error(&self) -> bool {
         let kind = self.transport().and_then(|bytes| bytes.first()).copied();
         match self.protocol() {
-            // RFC 1122 section 3.2.2 tells errors from queries; what is neither counts as an error here.
+            // RFC 1122 section 3.2.2 tells errors from queries; what is neither counts as an error
+            // here.
             ICMP => !matches!(kind, Some(0 | 8 | 9 | 10 | 13..=18)),
-            // RFC 4443 section 2.1: the high bit tells messages from errors. Redirects are like errors.
+            // RFC 4443 section 2.1: the high bit tells messages from errors. Redirects are like
+            // errors.
             ICMPV6 => !matches!(kind, Some(128..=136 | 138..)),
             _ => false,
         }

@@ -1,11 +1,12 @@
-//! Consecutive segments of one flow joined into one superpacket: what the kernel takes in one write (GRO).
+//! Consecutive segments of one flow joined into one superpacket: what the kernel takes in one write
+//! (GRO).
 //!
-//! The rules are those by which the kernel's own GRO keeps a cut reversible: a run can be cut again into the very
-//! packets that made it. A packet that does not fit ends the run and begins the next.
+//! The rules are those by which the kernel's own GRO keeps a cut reversible: a run can be cut again
+//! into the very packets that made it. A packet that does not fit ends the run and begins the next.
 //!
-//! A sum that is complete is checked before its packet joins, because the kernel will trust a superpacket: a
-//! packet that was damaged before it came into the bond must reach its host damaged. Partial sums (the usual
-//! case, see [`super::prepare()`]) cost nothing.
+//! A sum that is complete is checked before its packet joins, because the kernel will trust a
+//! superpacket: a packet that was damaged before it came into the bond must reach its host damaged.
+//! Partial sums (the usual case, see [`super::prepare()`]) cost nothing.
 
 use super::checksum::write_v4_header;
 use super::packet::{
@@ -79,7 +80,8 @@ impl Run {
         run
     }
 
-    /// Joins `packet` to the run in `buf` if it is the next segment; `false`, and no change, if not.
+    /// Joins `packet` to the run in `buf` if it is the next segment; `false`, and no change, if
+    /// not.
     pub(crate) fn push(&mut self, buf: &mut Vec<u8>, packet: &[u8]) -> bool {
         let Some(kind) = self.open else { return false };
         let Ok(view) = Packet::parse(packet) else { return false };
@@ -115,11 +117,13 @@ impl Run {
     /// Whether the IP headers are those of one flow, and how the identification went on.
     fn follows_in_ip(&self, first: &[u8], next: &[u8]) -> Option<Identification> {
         if self.v6 {
-            // All but the payload length: version, class with ECN, flow label, next header, hop limit, addresses.
+            // All but the payload length: version, class with ECN, flow label, next header, hop
+            // limit, addresses.
             let same = first[..4] == next[..4] && first[6..V6_HEADER] == next[6..V6_HEADER];
             return same.then_some(Identification::Unknown);
         }
-        // All but the total length, the identification and the checksum. `shape` saw that there are no options.
+        // All but the total length, the identification and the checksum. `shape` saw that there are
+        // no options.
         let same = first[..2] == next[..2] && first[6..10] == next[6..10] && first[12..20] == next[12..20];
         let gone = be16(next, 4).wrapping_sub(be16(first, 4));
         let never_cut = first[6] & 0x40 != 0;
@@ -154,7 +158,8 @@ impl Run {
         }
     }
 
-    /// Ends the run: writes the lengths of the superpacket and says what the kernel has to do with it.
+    /// Ends the run: writes the lengths of the superpacket and says what the kernel has to do with
+    /// it.
     pub(crate) fn finish(self, buf: &mut [u8]) -> Offload {
         if self.segments == 1 {
             return offload(buf);
@@ -176,8 +181,8 @@ impl Run {
     }
 }
 
-/// What a packet could be joined as, and the length of its headers. IP options and extension headers are rare:
-/// their packets go alone.
+/// What a packet could be joined as, and the length of its headers. IP options and extension
+/// headers are rare: their packets go alone.
 fn shape(view: &Packet<'_>) -> Option<(Kind, usize)> {
     let layout = view.layout();
     if layout.transport != view.base_header() {
@@ -192,7 +197,8 @@ fn shape(view: &Packet<'_>) -> Option<(Kind, usize)> {
         }
         UDP => {
             let udp = view.udp()?;
-            // A length of its own that differs is nothing to be cut again. No checksum cannot be offloaded.
+            // A length of its own that differs is nothing to be cut again. No checksum cannot be
+            // offloaded.
             let plain = usize::from(be16(udp, 4)) == udp.len() && be16(udp, 6) != 0;
             plain.then_some((Kind::Udp, layout.transport + UDP_HEADER))
         }
@@ -200,8 +206,8 @@ fn shape(view: &Packet<'_>) -> Option<(Kind, usize)> {
     }
 }
 
-/// Whether nothing may follow this segment: PSH and FIN stay on the last one. One with CWR goes alone, because a
-/// cut would leave the mark on the first segment only where the device knows how.
+/// Whether nothing may follow this segment: PSH and FIN stay on the last one. One with CWR goes
+/// alone, because a cut would leave the mark on the first segment only where the device knows how.
 fn ends_run(kind: Kind, transport: &[u8]) -> bool {
     kind == Kind::Tcp && transport[13] & (PSH | FIN | CWR) != 0
 }

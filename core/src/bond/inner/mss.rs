@@ -1,5 +1,5 @@
-//! The largest segment that a SYN promises to take, lowered to what fits through the bond: a TCP that learns it
-//! so needs no packet-too-big later.
+//! The largest segment that a SYN promises to take, lowered to what fits through the bond: a TCP
+//! that learns it so needs no packet-too-big later.
 
 use super::checksum::update;
 use super::packet::{Packet, SYN, TCP_HEADER, be16, put16};
@@ -9,7 +9,8 @@ const END: u8 = 0;
 const NOP: u8 = 1;
 const MSS: u8 = 2;
 
-/// Lowers the MSS option of a SYN to what a tunnel of `mtu` bytes takes. Whether it changed the packet.
+/// Lowers the MSS option of a SYN to what a tunnel of `mtu` bytes takes. Whether it changed the
+/// packet.
 ///
 /// A SYN without the option is left: it promises 536 bytes (RFC 9293 section 3.7.1), which fit.
 pub(crate) fn clamp_mss(packet: &mut [u8], mtu: usize) -> bool {
@@ -28,7 +29,8 @@ pub(crate) fn clamp_mss(packet: &mut [u8], mtu: usize) -> bool {
     }
     put16(packet, at, room);
     if !partial {
-        // A value at an odd place lies across two words: its bytes count the other way round in both.
+        // A value at an odd place lies across two words: its bytes count the other way round in
+        // both.
         let swap = |word: u16| if (at - transport).is_multiple_of(2) { word } else { word.swap_bytes() };
         update(packet, transport + 16, swap(old), swap(room));
     }

@@ -1,7 +1,8 @@
 //! A checked view of an IPv4 or IPv6 packet: where its parts lie.
 //!
-//! IPv6 extension headers are walked to the transport header. A chain that is too long, or that ends in the
-//! middle, is no error: the packet then counts as one of the protocol at which the walk ended.
+//! IPv6 extension headers are walked to the transport header. A chain that is too long, or that
+//! ends in the middle, is no error: the packet then counts as one of the protocol at which the walk
+//! ended.
 
 use crate::machine::Offload;
 use core::fmt;
@@ -18,7 +19,8 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const DESTINATION_OPTIONS: u8 = 60;
 
-/// Extension headers walked before a packet counts as opaque. RFC 8504 section 5.3 lets a node stop at ten.
+/// Extension headers walked before a packet counts as opaque. RFC 8504 section 5.3 lets a node stop
+/// at ten.
 const MAX_EXTENSIONS: usize = 10;
 
 /// The least lengths of the headers, in bytes.
@@ -243,7 +245,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Moves over one IPv6 extension header; whether there was one, whole, with more to see behind it.
+    /// Moves over one IPv6 extension header; whether there was one, whole, with more to see behind
+    /// it.
     fn step(&mut self, data: &[u8]) -> bool {
         let header = &data[self.transport..];
         let bytes = match self.protocol {

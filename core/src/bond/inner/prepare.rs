@@ -1,11 +1,13 @@
 //! Transport checksums that the kernel has not finished, and has not to.
 //!
-//! With offload the kernel leaves the sum of a packet's bytes to the device: the checksum field holds the sum of
-//! the pseudo-header alone ("partial", `CHECKSUM_PARTIAL` in Linux). Inside the bond it stays so, because the
-//! AEAD vouches for every byte, and the receiving kernel is asked to finish it or to believe it.
+//! With offload the kernel leaves the sum of a packet's bytes to the device: the checksum field
+//! holds the sum of the pseudo-header alone ("partial", `CHECKSUM_PARTIAL` in Linux). Inside the
+//! bond it stays so, because the AEAD vouches for every byte, and the receiving kernel is asked to
+//! finish it or to believe it.
 //!
-//! No bit on the wire tells partial from complete: the receiver computes the pseudo-header's sum and compares.
-//! A complete checksum that equals it by chance (1 in 65536) is summed again, to the same value.
+//! No bit on the wire tells partial from complete: the receiver computes the pseudo-header's sum
+//! and compares. A complete checksum that equals it by chance (1 in 65536) is summed again, to the
+//! same value.
 
 use super::checksum::{fold, pseudo_of, sum};
 use super::packet::{Malformed, Packet, TCP, UDP, be16, put16};
@@ -36,8 +38,9 @@ pub(super) fn put_partial(packet: &mut [u8]) {
     put16(packet, at, sum);
 }
 
-/// Takes in a packet as a TUN gave it: afterwards its checksum is either complete, or partial in a way that
-/// [`offload`] tells at the other end. A superpacket is left as it is: its segments get their own.
+/// Takes in a packet as a TUN gave it: afterwards its checksum is either complete, or partial in a
+/// way that [`offload`] tells at the other end. A superpacket is left as it is: its segments get
+/// their own.
 ///
 /// A sum that is neither TCP's nor UDP's (the kernel asks it for tunnels within) is finished here.
 pub(crate) fn prepare(packet: &mut [u8], offload: Offload) -> Result<(), Malformed> {
@@ -46,7 +49,8 @@ pub(crate) fn prepare(packet: &mut [u8], offload: Offload) -> Result<(), Malform
     let (start, offset) = (usize::from(start), usize::from(offset));
     let layout = view.layout();
     if layout.transport == start && field(&view) == Some(offset) {
-        // Sums have two zeros, and rewritten addresses may have left the other one: make it comparable.
+        // Sums have two zeros, and rewritten addresses may have left the other one: make it
+        // comparable.
         put_partial(packet);
         return Ok(());
     }

@@ -1,7 +1,8 @@
 //! Superpackets cut into segments, one at a time.
 //!
-//! A TUN with offload hands over up to 64 KiB under one header (TSO, USO). Segment k is computed from k alone, so
-//! the scheduler pulls segments as paths become free, and each is written straight into the packet that leaves.
+//! A TUN with offload hands over up to 64 KiB under one header (TSO, USO). Segment k is computed
+//! from k alone, so the scheduler pulls segments as paths become free, and each is written straight
+//! into the packet that leaves.
 
 use super::checksum::{fold, pseudo, sum, write_v4_header};
 use super::packet::{
@@ -41,7 +42,8 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
-    /// Looks at a packet from a TUN. The headers are measured here: the length that the kernel gives is a hint.
+    /// Looks at a packet from a TUN. The headers are measured here: the length that the kernel
+    /// gives is a hint.
     pub(crate) fn of(packet: &[u8], offload: Offload) -> Result<Segments, Malformed> {
         let view = Packet::parse_with(packet, offload)?;
         let layout = view.layout();
@@ -91,8 +93,8 @@ impl Segments {
         Some(start..self.payload.min(start + self.size))
     }
 
-    /// Writes segment `index` of `packet` to the front of `out` and returns its length. `None` where there is no
-    /// such segment, or `out` is shorter than it.
+    /// Writes segment `index` of `packet` to the front of `out` and returns its length. `None`
+    /// where there is no such segment, or `out` is shorter than it.
     pub(crate) fn write(&self, packet: &[u8], index: usize, out: &mut [u8], sums: Sums) -> Option<usize> {
         let range = self.range(index)?;
         let len = self.header + range.len();

@@ -1,19 +1,21 @@
-//! "Packet too big", told to the sender of what does not fit through the bond: ICMPv4 type 3 code 4 (RFC 1191)
-//! and ICMPv6 type 2 (RFC 4443 section 3.2).
+//! "Packet too big", told to the sender of what does not fit through the bond: ICMPv4 type 3 code 4
+//! (RFC 1191) and ICMPv6 type 2 (RFC 4443 section 3.2).
 //!
-//! The bond cuts nothing. IPv4 senders that allow fragments are told as well: they cut at the size they learn.
+//! The bond cuts nothing. IPv4 senders that allow fragments are told as well: they cut at the size
+//! they learn.
 
 use super::checksum::{fold, pseudo, sum, write_v4_header};
 use super::packet::{Fragment, ICMP, ICMPV6, Packet, V4_HEADER, V6_HEADER, put16, put32};
 use crate::time::{Duration, Instant};
 use core::net::IpAddr;
 
-/// Messages in a row before the limit holds, and the time in which one more is allowed (RFC 4443 section 2.4 (f)
-/// asks for a token bucket). 100 a second are 50 kbit/s; every new flow needs one.
+/// Messages in a row before the limit holds, and the time in which one more is allowed (RFC 4443
+/// section 2.4 (f) asks for a token bucket). 100 a second are 50 kbit/s; every new flow needs one.
 const BURST: u32 = 50;
 const INTERVAL: Duration = Duration::from_millis(10);
 
-/// The most bytes of an ICMPv4 error (RFC 1812 section 4.3.2.3) and of an ICMPv6 one (RFC 4443 section 2.4 (c)).
+/// The most bytes of an ICMPv4 error (RFC 1812 section 4.3.2.3) and of an ICMPv6 one (RFC 4443
+/// section 2.4 (c)).
 const V4_MAX: usize = 576;
 const V6_MAX: usize = 1280;
 
@@ -22,7 +24,8 @@ const ICMP_HEADER: usize = 8;
 /// Why nobody was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Untold {
-    /// The packet is one that no error may answer: an ICMP error, a later fragment, no host at one of its ends.
+    /// The packet is one that no error may answer: an ICMP error, a later fragment, no host at one
+    /// of its ends.
     Forbidden,
     /// Too many were told of late.
     Limited,
@@ -43,8 +46,8 @@ impl TooBig {
         TooBig { tokens: BURST, filled: now }
     }
 
-    /// Writes the answer to `packet` into `out`: `from` says that at most `mtu` bytes fit. Returns its length;
-    /// `out` has at least 1280 bytes.
+    /// Writes the answer to `packet` into `out`: `from` says that at most `mtu` bytes fit. Returns
+    /// its length; `out` has at least 1280 bytes.
     pub(crate) fn tell(
         &mut self,
         now: Instant,

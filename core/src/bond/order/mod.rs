@@ -8,16 +8,18 @@
 //!                                        └ predecessor missing?         wait for it, not for long
 //! ```
 //!
-//! All packets of a direction are numbered together, and each says how far back the packet before it OF ITS FLOW
-//! is (RFC 2890's sequence is one for all: there one loss stalls everything). A packet waits for that one only:
+//! All packets of a direction are numbered together, and each says how far back the packet before
+//! it OF ITS FLOW is (RFC 2890's sequence is one for all: there one loss stalls everything). A
+//! packet waits for that one only:
 //!
 //! - until it is delivered;
 //! - or until all live paths have passed it, and the time in which a repair would come is over;
-//! - while a path is silent: until its sender would have found out, and sent the missing one elsewhere;
+//! - while a path is silent: until its sender would have found out, and sent the missing one
+//!   elsewhere;
 //! - never longer than the hold, and never beyond the memory.
 //!
-//! A path has passed a sequence when it brought a later one: sequences are given as packets leave, so on each path
-//! they only grow.
+//! A path has passed a sequence when it brought a later one: sequences are given as packets leave,
+//! so on each path they only grow.
 //!
 //! Invariants
 //! - A packet is delivered at most once, however often it arrives and however late.

@@ -18,7 +18,8 @@ struct Path {
 pub(super) enum Hope {
     /// Every live path has passed it: only a repair can bring it.
     Passed,
-    /// It may be on its way on a path that has not passed it. Unless that path is heard again, until then.
+    /// It may be on its way on a path that has not passed it. Unless that path is heard again,
+    /// until then.
     Until(Instant),
 }
 
@@ -29,8 +30,8 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    /// Sets a path's patience, or takes the path out. Whether hopes have changed: less than an eighth does not count,
-    /// because estimates move with every packet.
+    /// Sets a path's patience, or takes the path out. Whether hopes have changed: less than an
+    /// eighth does not count, because estimates move with every packet.
     pub(super) fn set(&mut self, now: Instant, path: u8, patience: Option<Duration>) -> bool {
         let Some(patience) = patience else {
             let before = self.live.len();

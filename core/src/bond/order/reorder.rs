@@ -106,8 +106,8 @@ impl<T> Reorder<T> {
         self.make_room(0);
     }
 
-    /// Says that `path` is live, and how long its silence means nothing: its probe time-out, the smallest one-way
-    /// delay of all paths, and four times its jitter. `None`: it is down.
+    /// Says that `path` is live, and how long its silence means nothing: its probe time-out, the
+    /// smallest one-way delay of all paths, and four times its jitter. `None`: it is down.
     pub(crate) fn set_path(&mut self, now: Instant, path: u8, patience: Option<Duration>) {
         if self.paths.set(now, path, patience) {
             let all: Vec<u64> = self.held.keys().copied().collect();
@@ -115,15 +115,16 @@ impl<T> Reorder<T> {
         }
     }
 
-    /// Takes in that `path` brought `sequence` in a packet without data: its next to be given, less one.
+    /// Takes in that `path` brought `sequence` in a packet without data: its next to be given, less
+    /// one.
     #[cfg(test)]
     pub(crate) fn handle_progress(&mut self, now: Instant, path: u8, sequence: u32) {
         let sequence = self.seen.expand(sequence);
         self.progress(now, path, sequence);
     }
 
-    /// Takes in a packet of `bytes` bytes that came on `path`. Those that are to be delivered by that wait in
-    /// [`Reorder::poll`].
+    /// Takes in a packet of `bytes` bytes that came on `path`. Those that are to be delivered by
+    /// that wait in [`Reorder::poll`].
     pub(crate) fn push(
         &mut self,
         now: Instant,
@@ -243,7 +244,8 @@ impl<T> Reorder<T> {
         let Some(held) = self.held.get(&sequence) else { return };
         let longest = held.since + self.config.hold;
         let (mut passed, mut deadline) = (held.passed, longest);
-        // A predecessor that waits here itself is as good as its own hope; it goes first in any case.
+        // A predecessor that waits here itself is as good as its own hope; it goes first in any
+        // case.
         if !self.held.contains_key(&held.predecessor) {
             deadline = match self.paths.hope(held.predecessor, held.since) {
                 Hope::Until(until) => longest.min(until),

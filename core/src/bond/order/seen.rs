@@ -30,8 +30,8 @@ impl Seen {
         Seen { bits: vec![0; (WINDOW / 64) as usize], top: 0 }
     }
 
-    /// The full sequence that `wire` means: the nearest to the highest. The first one counts from 2^32, so that
-    /// there is room below it.
+    /// The full sequence that `wire` means: the nearest to the highest. The first one counts from
+    /// 2^32, so that there is room below it.
     pub(super) fn expand(&self, wire: u32) -> u64 {
         if self.top == 0 {
             return (1 << 32) + u64::from(wire);
@@ -60,7 +60,8 @@ impl Seen {
         self.bits[word] |= bit;
     }
 
-    /// Moves the window up; the bits that come into it are cleared. The cost is bounded by the window.
+    /// Moves the window up; the bits that come into it are cleared. The cost is bounded by the
+    /// window.
     fn move_to(&mut self, top: u64) {
         if top - self.top >= WINDOW {
             self.bits.fill(0);

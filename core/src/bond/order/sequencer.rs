@@ -11,7 +11,8 @@ const FLOWS: usize = 4096;
 pub(crate) struct Sequencer {
     /// The next sequence, not cut to 32 bits.
     next: u64,
-    /// The flow of the last packet, which is in neither map: packets come in runs, and a run costs no look-up.
+    /// The flow of the last packet, which is in neither map: packets come in runs, and a run costs
+    /// no look-up.
     recent: Option<(FlowKey, u64)>,
     /// The last sequence of each other flow.
     last: BTreeMap<FlowKey, u64>,
@@ -24,8 +25,8 @@ impl Sequencer {
         Sequencer::default()
     }
 
-    /// The sequence and the distance of a packet that leaves now. The distance is zero where it is not `ordered`,
-    /// or where its predecessor is unknown or further back than a distance can say.
+    /// The sequence and the distance of a packet that leaves now. The distance is zero where it is
+    /// not `ordered`, or where its predecessor is unknown or further back than a distance can say.
     pub(crate) fn assign(&mut self, key: FlowKey, ordered: bool) -> (u32, u16) {
         let sequence = self.next;
         self.next += 1;

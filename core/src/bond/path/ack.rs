@@ -29,7 +29,8 @@ pub(crate) struct Ack {
     pub(crate) raw_delay: RawDelay,
     /// Packets received with the mark "congestion experienced", modulo 2^16.
     pub(crate) ce: u16,
-    /// Bytes received on the path, modulo 2^32. With it the rate is known although acknowledgements are few.
+    /// Bytes received on the path, modulo 2^32. With it the rate is known although acknowledgements
+    /// are few.
     pub(crate) received: u32,
     /// How many numbers just below the largest are received too.
     pub(crate) first: u16,
@@ -40,8 +41,8 @@ pub(crate) struct Ack {
 }
 
 impl Ack {
-    /// The ranges of received numbers from above to below, with `largest` expanded to its full number. They end at
-    /// number 0 and at the first entry that makes no sense.
+    /// The ranges of received numbers from above to below, with `largest` expanded to its full
+    /// number. They end at number 0 and at the first entry that makes no sense.
     pub(crate) fn ranges(&self, largest: u64) -> impl Iterator<Item = RangeInclusive<u64>> + use<> {
         let first = largest.saturating_sub(u64::from(self.first));
         let more = self.more.into_iter().take(usize::from(self.more_len));

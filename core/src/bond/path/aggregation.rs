@@ -1,7 +1,9 @@
-//! Acknowledgement aggregation: how much comes acknowledged at once beyond what the rate explains, as time at the rate.
+//! Acknowledgement aggregation: how much comes acknowledged at once beyond what the rate explains,
+//! as time at the rate.
 //!
-//! A radio that grants every 10 ms, or a driver that acknowledges in batches, lets a burst of acknowledgements follow
-//! a silence. In flight must allow for the silence, or the path starves in it. (BBR's draft: extra_acked.)
+//! A radio that grants every 10 ms, or a driver that acknowledges in batches, lets a burst of
+//! acknowledgements follow a silence. In flight must allow for the silence, or the path starves in
+//! it. (BBR's draft: extra_acked.)
 //!
 //! ```text
 //! acknowledged          ____|          extra = acknowledged - rate x time,

@@ -1,10 +1,12 @@
-//! The in-flight cap: what the path holds by itself, and what delay and acknowledgements need on top.
+//! The in-flight cap: what the path holds by itself, and what delay and acknowledgements need on
+//! top.
 //!
 //! ```text
 //! cap = rate x unloaded RTT + max(5 ms, 2 x jitter, aggregation) at the rate + one packet
 //! ```
 //!
-//! It is what bounds the queue where the rate is over-estimated, and the flight that is lost with a path.
+//! It is what bounds the queue where the rate is over-estimated, and the flight that is lost with a
+//! path.
 
 use super::super::rate::Rate;
 use crate::time::Duration;

@@ -13,7 +13,8 @@
 //!                                                           still delay -> the way is longer: new base, old rate
 //! ```
 //!
-//! Invariants: the cap is never under two packets; no phase lasts without a bound once acknowledgements come.
+//! Invariants: the cap is never under two packets; no phase lasts without a bound once
+//! acknowledgements come.
 
 use super::super::rate::Rate;
 use super::delivery::Sample;
@@ -118,15 +119,16 @@ enum Phase {
         until: Instant,
         before: Rate,
     },
-    /// `answered`: the first number sent after the pulse, until it is acknowledged; `before`: the rate before.
-    /// `eased`: as long as the pulse has passed at 0.75.
+    /// `answered`: the first number sent after the pulse, until it is acknowledged; `before`: the
+    /// rate before. `eased`: as long as the pulse has passed at 0.75.
     Ease {
         until: Instant,
         answered: Option<u64>,
         before: Rate,
         eased: bool,
     },
-    /// `peak`: the longest delay that was taken for a queue. `resumed`: the first number sent since in flight fits again.
+    /// `peak`: the longest delay that was taken for a queue. `resumed`: the first number sent since
+    /// in flight fits again.
     Fall {
         before: Rate,
         peak: Duration,
@@ -302,8 +304,8 @@ impl Control {
         matches!(self.phase, Phase::Startup(_) | Phase::Up { .. })
     }
 
-    /// How fast to send: never so slowly that nothing could show that the link carries more. The cap of two packets in
-    /// flight holds on a link that does not.
+    /// How fast to send: never so slowly that nothing could show that the link carries more. The
+    /// cap of two packets in flight holds on a link that does not.
     pub(crate) fn pace(&self, view: &View) -> Rate {
         let least = Rate::measured(2 * PACKET, view.unloaded.max(SHORTEST));
         self.wanted(view).max(least)
@@ -324,15 +326,16 @@ impl Control {
                 let gain = self.probe.gain();
                 carried.scaled(gain.0, gain.1)
             }
-            // What the pulse added is gone by then; the acknowledgements that show it are a round trip old, and to wait for
-            // them leaves the link without work.
+            // What the pulse added is gone by then; the acknowledgements that show it are a round
+            // trip old, and to wait for them leaves the link without work.
             Phase::Ease { eased: true, .. } => carried.scaled(CRUISE.0, CRUISE.1),
             Phase::Ease { .. } => carried.scaled(EASE.0, EASE.1),
             Phase::Fall { .. } => rate,
         }
     }
 
-    /// What may be in flight: one BDP + max(5 ms, 2 x jitter, aggregation), in a pulse its gain more.
+    /// What may be in flight: one BDP + max(5 ms, 2 x jitter, aggregation), in a pulse its gain
+    /// more.
     pub(crate) fn cap(&self, view: &View) -> u64 {
         let rate = self.carried(view);
         let cap = match &self.phase {
@@ -349,7 +352,8 @@ impl Control {
         cap.max(2 * PACKET)
     }
 
-    /// Excess delay up to this is no queue to speak of. A link that slowed down takes longer for each packet.
+    /// Excess delay up to this is no queue to speak of. A link that slowed down takes longer for
+    /// each packet.
     fn standing(&self) -> Duration {
         STANDING.max((self.rate().time_for(PACKET) * 2).min(STANDING_CAP))
     }
@@ -382,8 +386,8 @@ impl Control {
 
     fn feed_sample(&mut self, now: Instant, sample: Sample, view: &View) {
         let value = i64::try_from(sample.rate.bytes_per_second()).unwrap_or(i64::MAX);
-        // What the source limited, or our own pace where no queue stands, is a lower bound: it raises the rate, it never
-        // ends what was known.
+        // What the source limited, or our own pace where no queue stands, is a lower bound: it
+        // raises the rate, it never ends what was known.
         let bound = sample.limited || view.recent <= self.standing();
         if !bound || self.highest.ask().is_none_or(|highest| value > highest) {
             self.highest.feed(now, WINDOW.max(view.unloaded * ROUNDS), value);

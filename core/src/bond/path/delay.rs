@@ -5,9 +5,10 @@
 //! receiver's clock      raw = (arrival - timestamp) mod 2^24 = delay + offset of the clocks
 //! ```
 //!
-//! The offset is unknown and the same for all paths of a direction, so only differences mean something: `excess`
-//! over the base of this path, and [`RawDelay::over`] between two paths. The base is the smallest SMOOTHED delay of the
-//! last 10 s: on a path with jitter the smallest single delay is a stroke of luck, and all else would look like a queue.
+//! The offset is unknown and the same for all paths of a direction, so only differences mean
+//! something: `excess` over the base of this path, and [`RawDelay::over`] between two paths. The
+//! base is the smallest SMOOTHED delay of the last 10 s: on a path with jitter the smallest single
+//! delay is a stroke of luck, and all else would look like a queue.
 
 use super::window::Lowest;
 use crate::time::{Duration, Instant};
@@ -43,7 +44,8 @@ impl RawDelay {
         RawDelay(u32::try_from(difference.rem_euclid(MODULUS)).expect("under 2^24"))
     }
 
-    /// How many microseconds this delay is longer than another of the same direction; negative if shorter.
+    /// How many microseconds this delay is longer than another of the same direction; negative if
+    /// shorter.
     pub(crate) fn over(self, other: RawDelay) -> i64 {
         signed(i64::from(self.0) - i64::from(other.0))
     }
@@ -62,8 +64,8 @@ pub(crate) struct OneWay {
 }
 
 impl OneWay {
-    /// A delay as the receiver measured it, and the spans over which `recent` and `standing` look back. Gives it
-    /// counted on over the modulus.
+    /// A delay as the receiver measured it, and the spans over which `recent` and `standing` look
+    /// back. Gives it counted on over the modulus.
     pub(crate) fn feed(&mut self, now: Instant, raw: RawDelay, recent: Duration, standing: Duration) -> i64 {
         let delay = match self.latest {
             None => {
@@ -101,7 +103,8 @@ impl OneWay {
         self.over_base(self.standing.ask())
     }
 
-    /// The excess did not go with the queue: the way has become longer. What was seen last is the base now.
+    /// The excess did not go with the queue: the way has become longer. What was seen last is the
+    /// base now.
     pub(crate) fn rebase(&mut self, now: Instant) {
         if let Some(recent) = self.recent.ask() {
             self.base.clear();
@@ -131,7 +134,8 @@ mod tests {
         Instant::from_nanos(ms * 1_000_000)
     }
 
-    /// Feeds delays in milliseconds every 5 ms, with the clocks `offset` us apart; excess, recent, standing in ms.
+    /// Feeds delays in milliseconds every 5 ms, with the clocks `offset` us apart; excess, recent,
+    /// standing in ms.
     fn run(offset: i64, delays: &[i64]) -> Vec<(u128, u128, u128)> {
         let mut one_way = OneWay::default();
         let feed = |(step, ms): (usize, &i64)| {

@@ -1,8 +1,8 @@
 //! Samples of the delivery rate, on the receiver's clock.
 //!
-//! Each acknowledgement tells how many bytes had arrived in all, and when its largest packet arrived (the packet's
-//! timestamp plus its raw one-way delay). So the rate is measured where it shows, at the receiver: delayed, thinned and
-//! aggregated acknowledgements do not disturb it.
+//! Each acknowledgement tells how many bytes had arrived in all, and when its largest packet
+//! arrived (the packet's timestamp plus its raw one-way delay). So the rate is measured where it
+//! shows, at the receiver: delayed, thinned and aggregated acknowledgements do not disturb it.
 //!
 //! ```text
 //! arrived (bytes)              _____x  now            rate = (now - then) bytes
@@ -12,9 +12,10 @@
 //!                                            time ->
 //! ```
 //!
-//! Arrivals close together (a batch, a radio's grant) are one record that ends with the last of them; a sample from
-//! the end of one burst to the end of another counts whole bursts only. A sample is `limited` if the source left
-//! the path without work within it: then it is a lower bound only.
+//! Arrivals close together (a batch, a radio's grant) are one record that ends with the last of
+//! them; a sample from the end of one burst to the end of another counts whole bursts only. A
+//! sample is `limited` if the source left the path without work within it: then it is a lower bound
+//! only.
 
 use super::super::rate::Rate;
 use crate::time::Duration;
@@ -51,8 +52,8 @@ struct Record {
 /// A measured rate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Sample {
-    /// Over the longer of arrival and sending, as BBR's draft says (delivery rate estimation, 3.2): a stall that
-    /// ends in a burst is not taken for speed.
+    /// Over the longer of arrival and sending, as BBR's draft says (delivery rate estimation, 3.2):
+    /// a stall that ends in a burst is not taken for speed.
     pub(crate) rate: Rate,
     /// Over arrival alone: what a standing queue lets through, also where we send less.
     pub(crate) arrived: Rate,

@@ -12,7 +12,8 @@ pub(crate) enum Event {
     Lost(Packet),
     /// A packet called lost arrived after all.
     Late(Packet),
-    /// A probe time-out: reinject what [`Path::outstanding`](super::Path::outstanding) gives elsewhere.
+    /// A probe time-out: reinject what [`Path::outstanding`](super::Path::outstanding) gives
+    /// elsewhere.
     Suspect,
     /// The path is down. What was outstanding has been told as lost.
     Down,

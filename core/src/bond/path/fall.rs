@@ -6,7 +6,8 @@
 //! excess     0 _______/````
 //! ```
 //!
-//! Either alone is none: delay alone may be another route, fewer bytes alone a source with less to send.
+//! Either alone is none: delay alone may be another route, fewer bytes alone a source with less to
+//! send.
 
 use super::super::rate::Rate;
 use crate::time::Duration;

@@ -6,8 +6,8 @@
 //!         8   8     30      8            the smallest range of the last rounds is jitter
 //! ```
 //!
-//! The mean difference of following delays (RFC 3550) says too little here: a path that keeps order lets a late
-//! packet's followers arrive together with it, and their delays differ by nothing.
+//! The mean difference of following delays (RFC 3550) says too little here: a path that keeps order
+//! lets a late packet's followers arrive together with it, and their delays differ by nothing.
 
 use super::window::Lowest;
 use crate::time::{Duration, Instant};
@@ -72,7 +72,8 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
-    /// Delays in milliseconds, one every 5 ms, rounds of 20 ms; the jitter in milliseconds after each round.
+    /// Delays in milliseconds, one every 5 ms, rounds of 20 ms; the jitter in milliseconds after
+    /// each round.
     fn run(delays: &[i64]) -> Vec<u128> {
         let mut jitter = Jitter::default();
         let mut after = Vec::new();

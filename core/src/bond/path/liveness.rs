@@ -8,8 +8,9 @@
 //!  +-------------------------------------------------------+  (more of them after each recent death)
 //! ```
 //!
-//! The time-out counts from the sending of the oldest packet above all that is acknowledged; what is sent later never
-//! moves it. The receiving direction is judged by the peer, whose acknowledgements for it we send.
+//! The time-out counts from the sending of the oldest packet above all that is acknowledged; what
+//! is sent later never moves it. The receiving direction is judged by the peer, whose
+//! acknowledgements for it we send.
 
 use crate::time::{Duration, Instant};
 
@@ -31,7 +32,8 @@ const ANSWERS: u32 = 3;
 const ANSWERS_CAP: u32 = 24;
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// smoothed RTT + max(4 x variance, 5 ms) + the peer's acknowledgement delay (RFC 9002 section 6.2.1).
+/// smoothed RTT + max(4 x variance, 5 ms) + the peer's acknowledgement delay (RFC 9002 section
+/// 6.2.1).
 pub(crate) fn probe_timeout(smoothed: Duration, variance: Duration, ack_delay: Duration) -> Duration {
     smoothed + (variance * 4).max(MARGIN) + ack_delay
 }
@@ -79,7 +81,8 @@ impl Liveness {
         self.state
     }
 
-    /// Something new was acknowledged, of which the newest was sent at `sent`. True when the path has come back.
+    /// Something new was acknowledged, of which the newest was sent at `sent`. True when the path
+    /// has come back.
     pub(crate) fn feed_progress(&mut self, now: Instant, sent: Instant) -> bool {
         match self.state {
             State::Live => false,
@@ -103,7 +106,8 @@ impl Liveness {
         }
     }
 
-    /// The next time-out. `oldest` is the sending of the oldest packet above all that is acknowledged.
+    /// The next time-out. `oldest` is the sending of the oldest packet above all that is
+    /// acknowledged.
     pub(crate) fn deadline(&self, oldest: Option<Instant>, timeout: Duration) -> Option<Instant> {
         match self.state {
             State::Live => oldest.map(|sent| sent + timeout),

@@ -1,8 +1,9 @@
 //! Which packets are lost, and what share of them (RFC 9002 section 6.1).
 //!
-//! A packet is lost when so many later ones are acknowledged, or when it is so much older than one that is. Both limits
-//! widen on a path that has shown reordering, by as much as it showed, and narrow again when it has not for a while.
-//! Loss here only starts repair: it is no reason to slow down.
+//! A packet is lost when so many later ones are acknowledged, or when it is so much older than one
+//! that is. Both limits widen on a path that has shown reordering, by as much as it showed, and
+//! narrow again when it has not for a while. Loss here only starts repair: it is no reason to slow
+//! down.
 
 use crate::time::{Duration, Instant};
 
@@ -28,8 +29,9 @@ const BAD: u64 = 4;
 /// One whole of a share of loss.
 pub(crate) const WHOLE: u64 = 1024;
 
-/// How long repairs hold up a flow in its bad rounds, where `share` (of [`WHOLE`]) of its packets are lost and `bytes` pass in
-/// a round trip of `rtt`: a loss is known and mended within one, and so is the loss of the repair.
+/// How long repairs hold up a flow in its bad rounds, where `share` (of [`WHOLE`]) of its packets
+/// are lost and `bytes` pass in a round trip of `rtt`: a loss is known and mended within one, and
+/// so is the loss of the repair.
 ///
 /// The mean is no measure: one wait in `BAD` empties a window that was made for the mean.
 pub(crate) fn repair_delay(share: u64, bytes: u64, rtt: Duration) -> Duration {
@@ -48,7 +50,8 @@ pub(crate) struct Reordering {
 }
 
 impl Reordering {
-    /// A packet was acknowledged after one `distance` numbers above it, and `late` over the smoothed RTT.
+    /// A packet was acknowledged after one `distance` numbers above it, and `late` over the
+    /// smoothed RTT.
     pub(crate) fn feed(&mut self, now: Instant, distance: u64, late: Duration) {
         self.forget(now);
         self.packets = self.packets.max(distance.min(PACKETS_CAP));

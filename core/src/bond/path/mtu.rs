@@ -5,7 +5,8 @@
 //!           ^ confirmed        ^ probe              ^ refused     left; each size is tried three times
 //! ```
 //!
-//! A path that swallows what it once carried (a black hole) falls back to the smallest and is searched again.
+//! A path that swallows what it once carried (a black hole) falls back to the smallest and is
+//! searched again.
 
 use crate::time::{Duration, Instant};
 
@@ -99,7 +100,8 @@ impl Mtu {
         }
     }
 
-    /// The operating system refused a packet of that size: it never left. True where packets must be smaller now.
+    /// The operating system refused a packet of that size: it never left. True where packets must
+    /// be smaller now.
     pub(crate) fn handle_too_large(&mut self, now: Instant, bytes: u32) -> bool {
         let size = SIZES.iter().position(|size| u32::from(*size) >= bytes).unwrap_or(SIZES.len());
         self.probe = None;
@@ -119,7 +121,8 @@ impl Mtu {
         }
     }
 
-    /// A packet that is no probe was lost. True where the path swallows large ones: packets must be smaller now.
+    /// A packet that is no probe was lost. True where the path swallows large ones: packets must be
+    /// smaller now.
     pub(crate) fn handle_lost(&mut self, now: Instant, bytes: u32) -> bool {
         if bytes > u32::from(SIZES[0]) {
             self.swallowed += 1;

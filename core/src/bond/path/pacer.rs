@@ -6,8 +6,9 @@
 //!        quantum |_/  send run|_/                   which wakes once in a millisecond sends runs, no trickle
 //! ```
 //!
-//! Invariant: what is sent in any time is at most rate x time + burst (+ one run that is larger than the burst).
-//! Credit beyond the burst is lost, and counted as `wasted`: the source left the path without work.
+//! Invariant: what is sent in any time is at most rate x time + burst (+ one run that is larger
+//! than the burst). Credit beyond the burst is lost, and counted as `wasted`: the source left the
+//! path without work.
 
 use super::super::rate::{Earned, Rate};
 use crate::time::{Duration, Instant};
@@ -64,8 +65,8 @@ impl Pacer {
         if self.waiting { Err(self.free_at(now, staged, bytes)) } else { Ok(()) }
     }
 
-    /// When `bytes` may leave behind `staged` others, or now. One packet may be larger than the burst; a run may not, or
-    /// a slow link would get all of it at once.
+    /// When `bytes` may leave behind `staged` others, or now. One packet may be larger than the
+    /// burst; a run may not, or a slow link would get all of it at once.
     pub(crate) fn free_at(&self, now: Instant, staged: u64, bytes: u64) -> Instant {
         let quantum = if self.waiting { self.rate.bytes_in(QUANTUM).min(QUANTUM_CAP) } else { 0 };
         let needed = signed(staged.saturating_add(bytes.max(quantum).min(self.burst())));
@@ -115,8 +116,8 @@ mod tests {
         Instant::from_nanos(us * 1000)
     }
 
-    /// A greedy source with packets of 1,250 bytes at 10 MB/s, and a driver that wakes when asked, or later: how many
-    /// packets leave at each wake.
+    /// A greedy source with packets of 1,250 bytes at 10 MB/s, and a driver that wakes when asked,
+    /// or later: how many packets leave at each wake.
     fn runs(late_us: u64, wakes: usize) -> Vec<u64> {
         let mut pacer = Pacer::new(at(0), Rate::from_bytes_per_second(10_000_000), 0);
         let mut now = at(0);

@@ -29,7 +29,8 @@ pub(crate) struct ProbeUp {
 }
 
 impl ProbeUp {
-    /// A pulse has been answered: the rate before it and the largest since. True where the next should come at once.
+    /// A pulse has been answered: the rate before it and the largest since. True where the next
+    /// should come at once.
     pub(crate) fn feed(&mut self, before: Rate, since: Rate) -> bool {
         let grew = since > before.scaled(GREW.0, GREW.1);
         self.successes = if grew { self.successes + 1 } else { 0 };

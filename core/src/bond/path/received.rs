@@ -1,11 +1,12 @@
 //! The receiving side: what arrived on a path, and when to acknowledge it.
 //!
-//! One acknowledgement for a batch of arrivals: the caller hands all of a batch in, then asks, until there is none. At
-//! once where a number is missing; else when the last one is an interval ago, so that a fast path is not answered packet
-//! by packet.
+//! One acknowledgement for a batch of arrivals: the caller hands all of a batch in, then asks,
+//! until there is none. At once where a number is missing; else when the last one is an interval
+//! ago, so that a fast path is not answered packet by packet.
 //!
-//! Four ranges are told of many where packets overtake each other: the highest, and those with news, the lowest first, for
-//! the sender is about to call them lost. What is not told is not denied.
+//! Four ranges are told of many where packets overtake each other: the highest, and those with
+//! news, the lowest first, for the sender is about to call them lost. What is not told is not
+//! denied.
 
 use super::ack::{Ack, DELAY_UNIT_MICROS, RANGES};
 use super::delay::{OneWay, RawDelay};
@@ -100,7 +101,8 @@ impl Received {
         if self.due(rtt).is_none_or(|due| due > now) { None } else { self.take(now) }
     }
 
-    /// An acknowledgement of all that arrived, due or not: one that travels in company costs nothing.
+    /// An acknowledgement of all that arrived, due or not: one that travels in company costs
+    /// nothing.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Ack> {
         let highest = *self.ranges.first()?;
         (self.pending, self.at_once, self.acknowledged) = (None, false, Some(now));
@@ -130,7 +132,8 @@ impl Received {
         for place in chosen {
             let Some(range) = self.ranges.get_mut(place) else { break };
             let Ok(gap) = u16::try_from(above - range.high - 1) else {
-                // Too long for its field: what lies below can never be told, and must not ask to be.
+                // Too long for its field: what lies below can never be told, and must not ask to
+                // be.
                 self.ranges.truncate(place);
                 break;
             };
@@ -160,7 +163,8 @@ impl Received {
             let next = self.acknowledged.filter(|_| !many).map_or(pending, |last| last + EARLIEST);
             return Some(next.max(pending));
         }
-        // What a trickle tells can wait: it limits nothing, and its acknowledgements take of the other direction.
+        // What a trickle tells can wait: it limits nothing, and its acknowledgements take of the
+        // other direction.
         let interval = if self.unsaid < FEW { LATEST } else { (rtt / SHARE).clamp(EARLIEST, LATEST) };
         let next = self.acknowledged.map_or(pending, |last| last + interval);
         Some(next.clamp(pending, pending + LATEST))
@@ -291,7 +295,8 @@ mod tests {
     }
 
     proptest! {
-        /// What an acknowledgement says was received, was; the newest is always told, and in the end all.
+        /// What an acknowledgement says was received, was; the newest is always told, and in the
+        /// end all.
         #[test]
         fn it_acknowledges_only_what_arrived(numbers in prop::collection::vec(0u64..400, 1..300), jump in any::<u32>()) {
             let mut received = Received::default();

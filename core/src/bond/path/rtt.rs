@@ -1,4 +1,5 @@
-//! Round-trip time: smoothed, its variance, and the smallest of the last while (RFC 9002 section 5).
+//! Round-trip time: smoothed, its variance, and the smallest of the last while (RFC 9002 section
+//! 5).
 
 use super::window::Lowest;
 use crate::time::{Duration, Instant};
@@ -23,11 +24,13 @@ pub(crate) struct Rtt {
 }
 
 impl Rtt {
-    /// A sample: from sending a packet to its acknowledgement, of which the peer says it held it for `held`.
+    /// A sample: from sending a packet to its acknowledgement, of which the peer says it held it
+    /// for `held`.
     pub(crate) fn feed(&mut self, now: Instant, sample: Duration, held: Duration) {
         self.latest = sample;
         self.min.feed(now, MIN_SPAN, i64::try_from(sample.as_nanos()).unwrap_or(i64::MAX));
-        // RFC 9002 section 5.3: the peer's delay is taken off unless that would go below the smallest.
+        // RFC 9002 section 5.3: the peer's delay is taken off unless that would go below the
+        // smallest.
         let adjusted = if sample >= self.min().saturating_add(held) { sample - held } else { sample };
         self.known = Some(match self.known {
             None => (adjusted, adjusted / 2),

@@ -7,8 +7,8 @@
 //!                 first              next
 //! ```
 //!
-//! Adding, and taking by number, are O(1); a range costs one step for 64 numbers and one for each packet it takes.
-//! The ring doubles as needed up to [`MAX_PACKETS`]; a full one refuses.
+//! Adding, and taking by number, are O(1); a range costs one step for 64 numbers and one for each
+//! packet it takes. The ring doubles as needed up to [`MAX_PACKETS`]; a full one refuses.
 
 use crate::time::{Duration, Instant};
 use alloc::vec;
@@ -35,7 +35,8 @@ pub(crate) struct Packet {
     pub(crate) eliciting: bool,
     /// A probe for a larger MTU: its loss says nothing of the path.
     pub(crate) mtu_probe: bool,
-    /// It left while the path was asked for more than it is believed to have: its loss may be our own doing.
+    /// It left while the path was asked for more than it is believed to have: its loss may be our
+    /// own doing.
     pub(crate) probing: bool,
     /// How often, up to its sending, the source left the path without work.
     pub(crate) gaps: u32,
@@ -179,8 +180,9 @@ impl SentMap {
         self.advance();
     }
 
-    /// No number from here on has a slot. Skipped numbers have none, so `next` may be further than the ring is long:
-    /// beyond its end the slots of old numbers would be taken for those of new ones.
+    /// No number from here on has a slot. Skipped numbers have none, so `next` may be further than
+    /// the ring is long: beyond its end the slots of old numbers would be taken for those of new
+    /// ones.
     fn reach(&self) -> u64 {
         self.next.min(self.first.saturating_add(self.size()))
     }

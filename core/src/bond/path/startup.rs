@@ -7,8 +7,8 @@
 //! initial  -----'
 //! ```
 //!
-//! The window is what may be in flight; it is sent within half a round, so that a round's samples show the rate of the
-//! path, not of the window.
+//! The window is what may be in flight; it is sent within half a round, so that a round's samples
+//! show the rate of the path, not of the window.
 
 use super::super::rate::Rate;
 use super::window::Lowest;
@@ -32,7 +32,8 @@ pub(crate) struct Startup {
     window: u64,
     best: u64,
     flat: u32,
-    /// The rates of the last round, of which the smallest is the oldest, and when the first was known.
+    /// The rates of the last round, of which the smallest is the oldest, and when the first was
+    /// known.
     ago: Lowest,
     known: Option<Instant>,
 }
@@ -49,7 +50,8 @@ pub(crate) struct Progress {
     /// The largest rate so far, zero if none is known, and how long a round lasts.
     pub(crate) rate: Rate,
     pub(crate) length: Duration,
-    /// At the end of a round in which the source was not the limit: the bytes delivered and lost in it.
+    /// At the end of a round in which the source was not the limit: the bytes delivered and lost in
+    /// it.
     pub(crate) round: Option<(u64, u64)>,
 }
 
@@ -101,7 +103,8 @@ mod tests {
 
     const MS20: Duration = Duration::from_millis(20);
 
-    /// One round an entry: the window after it, and whether the rate is found. `path` is what the path delivers.
+    /// One round an entry: the window after it, and whether the rate is found. `path` is what the
+    /// path delivers.
     fn run(path: u64, lost: u64, rounds: usize) -> Vec<(u64, bool)> {
         let mut startup = Startup::new(0);
         let (mut now, mut best) = (Instant::ZERO, Rate::ZERO);
@@ -137,7 +140,8 @@ mod tests {
 
     #[test]
     fn delay_ends_it_once_the_rate_is_flat() {
-        // A step is 5 ms, a round 20: the rate in kB/s, whether a queue grows, whether the rate is found.
+        // A step is 5 ms, a round 20: the rate in kB/s, whether a queue grows, whether the rate is
+        // found.
         let series = [
             (100, true, false),
             (110, true, false),

@@ -5,8 +5,9 @@
 //! unloaded = RTT - forward excess, smoothed
 //! ```
 //!
-//! The smallest RTT would be too little: a slow or aggregating way back keeps packets in flight without any queue of
-//! ours. The smoothed RTT would be too much: it grows with our own queue, and a cap made from it would feed it.
+//! The smallest RTT would be too little: a slow or aggregating way back keeps packets in flight
+//! without any queue of ours. The smoothed RTT would be too much: it grows with our own queue, and
+//! a cap made from it would feed it.
 
 use crate::time::Duration;
 

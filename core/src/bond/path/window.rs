@@ -1,11 +1,13 @@
 //! The largest or smallest of what was fed within a span of time.
 //!
-//! The span is kept as at most nine buckets of an eighth each; a value is forgotten after the span, or up to an
-//! eighth later. What is old goes when something new is fed, so a silent source keeps its last answer.
+//! The span is kept as at most nine buckets of an eighth each; a value is forgotten after the span,
+//! or up to an eighth later. What is old goes when something new is fed, so a silent source keeps
+//! its last answer.
 
 use crate::time::{Duration, Instant};
 
-/// Buckets in a span: finer costs memory, coarser keeps a value longer. Eight is an eighth late at most.
+/// Buckets in a span: finer costs memory, coarser keeps a value longer. Eight is an eighth late at
+/// most.
 const BUCKETS: u32 = 8;
 const SLOTS: usize = BUCKETS as usize + 1;
 

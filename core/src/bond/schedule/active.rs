@@ -1,4 +1,5 @@
-//! One path at a time: the one of the lowest latency, or the first of an order while it is good enough.
+//! One path at a time: the one of the lowest latency, or the first of an order while it is good
+//! enough.
 
 use super::QUANTUM;
 use super::view::PathView;
@@ -10,8 +11,8 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// Better means by this much, or by an eighth: less is the noise of a radio link.
 const MARGIN: Duration = Duration::from_millis(2);
 
-/// How long a preferred path must be good before it is taken again. Doubled each time that it disappoints, because an
-/// idle path measures beautifully.
+/// How long a preferred path must be good before it is taken again. Doubled each time that it
+/// disappoints, because an idle path measures beautifully.
 const RETURN: Duration = Duration::from_millis(2500);
 const RETURN_MOST: Duration = Duration::from_secs(320);
 
@@ -48,7 +49,8 @@ impl Active {
         let best = usable.min_by_key(|view| (!view.fresh, latency(view)))?;
         let Some(current) = self.current(views) else { return Some(self.change(now, best)) };
         let has = latency(current);
-        // Differences only: the clocks' offset is in both, so the eighth is taken of what lies between all paths.
+        // Differences only: the clocks' offset is in both, so the eighth is taken of what lies
+        // between all paths.
         let clearly = has.saturating_sub(latency(best)) > MARGIN.max(current.rate.time_for(QUANTUM) / 8);
         if best.fresh && clearly && now - self.changed >= SETTLE {
             return Some(self.change(now, best));

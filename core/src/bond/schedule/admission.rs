@@ -1,14 +1,16 @@
 //! Which paths share the load: those whose delays lie within `max-skew` of each other.
 //!
-//! Packets that overtake each other wait at the receiver, so every flow gets the delay of the slowest path in use.
-//! Of all the windows of that width over the paths' delays, the one that holds the most rate is used. That is the
-//! window of the lowest delay wherever the fast links are the near ones; a near trickle never shuts out a far flood.
+//! Packets that overtake each other wait at the receiver, so every flow gets the delay of the
+//! slowest path in use. Of all the windows of that width over the paths' delays, the one that holds
+//! the most rate is used. That is the window of the lowest delay wherever the fast links are the
+//! near ones; a near trickle never shuts out a far flood.
 //!
-//! What counts is how far a path is, without the queue that we make ourselves: while a path's rate is sought it queues as
-//! much as the skew allows, and a path that leaves for that loses the load it was sought with.
+//! What counts is how far a path is, without the queue that we make ourselves: while a path's rate
+//! is sought it queues as much as the skew allows, and a path that leaves for that loses the load
+//! it was sought with.
 //!
-//! A path leaves at once and comes back when it has been well within for a while; a window is left only for one with
-//! a quarter more rate. So a delay that swings makes one change a swing.
+//! A path leaves at once and comes back when it has been well within for a while; a window is left
+//! only for one with a quarter more rate. So a delay that swings makes one change a swing.
 
 use super::view::{PathSet, PathView};
 use crate::time::{Duration, Instant};
@@ -18,7 +20,8 @@ use core::cmp::Reverse;
 /// How long a path that was left out must be near enough before it comes back.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// How often delays are judged anew while the paths stay the same. Estimates are not faster, packets are.
+/// How often delays are judged anew while the paths stay the same. Estimates are not faster,
+/// packets are.
 const AGAIN: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Default)]
@@ -80,8 +83,8 @@ impl Admission {
         }
     }
 
-    /// The paths in the window that holds the most. Only what was measured of late decides which that is, if there is
-    /// such; the others are in it unless they are known to be too far.
+    /// The paths in the window that holds the most. Only what was measured of late decides which
+    /// that is, if there is such; the others are in it unless they are known to be too far.
     fn window(&self, skew: Duration, views: &[PathView]) -> PathSet {
         let usable = || views.iter().filter(|view| view.may_carry());
         let fresh = usable().any(|view| view.fresh);

@@ -3,7 +3,8 @@
 use super::view::PathView;
 use crate::time::{Duration, Instant};
 
-/// When `bytes` given to the path at its next chance would be at the other end. Only differences mean anything.
+/// When `bytes` given to the path at its next chance would be at the other end. Only differences
+/// mean anything.
 pub(super) fn completion(now: Instant, view: &PathView, bytes: u64) -> Instant {
     view.free_at.max(now) + view.rate.time_for(bytes) + view.delay
 }
@@ -17,8 +18,9 @@ pub(super) fn earliest<'a>(
     views.min_by_key(|view| (!view.fresh, completion(now, view, bytes)))
 }
 
-/// The ECF exception: whether the paths of `others` that cannot send yet would, all together, deliver `backlog`
-/// bytes before `until`. Then it is better to wait, and the answer is for what: the first of them to be free.
+/// The ECF exception: whether the paths of `others` that cannot send yet would, all together,
+/// deliver `backlog` bytes before `until`. Then it is better to wait, and the answer is for what:
+/// the first of them to be free.
 pub(super) fn worth_waiting<'a>(
     now: Instant,
     backlog: u64,

@@ -7,9 +7,9 @@
 //!                       Strategy ─┘    handle_sent: what was really sent
 //! ```
 //!
-//! Nothing is queued behind the scheduler: a packet that no path may take yet stays at the head, and what is known
-//! when it leaves is newer than what was known when it came. So the decision is not only where, but whether to
-//! wait for a better path (ECF, CoNEXT 2017).
+//! Nothing is queued behind the scheduler: a packet that no path may take yet stays at the head,
+//! and what is known when it leaves is newer than what was known when it came. So the decision is
+//! not only where, but whether to wait for a better path (ECF, CoNEXT 2017).
 //!
 //! | file | is |
 //! | --- | --- |
@@ -43,5 +43,6 @@ pub(crate) use scheduler::Scheduler;
 pub use strategy::Strategy;
 pub(crate) use view::{Decision, Head, PathSet, PathView};
 
-/// The most bytes that go to one path in a run, 16 packets of full size: what one call hands to the kernel.
+/// The most bytes that go to one path in a run, 16 packets of full size: what one call hands to the
+/// kernel.
 pub(crate) const QUANTUM: u64 = 16 * 1500;

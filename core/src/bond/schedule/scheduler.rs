@@ -10,11 +10,12 @@ use super::strategy::Strategy;
 use super::view::{Decision, Head, PathSet, PathView};
 use crate::time::{Duration, Instant};
 
-/// A path's run goes on while another would deliver sooner by less than this, and for as many bytes as the path takes in
-/// it: long runs are cheap to send, and must not cost delay.
+/// A path's run goes on while another would deliver sooner by less than this, and for as many bytes
+/// as the path takes in it: long runs are cheap to send, and must not cost delay.
 const RUN: Duration = Duration::from_millis(1);
 
-/// Packets up to this size are sent twice by `adaptive`, if they are sparse: questions, keystrokes, acknowledgements.
+/// Packets up to this size are sent twice by `adaptive`, if they are sparse: questions, keystrokes,
+/// acknowledgements.
 const SMALL: usize = 576;
 
 /// Copies cost at most a tenth of what is sent, and as much at once.
@@ -69,8 +70,8 @@ impl Scheduler {
         self.admission.refresh();
     }
 
-    /// What is to become of the head. It may be asked as often as one likes; what is really sent is told to
-    /// [`Scheduler::handle_sent`].
+    /// What is to become of the head. It may be asked as often as one likes; what is really sent is
+    /// told to [`Scheduler::handle_sent`].
     pub(crate) fn decide(&mut self, now: Instant, head: &Head, views: &[PathView]) -> Decision {
         match self.strategy {
             Strategy::Aggregate => self.aggregate(now, head, views),
@@ -85,7 +86,8 @@ impl Scheduler {
         }
     }
 
-    /// Takes in that a packet of `bytes` was sent on the path of `view`. `copy`: as one more of its kind.
+    /// Takes in that a packet of `bytes` was sent on the path of `view`. `copy`: as one more of its
+    /// kind.
     pub(crate) fn handle_sent(&mut self, view: &PathView, bytes: usize, copy: bool) {
         let bytes = bytes as u64;
         self.shares.handle_sent(view.path, view.weight, bytes);
@@ -98,7 +100,8 @@ impl Scheduler {
         self.run = Some((view.path, before + bytes));
     }
 
-    /// The paths that share the load, for status and for the queue's target: the skew in use is what lies between them.
+    /// The paths that share the load, for status and for the queue's target: the skew in use is
+    /// what lies between them.
     pub(crate) fn members(&mut self, now: Instant, views: &[PathView]) -> PathSet {
         self.admission.admit(now, self.max_skew, views)
     }
@@ -182,8 +185,8 @@ fn fastest<'a>(now: Instant, head: &Head, views: &'a [PathView]) -> Option<&'a P
     earliest(now, head.bytes as u64, views.iter().filter(|view| view.may_carry()))
 }
 
-/// The head by the path that delivers it first, and by up to `copies - 1` others that may send now: the slow ones carry
-/// what they can, and hold nothing up.
+/// The head by the path that delivers it first, and by up to `copies - 1` others that may send now:
+/// the slow ones carry what they can, and hold nothing up.
 fn redundant(now: Instant, head: &Head, views: &[PathView], copies: usize) -> Decision {
     let first = send_or_wait(now, fastest(now, head, views));
     let Decision::Send(path) = first else { return first };

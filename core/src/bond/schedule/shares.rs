@@ -1,23 +1,25 @@
-//! Bytes by weight: each path is charged for what it carried, divided by its weight, and the one that was charged
-//! least comes next (start-time fair queueing).
+//! Bytes by weight: each path is charged for what it carried, divided by its weight, and the one
+//! that was charged least comes next (start-time fair queueing).
 
 use super::QUANTUM;
 use super::view::PathView;
 use crate::time::Instant;
 use alloc::vec::Vec;
 
-/// Charges are counted in parts of a byte, so that a division by a weight loses nothing that adds up.
+/// Charges are counted in parts of a byte, so that a division by a weight loses nothing that adds
+/// up.
 const PARTS: u64 = 1 << 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Shares {
-    /// The paths in use and what each was charged; all fall together, so only differences mean anything.
+    /// The paths in use and what each was charged; all fall together, so only differences mean
+    /// anything.
     charged: Vec<(u8, u64)>,
 }
 
 impl Shares {
-    /// Takes in which paths there are. One that comes (back) begins level with the least charged: it has no claim to
-    /// what was sent without it.
+    /// Takes in which paths there are. One that comes (back) begins level with the least charged:
+    /// it has no claim to what was sent without it.
     pub(super) fn update(&mut self, views: &[PathView]) {
         let usable = |view: &&PathView| view.may_carry() && view.weight > 0;
         self.charged.retain(|(path, _)| views.iter().filter(usable).any(|view| view.path == *path));
@@ -37,8 +39,8 @@ impl Shares {
         self.charged.iter().find(|(id, _)| *id == path).map(|(_, charged)| *charged)
     }
 
-    /// Whether the path is not yet further ahead of its share than it may be. All paths but one may be ahead of that
-    /// one, so the quantum is divided between them.
+    /// Whether the path is not yet further ahead of its share than it may be. All paths but one may
+    /// be ahead of that one, so the quantum is divided between them.
     fn is_entitled(&self, view: &PathView) -> bool {
         let others = self.charged.len().saturating_sub(1).max(1) as u64;
         let ahead = |charged: u64| charged.saturating_mul(u64::from(view.weight)) / PARTS;

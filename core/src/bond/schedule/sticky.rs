@@ -18,7 +18,8 @@ pub(super) struct Sticky {
 }
 
 impl Sticky {
-    /// The path of a flow; a new flow, or one whose path is gone, gets the one that leaves it the most rate.
+    /// The path of a flow; a new flow, or one whose path is gone, gets the one that leaves it the
+    /// most rate.
     pub(super) fn path<'a>(&mut self, flow: FlowKey, views: &'a [PathView]) -> Option<&'a PathView> {
         let usable = || views.iter().filter(|view| view.may_carry());
         let known = self.remove(&flow);

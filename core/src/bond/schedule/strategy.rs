@@ -16,7 +16,8 @@ pub enum Strategy {
     LowestLatency,
     /// The path of the highest weight; the next one while its latency is above `switch_above`.
     ActiveBackup {
-        /// The one-way delay, above the smallest of all paths, from which on the active path is left.
+        /// The one-way delay, above the smallest of all paths, from which on the active path is
+        /// left.
         switch_above: Duration,
     },
     /// Each packet on several paths at once.
@@ -31,7 +32,8 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// The default of [`Strategy::ActiveBackup`]: above what a full radio queue costs, below what a call bears.
+    /// The default of [`Strategy::ActiveBackup`]: above what a full radio queue costs, below what a
+    /// call bears.
     pub const SWITCH_ABOVE: Duration = Duration::from_millis(150);
 
     /// The strategy called `name`, with its defaults.

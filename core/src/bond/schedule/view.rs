@@ -11,14 +11,16 @@ pub(crate) struct PathView {
     pub(crate) path: u8,
     /// It is up: validated, not suspect, not down.
     pub(crate) usable: bool,
-    /// Rate and delay were measured of late, under load. Others are remembered, or measured while idle.
+    /// Rate and delay were measured of late, under load. Others are remembered, or measured while
+    /// idle.
     pub(crate) fresh: bool,
     /// What it takes. Zero: nothing.
     pub(crate) rate: Rate,
-    /// Smoothed one-way delay as last measured, queues included. Only differences between paths of one direction
-    /// mean anything.
+    /// Smoothed one-way delay as last measured, queues included. Only differences between paths of
+    /// one direction mean anything.
     pub(crate) delay: Duration,
-    /// The same without the queues of our own making: how far the path is, whatever stands on it for the moment.
+    /// The same without the queues of our own making: how far the path is, whatever stands on it
+    /// for the moment.
     pub(crate) far: Duration,
     /// When its pacer and its cap let the next packet go; not after now: now.
     pub(crate) free_at: Instant,

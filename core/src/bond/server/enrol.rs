@@ -5,9 +5,9 @@
 //!               └───── its time is over ───────────────▶ Expired
 //! ```
 //!
-//! The token comes in the first message, sealed for the server's key, and the client has proved its own key then: who
-//! repeats the message lets in nobody but the same client. What was used or has expired is remembered, so that a refusal
-//! can be told by its name.
+//! The token comes in the first message, sealed for the server's key, and the client has proved its
+//! own key then: who repeats the message lets in nobody but the same client. What was used or has
+//! expired is remembered, so that a refusal can be told by its name.
 
 use super::{Server, Session};
 use crate::bond::crypto::{PresharedKey, PublicKey};
@@ -85,7 +85,8 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 impl Server {
-    /// Lets one stranger in who comes with this invitation, or changes nothing if its number is known already.
+    /// Lets one stranger in who comes with this invitation, or changes nothing if its number is
+    /// known already.
     pub fn invite(&mut self, invitation: Invitation) {
         let number = invitation.number;
         self.invitations.0.entry(number).or_insert(Kept { invitation, used: false });
@@ -94,7 +95,8 @@ impl Server {
         }
     }
 
-    /// Remembers an invitation that was used, so that the next who comes with it is refused by that name.
+    /// Remembers an invitation that was used, so that the next who comes with it is refused by that
+    /// name.
     pub fn invite_no_more(&mut self, invitation: Invitation) {
         let number = invitation.number;
         self.invite(invitation);
@@ -133,7 +135,8 @@ impl Server {
     }
 }
 
-/// Why a message was dropped that only somebody who knows the server's key can make, by what was counted.
+/// Why a message was dropped that only somebody who knows the server's key can make, by what was
+/// counted.
 fn cause(before: &Counters, after: &Counters) -> Option<BondRefusal> {
     match () {
         () if after.replayed > before.replayed => Some(BondRefusal::Replayed),

@@ -6,7 +6,8 @@ use crate::bond::wire::{CloseReason, Frame, PathId};
 use crate::machine::{Fault, Input, Machine, Output, StreamMachine};
 use crate::time::{Duration, Instant};
 
-/// An association on which nothing came for so long is ended: three idle pings of every path were missed.
+/// An association on which nothing came for so long is ended: three idle pings of every path were
+/// missed.
 const IDLE: Duration = Duration::from_secs(180);
 
 impl Machine for Server {
@@ -17,7 +18,8 @@ impl Machine for Server {
                 self.responder.mix(bytes);
             }
             Input::SendFailed { id, fault: Fault::TooLarge, .. } => {
-                // The id names the path, not the client: each with that path looks again at its size.
+                // The id names the path, not the client: each with that path looks again at its
+                // size.
                 let Some(path) = u8::try_from(id).ok().and_then(PathId::new) else { return };
                 self.each(|server, client| {
                     let live = server.sessions.get_mut(&client).and_then(|session| session.live.as_mut());

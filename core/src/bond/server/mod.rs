@@ -7,9 +7,11 @@
 //! ```
 //!
 //! Invariants
-//! - An association lives from the first packet that proves its keys; what is in waiting answers nothing else.
+//! - An association lives from the first packet that proves its keys; what is in waiting answers
+//!   nothing else.
 //! - A path goes to an address only after a packet from there was answered from there.
-//! - A client's packets have its own source address, and go nowhere that the configuration does not allow.
+//! - A client's packets have its own source address, and go nowhere that the configuration does not
+//!   allow.
 
 mod enrol;
 mod handshake;
@@ -35,8 +37,9 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use enrol::Invitations;
 
-/// Bytes that may wait for the paths of all clients together, bytes of copies of all, and bytes that all hold for their order. With up
-/// to sixteen clients that want it all, each has what is configured for one.
+/// Bytes that may wait for the paths of all clients together, bytes of copies of all, and bytes
+/// that all hold for their order. With up to sixteen clients that want it all, each has what is
+/// configured for one.
 const QUEUES: usize = 64 << 20;
 const MEMORY: usize = 128 << 20;
 /// And what each has at least: some hundred packets.
@@ -147,7 +150,8 @@ impl Server {
         self.unroutable
     }
 
-    /// Divides the memory among those that are here: many clients that take nothing cost no more than a few.
+    /// Divides the memory among those that are here: many clients that take nothing cost no more
+    /// than a few.
     fn share_memory(&mut self) {
         let live = || self.sessions.values().filter(|session| session.live.is_some());
         let count = live().count().max(1);

@@ -1,4 +1,5 @@
-//! The keys of this thread's sessions, for recordings that are to be opened again. Only in builds with the feature `laws`.
+//! The keys of this thread's sessions, for recordings that are to be opened again. Only in builds
+//! with the feature `laws`.
 
 use super::Secrets;
 use alloc::vec::Vec;

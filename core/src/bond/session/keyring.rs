@@ -1,8 +1,8 @@
 //! The sessions of one association, and its packet numbers, which outlive them.
 //!
-//! An initiator uses a new session at once, because the responder has it already. A responder keeps it as `next`
-//! until a packet proves that the initiator has it: a replayed first message gets no further. After a rekey the
-//! previous session still opens what was under way.
+//! An initiator uses a new session at once, because the responder has it already. A responder keeps
+//! it as `next` until a packet proves that the initiator has it: a replayed first message gets no
+//! further. After a rekey the previous session still opens what was under way.
 
 use super::transport::{OpenError, SealError, Session};
 use super::{ENDING, REKEY_AFTER, REKEY_ASKED_AFTER};
@@ -39,8 +39,8 @@ pub(crate) struct Opened {
     pub(crate) number: u64,
     /// Where its plaintext is in the buffer.
     pub(crate) plain: Range<usize>,
-    /// It is the first under its session: the peer has the keys. Only now may a pending association take over,
-    /// and only now does an initiator know that its handshake is done.
+    /// It is the first under its session: the peer has the keys. Only now may a pending association
+    /// take over, and only now does an initiator know that its handshake is done.
     pub(crate) confirms: bool,
 }
 
@@ -53,7 +53,8 @@ pub(crate) struct Keyring {
     next: Option<Session>,
     /// Whether something was opened under the current session.
     confirmed: bool,
-    /// The number of each path's next packet. Counted on across rekeys: a peer measures loss by gaps.
+    /// The number of each path's next packet. Counted on across rekeys: a peer measures loss by
+    /// gaps.
     numbers: [u64; MAX_PATHS],
     /// The largest number that was opened on each path, under any key.
     largest: [Option<u64>; MAX_PATHS],
@@ -81,14 +82,15 @@ impl Keyring {
         self.role
     }
 
-    /// Takes the session of a handshake that ended. An initiator uses it from now on, a responder when a packet
-    /// came under it.
+    /// Takes the session of a handshake that ended. An initiator uses it from now on, a responder
+    /// when a packet came under it.
     pub(crate) fn install(&mut self, session: Session) {
         match self.role {
             Role::Initiator => {
                 let current = self.current.replace(session);
-                // A session that was never confirmed is one that the responder may not have: it has no successor's
-                // rights, and the confirmed one before it still opens what is under way.
+                // A session that was never confirmed is one that the responder may not have: it has
+                // no successor's rights, and the confirmed one before it still opens what is under
+                // way.
                 if self.confirmed || self.previous.is_none() {
                     let previous = core::mem::replace(&mut self.previous, current);
                     self.retire(previous);
@@ -104,8 +106,8 @@ impl Keyring {
         }
     }
 
-    /// Seals `plain_len` bytes behind the header's place in `buf` (see [`Session::seal`]) under the path's next
-    /// number.
+    /// Seals `plain_len` bytes behind the header's place in `buf` (see [`Session::seal`]) under the
+    /// path's next number.
     pub(crate) fn seal(
         &mut self,
         now: Instant,
@@ -165,8 +167,9 @@ impl Keyring {
         [&self.current, &self.next, &self.previous].into_iter().flatten().map(Session::local)
     }
 
-    /// Whether the current session should be replaced. Ask when there is something to send: an idle association
-    /// keeps its keys, and loses them when they expire. A client begins a handshake, a server sends REKEY.
+    /// Whether the current session should be replaced. Ask when there is something to send: an idle
+    /// association keeps its keys, and loses them when they expire. A client begins a handshake, a
+    /// server sends REKEY.
     pub(crate) fn wants_rekey(&self, now: Instant) -> bool {
         let after = match self.role {
             Role::Initiator => REKEY_AFTER,
@@ -180,8 +183,9 @@ impl Keyring {
         }
     }
 
-    /// Whether the current session ends within [`ENDING`], or has ended. An idle association lives on too: its server can reach its
-    /// client by nothing else, and what looks for dead paths needs keys.
+    /// Whether the current session ends within [`ENDING`], or has ended. An idle association lives
+    /// on too: its server can reach its client by nothing else, and what looks for dead paths needs
+    /// keys.
     pub(crate) fn is_ending(&self, now: Instant) -> bool {
         self.current.as_ref().is_none_or(|session| session.expires_at() - now < ENDING)
     }
@@ -191,7 +195,8 @@ impl Keyring {
         self.current.as_ref().is_some_and(|session| now < session.expires_at())
     }
 
-    /// Whether a packet was opened under the current session, so that both sides are known to have it.
+    /// Whether a packet was opened under the current session, so that both sides are known to have
+    /// it.
     #[cfg(test)]
     pub(crate) const fn is_confirmed(&self) -> bool {
         self.confirmed && self.current.is_some()
@@ -231,7 +236,8 @@ impl Keyring {
         }
     }
 
-    /// The receiver index of a session that is gone. Ask after each call that changes sessions, until `None`.
+    /// The receiver index of a session that is gone. Ask after each call that changes sessions,
+    /// until `None`.
     pub(crate) fn poll_retired(&mut self) -> Option<u32> {
         self.retired.iter_mut().find_map(Option::take)
     }

@@ -1,7 +1,7 @@
 //! Which packet numbers of a path came already: a bitmap that moves with the largest (RFC 6479).
 //!
-//! 8192 wide: at 10 Gbit/s and 1400 bytes that is 9 ms of reordering within one path. WireGuard implementations
-//! came to the same width.
+//! 8192 wide: at 10 Gbit/s and 1400 bytes that is 9 ms of reordering within one path. WireGuard
+//! implementations came to the same width.
 
 /// Numbers this far below the largest are remembered one by one.
 pub(crate) const WIDTH: u64 = 8192;

@@ -1,4 +1,5 @@
-//! Sessions and keyrings of two sides that met, without the handshake: its secrets are made up here.
+//! Sessions and keyrings of two sides that met, without the handshake: its secrets are made up
+//! here.
 
 use super::*;
 use crate::bond::crypto::aead::Cipher;
@@ -148,8 +149,8 @@ fn an_initiator_whose_new_keys_were_never_confirmed_keeps_the_ones_before() {
 
 #[test]
 fn nonce_counters_have_64_bits_on_any_machine() {
-    // GotaTun 0.4.1: a counter of the machine's width repeated on 32 bits. Here the number is a u64 by type; what is
-    // on the wire is 32 bits of it, and both sides count on.
+    // GotaTun 0.4.1: a counter of the machine's width repeated on 32 bits. Here the number is a u64
+    // by type; what is on the wire is 32 bits of it, and both sides count on.
     let (client, server) = secrets(Cipher::Aes256Gcm, 0);
     let (mut client, mut server) = (Session::new(at(0), &client), Session::new(at(0), &server));
     let mut packets = BTreeSet::new();
@@ -261,8 +262,8 @@ fn forged_bytes_change_nothing() {
 
 #[test]
 fn an_oversized_datagram_does_not_panic() {
-    // GotaTun 0.7.2: a datagram longer than the buffer for its plaintext panicked the receiver. Here it opens in
-    // place, whatever its length.
+    // GotaTun 0.7.2: a datagram longer than the buffer for its plaintext panicked the receiver.
+    // Here it opens in place, whatever its length.
     let mut pair = Pair::new();
     let packet = seal(&mut pair.client, at(0), 0, &alloc::vec![7; 70_000]).expect("sealed");
     assert_eq!(open(&mut pair.server, at(0), &packet), Ok((0, alloc::vec![7; 70_000])));
@@ -290,7 +291,8 @@ fn a_step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Invariant 5: no (key, path, number) twice, across rekeys and whatever the order; replays are rejected.
+    /// Invariant 5: no (key, path, number) twice, across rekeys and whatever the order; replays are
+    /// rejected.
     #[test]
     fn no_key_path_and_number_come_twice(steps in proptest::collection::vec(a_step(), 1..200)) {
         let mut pair = Pair::new();

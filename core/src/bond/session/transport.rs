@@ -140,7 +140,8 @@ impl Session {
         self.sealed >= REKEY_AFTER_PACKETS || self.forged >= MOST_FORGERIES / 2
     }
 
-    /// Seals the `plain_len` bytes behind the header's place in `buf`, and returns the packet's length.
+    /// Seals the `plain_len` bytes behind the header's place in `buf`, and returns the packet's
+    /// length.
     ///
     /// ```text
     ///   buf   [ header, written here: 10 | plaintext: plain_len | tag, written here: 16 | not touched ]
@@ -176,8 +177,9 @@ impl Session {
         Ok(total)
     }
 
-    /// Opens `packet`, whose clear header is `header`, in place. Returns the packet's number and where the
-    /// plaintext is. `largest` is the largest number that was opened on this path, under any key.
+    /// Opens `packet`, whose clear header is `header`, in place. Returns the packet's number and
+    /// where the plaintext is. `largest` is the largest number that was opened on this path, under
+    /// any key.
     pub(crate) fn open(
         &mut self,
         now: Instant,

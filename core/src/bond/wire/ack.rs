@@ -1,4 +1,5 @@
-//! What came and what did not: ACK for the packets of one path, NACK for the data that a flow waits for.
+//! What came and what did not: ACK for the packets of one path, NACK for the data that a flow waits
+//! for.
 //!
 //! ```text
 //!   ACK    path 1 | largest 4 | delay 2 | echo 3 | one-way 3 | CE 2 | bytes 4 | count 1 | first 2 | count x (gap 2, len 2)
@@ -28,11 +29,13 @@ pub(crate) struct Ack {
     pub(crate) path: PathId,
     /// The low 32 bits of the largest packet number that arrived.
     pub(crate) largest: u32,
-    /// How long the receiver waited before it acknowledged the largest, in units of 16 us, saturated.
+    /// How long the receiver waited before it acknowledged the largest, in units of 16 us,
+    /// saturated.
     pub(crate) delay: u16,
     /// The timestamp of the largest, by its sender's clock.
     pub(crate) echo: Timestamp,
-    /// What the receiver measured for the largest: its clock at arrival less `echo`, in us modulo 2^24.
+    /// What the receiver measured for the largest: its clock at arrival less `echo`, in us modulo
+    /// 2^24.
     pub(crate) one_way: u32,
     /// Packets that arrived with CE on this path, modulo 2^16.
     pub(crate) ce: u16,
@@ -74,7 +77,8 @@ impl Ack {
         }
     }
 
-    /// Appends a range below the others. False if there are [`MAX_RANGES`] or a length is zero; nothing changes then.
+    /// Appends a range below the others. False if there are [`MAX_RANGES`] or a length is zero;
+    /// nothing changes then.
     pub(crate) fn push_range(&mut self, gap: u16, len: u16) -> bool {
         if gap == 0 || len == 0 {
             return false;

@@ -6,8 +6,9 @@
 //!   CONFIG_ACK      epoch 4
 //! ```
 //!
-//! The server sends a CONFIG until a CONFIG_ACK repeats its epoch. A client applies an epoch once, acknowledges it
-//! each time it comes, and ignores older ones. It asks with the epoch it has, zero for none.
+//! The server sends a CONFIG until a CONFIG_ACK repeats its epoch. A client applies an epoch once,
+//! acknowledges it each time it comes, and ignores older ones. It asks with the epoch it has, zero
+//! for none.
 
 use super::{Full, Malformed, Reader, Writer};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -98,8 +99,8 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// A configuration without addresses. `epoch` counts from 1 with each change; `mtu` is the tunnel's, in bytes,
-    /// at least 576.
+    /// A configuration without addresses. `epoch` counts from 1 with each change; `mtu` is the
+    /// tunnel's, in bytes, at least 576.
     pub(crate) fn new(epoch: u32, mtu: u16) -> Result<Config, Malformed> {
         if epoch == 0 {
             return Err(Malformed::Value { what: "configuration's epoch", got: epoch });

@@ -39,7 +39,8 @@ pub(crate) enum PeerPathState {
 /// What a peer asks of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PathStatus {
-    /// Counts up by one with each status of the association: a late one is known by a smaller serial.
+    /// Counts up by one with each status of the association: a late one is known by a smaller
+    /// serial.
     pub(crate) serial: u32,
     /// The path.
     pub(crate) path: PathId,
@@ -126,8 +127,8 @@ pub(crate) enum Frame {
 }
 
 impl Frame {
-    /// Whether the receiver acknowledges the packet for this frame. An ACK of an ACK would never end, nor would
-    /// keepalives that answer keepalives.
+    /// Whether the receiver acknowledges the packet for this frame. An ACK of an ACK would never
+    /// end, nor would keepalives that answer keepalives.
     pub(crate) const fn is_ack_eliciting(&self) -> bool {
         match self {
             Frame::Ack(_) | Frame::Close(_) => false,
@@ -153,7 +154,8 @@ impl Frame {
         let frame = match reader.u8("frame type")? {
             PADDING => {
                 let left = reader.left().len();
-                // Padding is zero to the end: what follows it could otherwise be read as frames by some other version.
+                // Padding is zero to the end: what follows it could otherwise be read as frames by
+                // some other version.
                 let padding = reader.bytes("padding", left)?;
                 match padding.iter().find(|byte| **byte != 0) {
                     Some(byte) => return Err(Malformed::Value { what: "padding", got: (*byte).into() }),

@@ -1,4 +1,5 @@
-//! The ten clear bytes in front of what is sealed. All are authenticated as the AEAD's additional data.
+//! The ten clear bytes in front of what is sealed. All are authenticated as the AEAD's additional
+//! data.
 //!
 //! ```text
 //!   0         version (2 bits, 1) | type (5 bits) | key phase (1 bit)
@@ -111,10 +112,11 @@ impl Header {
     }
 }
 
-/// The packet number whose low 32 bits are `truncated`, as near as possible to the one expected next.
+/// The packet number whose low 32 bits are `truncated`, as near as possible to the one expected
+/// next.
 ///
-/// RFC 9000 appendix A.3, for 32 bits. `largest` is the largest number that was authenticated on the path,
-/// `None` before the first.
+/// RFC 9000 appendix A.3, for 32 bits. `largest` is the largest number that was authenticated on
+/// the path, `None` before the first.
 pub(crate) const fn expand(truncated: u32, largest: Option<u64>) -> u64 {
     const WINDOW: u64 = 1 << 32;
     const HALF: u64 = WINDOW / 2;

@@ -15,10 +15,10 @@
 //! | `timestamp` | 24 bits of the sender's clock |
 //! | `cursor` | checked reading and writing |
 //!
-//! Invariants: a value parses to what it was emitted from; each truncation is refused; no bytes panic. A packet is
-//! checked to its last byte before its first frame is handed on, so a malformed packet changes nothing. Whoever
-//! parses has opened the packet before: what stands here comes from a peer who holds the key, which makes it
-//! authentic and not at all trustworthy.
+//! Invariants: a value parses to what it was emitted from; each truncation is refused; no bytes
+//! panic. A packet is checked to its last byte before its first frame is handed on, so a malformed
+//! packet changes nothing. Whoever parses has opened the packet before: what stands here comes from
+//! a peer who holds the key, which makes it authentic and not at all trustworthy.
 
 pub(crate) mod ack;
 pub(crate) mod config;
@@ -42,7 +42,8 @@ pub(crate) use wish::Wish;
 
 use core::fmt;
 
-/// How many paths an association may have: path ids are below. It bounds replay windows, counters and path state.
+/// How many paths an association may have: path ids are below. It bounds replay windows, counters
+/// and path state.
 pub(crate) const MAX_PATHS: usize = 16;
 
 /// Bytes of the clear header.
@@ -60,8 +61,8 @@ pub(crate) const TAG: usize = 16;
 /// What a DATA packet adds to the inner packet, UDP and IP not counted.
 pub(crate) const OVERHEAD: usize = DATA_OFFSET + TAG;
 
-/// The least plaintext of a control packet. Shorter ones are padded, so that an acknowledgement and a ping
-/// look alike.
+/// The least plaintext of a control packet. Shorter ones are padded, so that an acknowledgement and
+/// a ping look alike.
 pub(crate) const MIN_CONTROL: usize = 32;
 
 /// Which path of an association a packet takes: given by the client, below [`MAX_PATHS`].

@@ -13,7 +13,8 @@ use super::{DATA_PREFIX, Frame, Full, MIN_CONTROL, Malformed, Reader, Timestamp,
 pub(crate) struct Data<'a> {
     /// Its place among the DATA of the association and direction, modulo 2^32.
     pub(crate) sequence: u32,
-    /// `sequence` less that of the previous packet of the same flow; zero where order does not matter.
+    /// `sequence` less that of the previous packet of the same flow; zero where order does not
+    /// matter.
     pub(crate) distance: u16,
     /// When it was sent.
     pub(crate) timestamp: Timestamp,
@@ -119,7 +120,8 @@ pub(crate) struct PacketWriter<'a> {
 const TIME_LEN: usize = 4;
 
 impl<'a> PacketWriter<'a> {
-    /// Begins a packet in `plain`, which has room for what may be written: `plain` ends where the tag would begin.
+    /// Begins a packet in `plain`, which has room for what may be written: `plain` ends where the
+    /// tag would begin.
     pub(crate) fn new(plain: &'a mut [u8], timestamp: Timestamp) -> Result<PacketWriter<'a>, Full> {
         if plain.len() < MIN_CONTROL {
             return Err(Full);
@@ -150,8 +152,8 @@ impl<'a> PacketWriter<'a> {
         self.finish_at(wanted)
     }
 
-    /// Pads to `plain_len` bytes, as a probe for the MTU wants. An error if there is no frame, more was written
-    /// already or the buffer is shorter.
+    /// Pads to `plain_len` bytes, as a probe for the MTU wants. An error if there is no frame, more
+    /// was written already or the buffer is shorter.
     pub(crate) fn finish_at(mut self, plain_len: usize) -> Result<usize, Full> {
         if self.frames == 0 || plain_len < MIN_CONTROL {
             return Err(Full);

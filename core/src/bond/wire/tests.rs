@@ -127,7 +127,8 @@ fn a_frame() -> impl Strategy<Value = Frame> {
     ]
 }
 
-/// One frame in a packet without padding beyond the least length, and the bytes that are no padding.
+/// One frame in a packet without padding beyond the least length, and the bytes that are no
+/// padding.
 fn packet(frames: &[Frame]) -> Vec<u8> {
     let mut plain = vec![0xaa; 4096];
     let mut writer = PacketWriter::new(&mut plain, Timestamp::from_bits(7)).expect("room");

@@ -1,7 +1,8 @@
 //! The sender's clock in 24 bits: microseconds modulo 2^24, that is 16.7 s.
 //!
-//! Two clocks have nothing in common, so a difference between a timestamp and the receiver's own clock is a
-//! one-way delay plus an unknown constant. Only differences of such differences mean anything.
+//! Two clocks have nothing in common, so a difference between a timestamp and the receiver's own
+//! clock is a one-way delay plus an unknown constant. Only differences of such differences mean
+//! anything.
 
 #[cfg(test)]
 use crate::time::Duration;

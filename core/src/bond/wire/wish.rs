@@ -4,7 +4,8 @@
 //!   MODE   serial 4 | strategy 1 | parameter 4 | max skew 4, microseconds
 //! ```
 //!
-//! The parameter is the strategy's: microseconds for `active-backup`, copies for `redundant`, zero for the others.
+//! The parameter is the strategy's: microseconds for `active-backup`, copies for `redundant`, zero
+//! for the others.
 
 use super::{Full, Malformed, Reader, Writer};
 use crate::bond::schedule::Strategy;
@@ -13,11 +14,13 @@ use crate::time::Duration;
 /// A client's wish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wish {
-    /// Counts up with each wish and each status of the association: a late one is known by a smaller serial.
+    /// Counts up with each wish and each status of the association: a late one is known by a
+    /// smaller serial.
     pub(crate) serial: u32,
     /// How packets are spread.
     pub(crate) strategy: Strategy,
-    /// A path whose delay is longer than the shortest by more carries nothing but what must; whole microseconds.
+    /// A path whose delay is longer than the shortest by more carries nothing but what must; whole
+    /// microseconds.
     pub(crate) max_skew: Duration,
 }
 

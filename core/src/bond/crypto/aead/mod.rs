@@ -1,7 +1,8 @@
 //! What seals and opens packets: pure functions of key, nonce, additional data and buffer.
 //!
-//! One backend is chosen when the crate is built: `ring` with the feature of that name, RustCrypto without it. Both
-//! make the same bytes, and the tests hold them against each other and against published vectors.
+//! One backend is chosen when the crate is built: `ring` with the feature of that name, RustCrypto
+//! without it. Both make the same bytes, and the tests hold them against each other and against
+//! published vectors.
 
 #[cfg(feature = "ring")]
 mod with_ring;
@@ -26,7 +27,8 @@ pub(crate) const TAG: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Cipher {
-    /// AES-256-GCM (RFC 5116): the fastest where the processor has AES instructions, slow and leaky without.
+    /// AES-256-GCM (RFC 5116): the fastest where the processor has AES instructions, slow and leaky
+    /// without.
     Aes256Gcm,
     /// ChaCha20-Poly1305 (RFC 8439): fast enough everywhere.
     ChaCha20Poly1305,
@@ -64,10 +66,11 @@ impl fmt::Display for Cipher {
     }
 }
 
-/// Ciphers in order of preference. A client offers those of its order, a server takes the first of its own that
-/// was offered.
+/// Ciphers in order of preference. A client offers those of its order, a server takes the first of
+/// its own that was offered.
 ///
-/// Core does not look at the processor: whoever does says [`CipherOrder::fast_aes`] or [`CipherOrder::slow_aes`].
+/// Core does not look at the processor: whoever does says [`CipherOrder::fast_aes`] or
+/// [`CipherOrder::slow_aes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CipherOrder {
     order: [Cipher; 2],
@@ -106,11 +109,13 @@ impl CipherOrder {
     }
 }
 
-/// The packet was not sealed with this key, nonce and additional data. The buffer holds nothing of use.
+/// The packet was not sealed with this key, nonce and additional data. The buffer holds nothing of
+/// use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Forged;
 
-/// A key that seals and opens in place. It keeps no count: whoever calls never seals twice with one nonce.
+/// A key that seals and opens in place. It keeps no count: whoever calls never seals twice with one
+/// nonce.
 pub(crate) trait Aead: Sized + Send {
     /// Prepares the key.
     fn new(cipher: Cipher, key: &[u8; KEY]) -> Self;
@@ -118,7 +123,8 @@ pub(crate) trait Aead: Sized + Send {
     /// Encrypts `text` in place and returns the tag over `aad` and what `text` became.
     fn seal(&self, nonce: [u8; NONCE], aad: &[u8], text: &mut [u8]) -> [u8; TAG];
 
-    /// Checks the tag at the end of `sealed`, decrypts what stands before it in place and returns its length.
+    /// Checks the tag at the end of `sealed`, decrypts what stands before it in place and returns
+    /// its length.
     fn open(&self, nonce: [u8; NONCE], aad: &[u8], sealed: &mut [u8]) -> Result<usize, Forged>;
 }
 

@@ -75,8 +75,8 @@ fn cookies_of_a_former_secret_are_good_for_a_while() {
 
 #[test]
 fn there_is_no_roaming_on_cookie_replies() {
-    // GotaTun 0.8.0: a COOKIE moved the peer's address. Here it does not even leave its path, and one that answers
-    // nothing we sent is no cookie.
+    // GotaTun 0.8.0: a COOKIE moved the peer's address. Here it does not even leave its path, and
+    // one that answers nothing we sent is no cookie.
     let mut world = World::new();
     world.client.initiator.start(at(0));
     let init = world.client.init(at(0)).expect("an INIT is due");

@@ -1,4 +1,5 @@
-//! What a handshake promises. Those of WireGuard implementations' bugs in the field that concern it are named.
+//! What a handshake promises. Those of WireGuard implementations' bugs in the field that concern it
+//! are named.
 
 mod admission;
 mod cookie;
@@ -191,7 +192,8 @@ fn the_same_seeds_make_the_same_handshake() {
 }
 
 proptest::proptest! {
-    /// Invariant 6: unauthenticated input changes no state and draws at most 3x its bytes; no input panics.
+    /// Invariant 6: unauthenticated input changes no state and draws at most 3x its bytes; no input
+    /// panics.
     #[test]
     fn any_input_leaves_the_handshake_and_the_session_as_they_were(
         script in proptest::collection::vec(proptest::arbitrary::any::<u8>(), 0..600)

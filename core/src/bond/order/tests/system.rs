@@ -50,7 +50,8 @@ pub(super) fn run(plan: &Plan, mut reference: Option<&mut Reference>) -> Log {
     log
 }
 
-/// Packets by flow, in the order in which they came: across flows none is promised. Those of no order are sorted.
+/// Packets by flow, in the order in which they came: across flows none is promised. Those of no
+/// order are sorted.
 fn by_flow(plan: &Plan, indices: &[usize]) -> Vec<(u8, usize)> {
     let mut all: Vec<_> = indices.iter().map(|index| (plan.packets[*index].flow, *index)).collect();
     all.sort_by_key(|(flow, index)| (*flow, if *flow == 0 { *index } else { 0 }));

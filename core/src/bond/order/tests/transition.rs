@@ -1,4 +1,5 @@
-//! What may happen: packets of a few flows leave over a few paths; paths delay, lose and repeat them, and die.
+//! What may happen: packets of a few flows leave over a few paths; paths delay, lose and repeat
+//! them, and die.
 
 use crate::time::{Duration, Instant};
 use alloc::collections::BTreeMap;

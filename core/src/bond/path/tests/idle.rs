@@ -7,7 +7,8 @@ use alloc::vec::Vec;
 /// A control packet: IPv4, UDP, 10 bytes clear, 32 sealed, the tag.
 const CONTROL: u32 = 28 + 10 + 32 + 16;
 
-/// One packet from `ends[from]` arrives 10 ms later, and so do the acknowledgements it draws. How many were sent.
+/// One packet from `ends[from]` arrives 10 ms later, and so do the acknowledgements it draws. How
+/// many were sent.
 fn exchange(ends: &mut [Path; 2], from: usize, now: Instant, eliciting: bool, sent: &mut [u64; 2]) {
     let later = now + Duration::from_millis(10);
     let number = ends[from].next_number();

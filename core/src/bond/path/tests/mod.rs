@@ -247,7 +247,8 @@ fn a_driver_with_a_coarse_timer_loses_nothing() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
-    /// The world asserts on the way: in flight under its cap, no time goes back, no wake for nothing without end.
+    /// The world asserts on the way: in flight under its cap, no time goes back, no wake for
+    /// nothing without end.
     #[test]
     fn any_link_may_change_into_any_other(
         links in prop::collection::vec(
@@ -277,7 +278,8 @@ proptest! {
 
 #[test]
 fn a_path_whose_rate_fell_to_nothing_comes_back() {
-    // A slow link that died and came back as a fast one: what was measured last were probes, 270 bytes a second.
+    // A slow link that died and came back as a fast one: what was measured last were probes, 270
+    // bytes a second.
     let mut world = World::new(1, 1);
     world.source = Source::Rate(mbit(1));
     world.link.dead = true;

@@ -1,5 +1,5 @@
-//! A toy world in virtual time: a sender's path, one link, a receiver's path, and the way back. The simulator has the
-//! real one; core cannot depend on it.
+//! A toy world in virtual time: a sender's path, one link, a receiver's path, and the way back. The
+//! simulator has the real one; core cannot depend on it.
 
 use super::super::{Ack, Arrived, Blocked, Event, Path, PathConfig, SentInfo, timestamp};
 use crate::bond::rate::Rate;
@@ -264,7 +264,8 @@ impl World {
         bytes * 8 / ms
     }
 
-    /// The queue, in microseconds, that so many percent of the packets of the last milliseconds found at most.
+    /// The queue, in microseconds, that so many percent of the packets of the last milliseconds
+    /// found at most.
     pub(super) fn stood(&self, ms: u64, percent: usize) -> u128 {
         let from = Instant::from_nanos(self.now.as_nanos() - ms * 1_000_000);
         let mut stood: Vec<u128> = self

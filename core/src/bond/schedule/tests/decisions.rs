@@ -14,8 +14,8 @@ fn until(free: u64, view: PathView) -> PathView {
 
 #[test]
 fn a_slow_path_is_used_when_the_fast_one_would_need_longer_for_all() {
-    // S2: the slow path delivers at 40.6 ms. The fast one is free at 1 ms and delivers 6250 bytes a millisecond from
-    // 11 ms on: by then 185,000 bytes.
+    // S2: the slow path delivers at 40.6 ms. The fast one is free at 1 ms and delivers 6250 bytes a
+    // millisecond from 11 ms on: by then 185,000 bytes.
     let views = [until(1, path(0, 50, 10)), path(1, 20, 40)];
     for (backlog, expected) in [
         (1_500, Decision::Wait(Some(milliseconds(1)))),
@@ -199,7 +199,8 @@ fn a_backup_takes_over_and_gives_back_more_slowly_each_time() {
         }
         active = now;
     }
-    // Slow from 10 ms on: out after half a second. Idle from the next step on: back after 5 s, then 10, 20, 40.
+    // Slow from 10 ms on: out after half a second. Idle from the next step on: back after 5 s, then
+    // 10, 20, 40.
     let expected = [510, 5520, 6030, 16_040, 16_550, 36_560, 37_070, 77_080, 77_590];
     assert_eq!(changes, expected);
 }

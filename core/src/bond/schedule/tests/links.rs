@@ -1,7 +1,8 @@
-//! Two links, one flow whose window is what CoDel would leave it, everything in virtual time: are the links full?
+//! Two links, one flow whose window is what CoDel would leave it, everything in virtual time: are
+//! the links full?
 //!
-//! The sender's view of a link can be wrong: its pacing and its predictions then are, and only the measured one-way
-//! delay and the cap on what is in flight know better.
+//! The sender's view of a link can be wrong: its pacing and its predictions then are, and only the
+//! measured one-way delay and the cap on what is in flight know better.
 
 use super::*;
 use crate::bond::ingress::Delays;
@@ -49,7 +50,8 @@ struct World {
     timer: Option<Instant>,
 }
 
-/// Megabits, one-way delay in milliseconds, and by how many thousandths the view of the rate is wrong.
+/// Megabits, one-way delay in milliseconds, and by how many thousandths the view of the rate is
+/// wrong.
 type Spec = (u64, u64, i64);
 
 impl World {
