@@ -5,7 +5,7 @@
 //! ```
 
 use crate::common::ns::Ns;
-use crate::common::proxy::{Launch, Proxy, run};
+use crate::common::proxy::{Launch, Proxy, ROPEWALK, run};
 use crate::common::servers::Server;
 use crate::common::{Scratch, has, here, wait_until};
 use crate::world::{SERVER, World};
@@ -355,8 +355,41 @@ fn doctor_tells_of_what_was_left_and_how_to_put_it_back() {
     for line in [
         "ok    server: 198.51.100.1:4500 (198.51.100.1:4500) knows this client",
         "by c1: a packet came back",
-        "by c2: a packet came back",
+        "by c2: no packet came back, as its reverse path filter is strict until a client runs",
+        "ok    MTU of c1: 1500",
     ] {
         assert!(said.contains(line), "{line}: {said}");
     }
+}
+
+#[test]
+fn a_resolv_conf_that_a_container_has_mounted_is_written_and_comes_back_after_a_kill() {
+    let Some(hosts) = Hosts::new(here!()) else { return };
+    if !has(here!(), "unshare") {
+        return;
+    }
+    let _server = hosts.serve();
+    let join = hosts.world.invite("laptop", &[]);
+    drop(hosts.connect(&[&join]));
+    hosts.restore("connect");
+    let (scratch, state) = (Scratch::new(), hosts.world.state("connect"));
+    let mine = "# mine\nnameserver 192.0.2.53\n";
+    let file = scratch.file("resolv.conf", mine.as_bytes());
+    // It cannot be replaced by another file there, only written.
+    let begin = |command: &str| {
+        let line = format!(
+            "mount --bind {file} /etc/resolv.conf && exec {ROPEWALK} bond {command} --state-dir {state}"
+        );
+        let mut unshare = Command::new("unshare");
+        unshare.args(["-m", "sh", "-c", &line]).stdout(Stdio::null()).stderr(Stdio::null());
+        hosts.world.client.run(|| unshare.spawn().expect("looked for before"))
+    };
+    let read = || std::fs::read_to_string(&file).expect("ours");
+    let mut client = begin("connect --via c1 --dns 10.77.0.1");
+    wait_until("the name server is the bond's", LONG, || read().contains("\nnameserver 10.77.0.1\n"));
+    client.kill().expect("our own child");
+    client.wait().expect("our own child");
+    assert!(read().contains("10.77.0.1"));
+    assert!(begin("restore").wait().expect("our own child").success());
+    assert_eq!(read(), mine);
 }

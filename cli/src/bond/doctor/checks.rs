@@ -112,8 +112,9 @@ pub(super) fn uplinks(via: &[UplinkArg], links: &[Link], report: &mut Report) {
         ),
         several => report.ok("links", several.join(", ")),
     }
+    let mtus = host::mtus().unwrap_or_default();
     for name in &names {
-        match mtu(name) {
+        match mtus.iter().find(|(other, _)| other == name).map(|(_, mtu)| *mtu) {
             Some(mtu) if mtu < USUAL_MTU => report.warn(
                 format_args!("MTU of {name}"),
                 format_args!("{mtu}, under {USUAL_MTU}: packets that do not fit go by the other links; --mtu {} fits all", fitting(mtu)),
@@ -142,10 +143,6 @@ fn fitting(mtu: u32) -> u32 {
     // IPv6 and UDP take 48 bytes, a bond the rest of what the default leaves of 1500.
     let overhead = USUAL_MTU - 28 - u32::from(ropewalk_core::bond::DEFAULT_MTU);
     mtu.saturating_sub(48 + overhead).max(1280)
-}
-
-fn mtu(name: &str) -> Option<u32> {
-    std::fs::read_to_string(format!("/sys/class/net/{name}/mtu")).ok()?.trim_end().parse().ok()
 }
 
 pub(super) fn name_servers(report: &mut Report) {

@@ -95,10 +95,16 @@ fn probe(state_dir: &Path, via: &[UplinkArg], found: &[Link], report: &mut Repor
         ));
     }
     report.ok("server", format_args!("{} ({address}) knows this client", target.server));
+    let devices: Vec<String> = ids.iter().map(|id| links.label(*id).to_owned()).collect();
+    let strict = host::strict(&devices).unwrap_or_default();
     for id in ids {
         let what = format!("{} by {}", target.server, links.label(id));
         match reached.contains(&id) {
             true => report.ok(what, "a packet came back"),
+            false if strict.iter().any(|name| name == links.label(id)) => report.ok(
+                what,
+                "no packet came back, as its reverse path filter is strict until a client runs: not known",
+            ),
             false => report.warn(
                 what,
                 format_args!(

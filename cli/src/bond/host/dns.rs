@@ -62,7 +62,11 @@ impl ResolvConf {
                     let mut file =
                         fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
                     file.write_all(content)?;
-                    chown(&draft, Some(*owner), Some(*group))?;
+                    let about = file.metadata()?;
+                    // A service's sandbox may have no chown(2), and rarely needs it.
+                    if (about.uid(), about.gid()) != (*owner, *group) {
+                        chown(&draft, Some(*owner), Some(*group))?;
+                    }
                     file.set_permissions(fs::Permissions::from_mode(*mode))?;
                     file.sync_all().map(|()| draft)
                 });

@@ -8,6 +8,9 @@ use super::world::{Places, System, World, said};
 use super::{client, dns, server};
 use crate::host::links::Link;
 use crate::host::policy::Kernel;
+use crate::host::rtnetlink::{Asker, attributes, number, text};
+use netlink_packet_core::Emitable;
+use netlink_packet_route::link::LinkHeader;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -36,6 +39,27 @@ pub(crate) fn traces(state_dir: &Path) -> Result<[(&'static str, Trace); 2], Str
         })
     };
     Ok([("client", trace(Role::Client)?), ("server", trace(Role::Server)?)])
+}
+
+/// Each interface with its MTU.
+pub(crate) fn mtus() -> Result<Vec<(String, u32)>, String> {
+    // linux/rtnetlink.h, linux/if_link.h
+    const RTM_GETLINK: u16 = 18;
+    const IFLA_IFNAME: u16 = 3;
+    const IFLA_MTU: u16 = 4;
+    fn read(payload: &[u8]) -> Option<(String, u32)> {
+        let (mut name, mut mtu) = (None, None);
+        for (attribute, value) in attributes(payload.get(LinkHeader::default().buffer_len()..)?) {
+            match attribute {
+                IFLA_IFNAME => name = text(value),
+                IFLA_MTU => mtu = number(value),
+                _ => {}
+            }
+        }
+        name.zip(mtu)
+    }
+    let mut asker = Asker::new().map_err(|error| format!("cannot open rtnetlink: {error}"))?;
+    asker.dump("links", RTM_GETLINK, &LinkHeader::default(), read).map_err(|error| error.to_string())
 }
 
 /// Rules and routes of a client that are here, whoever remembers them.

@@ -42,7 +42,7 @@ mod step;
 mod sysctl;
 mod world;
 
-pub(crate) use look::{Trace, filters, forwarding, name_servers, strict, tagged, traces};
+pub(crate) use look::{Trace, filters, forwarding, mtus, name_servers, strict, tagged, traces};
 pub(crate) use plan::{ClientPlan, Dns, MARK, Routes, ServerPlan};
 
 use crate::host::links;
