@@ -1,4 +1,4 @@
-//! What the two ends of a bond are told at construction.
+//! The configuration of the two ends of a bond.
 
 use super::Tuning;
 use super::crypto::{CipherOrder, PresharedKey, PublicKey, SecretKey};
@@ -19,7 +19,7 @@ pub const DEFAULT_MTU: u16 = 1500 - 28 - OVERHEAD as u16;
 /// One way of the client to the server.
 #[derive(Clone, Copy, Debug)]
 pub struct Uplink {
-    /// Its id, by which the driver tells that it is gone or back.
+    /// Its id, by which the driver reports that it is gone or back.
     pub id: UplinkId,
     /// How to leave by it.
     pub via: Via,
@@ -53,7 +53,7 @@ pub struct ClientConfig {
     pub server: SocketAddr,
     /// Its key.
     pub server_key: PublicKey,
-    /// The secret that both have beside their keys.
+    /// The secret that both have in addition to their keys.
     pub psk: PresharedKey,
     /// What enrols this client, at most 64 bytes; empty for one that is known.
     pub token: Vec<u8>,
@@ -66,7 +66,7 @@ pub struct ClientConfig {
 pub struct KnownClient {
     /// Its key.
     pub key: PublicKey,
-    /// The secret that both have beside their keys.
+    /// The secret that both have in addition to their keys.
     pub psk: PresharedKey,
     /// Its inner addresses: at most one of each family. Nothing else is taken as a source from it.
     pub addresses: Vec<IpAddr>,

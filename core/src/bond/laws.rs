@@ -49,7 +49,7 @@ impl Sealing {
         Sealing { from, to, buf: Vec::new() }
     }
 
-    /// Seals and opens a packet with so many bytes of plaintext.
+    /// Seals and opens a packet with this many bytes of plaintext.
     pub fn seal_and_open(&mut self, plain_len: usize) {
         let path = PathId::new(0).expect("below MAX_PATHS");
         self.buf.resize(HEADER + plain_len + TAG, 0);

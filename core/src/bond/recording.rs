@@ -234,7 +234,7 @@ pub(super) fn record() -> String {
     world.text
 }
 
-/// An IPv4 packet with TCP inside, whose checksum nobody looks at.
+/// An IPv4 packet with TCP inside; its checksum does not matter.
 fn packet(source: Ipv4Addr, to: Ipv4Addr, port: u16, payload: &[u8]) -> Vec<u8> {
     let mut packet = Vec::from([0x45, 0, 0, 0, 0, 7, 0x40, 0, 64, 6, 0, 0]);
     packet.extend(source.octets());

@@ -104,7 +104,7 @@ impl Client {
         Ok(())
     }
 
-    /// The server is told of the client's wishes, from now on.
+    /// The server learns the client's wishes, from now on.
     pub(super) fn announce(&mut self, now: Instant) {
         (self.wishes.left, self.wishes.next) = (TIMES, Some(now));
     }

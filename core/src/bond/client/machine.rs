@@ -6,7 +6,7 @@ use crate::bond::wire::{CloseReason, Frame};
 use crate::machine::{Input, Machine, Output, StreamMachine};
 use crate::time::{Duration, Instant};
 
-/// A socket that takes nothing holds up the farewell for so long, and no longer.
+/// A socket that takes nothing holds up the farewell for this long, and no longer.
 pub(in crate::bond) const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Machine for Client {
@@ -27,7 +27,8 @@ impl Machine for Client {
                     self.send_failed(now, index, fault);
                 }
             }
-            // Nobody listens there, or a router says so: the probes will tell whether it stays so.
+            // No server listens there, or a router says so: the probes will show whether it stays
+            // so.
             Input::SocketFailed { .. } => {}
             Input::UplinkGone { uplink } => {
                 if let Some(index) = self.index_of(uplink) {
@@ -97,7 +98,7 @@ impl Machine for Client {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        // The farewell has left, or there is nobody to say it to.
+        // The farewell has left, or there is no server for it.
         let waits = self.peer.slots().any(|slot| slot.wants_to_send() && slot.validated);
         let done = self.drained && (!waits || self.farewell.is_none());
         if done && self.ways.iter().any(|way| way.open || way.socket.is_some()) {

@@ -61,7 +61,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that begins at once. `seed` is known to nobody else.
+    /// A client that begins at once. `seed` is secret.
     ///
     /// # Errors
     /// What cannot be: more than 16 uplinks; an MTU under 1280; a token over 64 bytes.

@@ -1,4 +1,4 @@
-//! The socket half: which datagram is whose, and whose turn it is to send.
+//! The socket half: which path a datagram belongs to, and which one sends next.
 
 use super::Client;
 use crate::bond::inner;
@@ -20,7 +20,7 @@ impl Client {
             return false;
         };
         match kind {
-            // Nobody asks a client.
+            // A client is not asked.
             PacketType::Init => return false,
             PacketType::Cookie => return self.initiator.handle_cookie(now, path, datagram),
             PacketType::Response => return self.handle_response(now, path, datagram),

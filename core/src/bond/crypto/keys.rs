@@ -37,7 +37,7 @@ pub enum KeyError {
         /// How many characters there are; there should be 43.
         characters: usize,
     },
-    /// Whoever sends this public key makes every shared secret zero (RFC 7748 section 6.1).
+    /// This public key makes every shared secret zero (RFC 7748 section 6.1).
     LowOrder,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for KeyError {
 
 impl core::error::Error for KeyError {}
 
-/// Who somebody is.
+/// The identity of an end.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; 32]);
 
@@ -100,7 +100,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// What proves who somebody is. Erased when dropped.
+/// The proof of an end's identity. Erased when dropped.
 #[derive(Clone)]
 pub struct SecretKey([u8; 32]);
 
@@ -145,8 +145,8 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// What both sides know besides their static keys: it protects against whoever will break X25519.
-/// Erased when dropped.
+/// A secret that both sides share besides their static keys: it protects against a later break of
+/// X25519. Erased when dropped.
 #[derive(Clone)]
 pub struct PresharedKey([u8; 32]);
 

@@ -88,7 +88,7 @@ impl Rng {
         ((u128::from(self.u64()) * u128::from(bound)) >> 64) as u64
     }
 
-    /// Another generator, whose bytes tell nothing of this one's.
+    /// Another generator, whose bytes reveal nothing of this one's.
     pub(crate) fn fork(&mut self) -> Rng {
         Rng::new(self.bytes())
     }

@@ -10,10 +10,10 @@ use crate::bond::crypto::mac::mac;
 use crate::time::{Duration, Instant};
 use core::net::{IpAddr, SocketAddr};
 
-/// A secret makes cookies for so long.
+/// A secret makes cookies for this long.
 pub(crate) const SECRET_LIFE: Duration = Duration::from_secs(120);
 
-/// A client uses a cookie for so long: a little less than the server surely accepts it.
+/// A client uses a cookie for this long: a little less than the server surely accepts it.
 pub(crate) const COOKIE_LIFE: Duration = Duration::from_secs(115);
 
 /// The secrets that cookies are made with.

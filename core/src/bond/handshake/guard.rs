@@ -60,7 +60,7 @@ impl Guard {
     }
 }
 
-/// Whose limit it is.
+/// The owner of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
     V4([u8; 4]),
@@ -111,7 +111,7 @@ struct Table {
     hand: Option<Source>,
 }
 
-/// So many entries are looked at to find an idle one.
+/// The number of entries that are looked at to find an idle one.
 const LOOKS: usize = 8;
 
 impl Table {

@@ -35,17 +35,17 @@ pub(crate) const LONGEST_ROUND: Duration = Duration::from_secs(8);
 /// together.
 const JITTER_PART: u32 = 3;
 
-/// An INIT is sent for so long. Then a fresh one is made.
+/// An INIT is sent for this long. Then a fresh one is made.
 pub(crate) const INIT_LIFE: Duration = Duration::from_secs(20);
 
-/// Keys that no packet confirmed for so long are given up, and a handshake begins.
+/// Keys that no packet confirmed for this long are given up, and a handshake begins.
 pub(crate) const CONFIRM_WITHIN: Duration = Duration::from_secs(3);
 
 /// Receiver indexes of a keyring's sessions and of the handshake under way: a new one is none of
 /// them.
 const RECENT: usize = 4;
 
-/// Who the client is and whom it wants.
+/// The client's identity, and the server's.
 #[derive(Clone, Debug)]
 pub(crate) struct InitiatorConfig {
     /// The client's key.

@@ -70,7 +70,7 @@ impl Token {
     }
 }
 
-/// What a client tells in its first message.
+/// The content of a client's first message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InitPayload {
     /// Its life.

@@ -26,7 +26,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use core::net::SocketAddr;
 
-/// The same INIT gets the same RESPONSE for so long. A client sends one INIT for 20 s.
+/// The same INIT gets the same RESPONSE for this long. A client sends one INIT for 20 s.
 pub(crate) const RESPONSE_LIFE: Duration = Duration::from_secs(30);
 
 /// A client of this server, as the server numbers them.
@@ -82,7 +82,7 @@ impl Reply {
 /// A session that waits for its first packet.
 #[derive(Debug)]
 pub(crate) struct Accepted {
-    /// Whose it is.
+    /// The client.
     pub(crate) client: ClientId,
     /// What it is for.
     pub(crate) kind: Kind,
@@ -133,7 +133,7 @@ pub(crate) struct Responder {
     guard: Guard,
     clients: BTreeMap<ClientId, Client>,
     ids: BTreeMap<PublicKey, ClientId>,
-    /// Whose INIT it is that has this mac1, of those that were answered and not confirmed.
+    /// The client whose INIT has this mac1, of those that were answered and not confirmed.
     answered: BTreeMap<[u8; MAC], ClientId>,
     indexes: BTreeMap<u32, ClientId>,
     counters: Counters,

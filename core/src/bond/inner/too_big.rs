@@ -21,19 +21,19 @@ const V6_MAX: usize = 1280;
 
 const ICMP_HEADER: usize = 8;
 
-/// Why nobody was told.
+/// Why no sender was notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Untold {
     /// The packet is one that no error may answer: an ICMP error, a later fragment, no host at one
     /// of its ends.
     Forbidden,
-    /// Too many were told of late.
+    /// Too many were sent of late.
     Limited,
     /// It is no packet, or the answerer's address is of the other version of IP.
     Unable,
 }
 
-/// Tells senders, within a limit.
+/// Notifies senders, within a limit.
 #[derive(Debug)]
 pub(crate) struct TooBig {
     tokens: u32,

@@ -6,7 +6,7 @@ use crate::time::{Duration, Instant};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 
-/// Bytes that a waiting packet costs beside its own.
+/// Bytes that a waiting packet costs in addition to its own.
 const OVERHEAD: usize = 128;
 
 /// The bounds of the order.
@@ -31,7 +31,7 @@ impl Default for Config {
 pub(crate) enum Refused {
     /// It has come before.
     Duplicate,
-    /// It is so late that nobody can tell whether it has come before.
+    /// It is too late to know whether it has come before.
     TooOld,
     /// Those that are ready are not taken away: the TUN does not keep up.
     Full,
@@ -136,7 +136,7 @@ impl<T> Reorder<T> {
     ) -> Result<(), Refused> {
         let sequence = self.seen.expand(sequence);
         let taken = self.take(now, sequence, distance, bytes, item);
-        // A duplicate tells how far its path is, as well as any.
+        // A duplicate shows how far its path is, as well as any.
         self.progress(now, path, sequence);
         taken
     }

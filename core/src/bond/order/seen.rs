@@ -13,7 +13,7 @@ pub(super) enum Status {
     Missing,
     /// It has come.
     Come,
-    /// It is behind the window: nobody can tell.
+    /// It is behind the window: unknown.
     Behind,
 }
 

@@ -50,7 +50,7 @@ impl Admission {
             self.judge(now, view.path, window.contains(view.path));
         }
         if self.members.is_empty() {
-            // Nobody to protect: do not wait for those that settle.
+            // No other path to protect: do not wait for those that settle.
             self.members = window;
             self.out.retain(|path, _| !window.contains(*path));
         }

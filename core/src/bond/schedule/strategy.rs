@@ -56,7 +56,7 @@ impl Strategy {
         })
     }
 
-    /// All names, in the order in which the manual tells them.
+    /// All names, in the order of the manual.
     pub const NAMES: [&'static str; 7] =
         ["aggregate", "weighted", "lowest-latency", "active-backup", "redundant", "adaptive", "flow"];
 

@@ -27,7 +27,7 @@ const INVITATIONS: usize = 4096;
 pub struct Invitation {
     /// Its number, by which [`BondNews::Enrolled`] names it. A smaller one is older.
     pub number: u32,
-    /// What the client must show: 16 to 64 bytes that nobody can guess.
+    /// The client's token: 16 to 64 secret random bytes.
     pub token: Vec<u8>,
     /// It is good until then.
     pub until: Instant,
@@ -79,7 +79,7 @@ impl Door<'_> {
     }
 }
 
-/// Compares all bytes, whatever the first ones are: time tells nothing of a token.
+/// Compares all bytes, whatever the first ones are: the time reveals nothing of a token.
 fn same(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
@@ -114,7 +114,7 @@ impl Server {
         self.sessions.insert(id, Session { addresses, live: None, waiting: None, heard: Instant::ZERO });
     }
 
-    /// Reads a first message; lets in a stranger who is invited, and tells of those who are not.
+    /// Reads a first message; lets in an invited stranger, and reports the others.
     pub(super) fn admit(&mut self, now: Instant, datagram: &[u8], from: SocketAddr) -> Reaction {
         let before = self.responder.counters();
         let id = self.next_id();

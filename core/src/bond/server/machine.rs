@@ -43,7 +43,7 @@ impl Machine for Server {
             }
             // A lost datagram is repaired; a refused one is its client's affair.
             Input::SendFailed { .. } | Input::SocketFailed { .. } => {}
-            // The device's addresses are set by who runs the server.
+            // The caller sets the device's addresses.
             Input::ConfigureFailed { .. } => {}
             // A server has one socket and no uplinks; a bond has no streams and asks for no names.
             Input::Opened { .. }

@@ -70,7 +70,7 @@ pub struct Server {
     busy: VecDeque<(ClientId, PathId)>,
     socket_dirty: bool,
     tun_dirty: bool,
-    /// Packets from the TUN for an address that is nobody's.
+    /// Packets from the TUN for an address without a client.
     unroutable: u64,
     /// What strangers may come in with.
     invitations: Invitations,
@@ -86,7 +86,7 @@ impl core::fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server that listens at once. `seed` is known to nobody else.
+    /// A server that listens at once. `seed` is secret.
     ///
     /// # Errors
     /// What cannot be: an MTU under 1280, an inner address given twice, more clients than allowed.

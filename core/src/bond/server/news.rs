@@ -84,7 +84,7 @@ impl Server {
     }
 }
 
-/// What a client is told of its tunnel.
+/// The client's settings for its tunnel.
 fn configuration(config: &ServerConfig, addresses: &[IpAddr], mtu: u16) -> Option<Config> {
     let mut out = Config::new(1, mtu).ok()?;
     for address in addresses {

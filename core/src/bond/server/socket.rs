@@ -1,4 +1,4 @@
-//! The socket half: which datagram is whose, and the paths that send, in turns.
+//! The socket half: which client a datagram belongs to, and the paths that send, in turns.
 
 use super::Server;
 use super::rules::Rules;
@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 impl Server {
-    /// Whose it was, if it was opened.
+    /// The client, if it was opened.
     pub(super) fn handle_datagram(
         &mut self,
         now: Instant,
@@ -28,7 +28,7 @@ impl Server {
             }
             // What was not opened changed nothing; the keyring and the responder count it.
             PacketType::Transport => self.handle_transport(now, datagram, from, to, ecn).ok(),
-            // Nobody answers what a server did not ask.
+            // A server asks nothing, so no answer comes.
             PacketType::Response | PacketType::Cookie => None,
         }
     }
@@ -105,7 +105,7 @@ impl DatagramMachine for Server {
     fn poll_transmit(&mut self, now: Instant, _: SocketId, buf: &mut [u8]) -> Option<Transmit> {
         if let Some((to, from, bytes)) = self.replies.pop_front() {
             buf.get_mut(..bytes.len())?.copy_from_slice(&bytes);
-            // No path has this id: nothing is told of its failure.
+            // No path has this id: its failure is not reported.
             let id = u32::MAX;
             return Some(Transmit { id, to: Some(to), from, len: bytes.len(), ..Transmit::default() });
         }

@@ -12,7 +12,7 @@ use crate::bond::wire::{Header, MAX_PATHS, PathId};
 use crate::time::Instant;
 use core::ops::Range;
 
-/// Who began the handshakes.
+/// The end that began the handshakes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// The client.

@@ -97,7 +97,7 @@ fn a_replayed_first_message_changes_no_live_session() {
     let mut pair = Pair::new();
     let packet = seal(&mut pair.client, at(0), 0, b"a").expect("sealed");
     open(&mut pair.server, at(0), &packet).expect("opened");
-    // A replay makes the responder offer keys that nobody has, again and again.
+    // A replay makes the responder offer keys that no client has, again and again.
     for generation in 1..20 {
         pair.server.install(Session::new(at(1), &secrets(Cipher::Aes256Gcm, generation).1));
         let gone: Vec<u32> = core::iter::from_fn(|| pair.server.poll_retired()).collect();

@@ -135,7 +135,7 @@ impl Session {
         now.saturating_since(self.born)
     }
 
-    /// Whether it sealed so many packets that another session should follow.
+    /// Whether it sealed so many packets that another session is due.
     pub(crate) const fn is_worn(&self) -> bool {
         self.sealed >= REKEY_AFTER_PACKETS || self.forged >= MOST_FORGERIES / 2
     }
@@ -209,13 +209,13 @@ impl Session {
         Ok((number, HEADER..HEADER + plain_len))
     }
 
-    /// As if it had sealed so many packets.
+    /// As if it had sealed this many packets.
     #[cfg(test)]
     pub(super) fn wear(&mut self, sealed: u64) {
         self.sealed = sealed;
     }
 
-    /// As if it had met so many forgeries.
+    /// As if it had met this many forgeries.
     #[cfg(test)]
     pub(super) fn embitter(&mut self, forged: u64) {
         self.forged = forged;

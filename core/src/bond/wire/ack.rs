@@ -25,7 +25,7 @@ pub(crate) const MAX_NACK_RUNS: usize = 16;
 /// Packets of one path that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ack {
-    /// The path whose packets these are. The frame itself may take another.
+    /// The path of these packets. The frame itself may take another.
     pub(crate) path: PathId,
     /// The low 32 bits of the largest packet number that arrived.
     pub(crate) largest: u32,

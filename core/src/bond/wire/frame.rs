@@ -46,7 +46,7 @@ pub(crate) struct PathStatus {
     pub(crate) path: PathId,
     /// Its state.
     pub(crate) state: PeerPathState,
-    /// Its share, beside the shares of the others.
+    /// Its share, relative to the shares of the others.
     pub(crate) weight: u16,
 }
 

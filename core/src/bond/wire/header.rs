@@ -71,7 +71,7 @@ impl Phase {
 pub(crate) struct Header {
     /// The parity of the session's generation.
     pub(crate) phase: Phase,
-    /// Whose packet it is: a random number that the receiver chose.
+    /// The receiver's session: a random number that the receiver chose.
     pub(crate) receiver: u32,
     /// The path it takes.
     pub(crate) path: PathId,

@@ -1,4 +1,4 @@
-//! Who comes in, and with what.
+//! Which clients come in, and with what.
 
 use super::*;
 
@@ -17,14 +17,14 @@ fn strangers_get_no_answer() {
     }
     assert_eq!(world.server.handle(at(0), address(1), &[&init[..], &[0]].concat()), None);
     assert_eq!(world.server.responder.counters().accepted, 0);
-    // Who knows the server's key and is no client gets none either.
+    // A stranger who knows the server's key gets none either.
     let stranger = SecretKey::generate(&mut rng(77));
     let mut stranger = Client::new(&stranger, world.server_key.public(), &world.psk, 78);
     stranger.initiator.start(at(0));
     let strange = stranger.init(at(0)).expect("an INIT is due");
     assert_eq!(world.server.handle(at(0), address(1), &strange), None);
     assert_eq!(world.server.responder.counters().unknown, 1);
-    // And who has the client's place and not the pre-shared key cannot read it.
+    // A stranger with the client's place but not the pre-shared key cannot read it.
     let mut other = Client::new(&world.client_key, world.server_key.public(), &PresharedKey::NONE, 79);
     other.initiator.start(at(0));
     let response =
@@ -64,7 +64,7 @@ fn a_token_enrols_a_key() {
     }
     assert_eq!(doorman.asked.len(), 2);
     assert_eq!(doorman.asked[1], (key.public(), b"let me in".to_vec()));
-    // From now on it needs no token, and nobody is asked.
+    // From now on it needs no token, and the driver is not asked.
     let mut guest = Client::new(&key, world.server_key.public(), &world.psk, 32);
     guest.initiator.start(at(0));
     let init = guest.init(at(0)).expect("due");

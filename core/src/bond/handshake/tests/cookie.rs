@@ -1,4 +1,4 @@
-//! Cookies: who gets one, whom it is for, what it does not do.
+//! Cookies: which client gets one, where it is valid, what it does not do.
 
 use super::*;
 

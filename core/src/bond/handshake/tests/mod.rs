@@ -126,7 +126,7 @@ fn a_forged_response_changes_nothing() {
     let response = world.server.handle(at(0), address(1), &init).expect("a RESPONSE");
     let macs = message::MacKeys::of(&world.client_key.public());
     for byte in 5..response.len() - 16 {
-        // With a right mac1, which everybody can make who knows the client's key.
+        // With a right mac1, which every holder of the client's public key can make.
         let receiver = u32::from_be_bytes([response[1], response[2], response[3], response[4]]);
         let (forged, ()) = message::Response::new(&macs, receiver, |out| {
             out.copy_from_slice(&response[5..response.len() - 16]);
@@ -141,7 +141,7 @@ fn a_forged_response_changes_nothing() {
 
 #[test]
 fn session_ids_do_not_count_up() {
-    // GotaTun 0.3.0: whoever saw one index knew the next.
+    // GotaTun 0.3.0: an observer of one index knew the next.
     let mut world = World::new();
     let mut indexes = Vec::new();
     for n in 0..30 {

@@ -22,7 +22,7 @@ fn the_same_first_message_gets_the_same_answer() {
     assert_eq!(world.server.handle(at(100), address(1), &init), None, "it is confirmed");
 }
 
-/// When a client sends on its first path, if nobody answers.
+/// When a client sends on its first path, if no server answers.
 fn rounds(seed: u8, until: Instant) -> Vec<Instant> {
     let mut client = Client::new(
         &SecretKey::generate(&mut rng(5)),

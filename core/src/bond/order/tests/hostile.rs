@@ -1,4 +1,4 @@
-//! Peers that make sequences up, memory that is short, and the rule of release told by examples.
+//! Peers that make sequences up, memory that is short, and the rule of release in examples.
 
 use crate::bond::order::{Config, Refused, Reorder};
 use crate::time::{Duration, Instant};

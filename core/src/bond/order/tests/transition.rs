@@ -14,7 +14,7 @@ pub(super) struct Packet {
     /// Microseconds after the packet before.
     pub(super) gap: u64,
     pub(super) lost: bool,
-    /// It comes again, on this path and so many microseconds after it was sent.
+    /// It comes again, on this path and this many microseconds after it was sent.
     pub(super) again: Option<(u8, u64)>,
 }
 

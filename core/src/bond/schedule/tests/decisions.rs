@@ -7,7 +7,7 @@ fn scheduler(strategy: Strategy) -> Scheduler {
     Scheduler::new(strategy)
 }
 
-/// The view of a path that may send again so many milliseconds from the start.
+/// The view of a path that may send again this many milliseconds from the start.
 fn until(free: u64, view: PathView) -> PathView {
     PathView { free_at: milliseconds(free), ..view }
 }

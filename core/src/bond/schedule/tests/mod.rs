@@ -33,7 +33,7 @@ fn path(path: u8, megabits: u64, delay: u64) -> PathView {
     }
 }
 
-/// A full packet of a bulk flow, with so many bytes waiting.
+/// A full packet of a bulk flow, with this many bytes waiting.
 fn bulk(backlog: usize) -> Head {
     Head { flow: key(1), bytes: 1500, backlog, sparse: false }
 }
