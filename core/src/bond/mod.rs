@@ -40,6 +40,8 @@ mod schedule;
 mod server;
 pub(crate) mod session;
 mod status;
+#[cfg(test)]
+mod tests;
 pub(crate) mod wire;
 
 pub use client::Client;

@@ -1,0 +1,80 @@
+//! Invitations: who comes in, and what is said of who does not.
+
+use super::pair::{INSIDE, Pair, client, key};
+use crate::bond::Invitation;
+use crate::machine::event::{BondNews, BondRefusal};
+use crate::time::{Duration, Instant};
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+
+const TOKEN: [u8; 16] = [0xa5; 16];
+const SECOND: Duration = Duration::from_secs(1);
+
+fn invitation(number: u32, token: [u8; 16], until: Duration) -> Invitation {
+    let address = Ipv4Addr::from_bits(INSIDE.to_bits() + number);
+    let until = Instant::ZERO + until;
+    Invitation { number, token: token.to_vec(), until, addresses: Vec::from([IpAddr::V4(address)]) }
+}
+
+/// Why somebody was not let in, in the order in which it was told, each once.
+fn refusals(pair: &mut Pair) -> Vec<BondRefusal> {
+    let news = core::mem::take(&mut pair.events);
+    let mut all: Vec<BondRefusal> = Vec::new();
+    for (_, news) in news {
+        if let BondNews::Refused { why, .. } = news
+            && !all.contains(&why)
+        {
+            all.push(why);
+        }
+    }
+    all
+}
+
+#[test]
+fn an_invitation_lets_in_the_first_key_that_comes_with_it() {
+    let mut pair = Pair::new(&[], 2, &TOKEN);
+    pair.server.invite(invitation(7, TOKEN, SECOND));
+    pair.run(SECOND);
+    let enrolled = BondNews::Enrolled { invitation: 7, key: *key(2).public().as_bytes() };
+    assert_eq!(pair.events[0], (Some(0), enrolled));
+    let status = pair.client.status(pair.now);
+    assert_eq!(status.addresses, [IpAddr::V4(Ipv4Addr::new(10, 77, 0, 9))]);
+    assert!(status.established && refusals(&mut pair).is_empty());
+
+    // The same key needs no invitation any more, though it still has one; another key cannot use it.
+    pair.replace(client(2, 12, &TOKEN));
+    pair.run(SECOND);
+    assert!(pair.client.status(pair.now).established);
+    pair.replace(client(3, 13, &TOKEN));
+    pair.run(SECOND);
+    assert!(!pair.client.status(pair.now).established);
+    assert_eq!(refusals(&mut pair), [BondRefusal::UsedInvitation]);
+}
+
+#[test]
+fn who_is_not_invited_is_told_by_name_and_not_answered() {
+    let mut pair = Pair::new(&[], 2, &[]);
+    pair.server.invite(invitation(1, TOKEN, SECOND * 2));
+    pair.run(SECOND);
+    assert_eq!(refusals(&mut pair), [BondRefusal::Stranger]);
+    pair.replace(client(2, 22, &[1; 16]));
+    pair.run(SECOND);
+    assert_eq!(refusals(&mut pair), [BondRefusal::UnknownInvitation]);
+    pair.replace(client(2, 32, &TOKEN));
+    pair.run(SECOND);
+    assert_eq!(refusals(&mut pair), [BondRefusal::ExpiredInvitation]);
+    pair.server.invite_no_more(invitation(2, [2; 16], SECOND * 60));
+    pair.replace(client(2, 42, &[2; 16]));
+    pair.run(SECOND);
+    assert_eq!(refusals(&mut pair), [BondRefusal::UsedInvitation]);
+    assert!(pair.server.status(pair.now).is_empty());
+}
+
+#[test]
+fn a_server_that_is_full_takes_nobody_and_keeps_the_invitation() {
+    let mut pair = Pair::new(&[key(4).public(), key(5).public()], 2, &TOKEN);
+    pair.server.invite(invitation(3, TOKEN, SECOND * 60));
+    pair.run(SECOND);
+    assert_eq!(refusals(&mut pair), [BondRefusal::Full]);
+    assert!(!pair.client.status(pair.now).established);
+}

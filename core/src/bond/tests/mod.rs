@@ -1,0 +1,11 @@
+//! Both machines against each other: what changes while they run, and who comes in.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `pair` | a client and a server with two paths between them, in virtual time |
+//! | `change` | modes, weights and links |
+//! | `enrol` | invitations |
+
+mod change;
+mod enrol;
+mod pair;
