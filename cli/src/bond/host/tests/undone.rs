@@ -282,3 +282,17 @@ fn rules_and_routes_whose_journal_is_lost_are_taken_away_by_restore() {
     assert_same(&lab.dump(), &before, "after the sweep");
     assert_eq!(restore(), Ok(Vec::new()));
 }
+
+#[test]
+fn the_journal_of_a_namespace_that_is_gone_changes_no_sysctl_of_the_next_one_with_its_number() {
+    let Some(lab) = Lab::new("reused_number") else { return };
+    lab.write_resolv_conf();
+    lab.ns.run(|| server_with(lab.world(None), &servers()[0], &lab.state()).map(drop)).expect("a sound plan");
+    // The next one forwards for reasons of its own, and has nothing of a bond.
+    lab.shell("nft delete table inet ropewalk_bond_server");
+    let before = lab.dump();
+    let notes = lab.ns.run(|| restore_with(|| Ok(lab.world(None)), &lab.state())).expect("all goes back");
+    assert!(notes[0].contains("they may be another's"), "{notes:?}");
+    assert_same(&lab.dump(), &before, "what another namespace has");
+    assert_eq!(lab.journals(), 0);
+}
