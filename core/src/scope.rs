@@ -1,6 +1,8 @@
 //! Which addresses mean the same everywhere, and which lead to a listener.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+#[cfg(any(feature = "dispatch", feature = "unwrap"))]
+use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr};
 
 /// Addresses that mean another thing on each network.
 pub(crate) fn private(ip: IpAddr) -> bool {
