@@ -198,6 +198,16 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_back_from_any_rest_has_one_strike_and_who_carries_has_three() {
+        // A rest that silence did not begin: its end is no proof either.
+        assert_eq!(rests(&[(0, 'b'), (1, 'o'), (6, 'o')]), [Some(1), Some(5), Some(10)]);
+        assert_eq!(
+            rests(&[(0, 'b'), (1, 'c'), (1, 'o'), (1, 'o'), (1, 'o')]),
+            [Some(1), None, None, None, Some(5)]
+        );
+    }
+
+    #[test]
     fn patience_follows_what_connects_take_within_its_bounds() {
         let config = HealthConfig::default();
         let mut health = Health::new(&config);
