@@ -1,7 +1,7 @@
 //! `bond`: one connection over many links, packet by packet.
 //!
-//! [`Client`] and [`Server`] are the machines. Each has a TUN device on one side and datagram sockets on the other; an
-//! association between them has a path for each of the client's uplinks.
+//! [`Client`] and [`Server`] are the machines. Each has a TUN device on one side and datagram
+//! sockets on the other; an association between them has a path for each of the client's uplinks.
 //!
 //! ```text
 //!   TUN ─▶ ingress ─▶ schedule ─▶ path ┐               ┌ path ─▶ order ─▶ TUN

@@ -23,7 +23,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) server: bool,
 
-    /// A link of the client: INTERFACE, ADDRESS or ADDRESS%INTERFACE; may be given several times [default: auto]
+    /// A link of the client: INTERFACE, ADDRESS or ADDRESS%INTERFACE; may be given several times
+    /// [default: auto]
     #[arg(long, value_name = "LINK")]
     pub(crate) via: Vec<UplinkArg>,
 

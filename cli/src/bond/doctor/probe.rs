@@ -1,5 +1,5 @@
-//! A handshake with the server, and a packet there and back by each link: what no look at a host can
-//! replace. A server answers nobody but those it knows, so only an enrolled client can ask.
+//! A handshake with the server, and a packet there and back by each link: what no look at a host
+//! can replace. A server answers nobody but those it knows, so only an enrolled client can ask.
 
 use super::super::connect::{KEY, kept};
 use super::super::host::{self, MARK};

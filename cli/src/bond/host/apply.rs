@@ -139,8 +139,8 @@ impl<W: World> Applied<W> {
         Ok(notes)
     }
 
-    /// Puts everything back, the last change first and filters last of all. `alive`: by the run that
-    /// made the changes. Gives what a person should know.
+    /// Puts everything back, the last change first and filters last of all. `alive`: by the run
+    /// that made the changes. Gives what a person should know.
     ///
     /// # Errors
     /// What could not be put back. The journal stays.

@@ -35,8 +35,9 @@ pub(super) fn kill_switch_step(plan: &ClientPlan) -> Option<Step> {
 
 /// The routes before anything is inside: none, but under a kill switch.
 ///
-/// IPv4 leads into the TUN at once: the kernel drops what comes from an address that it has no route
-/// to (rp_filter, also a loose one), and the server's is such, seen from a socket without our mark.
+/// IPv4 leads into the TUN at once: the kernel drops what comes from an address that it has no
+/// route to (rp_filter, also a loose one), and the server's is such, seen from a socket without our
+/// mark.
 pub(super) fn held(plan: &ClientPlan, index: u32) -> Vec<Route> {
     if !plan.kill_switch {
         return Vec::new();

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Invariants
-//! - Whoever has the lock on the file is the one that changes things. The system takes it from the dead.
+//! - Whoever has the lock on the file is the one that changes things. The system takes it from the
+//!   dead.
 //! - A line without its end was not synced, so its change was not made: it counts as not there.
 //! - The file is of mode 0600 in a directory that nobody else can write to, and no symbolic link.
 

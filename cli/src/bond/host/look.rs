@@ -69,8 +69,8 @@ pub(crate) fn tagged() -> Result<usize, String> {
     Ok(rules + kernel.routes()?.iter().filter(|found| found.is_of(TAG)).count())
 }
 
-/// Whether nft and the kernel would take the kill switch and the server's filter; nothing is changed.
-/// Gives where nft is.
+/// Whether nft and the kernel would take the kill switch and the server's filter; nothing is
+/// changed. Gives where nft is.
 ///
 /// # Errors
 /// A sentence that says what to do.

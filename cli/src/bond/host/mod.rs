@@ -54,8 +54,8 @@ use std::path::Path;
 use step::{Change, Record, Step};
 use world::{Places, System, World};
 
-/// A client's host, as it was changed. Dropped without [`undo`](Self::undo) it stays so, and so does
-/// the journal, for the next start or [`restore`].
+/// A client's host, as it was changed. Dropped without [`undo`](Self::undo) it stays so, and so
+/// does the journal, for the next start or [`restore`].
 pub(crate) struct Client<W = System> {
     applied: Applied<W>,
     plan: ClientPlan,
@@ -179,9 +179,9 @@ impl<W: World> Client<W> {
         Ok(())
     }
 
-    /// Adds again what somebody has removed: systemd-networkd takes rules and routes away that it has not made
-    /// (networkd.conf(5), `ManageForeignRoutingPolicyRules`), a reloaded firewall filters. To be called when rules or
-    /// routes have changed. Gives how much was missing.
+    /// Adds again what somebody has removed: systemd-networkd takes rules and routes away that it
+    /// has not made (networkd.conf(5), `ManageForeignRoutingPolicyRules`), a reloaded firewall
+    /// filters. To be called when rules or routes have changed. Gives how much was missing.
     ///
     /// # Errors
     /// A sentence.
@@ -293,7 +293,8 @@ fn restore_with<W: World>(
     Ok(notes)
 }
 
-/// Takes away rules and routes of a client whose journal is lost. Where a route leads into a device, a client may live.
+/// Takes away rules and routes of a client whose journal is lost. Where a route leads into a
+/// device, a client may live.
 fn sweep_orphans<W: World>(world: &mut W) -> Result<Option<String>, String> {
     let (rules, routes) = (world.rules()?, world.routes()?);
     if rules.is_empty() && routes.is_empty() {

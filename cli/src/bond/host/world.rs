@@ -125,8 +125,8 @@ impl World for System {
             .stderr(Stdio::piped())
             .spawn();
         let run = child.and_then(|mut child| {
-            // Written before anything is read: nft says little before it has the whole text. When it
-            // has ended early, its own words tell more than the broken pipe.
+            // Written before anything is read: nft says little before it has the whole text. When
+            // it has ended early, its own words tell more than the broken pipe.
             let _ = child.stdin.take().map(|mut stdin| stdin.write_all(text.as_bytes()));
             child.wait_with_output()
         });

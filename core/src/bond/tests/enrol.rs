@@ -41,7 +41,8 @@ fn an_invitation_lets_in_the_first_key_that_comes_with_it() {
     assert_eq!(status.addresses, [IpAddr::V4(Ipv4Addr::new(10, 77, 0, 9))]);
     assert!(status.established && refusals(&mut pair).is_empty());
 
-    // The same key needs no invitation any more, though it still has one; another key cannot use it.
+    // The same key needs no invitation any more, though it still has one; another key cannot use
+    // it.
     pair.replace(client(2, 12, &TOKEN));
     pair.run(SECOND);
     assert!(pair.client.status(pair.now).established);

@@ -19,7 +19,8 @@ pub(super) const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 pub(super) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
 const TUN: TunId = TunId(0);
 
-/// Datagrams under way: when they arrive, in which order they left, to whom (true: the server), from where.
+/// Datagrams under way: when they arrive, in which order they left, to whom (true: the server),
+/// from where.
 type Wire = BTreeMap<(Instant, u64), (bool, SocketAddr, Vec<u8>)>;
 
 pub(super) struct Pair {

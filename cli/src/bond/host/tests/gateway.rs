@@ -1,5 +1,5 @@
-//! What the clients of a server reach through it, and who reaches them. Its TUN device is one end of
-//! a cable here, and the clients are at the other.
+//! What the clients of a server reach through it, and who reaches them. Its TUN device is one end
+//! of a cable here, and the clients are at the other.
 
 use super::super::plan::ServerPlan;
 use super::super::server_with;

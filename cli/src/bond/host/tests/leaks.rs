@@ -108,7 +108,8 @@ fn socket(v6: bool, device: Option<&str>, mark: Option<u32>) -> UdpSocket {
     socket
 }
 
-/// Programs that send to everywhere, by the routes and bound to devices, until they are told to stop.
+/// Programs that send to everywhere, by the routes and bound to devices, until they are told to
+/// stop.
 struct Senders {
     rounds: std::sync::Arc<AtomicUsize>,
     over: std::sync::Arc<AtomicBool>,
