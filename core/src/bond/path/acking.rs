@@ -260,6 +260,7 @@ impl Path {
         self.random_loss.clear();
         let unloaded = self.view().unloaded;
         self.control.resume(now, unloaded);
+        self.sought_at = now;
         self.pace(now);
     }
 

@@ -80,6 +80,9 @@ use unloaded::Unloaded;
 
 /// After so long without load the rate is remembered, not known (as the base delay is forgotten).
 const STALE: Duration = Duration::from_secs(10);
+/// So long, or so many round trips, the search for the rate may take.
+const SOUGHT: Duration = Duration::from_secs(1);
+const SOUGHT_ROUNDS: u32 = 8;
 /// A packet called lost is remembered so many round trips: what comes later is no reordering.
 const LATE: u32 = 4;
 
@@ -166,6 +169,8 @@ pub(crate) struct Path {
     acked_gaps: u32,
     limited: bool,
     began: Instant,
+    /// When the rate was sought last.
+    sought_at: Instant,
     counters: Counters,
 }
 
@@ -203,6 +208,7 @@ impl Path {
             acked_gaps: 0,
             limited: false,
             began: now,
+            sought_at: now,
             counters: Counters::default(),
         }
     }
@@ -443,9 +449,11 @@ impl Path {
         &self.one_way
     }
 
-    /// Excess delay of a whole round that is not of our making: what stands while the path is sought or probed is ours.
-    pub(crate) fn foreign_excess(&self) -> Duration {
-        if self.control.cruising() { self.one_way.standing() } else { Duration::ZERO }
+    /// Excess delay of a whole round that is not of our making. What stands while the rate is sought is ours, for as long as that
+    /// takes: a path that has little to carry is sought for ever.
+    pub(crate) fn foreign_excess(&self, now: Instant) -> Duration {
+        let sought = now - self.sought_at < SOUGHT.max(self.view().unloaded * SOUGHT_ROUNDS);
+        if sought && !self.control.cruising() { Duration::ZERO } else { self.one_way.standing() }
     }
 
     /// The jitter of what we send.
@@ -469,6 +477,16 @@ impl Path {
         let (view, rtt) = (self.view(), self.rtt.min());
         let repairs = loss::repair_delay(view.loss, self.rate().bytes_in(rtt), rtt);
         view.unloaded + view.aggregated + repairs
+    }
+
+    /// The share of those lost, of 1024, that were not sent to ask for more than the path is believed to have.
+    pub(crate) fn random_loss(&self) -> u64 {
+        self.random_loss.ask()
+    }
+
+    /// The path lost too much and does no longer: it starts again from half of its rate.
+    pub(crate) fn handle_healed(&mut self, now: Instant) {
+        self.resume(now);
     }
 
     /// Smoothed RTT + max(4 x variance, 5 ms) + acknowledgement delay: what the peer may take, and what aggregates.

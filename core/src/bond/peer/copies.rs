@@ -34,6 +34,8 @@ pub(super) struct Copy {
     pub(super) sent: Instant,
     /// How often it was sent again.
     pub(super) repairs: u8,
+    /// The path it was given to last.
+    pub(super) path: u8,
     /// It waits to be sent again.
     pub(super) queued: bool,
     /// Its flow.
@@ -88,7 +90,16 @@ impl Copies {
         }
         debug_assert_eq!(self.first.wrapping_add(self.slots.len() as u32), place.sequence);
         self.bytes += packet.len() + SLOT;
-        self.slots.push_back(Some(Copy { place, packet, sent: now, repairs: 0, queued: false, flow, ecn }));
+        self.slots.push_back(Some(Copy {
+            place,
+            packet,
+            sent: now,
+            repairs: 0,
+            path: 0,
+            queued: false,
+            flow,
+            ecn,
+        }));
         while self.bytes > self.cap {
             match self.slots.pop_front() {
                 Some(Some(copy)) => {

@@ -16,6 +16,8 @@
 //! | --- | --- |
 //! | `slot` | one path with its address, its control frames and its stage |
 //! | `ingest` | packets from the TUN |
+//! | `again` | what is sent again: lost, or on a path that fell silent or behind |
+//! | `health` | a path that loses too much |
 //! | `pump` | which packet goes to which path |
 //! | `transmit` | control and data packets written and sealed |
 //! | `receive` | packets opened, frames obeyed |
@@ -27,8 +29,10 @@
 //! - A path's stage holds at most a run, and nothing if the path may not send.
 //! - Sequences rise in the order in which packets are staged; a repair keeps its own.
 
+mod again;
 mod copies;
 mod give;
+mod health;
 mod ingest;
 mod pump;
 mod receive;
@@ -45,10 +49,11 @@ use super::ingress::{self, Delays, FqCodel};
 use super::inner::TooBig;
 use super::order::{self, Reorder, Sequencer};
 use super::path::{self, Path, PathConfig};
-use super::schedule::{Scheduler, Strategy};
+use super::schedule::{PathSet, Scheduler, Strategy};
 use super::session::{Keyring, Role};
 use super::wire::{Frame, MAX_PATHS, PathId};
 use crate::time::{Duration, Instant};
+use again::Again;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -118,10 +123,6 @@ pub struct Drops {
 const IDLE: Duration = Duration::from_secs(20);
 const IDLE_ANSWERED: Duration = Duration::from_secs(24);
 
-/// Repairs may take this share of what is sent anew: one byte in eight, and a burst.
-const REPAIR_SHARE: u64 = 8;
-const REPAIR_BURST: u64 = 256 * 1024;
-
 /// One association.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -136,9 +137,11 @@ pub(super) struct Peer {
     copies: Copies,
     /// Bytes of copies, and of packets held for their order; each.
     memory: usize,
-    /// Sequences that are to be sent again, and whether it is a repair (which has a budget) or a reinjection.
-    again: VecDeque<(u32, bool)>,
-    repair_credit: u64,
+    again: Again,
+    /// The paths that share the load, as judged last.
+    members: PathSet,
+    /// When new data left last.
+    loaded: Option<Instant>,
     reorder: Reorder<Vec<u8>>,
     too_big: TooBig,
     mtu: u16,
@@ -168,8 +171,9 @@ impl Peer {
             scheduler,
             copies: Copies::new(tuning.memory),
             memory: tuning.memory,
-            again: VecDeque::new(),
-            repair_credit: REPAIR_BURST,
+            again: Again::default(),
+            members: PathSet::EMPTY,
+            loaded: None,
             reorder: Reorder::new(order),
             too_big: TooBig::new(now),
             mtu,
@@ -283,7 +287,8 @@ impl Peer {
             // One that waits for its socket already is not due again.
             let asks = slot.challenge.filter(|ask| ask.asked < MOST_QUESTIONS && !slot.asks);
             let asks = asks.map(|challenge| challenge.next);
-            [slot.path.poll_timeout(), slot.path.ack_due(), asks, slot.blocked_at()]
+            let asked = self.is_asked(slot).then_some(slot.health.ask_at());
+            [slot.path.poll_timeout(), slot.path.ack_due(), asks, slot.blocked_at(), asked]
         });
         let paths = paths.flatten();
         paths.chain(self.wake).chain(self.reorder.poll_timeout()).chain(self.keys.poll_timeout()).min()
@@ -299,6 +304,7 @@ impl Peer {
                 .challenge
                 .is_some_and(|challenge| challenge.asked < MOST_QUESTIONS && challenge.next <= now);
         }
+        self.ask_left_out(now);
         self.reorder.handle_timeout(now);
         self.deliver(give);
         self.acknowledge(now);
@@ -372,90 +378,6 @@ impl Peer {
         self.pump(now);
     }
 
-    /// Lets a path work and obeys its events.
-    fn path_event(
-        &mut self,
-        now: Instant,
-        index: usize,
-        work: impl FnOnce(&mut Path, &mut dyn FnMut(path::Event)),
-    ) {
-        let mut events: Vec<path::Event> = Vec::new();
-        let Some(slot) = &mut self.slots[index] else { return };
-        work(&mut slot.path, &mut |event| events.push(event));
-        for event in events {
-            self.obey(now, index, event);
-        }
-    }
-
-    fn obey(&mut self, now: Instant, index: usize, event: path::Event) {
-        let Some(slot) = &mut self.slots[index] else { return };
-        match event {
-            path::Event::Acked(packet) | path::Event::Late(packet) => {
-                slot.proved = Some(now);
-                if let Some(sequence) = packet.sequence {
-                    self.copies.done(sequence);
-                }
-            }
-            path::Event::Lost(packet) => {
-                if let Some(sequence) = packet.sequence {
-                    self.drops.copy_gone += u64::from(self.copies.gave_up(sequence));
-                    self.send_again(now, sequence, true);
-                }
-            }
-            path::Event::Suspect => {
-                let outstanding: Vec<u32> =
-                    slot.path.outstanding().filter_map(|packet| packet.sequence).collect();
-                self.unstage(index);
-                if self.tuning.reinject {
-                    outstanding.into_iter().for_each(|sequence| self.send_again(now, sequence, false));
-                }
-                self.news.push_back(News::Path(slot_id(index), path::State::Suspect));
-                self.watch(now);
-            }
-            path::Event::Down => {
-                self.unstage(index);
-                self.news.push_back(News::Path(slot_id(index), path::State::Down));
-                self.watch(now);
-            }
-            path::Event::Live => {
-                self.news.push_back(News::Path(slot_id(index), path::State::Live));
-                self.watch(now);
-            }
-            path::Event::Probe | path::Event::Ping => slot.ping = true,
-            path::Event::Found | path::Event::Fell => self.suit(now),
-            path::Event::Mtu(_) => self.news.push_back(News::Mtu),
-        }
-    }
-
-    /// What was staged on a path goes elsewhere, in its order, before all else.
-    pub(super) fn unstage(&mut self, index: usize) {
-        let Some(slot) = &mut self.slots[index] else { return };
-        slot.staged = 0;
-        for (sequence, _) in core::mem::take(&mut slot.stage).into_iter().rev() {
-            if let Some(copy) = self.copies.find(sequence)
-                && !core::mem::replace(&mut copy.queued, true)
-            {
-                self.again.push_front((sequence, false));
-            }
-        }
-    }
-
-    /// Puts a packet into the queue of those that are sent again.
-    fn send_again(&mut self, now: Instant, sequence: u32, repair: bool) {
-        let Some(copy) = self.copies.find(sequence) else { return };
-        if copy.queued || repair && !self.tuning.repair {
-            return;
-        }
-        // As long as the peer may wait for it. A fixed count (three) left a hole each 40 s at 5% loss.
-        if repair && now - copy.sent >= self.tuning.hold {
-            self.drops.repairs_spent += 1;
-            self.copies.done(sequence);
-            return;
-        }
-        copy.queued = true;
-        self.again.push_back((sequence, repair));
-    }
-
     /// Tells the receiver's order how long each path may be silent. Paths change when they are measured: asked after each batch.
     fn watch(&mut self, now: Instant) {
         let up = self.slots().filter(|slot| slot.path.state() != path::State::Down);
@@ -467,7 +389,9 @@ impl Peer {
         for index in 0..MAX_PATHS {
             let Some(slot) = &self.slots[index] else { continue };
             let live = slot.path.received().heard().is_some() && slot.path.state() != path::State::Down;
-            let patience = slot.path.probe_timeout() + slot.path.received().jitter() * 4;
+            // Its sender finds out after a time-out, and sends a round trip's worth again by the others.
+            let round = slot.path.rtt().smoothed();
+            let patience = slot.path.probe_timeout() + round + slot.path.received().jitter() * 4;
             self.reorder.set_path(now, index as u8, live.then_some(patience));
         }
     }
@@ -475,8 +399,8 @@ impl Peer {
     /// Sets how long packets may wait, by what the paths are now.
     fn suit(&mut self, now: Instant) {
         let views = self.views(now, usize::from(self.mtu));
-        let members = self.scheduler.members(now, &views);
-        let live = self.slots().filter(|slot| members.contains(slot.id.get()));
+        self.members = self.scheduler.members(now, &views);
+        let live = self.slots().filter(|slot| self.members.contains(slot.id.get()));
         let rtt = live.clone().map(|slot| slot.path.inner_rtt()).max().unwrap_or_default();
         let skew = skew(live.filter_map(|slot| slot.path.one_way().base()));
         self.ingress.set_delays(Delays::suit(rtt, skew));

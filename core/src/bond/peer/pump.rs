@@ -1,7 +1,7 @@
 //! Which packet goes to which path, and when: the scheduler is asked, and its answer staged.
 
 use super::copies::Place;
-use super::{MAX_PATHS, Peer, REPAIR_BURST, REPAIR_SHARE};
+use super::{MAX_PATHS, Peer};
 use crate::bond::inner::{Ecn, Packet, Sums};
 use crate::bond::path::{Blocked, Path, RawDelay, State};
 use crate::bond::schedule::{Decision, Head, PathSet, PathView};
@@ -27,59 +27,14 @@ impl Peer {
         self.slots.iter_mut().flatten().for_each(|slot| slot.note_waiting(now));
     }
 
-    /// Stages the first packet that is to be sent again.
-    fn send_again_first(&mut self, now: Instant) -> bool {
-        loop {
-            let Some(&(sequence, repair)) = self.again.front() else { return false };
-            let Some(copy) = self.copies.find(sequence) else {
-                // It has arrived meanwhile, or its copy is gone.
-                self.again.pop_front();
-                self.drops.copy_gone += u64::from(self.copies.gave_up(sequence));
-                continue;
-            };
-            let (bytes, flow) = (copy.packet.len(), copy.flow);
-            // Out of budget: new packets earn more. Where none waits there is room for it.
-            if repair && self.repair_credit < bytes as u64 && !self.ingress.is_empty() {
-                return self.reinjection_first();
-            }
-            let head = Head { flow, bytes, backlog: bytes, sparse: true };
-            let Some(paths) = self.choose(now, &head) else { return false };
-            self.again.pop_front();
-            let mut times = 1;
-            if let Some(copy) = self.copies.find(sequence) {
-                copy.queued = false;
-                // What was lost twice is sent twice: few are, and another loss costs a flow its third round trip.
-                times += usize::from(repair && copy.repairs > 0);
-                copy.repairs = copy.repairs.saturating_add(u8::from(repair));
-            }
-            if repair {
-                self.repair_credit = self.repair_credit.saturating_sub((bytes * times) as u64);
-                self.repaired += 1;
-            } else {
-                self.reinjected += 1;
-            }
-            for path in paths.iter() {
-                (0..times).for_each(|_| self.stage(usize::from(path), sequence, bytes));
-            }
-            return true;
-        }
-    }
-
-    /// A reinjection needs no budget: it does not wait behind repairs that have spent theirs. Whether there was one.
-    fn reinjection_first(&mut self) -> bool {
-        let Some(at) = self.again.iter().position(|(_, repair)| !repair) else { return false };
-        let Some(first) = self.again.remove(at) else { return false };
-        self.again.push_front(first);
-        true
-    }
-
     /// Stages the next packet of the queue.
     fn send_new(&mut self, now: Instant) -> bool {
         let Some(head) = self.ingress.peek(now) else { return false };
         let Some(flow) = self.ingress.chosen().map(|queued| queued.flow.key) else { return false };
         let (flow_bytes, bytes) = (head.flow_bytes, head.bytes);
         let head = Head { flow, bytes, backlog: head.backlog, sparse: head.sparse };
-        let Some(paths) = self.choose(now, &head) else { return false };
+        let views = self.views(now, bytes);
+        let Some(paths) = self.choose(now, &head, &views) else { return false };
         let mut packet = self.copies.buffer();
         packet.resize(bytes, 0);
         // The inner checksum is left to the receiver's kernel where both have offload: the seal vouches for the bytes.
@@ -94,13 +49,17 @@ impl Peer {
         let (sequence, distance) = self.sequencer.assign(flow.key, ordered);
         let ecn = Packet::parse(&packet).map_or(Ecn::NotEct, |view| view.ecn());
         self.copies.push(now, Place { sequence, distance }, flow.key, ecn, packet);
-        self.repair_credit = (self.repair_credit + len as u64 / REPAIR_SHARE).min(REPAIR_BURST);
+        self.again.earn(len as u64);
+        self.loaded = Some(now);
         paths.iter().for_each(|path| self.stage(usize::from(path), sequence, len));
         true
     }
 
-    fn stage(&mut self, index: usize, sequence: u32, bytes: usize) {
+    pub(super) fn stage(&mut self, index: usize, sequence: u32, bytes: usize) {
         let Some(slot) = &mut self.slots[index] else { return };
+        if let Some(copy) = self.copies.find(sequence) {
+            copy.path = slot.id.get();
+        }
         let bytes = (bytes + OVERHEAD) as u32 + slot.remote.headers();
         slot.stage.push_back((sequence, bytes));
         slot.staged += u64::from(bytes);
@@ -108,9 +67,8 @@ impl Peer {
 
     /// The paths for the packet in front, the first of them its own and the others for copies; `None` where it has to wait,
     /// with the time in `wake` if time alone helps.
-    fn choose(&mut self, now: Instant, head: &Head) -> Option<PathSet> {
-        let views = self.views(now, head.bytes);
-        let (path, others) = match self.scheduler.decide(now, head, &views) {
+    pub(super) fn choose(&mut self, now: Instant, head: &Head, views: &[PathView]) -> Option<PathSet> {
+        let (path, others) = match self.scheduler.decide(now, head, views) {
             Decision::Send(path) => (path, PathSet::EMPTY),
             Decision::Copies { path, others } => (path, others),
             Decision::Wait(until) => {
@@ -135,7 +93,7 @@ impl Peer {
         let mut views = Vec::with_capacity(MAX_PATHS);
         let shortest = self.shortest();
         for slot in self.slots.iter_mut().flatten() {
-            let usable = slot.path.state() == State::Live && slot.validated;
+            let usable = slot.path.state() == State::Live && slot.validated && !slot.health.is_sick();
             let bytes = (bytes + OVERHEAD) as u64 + u64::from(slot.remote.headers());
             // In start-up the rate is a lower bound, and only packets can raise it.
             let found = slot.path.rate_found();
@@ -158,7 +116,7 @@ impl Peer {
                 fresh: found && slot.path.is_fresh(now),
                 rate,
                 delay: base_over(&slot.path, shortest) + queue(&slot.path),
-                far: base_over(&slot.path, shortest) + slot.path.foreign_excess(),
+                far: base_over(&slot.path, shortest) + slot.path.foreign_excess(now),
                 free_at,
                 weight: slot.weight,
             });

@@ -1,5 +1,6 @@
 //! One path of an association: its estimates, its address, what it is to send.
 
+use super::health::Health;
 use crate::bond::path::{Path, State};
 use crate::bond::wire::{Frame, PathId};
 use crate::machine::SocketId;
@@ -66,6 +67,7 @@ const MOST_CONTROL: usize = 64;
 #[derive(Debug)]
 pub(in crate::bond) struct Slot {
     pub(in crate::bond) path: Path,
+    pub(in crate::bond) health: Health,
     pub(in crate::bond) id: PathId,
     pub(in crate::bond) remote: Remote,
     pub(in crate::bond) weight: u32,
@@ -100,6 +102,7 @@ impl Slot {
     pub(super) fn new(path: Path, id: PathId, remote: Remote, weight: u32) -> Self {
         Slot {
             path,
+            health: Health::default(),
             id,
             remote,
             weight,

@@ -287,3 +287,46 @@ fn a_link_that_died_between_two_exchanges_does_not_take_the_other_with_it() {
         }
     }
 }
+
+#[test]
+fn a_link_that_loses_half_is_left_out_and_comes_back_when_it_is_well() {
+    let mut world = World::new(&[(30, 15), (30, 15)]);
+    world.upload(Duration::from_secs(1));
+    world.up[1].lose = 2;
+    world.upload(Duration::from_secs(1));
+    let before = (world.up[1].count, world.last.len());
+    let kbit = world.upload(Duration::from_secs(2));
+    assert!(world.up[1].count - before.0 < 100, "only questions go there: {}", world.up[1].count - before.0);
+    assert!(kbit > 26_000, "{kbit} kbit/s by the well one");
+    assert!(world.last[before.1..].windows(2).all(|pair| pair[0] < pair[1]), "out of order");
+    world.up[1].lose = 0;
+    world.upload(Duration::from_secs(3));
+    let kbit = world.upload(Duration::from_secs(1));
+    assert!(kbit > 52_000, "{kbit} kbit/s after it is well again");
+}
+
+#[test]
+fn what_a_fallen_link_would_deliver_late_goes_by_the_other() {
+    let mut world = World::new(&[(50, 10), (50, 10)]);
+    world.upload(Duration::from_secs(2));
+    world.up[1].rate = 5 * 125_000;
+    let before = world.last.len();
+    // What is in its queue would take 300 ms, and all would wait for it.
+    let kbit = world.upload(Duration::from_millis(250));
+    assert!(kbit > 30_000, "{kbit} kbit/s after the fall");
+    assert!(world.last[before..].windows(2).all(|pair| pair[0] < pair[1]), "out of order");
+}
+
+#[test]
+fn the_death_of_one_link_makes_nobody_doubt_the_other() {
+    for dead in [0, 1] {
+        let mut world = World::new(&[(50, 10), (50, 10)]);
+        world.upload(Duration::from_secs(1));
+        (world.up[dead].up, world.down[dead].up) = (false, false);
+        world.upload(Duration::from_secs(1));
+        let states =
+            [0, 1].map(|index| world.client.slots[index].as_ref().map(|slot| slot.path.counters().timeouts));
+        assert_eq!(states[1 - dead], Some(0), "time-outs of the link that lives");
+        assert!(states[dead] > Some(0));
+    }
+}

@@ -222,7 +222,9 @@ impl Peer {
     pub(super) fn best(&self) -> Option<usize> {
         let of = |state: path::State| {
             let slots = self.slots().filter(move |slot| slot.path.state() == state);
-            slots.min_by_key(|slot| (!slot.validated, slot.path.rtt().smoothed())).map(|slot| slot.id.index())
+            slots
+                .min_by_key(|slot| (!slot.validated, slot.health.is_sick(), slot.path.rtt().smoothed()))
+                .map(|slot| slot.id.index())
         };
         of(path::State::Live).or_else(|| of(path::State::Suspect)).or_else(|| of(path::State::Down))
     }
