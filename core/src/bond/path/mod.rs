@@ -474,9 +474,14 @@ impl Path {
     /// The round trip of a flow inside that meets no queue: with the time that acknowledgements gather, and that repairs
     /// take in its bad rounds.
     pub(crate) fn inner_rtt(&self) -> Duration {
-        let (view, rtt) = (self.view(), self.rtt.min());
-        let repairs = loss::repair_delay(view.loss, self.rate().bytes_in(rtt), rtt);
-        view.unloaded + view.aggregated + repairs
+        let view = self.view();
+        view.unloaded + view.aggregated + self.repairs()
+    }
+
+    /// For how long repairs hold up a flow in its bad rounds.
+    pub(crate) fn repairs(&self) -> Duration {
+        let rtt = self.rtt.min();
+        loss::repair_delay(self.view().loss, self.rate().bytes_in(rtt), rtt)
     }
 
     /// The share of those lost, of 1024, that were not sent to ask for more than the path is believed to have.

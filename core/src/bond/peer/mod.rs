@@ -402,7 +402,10 @@ impl Peer {
         self.members = self.scheduler.members(now, &views);
         let live = self.slots().filter(|slot| self.members.contains(slot.id.get()));
         let rtt = live.clone().map(|slot| slot.path.inner_rtt()).max().unwrap_or_default();
+        let repairs = live.clone().map(|slot| slot.path.repairs()).max().unwrap_or_default();
         let skew = skew(live.filter_map(|slot| slot.path.one_way().base()));
+        // What the others carry meanwhile waits for a path's repairs, as it waits for a farther path.
+        let skew = if self.members.len() > 1 { skew.max(repairs) } else { skew };
         self.ingress.set_delays(Delays::suit(rtt, skew));
     }
 }
