@@ -1,20 +1,22 @@
 //! The application: the dispatch machine of one worker.
 
 use super::config::Config;
-use super::connection::Conn;
+use super::probe::Probe;
+use super::served::Served;
 use crate::machine::{
     DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine, Transmit,
-    TunMachine,
+    TunMachine, UplinkId,
 };
 use crate::service::{ConfigError, Counters, Service};
 use crate::time::Instant;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
 /// The dispatch machine of one worker.
 #[derive(Debug)]
 pub struct Dispatch {
-    service: Service<Conn>,
+    service: Service<Served>,
 }
 
 impl Dispatch {
@@ -36,7 +38,13 @@ impl Dispatch {
         if config.max_queue == 0 {
             return Err(ConfigError::Zero("max_queue"));
         }
-        Ok(Dispatch { service: Service::new(config, limits)? })
+        let probes = config.probes.clone();
+        let mut service = Service::new(config, limits)?;
+        for (uplink, probe) in (0..).map(UplinkId).zip(probes) {
+            let Some(probe) = probe else { continue };
+            service.spawn(|id, cx| Served::Probe(Box::new(Probe::new(id, uplink, probe, cx.now))));
+        }
+        Ok(Dispatch { service })
     }
 
     /// What has happened since the start.

@@ -1,6 +1,7 @@
 //! The configuration of a dispatch machine.
 
 use super::auth::Credentials;
+use super::probe::ProbeConfig;
 use crate::service::Limits;
 use crate::time::Duration;
 use crate::wire::http::HeadLimits;
@@ -55,6 +56,9 @@ pub struct Config {
     pub max_lookups: usize,
     /// A name must be looked up by then. Default 8 s: the system asks a second server after 5 s.
     pub lookup_timeout: Duration,
+    /// How each uplink of the pool is probed, in the pool's order; for one worker of a process.
+    /// Default: none is.
+    pub probes: Vec<Option<ProbeConfig>>,
     /// UDP associations open at once; more are refused. 0: UDP ASSOCIATE is not served. Default
     /// 1,024.
     pub max_associations: usize,
@@ -107,6 +111,7 @@ impl Default for Config {
             max_kept: 16 * 1024 * 1024,
             max_lookups: 64,
             lookup_timeout: Duration::from_secs(8),
+            probes: Vec::new(),
             max_associations: 1024,
             max_destinations: 1024,
             flow_idle_timeout: Duration::from_secs(120),

@@ -13,6 +13,7 @@
 //!   a last reply.
 //! - `association` is what becomes of a connection that asks for UDP: it carries datagrams until
 //!   the connection ends.
+//! - `probe` asks uplinks whether they carry, by connections that no client has asked for.
 //! - `guard` says where a client may not go, `auth` whether a client may connect.
 
 mod app;
@@ -25,12 +26,15 @@ mod forward;
 mod guard;
 mod handshake;
 mod opening;
+mod probe;
 mod reply;
+mod served;
 
 pub use crate::service::{ConfigError, Counters};
 pub use app::Dispatch;
 pub use auth::{AuthError, Credentials};
 pub use config::Config;
+pub use probe::{HttpProbe, ProbeConfig};
 
 /// What its connections are lent.
 type Cx = crate::service::Cx<Config>;

@@ -325,6 +325,15 @@ pub enum Event {
         /// Which.
         uplink: UplinkId,
     },
+    /// Probes of an uplink have failed: it is left until they succeed.
+    ProbesFailed {
+        /// Which.
+        uplink: UplinkId,
+        /// How many in a row.
+        failed: u32,
+        /// Why the last one did.
+        fault: Fault,
+    },
     /// An uplink carries connections again.
     UplinkUp {
         /// Which.

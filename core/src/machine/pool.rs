@@ -62,6 +62,13 @@ pub enum Report {
         /// Bytes from targets to clients.
         received: u64,
     },
+    /// A probe of `uplink` has ended: how long it took, or why it failed.
+    Probed {
+        /// Through this.
+        uplink: UplinkId,
+        /// What came of it.
+        result: Result<Duration, Fault>,
+    },
     /// A connection that was reported as [`Report::Connected`] has ended.
     Ended {
         /// Through this.

@@ -64,6 +64,8 @@ struct Entry<C> {
 #[derive(Debug)]
 pub(crate) struct Service<C: Connection> {
     conns: Slab<Entry<C>>,
+    /// How many of them no client has asked for. They end when the service drains.
+    own: usize,
     listeners: Vec<Listener>,
     draining: bool,
     finished: bool,
@@ -87,6 +89,7 @@ impl<C: Connection> Service<C> {
         limits.check()?;
         let mut service = Service {
             conns: Slab::new(),
+            own: 0,
             listeners: (0..limits.listeners).map(|_| Listener::default()).collect(),
             draining: false,
             finished: false,
@@ -103,7 +106,8 @@ impl<C: Connection> Service<C> {
 
     /// What has happened since the start.
     pub(crate) fn counters(&self) -> Counters {
-        let (open, buffers_exhausted) = (self.conns.len(), self.cx.buffers.exhausted);
+        let (open, buffers_exhausted) =
+            (self.conns.len().saturating_sub(self.own), self.cx.buffers.exhausted);
         Counters {
             open,
             buffers_exhausted,
@@ -130,7 +134,7 @@ impl<C: Connection> Service<C> {
         if entry.asked.is_some() || entry.pause.is_some() || self.draining {
             return;
         }
-        if self.conns.len() >= self.cx.limits.max_connections {
+        if self.conns.len().saturating_sub(self.own) >= self.cx.limits.max_connections {
             self.stop_asking();
             return;
         }
@@ -201,6 +205,24 @@ impl<C: Connection> Service<C> {
             let conns = &self.conns;
             self.line.retain(|id| conns.get(*id).is_some_and(|entry| entry.half_open));
         }
+    }
+
+    /// A connection of the service's own: no client has asked for it. It begins with the first
+    /// timeout.
+    #[cfg_attr(not(feature = "dispatch"), expect(dead_code, reason = "only dispatch probes"))]
+    pub(crate) fn spawn(&mut self, make: impl FnOnce(ConnId, &mut Cx<C::Config>) -> C) {
+        let cx = &mut self.cx;
+        let client = IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
+        let id = self.conns.insert_with(|id: ConnId| Entry {
+            conn: make(id, cx),
+            armed: None,
+            client,
+            kept: 0,
+            half_open: false,
+        });
+        self.clients.come(client);
+        self.own += 1;
+        self.with(id, |_, _| ());
     }
 
     fn accept_failed(&mut self, stream: StreamId, fault: Fault) {

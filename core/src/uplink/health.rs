@@ -1,9 +1,13 @@
-//! Passive health: what the outcome of attempts says about an uplink, as opposed to a destination.
+//! Health: what the outcome of attempts, and of probes, says about an uplink, as opposed to a
+//! destination.
 //!
 //! A destination that refuses, or that no uplink reaches, counts against no uplink. Against an
 //! uplink count only: a fault of this host (device gone, network down), and attempts that got
 //! nowhere where another uplink then reached the same address. Such an uplink rests, longer each
 //! time, and comes back by carrying a connection.
+//!
+//! An uplink whose probes fail is left too, whatever connects through it: a captive portal lets all
+//! connect. It comes back by probes that succeed, which also end a rest: what they reach is proof.
 
 use crate::machine::Fault;
 use crate::machine::event::DownReason;
@@ -53,15 +57,63 @@ pub(super) struct Health {
     next_rest: Duration,
     /// How long an attempt may be silent before it gets company.
     pub(super) patience: Duration,
+    /// Probes that failed, and that succeeded, in a row.
+    probes_failed: u32,
+    probes_passed: u32,
+    /// Its probes fail.
+    pub(super) failing: bool,
+}
+
+/// What a probe has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Probed {
+    /// Nothing.
+    Same,
+    /// The uplink is left, after so many failures.
+    Left(u32),
+    /// The uplink is used again.
+    Back,
 }
 
 impl Health {
     pub(super) const fn new(config: &HealthConfig) -> Self {
-        Health { outpaced: 0, resting_until: None, next_rest: config.first_rest, patience: config.patience }
+        Health {
+            outpaced: 0,
+            resting_until: None,
+            next_rest: config.first_rest,
+            patience: config.patience,
+            probes_failed: 0,
+            probes_passed: 0,
+            failing: false,
+        }
     }
 
     pub(super) fn usable(&self, now: Instant) -> bool {
-        self.resting_until.is_none_or(|until| until <= now)
+        !self.failing && self.resting_until.is_none_or(|until| until <= now)
+    }
+
+    /// A probe has ended. `fall` failures in a row leave the uplink, `rise` successes use it again.
+    pub(super) fn probed(&mut self, config: &HealthConfig, ok: bool, fall: u32, rise: u32) -> Probed {
+        if !ok {
+            self.probes_passed = 0;
+            self.probes_failed = self.probes_failed.saturating_add(1);
+            if self.failing || self.probes_failed < fall {
+                return Probed::Same;
+            }
+            self.failing = true;
+            return Probed::Left(self.probes_failed);
+        }
+        self.probes_failed = 0;
+        self.probes_passed = self.probes_passed.saturating_add(1);
+        if self.probes_passed < rise || !(self.failing || self.resting_until.is_some()) {
+            return Probed::Same;
+        }
+        self.failing = false;
+        self.outpaced = 0;
+        self.resting_until = None;
+        self.next_rest = config.first_rest;
+        self.patience = config.patience;
+        Probed::Back
     }
 
     /// A connection is open. True when the uplink was down.
@@ -173,6 +225,42 @@ mod tests {
             [None; 5],
             "two in a row are none"
         );
+    }
+
+    /// Probes, `+` and `-`, and what each has changed.
+    fn probes(story: &str, fall: u32, rise: u32) -> Vec<Probed> {
+        let config = HealthConfig::default();
+        let mut health = Health::new(&config);
+        story.bytes().map(|b| health.probed(&config, b == b'+', fall, rise)).collect()
+    }
+
+    #[test]
+    fn so_many_probes_in_a_row_leave_an_uplink_and_so_many_use_it_again() {
+        use Probed::{Back, Left, Same};
+        assert_eq!(probes("+-+--+", 2, 1), [Same, Same, Same, Same, Left(2), Back]);
+        assert_eq!(probes("---++-++", 3, 2), [Same, Same, Left(3), Same, Back, Same, Same, Same]);
+        assert_eq!(probes("--+-++", 2, 2), [Same, Left(2), Same, Same, Same, Back]);
+    }
+
+    #[test]
+    fn while_its_probes_fail_no_connection_brings_an_uplink_back() {
+        let config = HealthConfig::default();
+        let mut health = Health::new(&config);
+        health.probed(&config, false, 1, 1);
+        health.connected(&config, Duration::from_millis(1));
+        assert!(!health.usable(Instant::ZERO), "a captive portal lets all connect");
+        assert_eq!(health.probed(&config, true, 1, 1), Probed::Back);
+        assert!(health.usable(Instant::ZERO));
+    }
+
+    #[test]
+    fn a_probe_that_succeeds_ends_a_rest() {
+        let config = HealthConfig::default();
+        let mut health = Health::new(&config);
+        (0..3).for_each(|_| drop(health.outpaced(&config, Instant::ZERO)));
+        assert!(!health.usable(Instant::ZERO));
+        assert_eq!(health.probed(&config, true, 2, 1), Probed::Back);
+        assert!(health.usable(Instant::ZERO));
     }
 
     #[test]

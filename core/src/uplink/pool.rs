@@ -4,10 +4,10 @@
 //! 1. Loopback, and networks on-link on an interface that is no uplink: unbound.
 //! 2. A network on-link on exactly one uplink: through that one.
 //! 3. All else: by weight, among the uplinks that are well, have the address family and were not
-//!    tried.
+//!    tried; of these, those of the best tier.
 //! 4. When none of those is left: one that rests, soonest back first. Better a try than a refusal.
 
-use super::health::{Health, HealthConfig};
+use super::health::{Health, HealthConfig, Probed};
 use super::outage::Outage;
 use super::prefix::Prefix;
 use super::weighted::{self, Share};
@@ -44,6 +44,12 @@ pub struct UplinkConfig {
     pub label: String,
     /// Its share, 1 or more.
     pub weight: u32,
+    /// Its tier, 1 the best: it is used while no uplink of a better tier is well. Default 1.
+    pub tier: u8,
+    /// Probes that fail in a row before it is left, 1 or more. Default 2.
+    pub fall: u32,
+    /// Probes that succeed in a row before it is used again, 1 or more. Default 1.
+    pub rise: u32,
     /// Leave through this device.
     pub device: Option<Device>,
     /// Leave with this IPv4 source. With a source of one family only, the uplink carries that
@@ -63,6 +69,9 @@ impl UplinkConfig {
         UplinkConfig {
             label: label.into(),
             weight: 1,
+            tier: 1,
+            fall: 2,
+            rise: 1,
             device: None,
             source_v4: None,
             source_v6: None,
@@ -146,6 +155,10 @@ pub struct Account {
     pub failed: u64,
     /// Attempts that another uplink outpaced.
     pub outpaced: u64,
+    /// Probes that succeeded.
+    pub probes_passed: u64,
+    /// Probes that failed.
+    pub probes_failed: u64,
     /// Connections open now.
     pub open: u64,
     /// Bytes from clients to targets.
@@ -228,10 +241,13 @@ impl Pool {
                 && only.is_none_or(|only| only == i)
                 && (destination.is_none() || uplinks[i].config.carries(v6))
         };
-        let chosen = weighted::choose(&mut self.shares, |i| open(i) && uplinks[i].health.usable(now))
-            .or_else(|| {
-                (0..uplinks.len()).filter(|i| open(*i)).min_by_key(|i| uplinks[*i].health.resting_until)
-            })?;
+        let well = |i: usize| open(i) && uplinks[i].health.usable(now);
+        let best = (0..uplinks.len()).filter(|i| well(*i)).map(|i| uplinks[i].config.tier).min();
+        let of_best = |i: usize| Some(uplinks[i].config.tier) == best && well(i);
+        let chosen = weighted::choose(&mut self.shares, of_best).or_else(|| {
+            let soonest = |i: &usize| (uplinks[*i].health.failing, uplinks[*i].health.resting_until);
+            (0..uplinks.len()).filter(|i| open(*i)).min_by_key(soonest)
+        })?;
         let uplink = &self.uplinks[chosen];
         let endpoint = uplink.config.endpoint;
         let via = uplink.config.via(endpoint.map_or(v6, |endpoint| endpoint.is_ipv6()));
@@ -249,6 +265,7 @@ impl Pool {
         | Report::Failed { uplink, .. }
         | Report::Outpaced { uplink }
         | Report::Traffic { uplink, .. }
+        | Report::Probed { uplink, .. }
         | Report::Ended { uplink }) = *report;
         let Some(entry) = self.uplinks.get_mut(usize::from(uplink.0)) else { return };
         let down: Option<(DownReason, Duration)> = match *report {
@@ -285,6 +302,24 @@ impl Pool {
                     outage.tried.outpaced += 1;
                 }
                 entry.health.outpaced(&self.health, now)
+            }
+            Report::Probed { result, .. } => {
+                let UplinkConfig { fall, rise, .. } = entry.config;
+                match result {
+                    Ok(_) => entry.account.probes_passed += 1,
+                    Err(_) => entry.account.probes_failed += 1,
+                }
+                match (entry.health.probed(&self.health, result.is_ok(), fall, rise), result) {
+                    (Probed::Back, _) => {
+                        entry.outage = None;
+                        self.events.push_back(Event::UplinkUp { uplink });
+                    }
+                    (Probed::Left(failed), Err(fault)) => {
+                        self.events.push_back(Event::ProbesFailed { uplink, failed, fault });
+                    }
+                    (Probed::Left(_), Ok(_)) | (Probed::Same, _) => {}
+                }
+                None
             }
             Report::Traffic { sent, received, .. } => {
                 entry.account.sent += sent;

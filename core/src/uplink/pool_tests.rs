@@ -53,6 +53,27 @@ fn loopback_and_foreign_networks_leave_unbound_and_own_networks_through_their_up
 }
 
 #[test]
+fn a_backup_is_used_while_no_better_uplink_is_well_and_when_all_others_were_tried() {
+    let backup = UplinkConfig { tier: 2, ..uplink("c", 9) };
+    let mut pool = pool(vec![uplink("a", 1), uplink("b", 1), backup]);
+    let probed = |pool: &mut Pool, uplink, result| {
+        pool.report(Instant::ZERO, &Report::Probed { uplink: UplinkId(uplink), result });
+    };
+    let all = |pool: &mut Pool| [(); 4].map(|()| ask(pool, Instant::ZERO, FAR, &[]).flatten());
+    assert!(!all(&mut pool).contains(&Some(2)));
+    assert_eq!(ask(&mut pool, Instant::ZERO, FAR, &[0, 1]), Some(Some(2)));
+    (0..2).for_each(|_| probed(&mut pool, 0, Err(Fault::TimedOut)));
+    assert_eq!(all(&mut pool), [Some(1); 4], "there is another of its tier");
+    (0..2).for_each(|_| probed(&mut pool, 1, Err(Fault::TimedOut)));
+    assert_eq!(all(&mut pool), [Some(2); 4]);
+    probed(&mut pool, 1, Ok(Duration::ZERO));
+    assert_eq!(all(&mut pool), [Some(1); 4]);
+    let told: Vec<Event> = core::iter::from_fn(|| pool.poll_event()).collect();
+    let left = |uplink| Event::ProbesFailed { uplink: UplinkId(uplink), failed: 2, fault: Fault::TimedOut };
+    assert_eq!(told, [left(0), left(1), Event::UplinkUp { uplink: UplinkId(1) }]);
+}
+
+#[test]
 fn a_family_without_a_source_is_passed_over() {
     let v4 = UplinkConfig { source_v4: Some(Ipv4Addr::new(10, 0, 0, 1)), ..uplink("a", 9) };
     let mut pool = pool(vec![v4, uplink("b", 1)]);

@@ -1,0 +1,270 @@
+//! Active health: an uplink is asked, time and again, whether it carries.
+//!
+//! ```text
+//!   Idle ──[period]──▶ Naming ──▶ Asking ──▶ Connecting ──▶ [Talking] ──▶ verdict ──▶ Idle
+//!             name to addresses   the pool, for this uplink    HTTP: status as expected?
+//! ```
+//!
+//! A connect that succeeds shows that packets come and go. A captive portal and a used-up data plan
+//! answer connects too: what they do not give is the status that an HTTP probe expects.
+//!
+//! Invariant: a verdict is about the uplink alone. What this host lacks, and a name that cannot be
+//! looked up, is no verdict.
+
+use super::Cx;
+use crate::machine::{
+    Assign, Assignment, Close, ConnId, Fault, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
+};
+use crate::name::{Destination, Host};
+use crate::time::{Duration, Instant};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// How one uplink is probed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProbeConfig {
+    /// Where to.
+    pub destination: Destination,
+    /// What to ask there over HTTP; `None`: a connection is enough.
+    pub http: Option<HttpProbe>,
+    /// From the beginning of one probe to that of the next. Not shorter than `timeout`.
+    pub period: Duration,
+    /// A probe that has no answer by then has failed.
+    pub timeout: Duration,
+}
+
+/// A question over HTTP.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpProbe {
+    /// The field `Host`.
+    pub host: String,
+    /// The path, beginning with a slash.
+    pub path: String,
+    /// The status that is expected; `None`: any from 200 to 299.
+    pub status: Option<u16>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Idle,
+    Naming(QueryId),
+    Asking,
+    Connecting(StreamId),
+    Talking { stream: StreamId, unsent: Vec<u8>, seen: Vec<u8> },
+}
+
+/// The probes of one uplink.
+#[derive(Debug)]
+pub(super) struct Probe {
+    conn: ConnId,
+    uplink: UplinkId,
+    config: ProbeConfig,
+    stage: Stage,
+    ended: bool,
+    /// When the last one began, and when the next does.
+    began: Instant,
+    next: Instant,
+    /// Where the name led last.
+    address: Option<IpAddr>,
+}
+
+/// `HTTP/1.1 204`: all of a status line that matters.
+const STATUS_LEN: usize = 12;
+
+/// Whose look-ups these are: nobody's but ours.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+impl Probe {
+    /// The first probe begins at once.
+    pub(super) fn new(conn: ConnId, uplink: UplinkId, config: ProbeConfig, now: Instant) -> Self {
+        Probe { conn, uplink, config, stage: Stage::Idle, ended: false, began: now, next: now, address: None }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.ended
+    }
+
+    /// The last one is over.
+    pub(super) fn end(&mut self, cx: &mut Cx) {
+        self.ended = true;
+        self.give_up(cx);
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        match self.stage {
+            Stage::Idle => self.next,
+            _ => self.began + self.config.timeout,
+        }
+    }
+
+    pub(super) fn timeout(&mut self, cx: &mut Cx) {
+        match self.stage {
+            Stage::Idle => self.begin(cx),
+            // That a name cannot be looked up says nothing of this uplink: the last address does.
+            Stage::Naming(query) => {
+                cx.cancel(query);
+                self.named(None, cx);
+            }
+            Stage::Asking | Stage::Connecting(_) | Stage::Talking { .. } => {
+                self.verdict(Err(Fault::TimedOut), cx);
+            }
+        }
+    }
+
+    fn begin(&mut self, cx: &mut Cx) {
+        self.began = cx.now;
+        self.next = cx.now + self.config.period;
+        match self.config.destination.host.clone() {
+            Host::Ip(ip) => self.named(Some(ip), cx),
+            Host::Name(name) => {
+                self.stage = Stage::Naming(cx.query(self.conn, NOBODY, &name));
+            }
+        }
+    }
+
+    /// A name was looked up, or not.
+    pub(super) fn resolved(&mut self, answer: Result<&[IpAddr], Fault>, cx: &mut Cx) {
+        if matches!(self.stage, Stage::Naming(_)) {
+            self.named(answer.ok().and_then(|addresses| addresses.first().copied()), cx);
+        }
+    }
+
+    fn named(&mut self, ip: Option<IpAddr>, cx: &mut Cx) {
+        // The look-up has its own time.
+        self.began = cx.now;
+        self.address = ip.or(self.address);
+        let Some(ip) = self.address else { return self.rest() };
+        self.stage = Stage::Asking;
+        let destination = Some(SocketAddr::new(ip.to_canonical(), self.config.destination.port));
+        let mut this = UplinkSet::EMPTY;
+        this.insert(self.uplink);
+        let tried = UplinkSet::from_bits(!this.to_bits());
+        cx.push_output(Output::Assign(Assign { conn: self.conn, destination, tried }));
+    }
+
+    /// The pool's answer.
+    pub(super) fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx) {
+        let Some(ip) = self.address.filter(|_| matches!(self.stage, Stage::Asking)) else { return };
+        // An uplink without an address of the family, and what leaves unbound, cannot be probed so.
+        let Some(Assignment { via, .. }) = assignment.filter(|given| given.uplink == Some(self.uplink))
+        else {
+            return self.rest();
+        };
+        let stream = cx.open_target(self.conn);
+        let to = SocketAddr::new(ip.to_canonical(), self.config.destination.port);
+        cx.push_output(Output::Connect { stream, to, via });
+        self.stage = Stage::Connecting(stream);
+    }
+
+    pub(super) fn connect_failed(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx) {
+        if matches!(self.stage, Stage::Connecting(own) if own == stream) {
+            self.stage = Stage::Idle;
+            match fault {
+                // What this host lacks.
+                Fault::NoDescriptors | Fault::NoMemory | Fault::AddressInUse => {}
+                _ => self.verdict(Err(fault), cx),
+            }
+        }
+    }
+
+    pub(super) fn connected(&mut self, stream: StreamId, cx: &mut Cx) {
+        match &self.config.http {
+            None => self.verdict(Ok(()), cx),
+            Some(HttpProbe { host, path, .. }) => {
+                // RFC 9110 section 9.3.1: GET, as a captive portal must be seen by what it answers
+                // to a browser.
+                let text = format!(
+                    "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ropewalk\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+                );
+                self.stage = Stage::Talking { stream, unsent: text.into_bytes(), seen: Vec::new() };
+                cx.mark_dirty(stream);
+            }
+        }
+    }
+
+    pub(super) fn wants(&self) -> usize {
+        match &self.stage {
+            Stage::Talking { seen, .. } => STATUS_LEN - seen.len().min(STATUS_LEN),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn write_buf(&self) -> &[u8] {
+        match &self.stage {
+            Stage::Talking { unsent, .. } => unsent,
+            _ => &[],
+        }
+    }
+
+    pub(super) fn written(&mut self, len: usize) {
+        if let Stage::Talking { unsent, .. } = &mut self.stage {
+            unsent.drain(..len.min(unsent.len()));
+        }
+    }
+
+    /// `len` bytes were read.
+    pub(super) fn read(&mut self, len: usize, cx: &mut Cx) {
+        let Stage::Talking { stream, seen, .. } = &mut self.stage else { return };
+        seen.extend_from_slice(cx.buffers.peek(len));
+        if seen.len() < STATUS_LEN {
+            return cx.mark_dirty(*stream);
+        }
+        let wanted = self.config.http.as_ref().and_then(|http| http.status);
+        let fits = status(seen).is_some_and(|got| match wanted {
+            Some(status) => got == status,
+            None => (200..300).contains(&got),
+        });
+        self.verdict(if fits { Ok(()) } else { Err(Fault::Malformed) }, cx);
+    }
+
+    /// Its stream has ended or failed before the answer.
+    pub(super) fn failed(&mut self, fault: Fault, cx: &mut Cx) {
+        if matches!(self.stage, Stage::Talking { .. }) {
+            self.verdict(Err(fault), cx);
+        }
+    }
+
+    fn verdict(&mut self, result: Result<(), Fault>, cx: &mut Cx) {
+        let took = cx.now - self.began;
+        self.give_up(cx);
+        cx.report(Report::Probed { uplink: self.uplink, result: result.map(|()| took) });
+    }
+
+    fn rest(&mut self) {
+        self.stage = Stage::Idle;
+    }
+
+    /// Ends what is under way.
+    fn give_up(&mut self, cx: &mut Cx) {
+        match core::mem::replace(&mut self.stage, Stage::Idle) {
+            Stage::Idle | Stage::Asking => {}
+            Stage::Naming(query) => cx.cancel(query),
+            Stage::Connecting(stream) | Stage::Talking { stream, .. } => cx.close(stream, Close::Reset),
+        }
+    }
+}
+
+/// The status of a response.
+fn status(bytes: &[u8]) -> Option<u16> {
+    let rest = bytes.strip_prefix(b"HTTP/1.")?;
+    let digits = rest.get(2..5).filter(|digits| rest[1] == b' ' && digits.iter().all(u8::is_ascii_digit))?;
+    core::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_read_from_the_first_twelve_bytes() {
+        assert_eq!(status(b"HTTP/1.1 204"), Some(204));
+        assert_eq!(status(b"HTTP/1.0 302 Found"), Some(302));
+        for bad in
+            [&b"HTTP/1.1 20"[..], b"HTTP/2.0 204", b"HTTP/1.1  04", b"SSH-2.0-Open", b"HTTP/1.1-204", b""]
+        {
+            assert_eq!(status(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What dispatch's service serves: a client's connection, or the probes of an uplink.
+
+use super::Cx;
+use super::config::Config;
+use super::connection::Conn;
+use super::probe::Probe;
+use crate::machine::{Assignment, Fault, QueryId, Rx, SocketId, Splice, StreamId, UplinkId};
+use crate::service::{Accepted, Connection, Side};
+use crate::time::Instant;
+use alloc::boxed::Box;
+use core::net::{IpAddr, SocketAddr};
+
+/// One of the service's connections.
+#[derive(Debug)]
+pub(super) enum Served {
+    Client(Box<Conn>),
+    Probe(Box<Probe>),
+}
+
+/// A probe has one stream, its target's; to clients' questions it has no answer.
+impl Connection for Served {
+    type Config = Config;
+
+    fn new(accepted: Accepted, cx: &mut Cx) -> Self {
+        Served::Client(Box::new(Conn::new(accepted, cx)))
+    }
+
+    fn is_gone(&self) -> bool {
+        match self {
+            Served::Client(conn) => conn.is_gone(),
+            Served::Probe(probe) => probe.is_gone(),
+        }
+    }
+
+    fn is_half_open(&self) -> bool {
+        matches!(self, Served::Client(conn) if conn.is_half_open())
+    }
+
+    fn crowd_out(&mut self, limit: usize, cx: &mut Cx) {
+        if let Served::Client(conn) = self {
+            conn.crowd_out(limit, cx);
+        }
+    }
+
+    fn deadline(&self, config: &Config) -> Option<Instant> {
+        match self {
+            Served::Client(conn) => conn.deadline(config),
+            Served::Probe(probe) => Some(probe.deadline()),
+        }
+    }
+
+    fn timeout(&mut self, cx: &mut Cx) {
+        match self {
+            Served::Client(conn) => conn.timeout(cx),
+            Served::Probe(probe) => probe.timeout(cx),
+        }
+    }
+
+    fn drain(&mut self, cx: &mut Cx) {
+        match self {
+            Served::Client(conn) => conn.drain(cx),
+            Served::Probe(probe) => probe.end(cx),
+        }
+    }
+
+    fn wants(&self, side: Side) -> usize {
+        match self {
+            Served::Client(conn) => conn.wants(side),
+            Served::Probe(probe) => probe.wants(),
+        }
+    }
+
+    fn write_buf(&self, side: Side) -> &[u8] {
+        match self {
+            Served::Client(conn) => conn.write_buf(side),
+            Served::Probe(probe) => probe.write_buf(),
+        }
+    }
+
+    fn splice(&self, side: Side) -> Option<Splice> {
+        match self {
+            Served::Client(conn) => conn.splice(side),
+            Served::Probe(_) => None,
+        }
+    }
+
+    fn hears_faults(&self, side: Side) -> bool {
+        matches!(self, Served::Client(conn) if conn.hears_faults(side))
+    }
+
+    fn refuse_splice(&mut self, side: Side, cx: &mut Cx) {
+        if let Served::Client(conn) = self {
+            conn.refuse_splice(side, cx);
+        }
+    }
+
+    fn read(&mut self, side: Side, len: usize, cx: &mut Cx) {
+        match self {
+            Served::Client(conn) => conn.read(side, len, cx),
+            Served::Probe(probe) => probe.read(len, cx),
+        }
+    }
+
+    fn read_closed(&mut self, side: Side, cx: &mut Cx) {
+        match self {
+            Served::Client(conn) => conn.read_closed(side, cx),
+            Served::Probe(probe) => probe.failed(Fault::Malformed, cx),
+        }
+    }
+
+    fn written(&mut self, side: Side, len: usize, cx: &mut Cx) {
+        match self {
+            Served::Client(conn) => conn.written(side, len, cx),
+            Served::Probe(probe) => probe.written(len),
+        }
+    }
+
+    fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) {
+        if let Served::Client(conn) = self {
+            conn.spliced(side, taken, given, eof, cx);
+        }
+    }
+
+    fn failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
+        match self {
+            Served::Client(conn) => conn.failed(side, fault, cx),
+            Served::Probe(probe) => probe.failed(fault, cx),
+        }
+    }
+
+    fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
+        match self {
+            Served::Client(conn) => conn.write_failed(side, fault, cx),
+            Served::Probe(probe) => probe.failed(fault, cx),
+        }
+    }
+
+    fn connected(&mut self, stream: StreamId, local: SocketAddr, cx: &mut Cx) {
+        match self {
+            Served::Client(conn) => conn.connected(stream, local, cx),
+            Served::Probe(probe) => probe.connected(stream, cx),
+        }
+    }
+
+    fn connect_failed(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx) {
+        match self {
+            Served::Client(conn) => conn.connect_failed(stream, fault, cx),
+            Served::Probe(probe) => probe.connect_failed(stream, fault, cx),
+        }
+    }
+
+    fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx) {
+        match self {
+            Served::Client(conn) => conn.assigned(assignment, cx),
+            Served::Probe(probe) => probe.assigned(assignment, cx),
+        }
+    }
+
+    fn resolved(&mut self, query: QueryId, answer: Result<&[IpAddr], Fault>, cx: &mut Cx) {
+        match self {
+            Served::Client(conn) => conn.resolved(query, answer, cx),
+            Served::Probe(probe) => probe.resolved(answer, cx),
+        }
+    }
+
+    fn socket_opened(&mut self, socket: SocketId, result: Result<SocketAddr, Fault>, cx: &mut Cx) {
+        if let Served::Client(conn) = self {
+            conn.socket_opened(socket, result, cx);
+        }
+    }
+
+    fn received(&mut self, socket: SocketId, rx: &[Rx<'_>], cx: &mut Cx) {
+        if let Served::Client(conn) = self {
+            conn.received(socket, rx, cx);
+        }
+    }
+
+    fn send_failed(&mut self, socket: SocketId, fault: Fault, cx: &mut Cx) {
+        if let Served::Client(conn) = self {
+            conn.send_failed(socket, fault, cx);
+        }
+    }
+
+    fn uplink_gone(&mut self, uplink: UplinkId, cx: &mut Cx) {
+        // A probe under way fails by its deadline, and its next one tells.
+        if let Served::Client(conn) = self {
+            conn.uplink_gone(uplink, cx);
+        }
+    }
+
+    fn addresses_gone(&mut self, gone: &[IpAddr], cx: &mut Cx) {
+        if let Served::Client(conn) = self {
+            conn.addresses_gone(gone, cx);
+        }
+    }
+
+    fn keeps(&self, side: Side) -> Option<usize> {
+        match self {
+            Served::Client(conn) => conn.keeps(side),
+            Served::Probe(_) => None,
+        }
+    }
+}
