@@ -1,5 +1,6 @@
 //! The switches of `dispatch`.
 
+use super::probe::ProbeArg;
 use crate::host::uplink::{self, UplinkArg};
 use crate::process::args::{Common, listen, seconds, seconds_or_none};
 use std::net::SocketAddr;
@@ -76,6 +77,17 @@ pub(crate) struct Args {
     /// A name must be looked up after this many seconds
     #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = seconds)]
     pub(crate) lookup_timeout: Duration,
+
+    /// Ask uplinks whether they carry: HOST:PORT or http://HOST/PATH, with ,period=5 ,timeout=2
+    /// ,fall=2 ,rise=1 or ,status=204 behind it, with UPLINK= before it for one of them; may be
+    /// given several times
+    #[arg(long, value_name = "[UPLINK=]TARGET", value_parser = super::probe::parse, conflicts_with = "tunnel")]
+    pub(crate) probe: Vec<ProbeArg>,
+
+    /// Use this uplink only while no other is well, UPLINK or UPLINK=TIER (2 to 9); may be given
+    /// several times
+    #[arg(long, value_name = "UPLINK", conflicts_with = "tunnel")]
+    pub(crate) backup: Vec<String>,
 
     /// UDP associations (SOCKS5) open at once, shared out evenly among the workers; more are
     /// refused. 0: none is served [default: 1024, of small systems a quarter of the descriptors]

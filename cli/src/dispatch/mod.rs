@@ -3,6 +3,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | `args` | the switches |
+//! | `probe` | one of them |
 //! | `service` | from switches to running workers |
 //! | `associations` | events of UDP associations as counters and log lines |
 //! | `watch` | its events as counters and log lines |
@@ -10,6 +11,7 @@
 
 mod args;
 mod associations;
+mod probe;
 mod service;
 mod stats;
 mod watch;

@@ -1,6 +1,7 @@
 //! `ropewalk dispatch` as a service: from switches to running workers.
 
 use super::args::{self, Args};
+use super::probe;
 use super::stats::DispatchStats;
 use super::watch::DispatchWatch;
 use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles};
@@ -28,10 +29,12 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         log::warn!("cannot read this host's interfaces: {error}");
         Vec::new()
     });
-    let (pool, uplinks) = match options.tunnel {
+    let (mut pool, uplinks) = match options.tunnel {
         true => (tunnel_pool(options, &host::links::local_addresses(&links))?, Vec::new()),
         false => uplink_pool(options, &links)?,
     };
+    probe::set_tiers(&options.backup, &mut pool.uplinks)?;
+    let mut probes = probe::assign(&options.probe, &mut pool.uplinks)?;
     let listeners = listen::bind_all(&options.listen, &options.common)?;
     let bound: Vec<SocketAddr> = listeners[0].iter().filter_map(|l| l.local_addr().ok()).collect();
 
@@ -87,7 +90,10 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     };
     let mut workers = Vec::new();
     for listeners in listeners {
-        let machine = Dispatch::new(config.clone()).map_err(|error| error.to_string())?;
+        // One worker probes for all: health is the process's.
+        let probes = std::mem::take(&mut probes);
+        let machine =
+            Dispatch::new(Config { probes, ..config.clone() }).map_err(|error| error.to_string())?;
         let worker = options.common.runtime().worker(machine, listeners.into(), Arc::clone(&shared));
         workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }

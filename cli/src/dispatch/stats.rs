@@ -52,6 +52,9 @@ impl DispatchStats {
                 "Attempts through it that another uplink outpaced.",
             )
             .add(&uplink, account.outpaced);
+            out.counters("uplink_probes_total", "Probes of it (--probe).")
+                .add(&[uplink[0], ("result", "passed")], account.probes_passed)
+                .add(&[uplink[0], ("result", "failed")], account.probes_failed);
             out.counters("uplink_bytes_total", "Bytes relayed through it.")
                 .add(&direction("sent"), account.sent)
                 .add(&direction("received"), account.received);

@@ -109,6 +109,14 @@ impl ropewalk_mio::Watch for DispatchWatch {
                 );
                 self.flood_unacknowledged.warn(now, text);
             }
+            Event::ProbesFailed { uplink, failed, fault } => {
+                self.down.fetch_or(bit(*uplink), Ordering::Relaxed);
+                let via = self.via(Some(*uplink));
+                log::warn!(
+                    "{failed} probes of the uplink{via} failed in a row: {fault}; it is left until they succeed"
+                );
+                self.name_obstacles(*uplink);
+            }
             Event::UplinkUp { uplink } => {
                 self.down.fetch_and(!bit(*uplink), Ordering::Relaxed);
                 log::info!("uplink{} carries again", self.via(Some(*uplink)));

@@ -14,6 +14,7 @@
 //! | `changes` | tests: uplinks that go and come |
 //! | `datagrams` | tests: UDP associations |
 //! | `guests` | tests: clients from beyond the host |
+//! | `probes` | tests: probes and backups |
 //! | `ports` | tests: many connections from few ports |
 #![cfg(target_os = "linux")]
 
@@ -25,6 +26,7 @@ mod datagrams;
 mod faults;
 mod guests;
 mod ports;
+mod probes;
 mod sources;
 mod weights;
 mod world;
