@@ -257,7 +257,9 @@ mod tests {
     fn a_probe_that_succeeds_ends_a_rest() {
         let config = HealthConfig::default();
         let mut health = Health::new(&config);
-        (0..3).for_each(|_| drop(health.outpaced(&config, Instant::ZERO)));
+        for _ in 0..3 {
+            health.outpaced(&config, Instant::ZERO);
+        }
         assert!(!health.usable(Instant::ZERO));
         assert_eq!(health.probed(&config, true, 2, 1), Probed::Back);
         assert!(health.usable(Instant::ZERO));
