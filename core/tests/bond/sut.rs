@@ -162,7 +162,10 @@ impl Sut {
             let port = 1000 + u16::from(which);
             datagram.from = SocketAddr::new([192, 0, 2, 200].into(), port);
             *self.asked.entry(datagram.from).or_default() += datagram.data.len();
-            if matches!(how, Forgery::Replay) {
+            // The cookie at the end of a first message is not looked at where none is asked for.
+            let first = datagram.data.first().is_some_and(|byte| byte >> 1 & 0x1f == 1);
+            let cookie = matches!(how, Forgery::Flip(at) if first && usize::from(at) / 8 % len >= len - 16);
+            if matches!(how, Forgery::Replay) || cookie {
                 self.nonsense.retain(|address| *address != datagram.from);
             } else if !self.nonsense.contains(&datagram.from)
                 && !self.lab.answered.contains_key(&datagram.from)
