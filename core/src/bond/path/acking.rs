@@ -258,6 +258,7 @@ impl Path {
         self.delivery.clear();
         self.loss.clear();
         self.random_loss.clear();
+        self.lossy = (0, now);
         let unloaded = self.view().unloaded;
         self.control.resume(now, unloaded);
         self.sought_at = now;

@@ -151,6 +151,8 @@ pub(crate) struct Path {
     reordering: Reordering,
     loss: LossShare,
     random_loss: LossShare,
+    /// The largest share of random loss in a while, and when: blocks of packets differ, the queue's target must not.
+    lossy: (u64, Instant),
     ce: u16,
     control: Control,
     pacer: Pacer,
@@ -193,6 +195,7 @@ impl Path {
             reordering: Reordering::default(),
             loss: LossShare::default(),
             random_loss: LossShare::default(),
+            lossy: (0, now),
             ce: 0,
             control,
             pacer: Pacer::new(now, pace, startup::INITIAL),
@@ -287,6 +290,10 @@ impl Path {
         let lost = self.detect_loss(now, sink);
         self.loss.feed(taken.packets, 0);
         self.random_loss.feed(taken.calm, 0);
+        let share = self.random_loss.ask();
+        if share >= self.lossy.0 || now - self.lossy.1 > STALE {
+            self.lossy = (share, now);
+        }
         let was = self.liveness.state();
         if taken.newest.is_some_and(|newest| self.liveness.feed_progress(now, newest)) {
             self.come_back(now, was, sink);
@@ -474,8 +481,9 @@ impl Path {
     /// The round trip of a flow inside that meets no queue: with the time that acknowledgements gather, and that repairs
     /// take in its bad rounds.
     pub(crate) fn inner_rtt(&self) -> Duration {
-        let view = self.view();
-        view.unloaded + view.aggregated + self.repairs()
+        let (view, rtt) = (self.view(), self.rtt.min());
+        let repairs = loss::repair_delay(self.lossy.0, self.rate().bytes_in(rtt), rtt);
+        view.unloaded + view.aggregated + repairs
     }
 
     /// For how long repairs hold up a flow in its bad rounds.
