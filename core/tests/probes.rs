@@ -161,7 +161,7 @@ fn a_silent_uplink_is_left_after_two_probes_and_used_again_with_the_first_that_s
     world.advance(8);
     assert_eq!(world.verdicts, [(1, Err(Fault::TimedOut)); 2]);
     let left = Event::ProbesFailed { uplink: UplinkId(1), failed: 2, fault: Fault::TimedOut };
-    assert_eq!(world.events, [left.clone()]);
+    assert_eq!(world.events, std::slice::from_ref(&left));
     world.net[1] = Net::Answers(b"");
     world.advance(2);
     assert_eq!(world.events, [left, Event::UplinkUp { uplink: UplinkId(1) }]);
