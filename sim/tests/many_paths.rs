@@ -1,5 +1,5 @@
-//! What the bond shows over many links: each shipped scenario of several paths, and the figures that
-//! it asks for.
+//! What the bond shows over many links: each shipped scenario of several paths, and the figures
+//! that it asks for.
 //!
 //! `ropewalk sim NAME` runs the whole of them; here most end earlier. The same seed gives the same
 //! run, so the figures have no tolerance. One that is not met stands in [`MISSED`] with the reason,
