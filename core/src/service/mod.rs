@@ -32,4 +32,5 @@ pub use limits::ConfigError;
 pub(crate) use limits::Limits;
 pub(crate) use outbox::Address;
 pub(crate) use relay::{Relay, RelayState, Side};
+#[cfg(feature = "unwrap")]
 pub(crate) use sockets::Sockets;
