@@ -16,7 +16,7 @@ use crate::machine::Offload;
 pub(crate) enum Sums {
     /// They are computed here.
     Complete,
-    /// They hold the pseudo-header's sum; see [`super::offload`].
+    /// They hold the pseudo-header's sum; see `prepare::offload`.
     Partial,
 }
 
