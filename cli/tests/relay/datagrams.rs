@@ -108,7 +108,7 @@ fn it_ends_with_its_connection_and_gives_all_sockets_back() {
     }
     assert!(descriptors(&proxy) >= before + 60, "a connection and two sockets each");
     drop(all);
-    // What watches the host's interfaces may have opened its own meanwhile: a handful, where a leak would be 20.
+    // What watches the host's interfaces may have opened a handful meanwhile; a leak would be 20.
     wait_until("its descriptors are given back", LONG, || descriptors(&proxy) <= before + 10);
 }
 
