@@ -86,7 +86,7 @@ impl Probe {
         self.ended
     }
 
-    /// The last one is over.
+    /// Probes this uplink no more: what is under way is given up.
     pub(super) fn end(&mut self, cx: &mut Cx) {
         self.ended = true;
         self.give_up(cx);

@@ -15,6 +15,7 @@
 mod app;
 mod clients;
 mod connection;
+mod counters;
 mod cx;
 mod flows;
 mod limits;
@@ -23,9 +24,9 @@ mod outbox;
 mod relay;
 mod sockets;
 
-pub use app::Counters;
 pub(crate) use app::Service;
 pub(crate) use connection::{Accepted, Connection};
+pub use counters::Counters;
 pub(crate) use cx::Cx;
 pub(crate) use flows::{FlowId, Flows, Tally};
 pub use limits::ConfigError;

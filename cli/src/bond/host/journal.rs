@@ -248,7 +248,7 @@ pub(super) struct Journal {
     file: File,
     length: u64,
     records: Vec<Record>,
-    /// The kernel has forgotten what it tells of the kernel.
+    /// It was written before a restart of the host: the routes and rules that it tells of are gone.
     pub(super) of_other_boot: bool,
 }
 

@@ -23,7 +23,7 @@ const LINGER: Duration = Duration::from_millis(250);
 const REST: usize = 64 * 1024;
 /// Requests answered at once; more wait, each for as long as another may take.
 const AT_ONCE: usize = 8;
-/// Head and answer are on the heap.
+/// Stack of the thread that answers. Head and answer are on the heap.
 const STACK: usize = 128 * 1024;
 
 pub(super) type Page = dyn Fn(Form) -> String + Send + Sync;
