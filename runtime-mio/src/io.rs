@@ -176,7 +176,7 @@ fn tenant(generation: u32) -> usize {
     ((generation as usize) << (usize::BITS / 2)) & TENANT
 }
 
-/// And those of TUN devices here.
+/// Tokens of TUN devices begin here, behind those of datagram sockets.
 #[cfg(all(unix, feature = "tun"))]
 const TUNS: usize = 1 << (usize::BITS - 1);
 

@@ -18,7 +18,7 @@ use ropewalk_mio::{Listeners, Shared};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-/// Descriptors of which UDP flows may have their part.
+/// UDP flows at once where nobody says how many, and no more than a quarter of the descriptors.
 const MOST_FLOWS: u64 = 16_384;
 
 /// Runs until it is stopped. One of `all` for each group of listeners.

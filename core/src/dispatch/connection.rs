@@ -1,4 +1,5 @@
-//! One connection: all its states, and every transition between them.
+//! One connection: its states, and what each does with an input. `transitions` leads from one state
+//! to the next.
 
 mod transitions;
 

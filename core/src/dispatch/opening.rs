@@ -8,7 +8,7 @@
 //!
 //! This is RFC 8305 over address x uplink. A destination's refusal is believed: the same address is
 //! not asked again through another uplink. All attempts together have a limit and a deadline, so
-//! there is no storm.
+//! there is no storm. Which address, and which family, comes first: `addresses`.
 
 mod addresses;
 

@@ -1,4 +1,4 @@
-//! Listeners and connections, and which connection an input belongs to.
+//! [`Service`]: listeners and connections, and which connection an input belongs to.
 
 use super::clients::{Clients, whose};
 use super::connection::{Accepted, Connection};
@@ -295,7 +295,7 @@ impl<C: Connection> Service<C> {
         self.cx.ask(None, client, name)
     }
 
-    /// The inputs of its connections so far.
+    /// What its connections are configured with.
     #[cfg_attr(not(feature = "unwrap"), expect(dead_code, reason = "flows are told the same"))]
     pub(crate) fn config(&self) -> &C::Config {
         &self.cx.config

@@ -1,10 +1,15 @@
 //! Health: what the outcome of attempts, and of probes, says about an uplink, as opposed to a
 //! destination.
 //!
-//! A destination that refuses, or that no uplink reaches, counts against no uplink. Against an
-//! uplink count only: a fault of this host (device gone, network down), and attempts that got
-//! nowhere where another uplink then reached the same address. Such an uplink rests, longer each
-//! time, and comes back by carrying a connection.
+//! A destination that refuses, or that no uplink reaches, counts against no uplink. What counts:
+//!
+//! | what happened | counts | the rest |
+//! | --- | --- | --- |
+//! | `broken`: a fault of this host (device gone, network down) | at once | `local_rest`, always as short |
+//! | `outpaced`: an attempt got nowhere, and another uplink then reached the same address | after `silent_attempts` in a row; at once after a rest | `first_rest`, doubled each time up to `longest_rest` |
+//! | `endpoint_failed`: the endpoint of `--tunnel` failed, which is all that is behind this uplink | at once | the same |
+//!
+//! An uplink that rests comes back when it carries a connection.
 //!
 //! An uplink whose probes fail is left too, whatever connects through it: a captive portal lets all
 //! connect. It comes back by probes that succeed, which also end a rest: what they reach is proof.

@@ -4,9 +4,9 @@
 use crate::machine::event::Tried;
 use crate::time::{Duration, Instant};
 
-/// It is told again after so long,
+/// It is told again after this long.
 const FIRST: Duration = Duration::from_secs(60);
-/// then after twice as long each time, up to this.
+/// After that in intervals that double, up to this.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// From the first rest until a connection succeeds.

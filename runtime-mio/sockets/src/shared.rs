@@ -137,14 +137,14 @@ impl Inbox {
     }
 }
 
-/// A hand on a running worker, of whichever runtime.
+/// Asks something of a running worker, from any thread. The same for every runtime.
 #[derive(Clone)]
 pub struct Handle {
     inbox: Arc<Inbox>,
 }
 
 impl Handle {
-    /// A hand on the worker that looks into `inbox`.
+    /// For the worker that looks into `inbox`.
     pub fn new(inbox: Arc<Inbox>) -> Self {
         Handle { inbox }
     }

@@ -15,7 +15,7 @@
 //!
 //! Everything else has a default: the bond as the tunnel, one TCP download and a ping inside it,
 //! queues of 1.5 bandwidth-delay products, no loss. `sim/scenarios` holds those that ship
-//! ([`catalog`]). The keys are in `sim/scenarios/README.md`.
+//! ([`catalog`]). The keys are in `cli/docs/sim.md`.
 //!
 //! | file | is |
 //! | --- | --- |

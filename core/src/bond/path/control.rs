@@ -144,6 +144,7 @@ pub(crate) struct Control {
     probe: ProbeUp,
     /// A round ends when this number is acknowledged.
     round_end: u64,
+    /// Bytes delivered and lost in the round so far, and whether the source was the limit in it.
     round: (u64, u64, bool),
     /// The source was the limit in the round before.
     limited: bool,

@@ -1,4 +1,4 @@
-//! The order in which the addresses of a name are tried.
+//! The order in which the addresses of a name are tried: IPv4 and IPv6 take turns.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
