@@ -16,6 +16,9 @@
 //! | [`time`], [`timers`] | instants and deadlines |
 //! | [`name`] | hosts and destinations as clients send them |
 //! | [`docs`] | the manual |
+//! | `service` | what `dispatch` and `unwrap` share: accepting, limits, the relay, UDP flows |
+//! | `wire` | byte formats: SOCKS, HTTP, the PROXY protocol |
+//! | `buffer`, `slab`, `scope` | pooled buffers; ids with generations; which addresses lead to this host |
 //!
 //! Byte formats live in `wire`, which only this crate can see: a driver that could import a codec
 //! would soon hold protocol decisions.

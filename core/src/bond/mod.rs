@@ -19,7 +19,8 @@
 //! | `schedule` | which path takes the next packet |
 //! | `order` | packets in the order of their flow |
 //! | `wire` | packets on the network |
-//! | `handshake`, `session`, [`crypto`] | who the other side is; keys; seals |
+//! | `handshake`, `session`, [`crypto`] | who the other side is; keys and replays; seals |
+//! | `config`, `status`, `rate` | what can be set; what it is doing; a rate without rounding |
 
 mod client;
 mod config;

@@ -16,6 +16,13 @@
 //!   of a NAT. Who may answer is filtered by address (REQ-8).
 //! - A datagram is passed on whole or dropped and told, never cut. Fragments are dropped, as
 //!   section 7 lets those do who put none together.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `traffic` | datagrams of the client and of servers |
+//! | `names` | names that datagrams go to |
+//! | `route` | which way a destination takes |
+//! | `ways` | one socket for each uplink and family |
 
 mod names;
 mod route;

@@ -7,14 +7,16 @@
 //!                  └──────▶ Closing ─▶ gone
 //! ```
 //!
-//! - [`Dispatch`] is the application: a `service` of these connections.
+//! - [`Dispatch`] (`app`) is the application: a `service` of these connections, and of the probes'
+//!   (`served`). `connection` holds the states, `config` what can be set.
 //! - `handshake` finds out what the client wants, `opening` races attempts over addresses and
 //!   uplinks, the service's `relay` moves bytes, `forward` moves HTTP messages, `closing` delivers
 //!   a last reply.
 //! - `association` is what becomes of a connection that asks for UDP: it carries datagrams until
 //!   the connection ends.
 //! - `probe` asks uplinks whether they carry, by connections that no client has asked for.
-//! - `guard` says where a client may not go, `auth` whether a client may connect.
+//! - `guard` says where a client may not go, `auth` whether a client may connect, `reply` which
+//!   code reports a fault.
 
 mod app;
 mod association;

@@ -18,6 +18,12 @@
 //!   buffer serves all.
 //! - A turn ends after `fuel` operations; sockets come before timers, and each input gets a fresh
 //!   `now`.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `turn` | what a driver remembers, and one turn; `turn/perform` does what a machine asks for, `turn/pump` moves the bytes of a stream |
+//! | `io` | [`Io`]: what a runtime implements |
+//! | `datagram`, `tun` | the same for datagrams and for packets |
 
 mod datagram;
 mod io;

@@ -1,4 +1,9 @@
 //! What a driver remembers between turns, and one turn.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `perform` | each output of the machine as a call of [`Io`] |
+//! | `pump` | the bytes of one stream: read, write, splice |
 
 mod perform;
 mod pump;

@@ -1,6 +1,11 @@
 //! What a person may want to see: said by machines and pools, logged and counted by the watcher.
 //!
 //! Events are small and copied. They change nothing: a run without an observer is the same run.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `refusal` | why a connection was refused |
+//! | `flow` | why a UDP flow ended, why a datagram was dropped |
 
 mod flow;
 mod refusal;

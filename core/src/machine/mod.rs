@@ -18,6 +18,18 @@
 //! - Only constructors return errors. What a peer does wrong becomes outputs.
 //!
 //! The manual, with a toy machine and two toy drivers, is [`crate::docs::contract`].
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `input`, `output` | what a driver says, what a machine asks for |
+//! | `stream`, `datagram`, `tun` | the half of the contract that moves bytes, datagrams, packets |
+//! | `ids` | what streams, sockets, queries and uplinks are named by |
+//! | `pool` | what a machine and the uplink pool say to each other |
+//! | `via` | how traffic leaves this host |
+//! | `fault` | why a socket operation failed |
+//! | `event` | what a person may want to see; `bond_news` those of a bond |
+//! | `mention` | which ids an input or output names, for whoever checks the contract |
+//! | `layer` | a machine around another: a recorder, an auditor |
 
 mod bond_news;
 mod datagram;

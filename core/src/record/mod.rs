@@ -25,6 +25,11 @@
 //! assert!(replay(&recording, Dispatch::new(config())?).is_ok());
 //! # Ok::<(), ropewalk_core::dispatch::ConfigError>(())
 //! ```
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `codec` | the bytes of an entry |
+//! | `datagram`, `tun` | entries of datagrams and of packets |
 
 mod codec;
 mod datagram;

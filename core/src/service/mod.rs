@@ -11,6 +11,18 @@
 //! - [`Cx`] is what a connection is lent while it takes something in.
 //! - [`Relay`] moves bytes both ways until both have ended.
 //! - [`Sockets`] queues datagrams for each socket, [`Flows`] knows which UDP sessions there are.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `app` | [`Service`]: accepts, limits, drain; gives each input to its connection |
+//! | `connection` | [`Connection`]: what a service asks of its own |
+//! | `relay` | bytes both ways, half-close, resets, splicing |
+//! | `cx` | what a connection is lent |
+//! | `limits`, `counters` | what a service may use; what it counts |
+//! | `clients` | how many connections each client has |
+//! | `lookups` | names under way, a share for each client |
+//! | `sockets`, `outbox` | datagram sockets; what waits on each |
+//! | `flows` | UDP sessions, and which is the longest idle |
 
 mod app;
 mod clients;

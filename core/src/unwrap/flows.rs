@@ -12,6 +12,8 @@
 //! - A flow lives until it was idle for the time set, was the longest idle when the limit was
 //!   reached, or the service stops. An error on its socket does not end it.
 //! - A datagram is passed on whole or dropped and counted, never cut.
+//!
+//! Here flows begin and end; `traffic` passes datagrams on.
 
 mod traffic;
 

@@ -6,10 +6,12 @@
 //!  UDP  datagram ─▶ header ─▶ flow (client, target) ─▶ server   `flows`: one socket for each client
 //! ```
 //!
-//! - [`Unwrap`] is the application: a `service` of these connections, and the flows.
+//! - [`Unwrap`] (`app`) is the application: a `service` of these connections, and the flows.
 //! - `admission` decides which client a header names, where it goes, and which headers a client
 //!   cannot have sent.
-//! - [`emit`] writes headers, for tests and senders.
+//! - `names` looks up servers that are known by name.
+//! - `quarantine` drops what a balancer's port still sends when its session is over.
+//! - [`emit`] writes headers, for tests and senders. `config`: what can be set.
 
 mod admission;
 mod app;

@@ -3,6 +3,14 @@
 //!
 //! One [`Pool`] serves all workers of a process (behind the driver's lock): weights, health and
 //! accounting hold over all of them. It answers at once and never waits.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `pool` | which uplink a connection leaves by, and what is learnt of it |
+//! | `weighted` | the choice among those that are well, by weight |
+//! | `health` | which are well: rests, probes, patience |
+//! | `outage` | when people are told again of one that is down |
+//! | `prefix` | address prefixes |
 
 mod health;
 mod outage;

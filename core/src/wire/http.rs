@@ -32,6 +32,16 @@
 //! until the connection closes.
 //!
 //! Sources: RFC 9110 (semantics), RFC 9112 (HTTP/1.1), RFC 7617 (Basic).
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `request`, `request_line`, `target` | a client's request: its first line, the host it names |
+//! | `response`, `status_line`, `clean` | an origin's response, written so that a strict reader reads the same |
+//! | `fields` | framing, and the fields that go no further than the next hop |
+//! | `head_end` | whether a head is complete |
+//! | `body`, `chunks`, `trailers` | where a body ends |
+//! | `upgrade` | 101: another protocol |
+//! | `base64` | credentials |
 
 mod base64;
 mod body;

@@ -3,6 +3,12 @@
 //! A parser looks at the bytes seen so far and gives a value and how many bytes it used, or says
 //! that more bytes are needed, or that no further byte can mend it. Nothing here allocates for
 //! input that is malformed.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `socks4`, `socks5` | what clients of `dispatch` ask for; `socks5/datagram` the header of UDP |
+//! | `http` | heads, bodies, fields |
+//! | `proxy` | the header of a balancer: PROXY versions 1 and 2, Simple Proxy Protocol |
 
 #[cfg(feature = "dispatch")]
 pub(crate) mod http;

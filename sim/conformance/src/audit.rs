@@ -4,6 +4,11 @@
 //! the rules that a driver keeps, in the [contract](ropewalk_core::docs::contract). It forgives
 //! what the contract forgives: an input for an id that is dead comes too late and misses. It also
 //! writes down what was said, for [`normalised`](super::normalised()).
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `datagrams` | the rules of datagrams |
+//! | `findings` | what was found |
 
 mod datagrams;
 mod findings;

@@ -1,4 +1,14 @@
 //! The cases, by name. The name is what a runtime does when it passes.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `bytes` | every byte arrives |
+//! | `ends` | half-closes, resets, the end of the worker |
+//! | `opening` | targets, names, ways out |
+//! | `limits` | what happens at the limits |
+//! | `load`, `duty` | busy neighbours; many duties of one worker |
+//! | `quiet` | waiting costs nothing |
+//! | `datagrams`, `flows` | datagrams; their sockets |
 
 mod bytes;
 mod datagrams;

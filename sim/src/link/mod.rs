@@ -19,6 +19,12 @@
 //! assert_eq!(link.poll(arrival).expect("it is due").len(), 1500);
 //! ```
 //!
+//! | file | is |
+//! | --- | --- |
+//! | `serialiser`, `codel`, `loss`, `flight` | the boxes of the drawing: rate, queue, loss, delay and jitter |
+//! | `schedule` | what changes with time |
+//! | `config`, `counters`, `payload`, `rng` | what it is made of; what it did; what it carries; chance |
+//!
 //! | call | does |
 //! | --- | --- |
 //! | `Link::new(config: LinkConfig, seed: u64) -> Link<T>` | one direction; a link of two directions is two of them, with two seeds |

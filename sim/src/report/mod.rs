@@ -1,5 +1,11 @@
 //! What a run gave: figures, whether they are what was expected, and how a person or a program
 //! reads them.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `table`, `json`, `picture` | for a person, for a program, as SVG |
+//! | `check` | what was expected, and whether it came |
+//! | `compare` | one scenario, run in every way (`--compare`) |
 
 mod check;
 mod compare;

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! It is read-only, names no client and no destination, and listens on loopback only. A service
-//! implements [`Source`]; what every process has is added here.
+//! implements [`Source`]; what every process has is added here, what services that relay share in
+//! `relays`. `samples` holds figures before they are written.
 
 mod json;
 mod prometheus;

@@ -8,6 +8,16 @@
 //!
 //! A path's id is its uplink's place, for the whole life of the association: what was measured of
 //! it stays.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `machine` | inputs, time, the end |
+//! | `uplinks` | the sockets: opened, closed, opened again |
+//! | `socket` | datagrams: which path they belong to, and which sends next |
+//! | `tun` | packets of the TUN device |
+//! | `handshake` | keys and challenges; a server that has restarted |
+//! | `change` | strategy and uplinks, changed while it runs |
+//! | `news` | what follows from what the association reports |
 
 mod change;
 mod handshake;

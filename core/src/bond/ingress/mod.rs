@@ -22,6 +22,12 @@
 //! - The packets of a flow leave in the order in which they came.
 //! - Each item that came in comes out of [`FqCodel::poll_spent`] once, whatever became of its
 //!   packets.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `fq` | the queues of the flows, and whose turn it is |
+//! | `codel` | when a packet has waited too long |
+//! | `entry` | a packet or superpacket in the queue |
 
 mod codel;
 mod entry;

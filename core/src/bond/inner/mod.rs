@@ -17,6 +17,15 @@
 //! - Any bytes are safe. A view only exists of a packet whose headers lie within it.
 //! - A header that we change keeps a checksum as right, or as wrong, as it was (RFC 1624).
 //! - A segment is written straight from its superpacket into the packet that leaves: one copy.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `packet`, `addresses` | views of a packet: where its parts lie; its addresses alone |
+//! | `prepare`, `checksum` | sums that the kernel left open |
+//! | `flow` | which flow a packet is of, and whether that wants order |
+//! | `mss`, `too_big` | how senders learn what fits: lowered in SYNs; told by ICMP |
+//! | `segment`, `merge` | superpackets cut, and joined |
+//! | `ecn` | marks of congestion |
 
 mod addresses;
 mod checksum;

@@ -25,6 +25,13 @@
 //! - A packet is delivered at most once, however often it arrives and however late.
 //! - A packet whose flow has no hole is delivered at once, whatever the other flows wait for.
 //! - Time and bytes held are capped, whatever sequences and distances a peer makes up.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `sequencer` | the sender: a sequence for each packet, and the distance to the one before it |
+//! | `reorder` | the receiver: what waits, and for how long |
+//! | `seen` | which sequences have come |
+//! | `paths` | how far each path has come |
 
 mod paths;
 mod reorder;

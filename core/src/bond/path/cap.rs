@@ -13,8 +13,8 @@ use crate::time::Duration;
 
 /// | constant | reason |
 /// | --- | --- |
-/// | `LEAST` 5 ms | bond.md: timers of a millisecond and runs of 16 packets fit in; a ping inside feels no more |
-/// | `JITTERS` 2 | bond.md: packets that are late are still in flight |
+/// | `LEAST` 5 ms | timers of a millisecond and runs of 16 packets fit in; a ping inside feels no more |
+/// | `JITTERS` 2 | packets that are late are still in flight |
 /// | `PACKET` 1,500 B | the one that a link is sending now |
 const LEAST: Duration = Duration::from_millis(5);
 const JITTERS: u32 = 2;

@@ -26,15 +26,15 @@ use crate::time::{Duration, Instant};
 
 /// | constant | reason |
 /// | --- | --- |
-/// | `CRUISE` 99/100 | under the rate, so that a queue shrinks by itself. bond.md's 98 costs one link of 50 Mbit/s 0.8% of
+/// | `CRUISE` 99/100 | under the rate, so that a queue shrinks by itself. At 98 one link of 50 Mbit/s loses 0.8% of
 /// its goodput, and its ping gains nothing measurable |
 /// | `CALM` 95/100, `STANDING` 2 ms | a queue that stands a round long is over-estimation: fed back at once. On a slow
 /// link two packets, at most 50 ms |
-/// | `EASE` 3/4 | bond.md, and BBR: undoes a pulse of 1.25 in its own time |
+/// | `EASE` 3/4 | as BBR: undoes a pulse of 1.25 in its own time |
 /// | `DRAIN` 1/2 | undoes start-up's 2 in as long as it lasted |
 /// | `DRAIN_FLIGHTS` 4 | at half the pace a queue is gone in twice its own time; twice that, then it is no queue of ours |
 /// | `PATIENCE` 4 rounds | so long after a pulse delay may last before it is no queue of ours |
-/// | `WINDOW` 250 ms, `ROUNDS` 8 | bond.md: the largest sample of max(8 RTT, 250 ms) |
+/// | `WINDOW` 250 ms, `ROUNDS` 8 | the rate is the largest sample of max(8 RTT, 250 ms) |
 /// | `QUEUED` 2 rounds | a queue that stood so long under a pace of 0.95 is drained; twice its time, then it is none.
 /// `QUEUED_LITTLE` 8 | the same for one that is no fall, but keeps us from probing |
 /// | `LOSS_CAP` 1/8 | what is lost was carried: paced on top of the delivered rate, but no policer is run over |

@@ -15,7 +15,7 @@ use crate::time::{Duration, Instant};
 
 /// | constant | reason |
 /// | --- | --- |
-/// | `BASE_SPAN` 10 s | bond.md: a base is forgotten after that; clocks drift by 1 ms in it at worst |
+/// | `BASE_SPAN` 10 s | a base is forgotten after that; clocks drift by 1 ms in it at worst |
 /// | `GAIN` 1/8 | as the smoothed RTT: a batch of 8 to 16 packets is one or two samples |
 const BASE_SPAN: Duration = Duration::from_secs(10);
 const GAIN: i64 = 8;

@@ -14,10 +14,10 @@ use crate::time::Duration;
 
 /// | constant | reason |
 /// | --- | --- |
-/// | `LEAST` 10 ms | bond.md: what a burst of 16 packets at 20 Mbit/s makes is no fall |
-/// | `JITTERS` 2 | bond.md |
+/// | `LEAST` 10 ms | what a burst of 16 packets at 20 Mbit/s makes is no fall |
+/// | `JITTERS` 2 | delay within twice the noise is no queue |
 /// | `PACKETS` 2 of 1,500 B | at 1 Mbit/s one packet alone takes 12 ms |
-/// | `UNDER` 7/8 | glorytun's 9/8 (bond-evidence.md): within what a probe at 1.25 or a sample's noise makes |
+/// | `UNDER` 7/8 | as glorytun's 9/8: within what a probe at 1.25 or a sample's noise makes |
 const LEAST: Duration = Duration::from_millis(10);
 const JITTERS: u32 = 2;
 const PACKETS: u64 = 2 * 1500;

@@ -16,9 +16,9 @@ use crate::time::{Duration, Instant};
 
 /// | constant | reason |
 /// | --- | --- |
-/// | `MARGIN` 5 ms | least allowance over the smoothed RTT (bond.md); a steady path has no variance |
-/// | `LIVES` 3 time-outs | bond.md: the third is death; each waits twice as long as the one before |
-/// | `DEATH` 1 s | bond.md: or that long without progress |
+/// | `MARGIN` 5 ms | least allowance over the smoothed RTT; a steady path has no variance |
+/// | `LIVES` 3 time-outs | the third is death; each waits twice as long as the one before |
+/// | `DEATH` 1 s | or that long without progress |
 /// | `PROBE` 250 ms | a dead path is asked that often: back within 1 s of its return, 3 kbit/s |
 /// | `PROBE_LATER` 500 ms | after a minute of death |
 /// | `ANSWERS` 3 | probes answered in a row before a path is believed again |

@@ -15,7 +15,7 @@
 //! [`Path::handle_received`]) ask [`Path::poll_ack`] until it has none. At [`Path::poll_timeout`] call [`Path::handle_timeout`].
 //! Acknowledgements, probes and pings need no permission: they are few and count against the pacer afterwards.
 //!
-//! Where it differs from the page it started from:
+//! Choices that a reader of BBR would not expect:
 //! - Bytes are those of the IP packet, headers included, at both ends alike: rates are the link's own.
 //! - The delivery rate is measured on the receiver's clock (arrival = timestamp + raw delay), so a packet need not remember
 //!   what was delivered when it was sent.
@@ -28,6 +28,20 @@
 //!
 //! Invariants: what is in flight is under the cap when a packet is permitted; an acknowledgement settles only what was
 //! sent and is not settled; every number a peer sends is bounded before it counts.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `sent`, `received` | packets sent and not settled; packets that came |
+//! | `ack`, `acking` | what an acknowledgement says; what follows from it |
+//! | `rtt`, `delay`, `jitter`, `unloaded` | round trip; one way; its noise; the round trip without our queue |
+//! | `delivery`, `aggregation` | how fast bytes arrive; how long acknowledgements gather |
+//! | `control` | the rate: start-up, cruise, probing up, falling |
+//! | `startup`, `probe_up`, `fall` | those phases of it |
+//! | `cap`, `pacer` | how much may be in flight; when the next packet leaves |
+//! | `loss` | what is lost, and its share |
+//! | `liveness` | whether the path is alive |
+//! | `mtu` | the largest packet it carries |
+//! | `event`, `window` | what a path tells its owner; the largest of a span of time |
 
 mod ack;
 mod acking;

@@ -18,7 +18,7 @@ use crate::time::{Duration, Instant};
 /// | `BURST` 2 ms | a driver that aims at one millisecond and wakes up to one late loses nothing |
 /// | `PACKET` 1,500 B | at a slow rate one packet, and what is earned while the driver is late |
 /// | `QUANTUM` 1 ms | the resolution of a plain timer; at 100 Mbit/s a run of 8 |
-/// | `QUANTUM_CAP` 16 packets | segment offload gains little beyond 16 (bond.md, raw speed) |
+/// | `QUANTUM_CAP` 16 packets | segment offload gains little beyond 16 |
 const BURST: Duration = Duration::from_millis(2);
 const PACKET: u64 = 1500;
 const QUANTUM: Duration = Duration::from_millis(1);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     proptest! {
-        /// Invariant 8 of bond.md, over changing rates.
+        /// The invariant of this file, over changing rates.
         #[test]
         fn paced_bytes_stay_under_rate_times_time_plus_burst(
             steps in prop::collection::vec((0u64..4_000, 100_000u64..100_000_000, 1u64..1500), 1..200),

@@ -11,7 +11,7 @@ use crate::time::Duration;
 
 /// | constant | reason |
 /// | --- | --- |
-/// | `ROUNDS` 8 | bond.md, and BBR: one round in eight costs on average 1/32 of a BDP of queue |
+/// | `ROUNDS` 8 | as BBR: one round in eight costs on average 1/32 of a BDP of queue |
 /// | `LONGEST` 1 s | on a long path eight rounds are too long to wait for what a second shows |
 /// | `GAINS` 5/4, 3/2, 2 | the first is cheap if nothing is there; where it was all delivered, more is likely |
 /// | `GREW` 9/8 | half of the first gain: a sample's noise is less |

@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 
 /// | constant | reason |
 /// | --- | --- |
-/// | `LATEST` 5 ms | bond.md: at least that often, so that the sender's probe time-out may count on it |
+/// | `LATEST` 5 ms | at least that often, so that the sender's probe time-out may count on it |
 /// | `EARLIEST` 1 ms, also where a number is missing | more often than a driver's millisecond tells the sender nothing new |
 /// | `SHARE` 1/8 of the RTT | eight a round are enough to measure; at 20 ms 400 a second, 0.3 Mbit/s |
 /// | `FEW` 4 full packets | fewer than that wait for `LATEST`: the acknowledgements of a download's acknowledgements took

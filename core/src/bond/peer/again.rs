@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 
 /// | constant | reason |
 /// | --- | --- |
-/// | `SHARE` 1/8, `BURST` 256 KiB | bond.md: repairs take a tenth; a path that turns sick loses that much until it is out |
+/// | `SHARE` 1/8, `BURST` 256 KiB | repairs take a tenth; a path that turns sick loses that much until it is out |
 /// | `BEHIND` 5 ms | so much later than a resend is worth one: what a timer and a run of packets blur |
 /// | `LOSSY` 1/20 | a repair takes another path than one that loses so much |
 ///

@@ -12,6 +12,16 @@
 //! - A path goes to an address only after a packet from there was answered from there.
 //! - A client's packets have its own source address, and go nowhere that the configuration does not
 //!   allow.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `machine` | inputs, time, the end |
+//! | `socket` | datagrams: whose they are, and who sends next |
+//! | `tun` | packets of the TUN device |
+//! | `handshake` | associations begin and end |
+//! | `enrol` | strangers with an invitation |
+//! | `rules` | where a client's packets may come from and go to |
+//! | `news` | what follows from what an association reports |
 
 mod enrol;
 mod handshake;

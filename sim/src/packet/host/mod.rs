@@ -2,6 +2,11 @@
 //!
 //! Each flow has an end in each host. The ends are known by their number: port 10000 + n at the
 //! client, 20000 + n at the server, n + 1 as the identifier of an echo.
+//!
+//! | file | is |
+//! | --- | --- |
+//! | `tcp` | what a TCP endpoint must be; `model` is ours, `smoltcp` real sockets |
+//! | `ip` | IPv4, UDP and ICMP as they are written and read |
 
 mod ip;
 mod model;
