@@ -6,6 +6,7 @@
 //! | `link` | one direction of a link: rate, queue, loss, delay, jitter, changes |
 //! | `tcp` | a model of the kernel's TCP on segments |
 //! | `packet`, `scenario`, `report` | the packet world (feature `packet`, on by default): links and hosts around the bond, scenarios, figures |
+//! | `lab` | the same links and scenarios in real time, between network namespaces (feature `lab`, Linux) |
 //!
 //! No protocol decision is taken here. A world gives a machine sockets, a clock and trouble, and
 //! writes down what the machine said. The suite that every runtime must pass works on real sockets
@@ -15,6 +16,8 @@
 
 #[cfg(any(feature = "stream", feature = "packet"))]
 mod fnv;
+#[cfg(all(feature = "lab", target_os = "linux"))]
+pub mod lab;
 pub mod link;
 #[cfg(feature = "packet")]
 pub mod packet;

@@ -14,7 +14,7 @@ pub(crate) struct Bytes {
 }
 
 impl Bytes {
-    pub(super) fn add(&mut self, now: Instant, bytes: u64) {
+    pub(crate) fn add(&mut self, now: Instant, bytes: u64) {
         let bin = (now.as_nanos() / BIN.as_nanos() as u64) as usize;
         if self.bins.len() <= bin {
             self.bins.resize(bin + 1, 0);
@@ -82,12 +82,12 @@ pub(crate) struct FlowMeter {
 }
 
 /// Since the beginning of the run.
-pub(super) fn since(now: Instant) -> Duration {
+pub(crate) fn since(now: Instant) -> Duration {
     now - Instant::ZERO
 }
 
 impl FlowMeter {
-    pub(super) fn deliver(&mut self, now: Instant, bytes: u64) {
+    pub(crate) fn deliver(&mut self, now: Instant, bytes: u64) {
         if let Some(last) = self.last.filter(|last| now - *last > BIN) {
             self.gaps.push((since(last), since(now)));
         }
@@ -96,7 +96,7 @@ impl FlowMeter {
     }
 
     /// The flow was to go on until `end`.
-    pub(super) fn finish(&mut self, end: Instant) {
+    pub(crate) fn finish(&mut self, end: Instant) {
         match self.last {
             Some(last) if end - last > BIN => self.gaps.push((since(last), since(end))),
             Some(_) => {}
@@ -105,12 +105,12 @@ impl FlowMeter {
     }
 
     /// Datagram number `number` is sent; numbers go up by one.
-    pub(super) fn send(&mut self, now: Instant) {
+    pub(crate) fn send(&mut self, now: Instant) {
         self.datagrams.push((since(now), false));
     }
 
     /// Datagram number `number` has come; false if it had come before.
-    pub(super) fn receive(&mut self, number: u32) -> bool {
+    pub(crate) fn receive(&mut self, number: u32) -> bool {
         let Some((_, came)) = self.datagrams.get_mut(number as usize) else { return false };
         let first = !*came;
         *came = true;

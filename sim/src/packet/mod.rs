@@ -21,6 +21,7 @@
 //! | `host` | the ends of the flows: TCP, UDP, ping |
 //! | `bond` | the bond's machines, as a scenario sets them, and their news in words |
 //! | `toy` | a plain tunnel, the contract's test driver |
+//! | `shape` | a scenario's directions of a link, as the link model takes them |
 //! | `frame`, `trace` | what a link carries, and the record of it with its hash |
 //! | `meter` | what is measured |
 //!
@@ -35,6 +36,7 @@ mod host;
 mod io;
 pub(crate) mod meter;
 mod node;
+pub(crate) mod shape;
 mod toy;
 mod trace;
 mod world;

@@ -6,10 +6,11 @@ use super::host::{Host, Setting};
 use super::io::{self, Port, SimIo};
 use super::meter::{FlowMeter, LinkMeter, since};
 use super::node::{Driven, Node};
+use super::shape::{self, config};
 use super::toy::Toy;
 use super::trace::{Step, Tracer};
 use super::{Options, RunError, SIDES, Side, bond};
-use crate::link::{Chance, Jitter, Link, LinkConfig, Loss, Payload, Queue, Rate};
+use crate::link::{Link, Payload};
 use crate::report::Measured;
 use crate::scenario::{Change, Direction, Event, Scenario, Shape, State, Tunnel};
 use ropewalk_core::machine::{Event as CoreEvent, Input, UplinkId};
@@ -24,8 +25,6 @@ const TARGET: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const DRAIN: Duration = Duration::from_secs(2);
 /// How often windows are looked at.
 const LOOK: Duration = Duration::from_millis(100);
-/// RFC 8289 sections 4.3 and 4.4.
-const CODEL: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(100));
 
 pub(super) struct World<'s> {
     scenario: &'s Scenario,
@@ -70,41 +69,6 @@ fn into(side: Side) -> Direction {
     match side {
         Side::Client => Direction::Down,
         Side::Server => Direction::Up,
-    }
-}
-
-fn loss(shape: &Shape) -> Loss {
-    match shape.burst {
-        None if shape.loss.0 == 0 => Loss::None,
-        None => Loss::Independent(Chance::ppm(shape.loss.0)),
-        Some(burst) => Loss::GilbertElliott {
-            enter: Chance::ppm(burst.start.0),
-            leave: Chance::ppm(burst.end.0),
-            good: Chance::ppm(shape.loss.0),
-            bad: Chance::ALWAYS,
-        },
-    }
-}
-
-fn jitter(shape: &Shape) -> Jitter {
-    Jitter { spread: shape.jitter, reorder: shape.reorder }
-}
-
-fn config(shape: &Shape) -> LinkConfig {
-    let limit = shape.queue.limit;
-    let (target, interval) = CODEL;
-    LinkConfig {
-        rate: Rate::bits(shape.rate),
-        delay: shape.delay,
-        jitter: jitter(shape),
-        loss: loss(shape),
-        queue: if shape.queue.codel {
-            Queue::CoDel { limit, target, interval }
-        } else {
-            Queue::TailDrop { limit }
-        },
-        grant: (!shape.grants.is_zero()).then_some(shape.grants),
-        ..LinkConfig::default()
     }
 }
 
@@ -404,32 +368,13 @@ impl<'s> World<'s> {
 
     /// Something happens to a link.
     fn happen(&mut self, event: &Event) {
-        use crate::link::Change as To;
         let (index, now) = (event.link, self.now);
         if !event.step {
             self.events.push((event.at, event.to_string_of(&self.scenario.links[index].name)));
         }
         for direction in Direction::BOTH.into_iter().filter(|direction| event.which.covers(*direction)) {
             let shape = &mut self.shapes[index][direction as usize];
-            let change = match event.change {
-                Change::State(State::Silent | State::Gone) => To::Down,
-                Change::State(State::Up | State::Back) => To::Up,
-                Change::Rate(rate) => To::Rate(Rate::bits(rate)),
-                Change::Delay(delay) => To::Delay(delay),
-                Change::Jitter(spread) => {
-                    shape.jitter = spread;
-                    To::Jitter(jitter(shape))
-                }
-                Change::Loss(share) => {
-                    shape.loss = share;
-                    To::Loss(loss(shape))
-                }
-                Change::Burst(burst) => {
-                    shape.burst = Some(burst);
-                    To::Loss(loss(shape))
-                }
-                Change::Rebind => continue,
-            };
+            let Some(change) = shape::changed(shape, event.change) else { continue };
             self.links[index][direction as usize].change(now, change);
             self.arm_link(index, direction as usize);
         }
