@@ -76,6 +76,11 @@ impl Buffers {
         }
     }
 
+    /// Another number of buffers; those that are taken beyond it come back in their time.
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// As many buffers are taken as may be.
     pub(crate) fn is_exhausted(&self) -> bool {
         self.large >= self.limit

@@ -25,26 +25,67 @@ impl Dispatch {
     /// # Errors
     /// [`ConfigError`] says which value is wrong.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
+        check(&config)?;
         let limits = config.limits();
-        if config.max_head < 1024 {
-            return Err(ConfigError::HeadSize(config.max_head));
-        }
-        if config.max_fields == 0 {
-            return Err(ConfigError::Zero("max_fields"));
-        }
-        if config.max_destinations == 0 {
-            return Err(ConfigError::Zero("max_destinations"));
-        }
-        if config.max_queue == 0 {
-            return Err(ConfigError::Zero("max_queue"));
-        }
-        let probes = config.probes.clone();
-        let mut service = Service::new(config, limits)?;
+        let mut dispatch = Dispatch { service: Service::new(config, limits)? };
+        dispatch.begin_probes();
+        Ok(dispatch)
+    }
+
+    fn begin_probes(&mut self) {
+        let probes = self.service.config_mut().probes.clone();
         for (uplink, probe) in (0..).map(UplinkId).zip(probes) {
             let Some(probe) = probe else { continue };
-            service.spawn(|id, cx| Served::Probe(Box::new(Probe::new(id, uplink, probe, cx.now))));
+            self.service.spawn(|id, cx| Served::Probe(Box::new(Probe::new(id, uplink, probe, cx.now))));
         }
-        Ok(Dispatch { service })
+    }
+
+    /// Another configuration from now on. Open connections live on, under its times; those of users
+    /// that it does not have, or has with another password, are reset: it tells how many. Uplinks
+    /// are the pool's, which is told on its own, before.
+    ///
+    /// Listeners, this host's addresses, private endpoints and the size of buffers stay.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which value is wrong: then all is as it was.
+    pub fn reconfigure(&mut self, now: Instant, config: Config) -> Result<usize, ConfigError> {
+        self.check_change(&config)?;
+        self.service.set_limits(now, config.limits())?;
+        let own = self.service.config_mut();
+        let before = core::mem::take(own);
+        *own = Config {
+            listeners: before.listeners,
+            local_addresses: before.local_addresses,
+            private_endpoints: before.private_endpoints,
+            buffer_size: before.buffer_size,
+            ..config
+        };
+        let other_probes = own.probes != before.probes;
+        let next = own.credentials.clone();
+        let gone = before.credentials.as_ref().map_or(Vec::new(), |known| known.gone(next.as_ref()));
+        let mut ended = 0;
+        self.service.revise(now, |served, cx| {
+            if other_probes {
+                served.end_probe(cx);
+            }
+            ended += usize::from(served.user_gone(&gone, cx));
+        });
+        if other_probes && !self.service.is_draining() {
+            self.begin_probes();
+        }
+        Ok(ended)
+    }
+
+    /// Whether [`Dispatch::reconfigure`] would take this configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which value is wrong.
+    pub fn check_change(&self, config: &Config) -> Result<(), ConfigError> {
+        check(config)?;
+        match config.listeners == self.service.config().listeners {
+            true => Ok(()),
+            false => Err(ConfigError::OtherListeners),
+        }
     }
 
     /// What has happened since the start.
@@ -55,6 +96,23 @@ impl Dispatch {
     /// How many relay buffers hold bytes now.
     pub fn buffers_taken(&self) -> usize {
         self.service.buffers_taken()
+    }
+}
+
+/// What holds of each configuration.
+fn check(config: &Config) -> Result<(), ConfigError> {
+    config.limits().check()?;
+    if config.max_head < 1024 {
+        return Err(ConfigError::HeadSize(config.max_head));
+    }
+    let counts = [
+        ("max_fields", config.max_fields),
+        ("max_destinations", config.max_destinations),
+        ("max_queue", config.max_queue),
+    ];
+    match counts.into_iter().find(|(_, count)| *count == 0) {
+        Some((name, _)) => Err(ConfigError::Zero(name)),
+        None => Ok(()),
     }
 }
 

@@ -79,6 +79,14 @@ impl Credentials {
         Ok(Credentials { entries })
     }
 
+    /// The users that are not in `next`, or have another password there. Where `next` asks for no
+    /// user, nobody is shut out.
+    pub(crate) fn gone<'a>(&'a self, next: Option<&Credentials>) -> Vec<&'a [u8]> {
+        let Some(next) = next else { return Vec::new() };
+        let gone = self.entries.iter().filter(|entry| !next.entries.contains(entry));
+        gone.map(|(user, _)| user.as_slice()).collect()
+    }
+
     /// Whether this user has this password. The time it takes depends on the lengths given and on
     /// the number of users, not on how much of a secret was guessed.
     pub(crate) fn check(&self, user: &[u8], password: &[u8]) -> bool {

@@ -42,6 +42,8 @@ pub(super) struct Conn {
     /// The address it reached us at.
     local: SocketAddr,
     since: Instant,
+    /// Whose it is, where users are asked for and it has said so.
+    user: Option<Box<[u8]>>,
     /// Our own address on the connection to the target, where it leaves by an uplink.
     leaves_from: Option<IpAddr>,
     /// The deadline of a state that has a fixed one.
@@ -60,6 +62,7 @@ impl Connection for Conn {
             peer,
             local,
             since: cx.now,
+            user: None,
             leaves_from: None,
             until: Some(cx.now + cx.config.handshake_timeout),
             state: State::Gone,
@@ -166,6 +169,7 @@ impl Connection for Conn {
         match (&mut self.state, side) {
             (State::Handshake(handshake), Side::Client) => {
                 let step = handshake.read(&cx.config, cx.buffers.peek(len));
+                self.user = handshake.take_user().or(self.user.take());
                 if handshake.has_ignored_login() {
                     let client = self.peer;
                     cx.event(Event::LoginIgnored { client });

@@ -35,6 +35,8 @@ pub(super) struct Handshake {
     head_end: HeadEnd,
     /// The client is about to send a login although none is required.
     ignored_login: bool,
+    /// Who has given a right password, until that is taken.
+    user: Option<Box<[u8]>>,
     reply: Vec<u8>,
     sent: usize,
 }
@@ -91,6 +93,7 @@ impl Handshake {
             seen: Vec::new(),
             head_end: HeadEnd::default(),
             ignored_login: false,
+            user: None,
             reply: Vec::new(),
             sent: 0,
         }
@@ -111,6 +114,11 @@ impl Handshake {
     /// The client offers a login and nothing else, though none is asked for: true once.
     pub(super) fn has_ignored_login(&mut self) -> bool {
         core::mem::take(&mut self.ignored_login)
+    }
+
+    /// The user whose password was right: told once.
+    pub(super) fn take_user(&mut self) -> Option<Box<[u8]>> {
+        self.user.take()
     }
 
     /// Bytes that wait for the rest of a request.
@@ -184,12 +192,13 @@ impl Handshake {
 
     /// RFC 1929 section 2.
     fn user_password(&mut self, config: &Config) -> ControlFlow<HandshakeStep> {
-        let check = |user: &[u8], password: &[u8]| {
-            config.credentials.as_ref().is_none_or(|known| known.check(user, password))
-        };
-        let parsed =
-            socks5::parse_user_password(&self.seen).map(|(up, used)| (check(up.user, up.password), used));
-        let (ok, used) = self.complete(parsed)?;
+        let parsed = socks5::parse_user_password(&self.seen).map(|(given, used)| {
+            let known = config.credentials.as_ref();
+            let ok = known.is_none_or(|known| known.check(given.user, given.password));
+            (ok, known.filter(|_| ok).map(|_| given.user.into()), used)
+        });
+        let (ok, user, used) = self.complete(parsed)?;
+        self.user = user;
         self.seen.drain(..used);
         self.reply.extend(socks5::emit_auth_status(ok));
         if !ok {
@@ -277,7 +286,8 @@ impl Handshake {
     fn http(&mut self, config: &Config) -> ControlFlow<HandshakeStep> {
         ControlFlow::Break(match http_request(config, &self.seen) {
             HttpStep::More => HandshakeStep::More,
-            HttpStep::Open { format, destination, used } => {
+            HttpStep::Open { format, destination, user, used } => {
+                self.user = user;
                 self.seen.drain(..used);
                 self.open(format, destination)
             }
@@ -322,8 +332,9 @@ impl Handshake {
 pub(super) enum HttpStep {
     /// Its head is not complete.
     More,
-    /// The client wants to go there; the head took `used` bytes.
-    Open { format: ReplyFormat, destination: Destination, used: usize },
+    /// The client, who is `user` where users are asked for, wants to go there; the head took `used`
+    /// bytes.
+    Open { format: ReplyFormat, destination: Destination, user: Option<Box<[u8]>>, used: usize },
     /// The answer to a request that goes no further: write it, then close.
     Answer { reply: Vec<u8> },
     /// Write this, then close.
@@ -343,6 +354,7 @@ pub(super) fn http_request(config: &Config, bytes: &[u8]) -> HttpStep {
         Err(HttpError::Refused { status, why }) => return refuse(status, Refusal::Malformed(why)),
         Err(HttpError::TooLarge(excess)) => return refuse(431, Refusal::RequestTooLarge(excess)),
     };
+    let mut who: Option<Box<[u8]>> = None;
     if let Some(known) = &config.credentials {
         // RFC 9110 section 15.5.8.
         match &head.credentials {
@@ -351,17 +363,17 @@ pub(super) fn http_request(config: &Config, bytes: &[u8]) -> HttpStep {
             Some((user, password)) if !known.check(user, password) => {
                 return refuse(407, Refusal::BadCredentials);
             }
-            Some(_) => {}
+            Some((user, _)) => who = Some(user.as_slice().into()),
         }
     }
     match head.kind {
         RequestKind::Connect(destination) => {
-            HttpStep::Open { format: ReplyFormat::Connect, destination, used }
+            HttpStep::Open { format: ReplyFormat::Connect, destination, user: who, used }
         }
         RequestKind::Answered(reply) => HttpStep::Answer { reply },
         RequestKind::Forward(forward) => {
             let destination = forward.destination.clone();
-            HttpStep::Open { format: ReplyFormat::Forward(Box::new(forward)), destination, used }
+            HttpStep::Open { format: ReplyFormat::Forward(Box::new(forward)), destination, user: who, used }
         }
     }
 }

@@ -17,6 +17,23 @@ pub(super) enum Served {
     Probe(Box<Probe>),
 }
 
+impl Served {
+    /// Ends it where it is a connection of one of these users: true.
+    pub(super) fn user_gone(&mut self, gone: &[&[u8]], cx: &mut Cx) -> bool {
+        match self {
+            Served::Client(conn) => conn.user_gone(gone, cx),
+            Served::Probe(_) => false,
+        }
+    }
+
+    /// Ends it where it is a probe.
+    pub(super) fn end_probe(&mut self, cx: &mut Cx) {
+        if let Served::Probe(probe) = self {
+            probe.end(cx);
+        }
+    }
+}
+
 /// A probe has one stream, its target's; to clients' questions it has no answer.
 impl Connection for Served {
     type Config = Config;

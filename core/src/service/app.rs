@@ -38,6 +38,8 @@ struct Entry<C> {
     kept: usize,
     /// Its handshake is not complete.
     half_open: bool,
+    /// No client has asked for it.
+    is_own: bool,
 }
 
 /// A service: listeners, and a connection for each client.
@@ -158,7 +160,14 @@ impl<C: Connection> Service<C> {
         let id = self.conns.insert_with(|id: ConnId| {
             cx.set_owner(stream, Owner::Client(id));
             let accepted = Accepted { id, stream, listener, peer, local };
-            Entry { conn: C::new(accepted, cx), armed: None, client, kept: 0, half_open: false }
+            Entry {
+                conn: C::new(accepted, cx),
+                armed: None,
+                client,
+                kept: 0,
+                half_open: false,
+                is_own: false,
+            }
         });
         // It may be refused and gone already: then there is room for the next.
         self.with(id, |_, _| ());
@@ -199,6 +208,7 @@ impl<C: Connection> Service<C> {
             client,
             kept: 0,
             half_open: false,
+            is_own: true,
         });
         self.clients.come(client);
         self.own += 1;
@@ -265,6 +275,10 @@ impl<C: Connection> Service<C> {
         }
         self.cx.timers.rearm(Timer::Conn(id), &mut entry.armed, None);
         self.clients.go(entry.client);
+        // Those of its own have no client.
+        if entry.is_own {
+            self.own = self.own.saturating_sub(1);
+        }
         self.conns.remove(id);
         if self.full {
             self.full = false;
@@ -296,9 +310,36 @@ impl<C: Connection> Service<C> {
     }
 
     /// What its connections are configured with.
-    #[cfg_attr(not(feature = "unwrap"), expect(dead_code, reason = "flows are told the same"))]
     pub(crate) fn config(&self) -> &C::Config {
         &self.cx.config
+    }
+
+    /// It takes no new work.
+    #[cfg_attr(not(feature = "dispatch"), expect(dead_code, reason = "only dispatch probes"))]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Other limits from now on; connections beyond them live on.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which limit is wrong: then all is as it was.
+    pub(crate) fn set_limits(&mut self, now: Instant, limits: Limits) -> Result<(), ConfigError> {
+        limits.check()?;
+        self.cx.now = now;
+        self.cx.set_limits(limits);
+        Ok(())
+    }
+
+    /// Has `f` look at each connection, after which its deadline is set anew; then asks for
+    /// connections that the limits may have room for now.
+    pub(crate) fn revise(&mut self, now: Instant, mut f: impl FnMut(&mut C, &mut Cx<C::Config>)) {
+        self.cx.now = now;
+        for id in self.conns.keys() {
+            self.with(id, &mut f);
+        }
+        self.full = false;
+        self.ask_all();
     }
 
     /// What a service's own machine may change from outside.

@@ -130,6 +130,14 @@ impl Common {
         }
     }
 
+    /// Other limits. Buffers keep their size.
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        let size = self.limits.buffer_size;
+        self.limits = Limits { buffer_size: size, ..limits };
+        self.buffers.set_limit(limits.buffer_limit);
+        self.lookups.set_share(limits.max_lookups);
+    }
+
     pub(crate) fn push_output(&mut self, output: Output) {
         self.outputs.push_back(output);
     }

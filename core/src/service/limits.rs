@@ -38,6 +38,8 @@ pub enum ConfigError {
     BufferSize(usize),
     /// HTTP heads of less than 1 KiB.
     HeadSize(usize),
+    /// Other listeners than the machine has: it can take no others while it runs.
+    OtherListeners,
     /// A limit of 0, by name.
     Zero(&'static str),
 }
@@ -48,6 +50,7 @@ impl fmt::Display for ConfigError {
             ConfigError::Listeners(n) => write!(f, "expected 1 to 65535 listeners, got {n}"),
             ConfigError::BufferSize(n) => write!(f, "expected buffers of at least 1024 bytes, got {n}"),
             ConfigError::HeadSize(n) => write!(f, "expected heads of at least 1024 bytes, got {n}"),
+            ConfigError::OtherListeners => f.write_str("expected the listeners that there are, got others"),
             ConfigError::Zero(what) => write!(f, "expected {what} of 1 or more, got 0"),
         }
     }

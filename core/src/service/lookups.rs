@@ -68,6 +68,11 @@ impl Lookups {
         Lookups { share, clients: BTreeMap::new(), running: 0, waiting: 0 }
     }
 
+    /// Another share, for queries that begin from now on.
+    pub(super) fn set_share(&mut self, share: usize) {
+        self.share = share;
+    }
+
     /// A query of `client` is to begin.
     pub(super) fn begin(&mut self, now: Instant, client: IpAddr, query: QueryId, name: Name) -> Begun {
         let share = self.clients.entry(whose(client)).or_default();

@@ -31,13 +31,8 @@ impl Unwrap {
     /// # Errors
     /// [`ConfigError`] says which value is wrong.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
+        check(&config)?;
         let limits = config.limits();
-        if config.max_flows == 0 {
-            return Err(ConfigError::Zero("max_flows"));
-        }
-        if config.max_queue == 0 {
-            return Err(ConfigError::Zero("max_queue"));
-        }
         let flows = Flows::new(config.datagram_listeners.len(), config.listeners.len());
         Ok(Unwrap {
             service: Service::new(config, limits)?,
@@ -45,6 +40,39 @@ impl Unwrap {
             service_finished: false,
             lookups: Vec::new(),
         })
+    }
+
+    /// Another configuration from now on: who may send headers and where they lead, times and
+    /// limits. What is open lives on.
+    ///
+    /// The addresses of listeners, this host's own and the size of buffers stay.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which value is wrong: then all is as it was.
+    pub fn reconfigure(&mut self, now: Instant, config: Config) -> Result<(), ConfigError> {
+        self.check_change(&config)?;
+        self.service.set_limits(now, config.limits())?;
+        let own = self.service.config_mut();
+        let before = core::mem::take(own);
+        *own = Config { local_addresses: before.local_addresses, buffer_size: before.buffer_size, ..config };
+        self.service.revise(now, |_, _| ());
+        Ok(())
+    }
+
+    /// Whether [`Unwrap::reconfigure`] would take this configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says which value is wrong.
+    pub fn check_change(&self, config: &Config) -> Result<(), ConfigError> {
+        check(config)?;
+        let own = self.service.config();
+        let streams = |config: &Config| config.listeners.iter().map(|l| l.address).collect::<Vec<_>>();
+        let datagrams =
+            |config: &Config| config.datagram_listeners.iter().map(|l| l.address).collect::<Vec<_>>();
+        match streams(own) == streams(config) && datagrams(own) == datagrams(config) {
+            true => Ok(()),
+            false => Err(ConfigError::OtherListeners),
+        }
     }
 
     /// What has happened to UDP flows since the start.
@@ -87,6 +115,16 @@ impl Unwrap {
         for (from, to) in self.service.config_mut().names.take_moved() {
             self.flows.server_moved(now, from, to);
         }
+    }
+}
+
+/// What holds of each configuration.
+fn check(config: &Config) -> Result<(), ConfigError> {
+    config.limits().check()?;
+    let counts = [("max_flows", config.max_flows), ("max_queue", config.max_queue)];
+    match counts.into_iter().find(|(_, count)| *count == 0) {
+        Some((name, _)) => Err(ConfigError::Zero(name)),
+        None => Ok(()),
     }
 }
 

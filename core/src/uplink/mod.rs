@@ -19,5 +19,5 @@ mod prefix;
 mod weighted;
 
 pub use health::HealthConfig;
-pub use pool::{Account, Networks, Pool, PoolConfig, PoolError, UplinkConfig};
+pub use pool::{Account, Networks, Pool, PoolConfig, PoolError, UplinkConfig, UplinkView};
 pub use prefix::{Prefix, is_link_local};

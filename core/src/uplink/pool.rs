@@ -173,6 +173,23 @@ struct Uplink {
     account: Account,
     /// Since it was first left, until it carries.
     outage: Option<Outage>,
+    /// Taken out of the configuration: what is open through it lives on, nothing new takes it.
+    retired: bool,
+}
+
+/// An uplink as it is now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UplinkView<'a> {
+    /// What it is called.
+    pub label: &'a str,
+    /// Its share.
+    pub weight: u32,
+    /// What it has carried.
+    pub account: &'a Account,
+    /// It is thought well.
+    pub usable: bool,
+    /// It was taken out of the configuration.
+    pub retired: bool,
 }
 
 /// The uplinks of a process.
@@ -194,31 +211,76 @@ impl Pool {
         if uplinks.len() > UplinkSet::CAPACITY {
             return Err(PoolError::TooMany(uplinks.len()));
         }
-        let endpoints = uplinks.first().is_some_and(|first| first.endpoint.is_some());
-        for uplink in &uplinks {
-            if uplink.weight == 0 {
-                return Err(PoolError::ZeroWeight(uplink.label.clone()));
+        check(&uplinks)?;
+        let mut pool =
+            Pool { uplinks: Vec::new(), shares: Vec::new(), unbound, health, events: VecDeque::new() };
+        uplinks.into_iter().for_each(|uplink| pool.add(uplink));
+        Ok(pool)
+    }
+
+    fn add(&mut self, config: UplinkConfig) {
+        self.shares.push(Share::new(config.weight));
+        let (health, account) = (Health::new(&self.health), Account::default());
+        self.uplinks.push(Uplink { config, health, account, outage: None, retired: false });
+    }
+
+    /// Another configuration from now on. An uplink that stays, by its label, keeps its id, its
+    /// health and its account; a new one gets an id that no other has had; one that is gone gets
+    /// nothing new, and what is open through it lives on. Gives the ids in the order of `config`.
+    ///
+    /// # Errors
+    /// [`PoolError`] says which uplink is wrong: then all is as it was.
+    pub fn reconfigure(&mut self, config: PoolConfig) -> Result<Vec<UplinkId>, PoolError> {
+        let ids = self.check_change(&config)?;
+        let PoolConfig { uplinks, unbound, health } = config;
+        self.uplinks.iter_mut().for_each(|uplink| uplink.retired = true);
+        for (id, config) in ids.iter().zip(uplinks) {
+            let index = usize::from(id.0);
+            let Some(uplink) = self.uplinks.get_mut(index) else {
+                self.add(config);
+                continue;
+            };
+            uplink.retired = false;
+            // The round goes on where it was, unless the shares have changed.
+            if self.shares[index].weight != config.weight {
+                self.shares[index] = Share::new(config.weight);
             }
-            if uplink.endpoint.is_some() != endpoints {
-                return Err(PoolError::MixedEndpoints(uplink.label.clone()));
-            }
+            uplink.config = config;
         }
-        let shares = uplinks.iter().map(|uplink| Share::new(uplink.weight)).collect();
-        let fresh = |config| Uplink {
-            config,
-            health: Health::new(&health),
-            account: Account::default(),
-            outage: None,
-        };
-        let uplinks = uplinks.into_iter().map(fresh).collect();
-        Ok(Pool { uplinks, shares, unbound, health, events: VecDeque::new() })
+        (self.unbound, self.health) = (unbound, health);
+        Ok(ids)
+    }
+
+    /// The ids that the uplinks of `config` would have.
+    ///
+    /// # Errors
+    /// [`PoolError`] says why [`Pool::reconfigure`] would not take it.
+    pub fn check_change(&self, config: &PoolConfig) -> Result<Vec<UplinkId>, PoolError> {
+        check(&config.uplinks)?;
+        let mut ids: Vec<UplinkId> = Vec::new();
+        let mut next = self.uplinks.len();
+        for wanted in &config.uplinks {
+            // The same label may be given twice.
+            let is_it = |index: &usize| {
+                self.uplinks[*index].config.label == wanted.label && !ids.contains(&UplinkId(*index as u16))
+            };
+            let index = (0..self.uplinks.len()).find(is_it).unwrap_or_else(|| {
+                next += 1;
+                next - 1
+            });
+            if index >= UplinkSet::CAPACITY {
+                return Err(PoolError::TooMany(next));
+            }
+            ids.push(UplinkId(index as u16));
+        }
+        Ok(ids)
     }
 
     /// The way out for a connection; `None` when all were tried or none carries the family.
     pub fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment> {
         let unbound =
             Assignment { uplink: None, via: Via::default(), endpoint: None, patience: self.health.patience };
-        if self.uplinks.is_empty() {
+        if self.uplinks.iter().all(|uplink| uplink.retired) {
             return Some(unbound);
         }
         let destination = assign.destination.map(|to| to.ip().to_canonical());
@@ -228,8 +290,9 @@ impl Pool {
             if ip.is_loopback() || self.unbound.iter().any(|prefix| prefix.contains(ip)) {
                 return Some(unbound);
             }
-            let on_link =
-                |uplink: &Uplink| uplink.config.networks.on_link.iter().any(|prefix| prefix.contains(ip));
+            let on_link = |uplink: &Uplink| {
+                !uplink.retired && uplink.config.networks.on_link.iter().any(|prefix| prefix.contains(ip))
+            };
             let mut owners = (0..self.uplinks.len()).filter(|i| on_link(&self.uplinks[*i]));
             if let (Some(owner), None) = (owners.next(), owners.next()) {
                 only = Some(owner);
@@ -238,6 +301,7 @@ impl Pool {
         let uplinks = &self.uplinks;
         let open = |i: usize| {
             !assign.tried.contains(UplinkId(i as u16))
+                && !uplinks[i].retired
                 && only.is_none_or(|only| only == i)
                 && (destination.is_none() || uplinks[i].config.carries(v6))
         };
@@ -363,10 +427,34 @@ impl Pool {
         self.uplinks.iter().map(move |u| (u.config.label.as_str(), &u.account, u.health.usable(now)))
     }
 
+    /// The uplinks as they are now, those that were taken out too, in the order of their ids.
+    pub fn views(&self, now: Instant) -> impl Iterator<Item = UplinkView<'_>> {
+        self.uplinks.iter().map(move |uplink| UplinkView {
+            label: &uplink.config.label,
+            weight: uplink.config.weight,
+            account: &uplink.account,
+            usable: uplink.health.usable(now),
+            retired: uplink.retired,
+        })
+    }
+
     /// What people call an uplink.
     pub fn label(&self, uplink: UplinkId) -> Option<&str> {
         self.uplinks.get(usize::from(uplink.0)).map(|u| u.config.label.as_str())
     }
+}
+
+fn check(uplinks: &[UplinkConfig]) -> Result<(), PoolError> {
+    let endpoints = uplinks.first().is_some_and(|first| first.endpoint.is_some());
+    for uplink in uplinks {
+        if uplink.weight == 0 {
+            return Err(PoolError::ZeroWeight(uplink.label.clone()));
+        }
+        if uplink.endpoint.is_some() != endpoints {
+            return Err(PoolError::MixedEndpoints(uplink.label.clone()));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

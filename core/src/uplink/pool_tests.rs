@@ -187,3 +187,40 @@ fn a_bad_configuration_is_named() {
     let mixed = Pool::new(config(vec![uplink("a", 1), endpoint]));
     assert_eq!(mixed.err(), Some(PoolError::MixedEndpoints("e".into())));
 }
+
+#[test]
+fn other_uplinks_keep_ids_and_accounts_of_those_that_stay() {
+    let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
+    let config = |uplinks| PoolConfig { uplinks, ..PoolConfig::default() };
+    let report = Report::Connected { uplink: UplinkId(1), took: Duration::from_millis(5) };
+    pool.report(Instant::ZERO, &report);
+
+    let ids = pool.reconfigure(config(vec![uplink("c", 1), uplink("b", 3)]));
+    assert_eq!(ids, Ok(vec![UplinkId(2), UplinkId(1)]));
+    let chosen: Vec<_> = (0..8).filter_map(|_| ask(&mut pool, Instant::ZERO, FAR, &[]).flatten()).collect();
+    assert_eq!([0, 1, 2].map(|id| chosen.iter().filter(|c| **c == id).count()), [0, 6, 2]);
+    let views: Vec<_> = pool.views(Instant::ZERO).map(|v| (v.label, v.retired, v.account.open)).collect();
+    assert_eq!(views, [("a", true, 0), ("b", false, 1), ("c", false, 0)]);
+
+    // One that comes back is the one that it was.
+    assert_eq!(pool.reconfigure(config(vec![uplink("a", 1)])), Ok(vec![UplinkId(0)]));
+    assert_eq!(ask(&mut pool, Instant::ZERO, FAR, &[]), Some(Some(0)));
+    // Those that were taken out do not step in.
+    assert_eq!(ask(&mut pool, Instant::ZERO, FAR, &[0]), None);
+    // Without any, all leaves unbound.
+    assert_eq!(pool.reconfigure(config(vec![])), Ok(vec![]));
+    assert_eq!(ask(&mut pool, Instant::ZERO, FAR, &[]), Some(None));
+}
+
+#[test]
+fn a_change_with_an_error_changes_nothing() {
+    let mut pool = pool(vec![uplink("a", 1)]);
+    let uplinks = vec![uplink("b", 1), uplink("c", 0)];
+    let config = PoolConfig { uplinks, ..PoolConfig::default() };
+    assert_eq!(pool.reconfigure(config), Err(PoolError::ZeroWeight("c".into())));
+    let many = (0..UplinkSet::CAPACITY).map(|n| uplink(&alloc::format!("u{n}"), 1)).collect();
+    let config = PoolConfig { uplinks: many, ..PoolConfig::default() };
+    assert_eq!(pool.reconfigure(config), Err(PoolError::TooMany(UplinkSet::CAPACITY + 1)));
+    assert_eq!(ask(&mut pool, Instant::ZERO, FAR, &[]), Some(Some(0)));
+    assert_eq!(pool.views(Instant::ZERO).count(), 1);
+}

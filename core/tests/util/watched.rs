@@ -27,6 +27,10 @@ pub(crate) struct Asked {
 pub(crate) trait Subject: Application {
     fn counters(&self) -> Counters;
     fn buffers_taken(&self) -> usize;
+    /// The machine of dispatch, where it is one.
+    fn dispatch(&mut self) -> Option<&mut Dispatch> {
+        None
+    }
     /// Every input it got, where that is written down.
     fn recording(&mut self) -> Option<Vec<u8>> {
         None
@@ -39,6 +43,9 @@ impl Subject for Dispatch {
     }
     fn buffers_taken(&self) -> usize {
         Dispatch::buffers_taken(self)
+    }
+    fn dispatch(&mut self) -> Option<&mut Dispatch> {
+        Some(self)
     }
 }
 

@@ -17,6 +17,17 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 impl Conn {
+    /// Ends it if it is one of these users'. True where it was.
+    pub(in crate::dispatch) fn user_gone(&mut self, gone: &[&[u8]], cx: &mut Cx) -> bool {
+        let theirs = |user: &Option<Box<[u8]>>| user.as_deref().is_some_and(|user| gone.contains(&user));
+        let of_forward = matches!(&self.state, State::Forward(forward) if theirs(&forward.user));
+        let ends = of_forward || theirs(&self.user);
+        if ends {
+            self.end(Close::Reset, cx);
+        }
+        ends
+    }
+
     /// What leads to the target is no more.
     pub(super) fn target_gone(&mut self, fault: Fault, cx: &mut Cx) {
         match &mut self.state {
@@ -156,7 +167,8 @@ impl Conn {
 
     /// The protocol of a forwarded connection has changed.
     pub(super) fn tunnel(&mut self, tunnel: Tunnel, cx: &mut Cx) {
-        let State::Forward(forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
+        let State::Forward(mut forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
+        self.user = forward.user.take().or(self.user.take());
         let Tunnel { target, reply, early, totals, client_ended } = tunnel;
         let relay = Relay::new(self.client, target, forward.uplink, &reply, &early, cx).with_totals(totals);
         forward.release(cx);
@@ -171,7 +183,8 @@ impl Conn {
         if !matches!(self.state, State::Forward(_)) {
             return;
         }
-        let State::Forward(forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
+        let State::Forward(mut forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
+        self.user = forward.user.take().or(self.user.take());
         let (sent, received) = forward.totals();
         if let Some(uplink) = forward.uplink {
             cx.traffic(uplink, sent, received);

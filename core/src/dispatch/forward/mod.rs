@@ -50,6 +50,8 @@ pub(super) struct Forward {
     /// The open connection to an origin.
     target: Option<StreamId>,
     pub(super) uplink: Option<UplinkId>,
+    /// Whose the last request is; `None` for the first, which the handshake has seen.
+    pub(super) user: Option<Box<[u8]>>,
     origin: Destination,
     limits: HeadLimits,
     /// Client bytes that are not yet anybody's.
@@ -137,6 +139,7 @@ impl Forward {
             client,
             target: Some(target),
             uplink,
+            user: None,
             origin: request.destination.clone(),
             limits: cx.config.heads(),
             waiting: Vec::new(),
@@ -284,7 +287,8 @@ impl Forward {
             }
             HttpStep::Answer { reply } => ForwardStep::Refuse { reply, why: None },
             HttpStep::Refuse { reply, why } => ForwardStep::Refuse { reply, why: Some(why) },
-            HttpStep::Open { format, destination, used } => {
+            HttpStep::Open { format, destination, user, used } => {
+                self.user = user;
                 self.waiting_end = HeadEnd::default();
                 let mut early = core::mem::take(&mut self.waiting);
                 early.drain(..used);
