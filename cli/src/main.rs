@@ -78,6 +78,15 @@ commands! {
     #[cfg(feature = "sim")] Sim in sim,
 }
 
+/// What command line and configuration file say now, for a service that runs.
+///
+/// # Errors
+/// A sentence that says what was expected, what came and where.
+#[cfg(any(feature = "dispatch", feature = "unwrap"))]
+fn reread() -> Result<Vec<Command>, String> {
+    Ok(config::reread::<Cli>(TABLES)?.into_iter().map(|cli| cli.command).collect())
+}
+
 fn main() -> ExitCode {
     if let Some(answer) = ancestors::answer(std::env::args_os()) {
         eprintln!("ropewalk: {answer}");

@@ -75,6 +75,6 @@ impl<M: Application + Send + 'static> Service<M> {
         let run = Box::new(move || worker.run());
         let words = "ending the bond; once more to stop at once";
         let manner = Manner { stack: STACK, words, patience: Some(PATIENCE) };
-        serve::serve_until(vec![(run, self.handle)], &manner)
+        serve::serve_until(vec![(run, self.handle)], &manner, &mut serve::never)
     }
 }

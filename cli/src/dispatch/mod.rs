@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `args` | the switches |
 //! | `probe` | one of them |
+//! | `reload` | its files read again while it runs |
 //! | `service` | from switches to running workers |
 //! | `associations` | events of UDP associations as counters and log lines |
 //! | `watch` | its events as counters and log lines |
@@ -12,6 +13,7 @@
 mod args;
 mod associations;
 mod probe;
+mod reload;
 mod service;
 mod stats;
 mod watch;

@@ -2,14 +2,15 @@
 
 use super::args::{self, Args};
 use super::probe;
+use super::reload::Running;
 use super::stats::DispatchStats;
-use super::watch::DispatchWatch;
+use super::watch::{DispatchWatch, Named};
 use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles};
 use crate::process::{descriptors, listen, logging, serve, stats};
-use ropewalk_core::dispatch::{Config, Credentials, Dispatch};
+use ropewalk_core::dispatch::{Config, Credentials, Dispatch, ProbeConfig};
 use ropewalk_core::machine::Device;
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
-use ropewalk_mio::{Shared, SocketOptions};
+use ropewalk_mio::{Handle, Shared, SocketOptions};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
@@ -23,37 +24,94 @@ const MOST_ASSOCIATIONS: usize = 1024;
 /// A sentence that says what was expected, what came and where.
 pub(crate) fn run(options: &Args) -> Result<(), String> {
     logging::start(options.common.verbose, options.common.quiet)?;
-    check_exposure(options)?;
-    let credentials = options.auth_file.as_deref().map(read_credentials).transpose()?;
     let links = host::links::snapshot().unwrap_or_else(|error| {
         log::warn!("cannot read this host's interfaces: {error}");
         Vec::new()
     });
-    let (mut pool, uplinks) = match options.tunnel {
-        true => (tunnel_pool(options, &host::links::local_addresses(&links))?, Vec::new()),
-        false => uplink_pool(options, &links)?,
-    };
-    probe::set_tiers(&options.backup, &mut pool.uplinks)?;
-    let mut probes = probe::assign(&options.probe, &mut pool.uplinks)?;
+    let Plan { pool, uplinks, mut probes, credentials } = Plan::new(options, &links)?;
     let listeners = listen::bind_all(&options.listen, &options.common)?;
     let bound: Vec<SocketAddr> = listeners[0].iter().filter_map(|l| l.local_addr().ok()).collect();
 
     let stats = options.common.stats.map(stats::Endpoint::bind).transpose()?;
 
-    let labels: Vec<String> = pool.uplinks.iter().map(|uplink| uplink.label.clone()).collect();
-    let labels_count = labels.len();
-    let shares = pool.uplinks.iter().map(|uplink| (uplink.label.clone(), uplink.weight)).collect();
-    let device = |uplink: &UplinkConfig| uplink.device.map(|device| device.as_str().to_owned());
-    let interfaces = pool.uplinks.iter().map(device).collect();
+    let named: Vec<Named> = pool.uplinks.iter().map(Named::of).collect();
+    let count = named.len();
     introduce(options, &pool, &bound);
     let pool = Pool::new(pool).map_err(|error| error.to_string())?;
-    let watch = Arc::new(DispatchWatch::new(labels, interfaces));
+    let watch = Arc::new(DispatchWatch::new(named));
     let user_timeout = Some(options.user_timeout).filter(|timeout| !timeout.is_zero());
     let sockets = SocketOptions { user_timeout, ..options.common.socket_options() };
     let shared = Shared::with_options(pool, Box::new(Arc::clone(&watch)), sockets);
 
+    let fixed = Fixed {
+        listeners: bound,
+        private_endpoints: stats.as_ref().map(stats::Endpoint::address).into_iter().collect(),
+        local_addresses: host::links::local_addresses(&links),
+    };
+    let config = machine_config(options, fixed.clone(), credentials, count);
+    let mut workers = Vec::new();
+    for listeners in listeners {
+        // One worker probes for all: health is the process's.
+        let probes = std::mem::take(&mut probes);
+        let machine =
+            Dispatch::new(Config { probes, ..config.clone() }).map_err(|error| error.to_string())?;
+        let worker = options.common.runtime().worker(machine, listeners.into(), Arc::clone(&shared));
+        workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
+    }
+    let handles: Vec<Handle> = workers.iter().map(|(_, handle)| handle.clone()).collect();
+    let watched = monitor::Watched::new(uplinks, &links);
+    monitor::start(watched.clone(), Arc::clone(&shared), handles.clone());
+    if let Some(endpoint) = stats {
+        endpoint.serve(DispatchStats::new(Arc::clone(&watch), Arc::clone(&shared)))?;
+    }
+    let running = Running { options, fixed, shared: &shared, watch: &watch, watched, handles };
+    let result = serve::serve(workers, &mut || running.reload());
+    // The summary must not be lost behind a flood of lines that is still being read.
+    logging::flush();
+    report(&shared, &watch);
+    result
+}
+
+/// What comes from outside, and is as it was at the start when files are read again.
+#[derive(Clone)]
+pub(super) struct Fixed {
+    pub(super) listeners: Vec<SocketAddr>,
+    private_endpoints: Vec<SocketAddr>,
+    local_addresses: Vec<IpAddr>,
+}
+
+/// What switches and the files that they name come to.
+pub(super) struct Plan {
+    pub(super) pool: PoolConfig,
+    pub(super) uplinks: Vec<UplinkSpec>,
+    /// In the order of the pool's uplinks.
+    pub(super) probes: Vec<Option<ProbeConfig>>,
+    pub(super) credentials: Option<Credentials>,
+}
+
+impl Plan {
+    pub(super) fn new(options: &Args, links: &[Link]) -> Result<Self, String> {
+        check_exposure(options)?;
+        let credentials = options.auth_file.as_deref().map(read_credentials).transpose()?;
+        let (mut pool, uplinks) = match options.tunnel {
+            true => (tunnel_pool(options, &host::links::local_addresses(links))?, Vec::new()),
+            false => uplink_pool(options, links)?,
+        };
+        probe::set_tiers(&options.backup, &mut pool.uplinks)?;
+        let probes = probe::assign(&options.probe, &mut pool.uplinks)?;
+        Ok(Plan { pool, uplinks, probes, credentials })
+    }
+}
+
+/// What a machine gets, without probes.
+pub(super) fn machine_config(
+    options: &Args,
+    fixed: Fixed,
+    credentials: Option<Credentials>,
+    uplinks: usize,
+) -> Config {
     // An association has its client's socket and, in most cases, one for each uplink.
-    let each = 1 + labels_count.clamp(1, 3);
+    let each = 1 + uplinks.clamp(1, 3);
     let associations = associations(options, each);
     let max_connections =
         descriptors::each_worker(options.common.max_connections, options.common.workers, associations * each);
@@ -61,10 +119,11 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let of_one = options.max_client_connections.map_or((max_connections / 4 * 3).max(64), |asked| {
         usize::try_from(asked.div_ceil(options.common.workers.into())).unwrap_or(usize::MAX)
     });
-    let config = Config {
-        listeners: bound,
-        private_endpoints: stats.as_ref().map(stats::Endpoint::address).into_iter().collect(),
-        local_addresses: host::links::local_addresses(&links),
+    let Fixed { listeners, private_endpoints, local_addresses } = fixed;
+    Config {
+        listeners,
+        private_endpoints,
+        local_addresses,
         credentials,
         allow_private: options.allow_private,
         tunnel: options.tunnel,
@@ -87,26 +146,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         max_fields: options.max_header_fields as usize,
         request_events: options.common.verbose > 0,
         ..Config::default()
-    };
-    let mut workers = Vec::new();
-    for listeners in listeners {
-        // One worker probes for all: health is the process's.
-        let probes = std::mem::take(&mut probes);
-        let machine =
-            Dispatch::new(Config { probes, ..config.clone() }).map_err(|error| error.to_string())?;
-        let worker = options.common.runtime().worker(machine, listeners.into(), Arc::clone(&shared));
-        workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }
-    let handles = workers.iter().map(|(_, handle)| handle.clone()).collect();
-    monitor::start(uplinks, links, Arc::clone(&shared), handles);
-    if let Some(endpoint) = stats {
-        endpoint.serve(DispatchStats::new(Arc::clone(&watch), Arc::clone(&shared), shares))?;
-    }
-    let result = serve::serve(workers);
-    // The summary must not be lost behind a flood of lines that is still being read.
-    logging::flush();
-    report(&shared, &watch);
-    result
 }
 
 /// UDP associations of the process. Those that nobody asked for take no more than a quarter of the

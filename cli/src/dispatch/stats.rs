@@ -3,6 +3,7 @@
 use super::watch::DispatchWatch;
 use crate::process::stats::{Samples, Source, relays};
 use crate::process::watch::{Names, get};
+use ropewalk_core::uplink::UplinkView;
 use ropewalk_mio::Shared;
 use std::sync::Arc;
 
@@ -17,28 +18,34 @@ const DATAGRAMS: Names = Names {
 pub(crate) struct DispatchStats {
     watch: Arc<DispatchWatch>,
     shared: Arc<Shared>,
-    /// Name and weight of each, in the pool's order.
-    uplinks: Vec<(String, u32)>,
 }
 
 impl DispatchStats {
-    pub(crate) fn new(watch: Arc<DispatchWatch>, shared: Arc<Shared>, uplinks: Vec<(String, u32)>) -> Self {
-        DispatchStats { watch, shared, uplinks: distinct(uplinks) }
+    pub(crate) fn new(watch: Arc<DispatchWatch>, shared: Arc<Shared>) -> Self {
+        DispatchStats { watch, shared }
     }
 
     fn uplinks(&self, out: &mut Samples) {
         // Copied, so that the workers do not wait for the writing.
         let now = self.shared.now();
-        let accounts: Vec<_> =
-            self.shared.pool().accounts(now).map(|(_, account, up)| (*account, up)).collect();
+        let copied = |view: UplinkView<'_>| {
+            (view.label.to_owned(), view.weight, *view.account, view.usable, view.retired)
+        };
+        let views: Vec<_> = self.shared.pool().views(now).map(copied).collect();
+        let names = distinct(views.iter().map(|view| view.0.clone()).collect());
         let destinations = &self.watch.associations.destinations;
-        for (((uplink, weight), (account, up)), destinations) in
-            self.uplinks.iter().zip(accounts).zip(destinations)
+        for ((name, (_, weight, account, up, retired)), destinations) in
+            names.iter().zip(views).zip(destinations)
         {
-            let uplink = [("uplink", uplink.as_str())];
+            // One that a reload took out is told for as long as something is open through it.
+            if retired && account.open == 0 {
+                continue;
+            }
+            let (up, weight) = if retired { (false, 0) } else { (up, weight) };
+            let uplink = [("uplink", name.as_str())];
             let direction = |direction| [uplink[0], ("direction", direction)];
             out.gauges("uplink_up", "1 where the uplink is thought well, 0 while it rests.").add(&uplink, up);
-            out.gauges("uplink_weight", "Its share of the connections.").add(&uplink, u64::from(*weight));
+            out.gauges("uplink_weight", "Its share of the connections.").add(&uplink, u64::from(weight));
             out.gauges("uplink_open_connections", "Connections open through it now.")
                 .add(&uplink, account.open);
             out.counters("uplink_connections_total", "Connections opened through it.")
@@ -82,13 +89,13 @@ impl Source for DispatchStats {
 }
 
 /// The same endpoint may be given twice; two samples of the same labels may not be.
-fn distinct(uplinks: Vec<(String, u32)>) -> Vec<(String, u32)> {
-    let mut all: Vec<(String, u32)> = Vec::new();
-    for (label, weight) in uplinks {
-        let taken = |name: &str| all.iter().any(|(other, _)| other == name);
+fn distinct(labels: Vec<String>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for label in labels {
+        let taken = |name: &str| all.iter().any(|other| other == name);
         let numbered = || (2..).map(|n| format!("{label}#{n}")).find(|name| !taken(name));
         let name = if taken(&label) { numbered().unwrap_or_default() } else { label.clone() };
-        all.push((name, weight));
+        all.push(name);
     }
     all
 }
@@ -99,8 +106,7 @@ mod tests {
 
     #[test]
     fn the_same_name_twice_is_told_apart() {
-        let names = ["a", "b", "a", "a"].map(|name| (name.to_owned(), 1)).to_vec();
-        let names: Vec<String> = distinct(names).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["a", "b", "a#2", "a#3"]);
+        let names = ["a", "b", "a", "a"].map(str::to_owned).to_vec();
+        assert_eq!(distinct(names), ["a", "b", "a#2", "a#3"]);
     }
 }

@@ -3,16 +3,17 @@
 use super::associations::Associations;
 use crate::host::obstacles;
 use crate::process::watch::{Flood, Relays, add, get};
-use ropewalk_core::machine::UplinkId;
 use ropewalk_core::machine::event::Event;
+use ropewalk_core::machine::{UplinkId, UplinkSet};
 use ropewalk_core::time::Instant;
+use ropewalk_core::uplink::UplinkConfig;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 pub(crate) struct DispatchWatch {
-    labels: Vec<String>,
-    /// Their interfaces, where they have such.
-    interfaces: Vec<Option<String>>,
+    /// The uplinks, by their ids.
+    uplinks: RwLock<Vec<Named>>,
     pub(crate) relays: Relays,
     pub(crate) attempts_failed: AtomicU64,
     pub(crate) associations: Associations,
@@ -21,13 +22,26 @@ pub(crate) struct DispatchWatch {
     flood_unacknowledged: Flood,
 }
 
+/// What people call an uplink, and its interface, where it has one.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) label: String,
+    pub(crate) interface: Option<String>,
+}
+
+impl Named {
+    pub(crate) fn of(uplink: &UplinkConfig) -> Self {
+        let interface = uplink.device.map(|device| device.as_str().to_owned());
+        Named { label: uplink.label.clone(), interface }
+    }
+}
+
 impl DispatchWatch {
-    /// `labels`: the names of the uplinks; `interfaces`: theirs.
-    pub(crate) fn new(labels: Vec<String>, interfaces: Vec<Option<String>>) -> Self {
-        let associations = Associations::new(labels.len());
+    pub(crate) fn new(uplinks: Vec<Named>) -> Self {
+        // As many as there can ever be: a reload may add some.
+        let associations = Associations::new(UplinkSet::CAPACITY);
         DispatchWatch {
-            labels,
-            interfaces,
+            uplinks: RwLock::new(uplinks),
             relays: Relays::default(),
             attempts_failed: AtomicU64::new(0),
             associations,
@@ -36,14 +50,29 @@ impl DispatchWatch {
         }
     }
 
-    fn via(&self, uplink: Option<UplinkId>) -> Via<'_> {
-        Via(uplink.map(|uplink| self.labels.get(usize::from(uplink.0)).map_or("?", String::as_str)))
+    /// Names of uplinks that have become others.
+    pub(crate) fn name(&self, id: UplinkId, named: Named) {
+        let mut uplinks = self.uplinks.write().unwrap_or_else(PoisonError::into_inner);
+        let index = usize::from(id.0);
+        if uplinks.len() <= index {
+            uplinks.resize(index + 1, Named { label: "?".into(), interface: None });
+        }
+        uplinks[index] = named;
+    }
+
+    fn named(&self, uplink: UplinkId) -> Option<Named> {
+        let uplinks = self.uplinks.read().unwrap_or_else(PoisonError::into_inner);
+        uplinks.get(usize::from(uplink.0)).cloned()
+    }
+
+    fn via(&self, uplink: Option<UplinkId>) -> Via {
+        Via(uplink.map(|uplink| self.named(uplink).map_or("?".into(), |named| named.label)))
     }
 
     /// What in the system's settings may be the reason.
     fn name_obstacles(&self, uplink: UplinkId) {
-        if let Some(Some(interface)) = self.interfaces.get(usize::from(uplink.0)) {
-            obstacles::of(interface).iter().for_each(|obstacle| log::warn!("{obstacle}"));
+        if let Some(interface) = self.named(uplink).and_then(|named| named.interface) {
+            obstacles::of(&interface).iter().for_each(|obstacle| log::warn!("{obstacle}"));
         }
     }
 
@@ -59,11 +88,11 @@ fn bit(uplink: UplinkId) -> u64 {
     1 << (uplink.0 % 64)
 }
 
-struct Via<'a>(Option<&'a str>);
+struct Via(Option<String>);
 
-impl fmt::Display for Via<'_> {
+impl fmt::Display for Via {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match &self.0 {
             Some(label) => write!(f, " through {label}"),
             None => Ok(()),
         }
@@ -100,8 +129,8 @@ impl ropewalk_mio::Watch for DispatchWatch {
             }
             Event::Unacknowledged { uplink } => {
                 let via = self.via(Some(*uplink));
-                let device = self.interfaces.get(usize::from(uplink.0)).and_then(Option::as_deref);
-                let device = device.unwrap_or("DEVICE");
+                let device = self.named(*uplink).and_then(|named| named.interface);
+                let device = device.as_deref().unwrap_or("DEVICE");
                 let text = format_args!(
                     "a connection{via} broke: what it sent was not acknowledged; if uploads hang there while small \
                      requests work, the link carries no large packets: ip link set {device} mtu 1280, or sysctl -w \

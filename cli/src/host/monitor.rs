@@ -6,8 +6,9 @@
 use crate::host;
 use crate::host::links::Link;
 use crate::host::matching::UplinkSpec;
-use ropewalk_core::machine::Device;
+use ropewalk_core::machine::{Device, UplinkId};
 use ropewalk_core::uplink::{Networks, Prefix};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is known of the interface of an uplink.
 pub(crate) fn networks(device: Option<Device>, on_link: &[host::prefix::Prefix], links: &[Link]) -> Networks {
@@ -36,42 +37,74 @@ fn prefixes(pairs: &[host::prefix::Prefix]) -> Vec<Prefix> {
     pairs.iter().filter_map(|(network, bits)| Prefix::new(*network, *bits)).collect()
 }
 
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn start(
-    _: Vec<UplinkSpec>,
-    _: Vec<Link>,
-    _: std::sync::Arc<ropewalk_mio::Shared>,
-    _: Vec<ropewalk_mio::Handle>,
-) {
+/// The uplinks that are watched, which may become others.
+#[derive(Clone, Default)]
+pub(crate) struct Watched(Arc<Mutex<Vec<Entry>>>);
+
+/// An uplink, by its id in the pool.
+struct Entry {
+    spec: UplinkSpec,
+    /// Its interface when it was last looked at.
+    index: Option<u32>,
+    /// It was taken out; what is open through it lives on.
+    retired: bool,
 }
+
+impl Watched {
+    pub(crate) fn new(uplinks: Vec<UplinkSpec>, links: &[Link]) -> Self {
+        let entry = |spec| Entry { index: index(&spec, links), spec, retired: false };
+        Watched(Arc::new(Mutex::new(uplinks.into_iter().map(entry).collect())))
+    }
+
+    /// Other uplinks from now on. `take` gives them their ids, in the pool, while nobody looks.
+    pub(crate) fn change<E>(
+        &self,
+        uplinks: Vec<UplinkSpec>,
+        links: &[Link],
+        take: impl FnOnce() -> Result<Vec<UplinkId>, E>,
+    ) -> Result<(), E> {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids = take()?;
+        entries.iter_mut().for_each(|entry| entry.retired = true);
+        for (id, spec) in ids.into_iter().zip(uplinks) {
+            let entry = Entry { index: index(&spec, links), spec, retired: false };
+            match entries.get_mut(usize::from(id.0)) {
+                Some(place) => *place = entry,
+                // New ones have the ids behind all others, in their order.
+                None => entries.push(entry),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn index(uplink: &UplinkSpec, links: &[Link]) -> Option<u32> {
+    links.iter().find(|link| link.device.is_some() && link.device == uplink.device).map(|link| link.index)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn start(_: Watched, _: Arc<ropewalk_mio::Shared>, _: Vec<ropewalk_mio::Handle>) {}
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{follow, start};
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::{Link, UplinkSpec, networks, unbound};
+    use super::{Link, Watched, index, networks, unbound};
     use crate::host;
     use netlink_sys::protocols::NETLINK_ROUTE;
     use netlink_sys::{Socket, SocketAddr};
     use ropewalk_core::machine::UplinkId;
     use ropewalk_mio::{Handle, Shared};
-    use std::sync::Arc;
+    use std::sync::{Arc, PoisonError};
 
     /// rtnetlink(7): RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR.
     const GROUPS: u32 = 0x1 | 0x10 | 0x100;
     const STACK: usize = 256 * 1024;
 
-    /// Watches in a thread of its own, which waits most of the time. `links` is what was found
-    /// before.
-    pub(crate) fn start(
-        uplinks: Vec<UplinkSpec>,
-        links: Vec<Link>,
-        shared: Arc<Shared>,
-        workers: Vec<Handle>,
-    ) {
-        let indexes = uplinks.iter().map(|uplink| index(uplink, &links)).collect();
-        let mut monitor = Monitor { uplinks, indexes, shared, workers };
+    /// Watches in a thread of its own, which waits most of the time.
+    pub(crate) fn start(uplinks: Watched, shared: Arc<Shared>, workers: Vec<Handle>) {
+        let mut monitor = Monitor { uplinks, shared, workers };
         follow(0, move |links| monitor.look(links));
     }
 
@@ -109,34 +142,31 @@ mod linux {
         }
     }
 
-    fn index(uplink: &UplinkSpec, links: &[Link]) -> Option<u32> {
-        links.iter().find(|link| link.device.is_some() && link.device == uplink.device).map(|link| link.index)
-    }
-
     struct Monitor {
-        uplinks: Vec<UplinkSpec>,
-        /// The interface of each uplink when it was last looked at.
-        indexes: Vec<Option<u32>>,
+        uplinks: Watched,
         shared: Arc<Shared>,
         workers: Vec<Handle>,
     }
 
     impl Monitor {
         fn look(&mut self, links: Vec<Link>) {
-            let now =
-                self.uplinks.iter().map(|uplink| networks(uplink.device, &uplink.on_link, &links)).collect();
-            self.shared.pool().set_networks(now, unbound(&links, &self.uplinks));
+            let mut entries = self.uplinks.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = entries.iter().map(|entry| networks(entry.spec.device, &entry.spec.on_link, &links));
+            let used = entries.iter().filter(|entry| !entry.retired).map(|entry| entry.spec.clone());
+            let unbound = unbound(&links, &used.collect::<Vec<_>>());
+            self.shared.pool().set_networks(now.collect(), unbound);
             let addresses = host::links::local_addresses(&links);
             self.workers.iter().for_each(|worker| worker.local_addresses(addresses.clone()));
-            for (number, uplink) in self.uplinks.iter().enumerate() {
-                let now = index(uplink, &links);
-                let before = std::mem::replace(&mut self.indexes[number], now);
+            for (number, entry) in entries.iter_mut().enumerate() {
+                let now = index(&entry.spec, &links);
+                let before = std::mem::replace(&mut entry.index, now);
+                let label = &entry.spec.label;
                 if before.is_some() && before != now {
-                    log::warn!("the interface of {} has vanished: its connections end", uplink.label);
+                    log::warn!("the interface of {label} has vanished: its connections end");
                     let gone = UplinkId(number as u16);
                     self.workers.iter().for_each(|worker| worker.uplink_gone(gone));
                 } else if before.is_none() && now.is_some() {
-                    log::info!("the interface of {} is there", uplink.label);
+                    log::info!("the interface of {label} is there");
                 }
             }
         }

@@ -9,6 +9,7 @@
 //! | `runtime` | which driver moves the bytes |
 //! | `notify` | tells the service manager when the service is ready, and when it stops |
 //! | `serve` | workers in threads, and the signals that end them |
+//! | `reload` | what a service cannot change while it runs |
 //! | `watch` | events as counters and log lines |
 //! | `stats` | counters as figures over HTTP |
 //! | `logging` | log lines on stderr |
@@ -19,6 +20,8 @@ pub(crate) mod descriptors;
 pub(crate) mod listen;
 pub(crate) mod logging;
 mod notify;
+#[cfg(any(feature = "dispatch", feature = "unwrap"))]
+pub(crate) mod reload;
 mod runtime;
 pub(crate) mod serve;
 pub(crate) mod stats;

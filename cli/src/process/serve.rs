@@ -19,10 +19,22 @@ pub(crate) struct Manner {
     pub(crate) patience: Option<Duration>,
 }
 
-/// As [`serve_until`], for services whose connections may take their time.
-pub(crate) fn serve<M: Send + 'static>(workers: Vec<(Run<M>, Handle)>) -> Result<(), String> {
+/// Reads the service's files again, at SIGHUP. Says what has changed, or why nothing has.
+pub(crate) type Reload<'a> = &'a mut dyn FnMut() -> Result<String, String>;
+
+/// As [`serve_until`], for services whose connections may take their time and whose files may be
+/// read again.
+pub(crate) fn serve<M: Send + 'static>(
+    workers: Vec<(Run<M>, Handle)>,
+    reload: Reload<'_>,
+) -> Result<(), String> {
     let words = "draining: no new connections; once more to stop at once";
-    serve_until(workers, &Manner { stack: STACK, words, patience: None })
+    serve_until(workers, &Manner { stack: STACK, words, patience: None }, reload)
+}
+
+/// For services that read their files at the start only.
+pub(crate) fn never() -> Result<String, String> {
+    Err("files are read at the start only; start anew for them to be read again".into())
 }
 
 /// Runs the workers until they have finished, SIGTERM or SIGINT stops them, or one fails.
@@ -32,6 +44,7 @@ pub(crate) fn serve<M: Send + 'static>(workers: Vec<(Run<M>, Handle)>) -> Result
 pub(crate) fn serve_until<M: Send + 'static>(
     workers: Vec<(Run<M>, Handle)>,
     manner: &Manner,
+    reload: Reload<'_>,
 ) -> Result<(), String> {
     let signals = signals::Signals::new(workers.len())?;
     let mut running: Vec<JoinHandle<std::io::Result<M>>> = Vec::new();
@@ -49,7 +62,7 @@ pub(crate) fn serve_until<M: Send + 'static>(
         handles.push(handle);
     }
     notify::ready();
-    signals.wait(&handles, manner);
+    signals.wait(&handles, manner, reload);
     // Where one worker failed the others end too: half a proxy is worse than one that its
     // supervisor restarts.
     handles.iter().for_each(Handle::stop);
@@ -65,9 +78,9 @@ pub(crate) fn serve_until<M: Send + 'static>(
 
 #[cfg(unix)]
 mod signals {
-    //! SIGTERM and SIGINT drain, a second one stops.
+    //! SIGTERM and SIGINT drain, a second one stops; SIGHUP reloads.
 
-    use super::Manner;
+    use super::{Manner, Reload};
     use crate::process::notify;
     use ropewalk_mio::Handle;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -78,6 +91,8 @@ mod signals {
     pub(super) struct Signals {
         inner: signal_hook::iterator::Signals,
         running: Arc<AtomicUsize>,
+        /// It was started from a terminal.
+        by_hand: bool,
     }
 
     pub(super) struct Closer {
@@ -96,13 +111,10 @@ mod signals {
 
     impl Signals {
         pub(super) fn new(workers: usize) -> Result<Self, String> {
-            // A service that gets SIGHUP to reload its files must not end of it; one whose terminal
-            // was closed shall.
-            let hangs_up = std::io::stderr().is_terminal();
-            let watched: &[_] = if hangs_up { &[SIGINT, SIGTERM] } else { &[SIGINT, SIGTERM, SIGHUP] };
-            let inner = signal_hook::iterator::Signals::new(watched)
+            let by_hand = std::io::stderr().is_terminal();
+            let inner = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
                 .map_err(|error| format!("cannot watch for signals: {error}"))?;
-            Ok(Signals { inner, running: Arc::new(AtomicUsize::new(workers)) })
+            Ok(Signals { inner, running: Arc::new(AtomicUsize::new(workers)), by_hand })
         }
 
         pub(super) fn closer(&self) -> Closer {
@@ -110,13 +122,20 @@ mod signals {
         }
 
         /// Waits until all workers have ended, or one has failed.
-        pub(super) fn wait(mut self, handles: &[Handle], manner: &Manner) {
+        pub(super) fn wait(mut self, handles: &[Handle], manner: &Manner, reload: Reload<'_>) {
             let mut asked = 0;
             for signal in &mut self.inner {
                 if signal == SIGHUP {
-                    log::warn!(
-                        "SIGHUP: files are read at the start only; start anew for them to be read again"
-                    );
+                    // One whose terminal was closed ends, as it would without us: a terminal that
+                    // hung up is none any more.
+                    if self.by_hand && !std::io::stderr().is_terminal() {
+                        handles.iter().for_each(Handle::stop);
+                        continue;
+                    }
+                    match reload() {
+                        Ok(news) => log::info!("SIGHUP: {news}"),
+                        Err(error) => log::warn!("SIGHUP: {error}; all stays as it was"),
+                    }
                     continue;
                 }
                 asked += 1;
@@ -163,6 +182,6 @@ mod signals {
         }
 
         /// The joins wait.
-        pub(super) fn wait(self, _: &[Handle], _: &super::Manner) {}
+        pub(super) fn wait(self, _: &[Handle], _: &super::Manner, _: super::Reload<'_>) {}
     }
 }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `args`, `subnets` | the switches, and the peers whose headers are trusted |
 //! | `service` | from switches to running workers |
+//! | `reload` | its files read again while it runs |
 //! | `watch`, `stats` | its events as counters and log lines, its counters as figures |
 //! | `privileges` | what it may do, and what it gives up |
 //! | `target` | where the server is: address and ports, as switches and in routing rules |
@@ -15,6 +16,7 @@
 mod args;
 pub(crate) mod doctor;
 mod privileges;
+mod reload;
 mod routes;
 mod service;
 mod stats;

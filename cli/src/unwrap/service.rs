@@ -3,6 +3,7 @@
 use super::args::{
     Listener as ListenerOptions, OnPortConflict, Options, Process, Range, Server, To, UdpHeader,
 };
+use super::reload::{Asked, Running};
 use super::stats::UnwrapStats;
 use super::target::{Ports, Protocol, Wanted};
 use super::watch::UnwrapWatch;
@@ -14,7 +15,7 @@ use ropewalk_core::unwrap::{
     self, Config, DatagramListener, Destinations, Listener, Names, PortConflict, Unwrap,
 };
 use ropewalk_core::uplink::{Pool, PoolConfig};
-use ropewalk_mio::{Listeners, Shared};
+use ropewalk_mio::{Handle, Listeners, Shared};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
@@ -27,19 +28,8 @@ const MOST_FLOWS: u64 = 16_384;
 /// A sentence that says what was expected, what came and where.
 pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     let process = &all.first().ok_or("no listener is set")?.process;
-    if all.iter().any(|options| options.process != *process) {
-        return Err("the tables of [[unwrap.listener]] differ in a switch that holds for the whole process: expected it \
-                    in [unwrap]"
-            .into());
-    }
-    let mut config = config(process);
-    for options in all {
-        add_listeners(&options.listener, &mut config)?;
-    }
-    if !config.datagram_listeners.is_empty() && process.mark.is_some() {
-        return Err("--mark is for TCP: the answers of a UDP server carry no mark".into());
-    }
-    refuse_loops(&config)?;
+    let mut config = plan(all)?;
+    let asked = Asked::of(&config);
     privileges::check(process.mark)?;
     // First: ranges of ports may take more than the soft limit has.
     let descriptors = descriptors::raise_descriptors();
@@ -53,9 +43,6 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     for (listener, socket) in config.datagram_listeners.iter_mut().zip(&datagrams) {
         listener.address = socket.local_addr().map_err(|error| error.to_string())?;
     }
-    if let Some(stats) = process.common.stats {
-        keep_apart(&config, stats)?;
-    }
     let stats = process.common.stats.map(stats::Endpoint::bind).transpose()?;
     // Before there is another thread: each would keep what it has.
     let low_ports = process.on_port_conflict == OnPortConflict::Fail;
@@ -63,11 +50,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
 
     logging::start(process.common.verbose, process.common.quiet)?;
     notes.iter().for_each(|note| log::info!("{note}"));
-    config.max_flows = max_flows(process, descriptors);
-    let flows = if config.datagram_listeners.is_empty() { 0 } else { config.max_flows };
-    config.max_connections =
-        descriptors::each_worker(process.common.max_connections, process.common.workers, flows);
-    config.max_half_open = process.common.handshakes(config.max_connections);
+    set_limits(process, descriptors, &mut config);
     // Without its own addresses it could not recognise headers that name one as their client.
     let links = links::snapshot().map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
     config.local_addresses = links::local_addresses(&links);
@@ -93,16 +76,48 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
         let worker = process.common.runtime().worker(machine, listeners, Arc::clone(&shared));
         workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }
-    let handles = workers.iter().map(|(_, handle)| handle.clone()).collect();
-    monitor::start(Vec::new(), links, Arc::clone(&shared), handles);
+    let handles: Vec<Handle> = workers.iter().map(|(_, handle)| handle.clone()).collect();
+    monitor::start(monitor::Watched::default(), Arc::clone(&shared), handles.clone());
     if let Some(endpoint) = stats {
         endpoint.serve(UnwrapStats(Arc::clone(&watch)))?;
     }
-    let result = serve::serve(workers);
+    let running = Running { all, asked, bound: Asked::of(&config), descriptors, handles };
+    let result = serve::serve(workers, &mut || running.reload());
     // The summary must not be lost behind a flood of lines that is still being read.
     logging::flush();
     log::info!("{}", watch.summary());
     result
+}
+
+/// What switches and the files that they name come to.
+pub(super) fn plan(all: &[Options]) -> Result<Config, String> {
+    let process = &all.first().ok_or("no listener is set")?.process;
+    if all.iter().any(|options| options.process != *process) {
+        return Err("the tables of [[unwrap.listener]] differ in a switch that holds for the whole process: expected it \
+                    in [unwrap]"
+            .into());
+    }
+    let mut config = config(process);
+    for options in all {
+        add_listeners(&options.listener, &mut config)?;
+    }
+    if !config.datagram_listeners.is_empty() && process.mark.is_some() {
+        return Err("--mark is for TCP: the answers of a UDP server carry no mark".into());
+    }
+    refuse_loops(&config)?;
+    if let Some(stats) = process.common.stats {
+        keep_apart(&config, stats)?;
+    }
+    Ok(config)
+}
+
+/// What may be open at once, of `descriptors`.
+pub(super) fn set_limits(process: &Process, descriptors: Option<u64>, config: &mut Config) {
+    config.max_flows = max_flows(process, descriptors);
+    let flows = if config.datagram_listeners.is_empty() { 0 } else { config.max_flows };
+    config.max_connections =
+        descriptors::each_worker(process.common.max_connections, process.common.workers, flows);
+    config.max_half_open = process.common.handshakes(config.max_connections);
 }
 
 /// What holds for all listeners.

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `arguments` | what is refused, and in which words |
 //! | `listening` | where it listens and which clients it lets in |
+//! | `reload` | files that are read again |
 //! | `signals` | draining and stopping |
 //! | `notify` | what a service manager receives |
 //! | `config` | the configuration file |
@@ -24,6 +25,7 @@ mod listening;
 mod log;
 #[cfg(target_os = "linux")]
 mod notify;
+mod reload;
 mod signals;
 #[cfg(feature = "sim")]
 mod sim;

@@ -199,6 +199,20 @@ impl Proxy {
         }
     }
 
+    /// The first line that contains one of `texts`, now or later.
+    #[track_caller]
+    pub(crate) fn wait_for_any(&self, texts: &[&str]) -> String {
+        let deadline = Instant::now() + LONG;
+        loop {
+            let found = |line: &&String| texts.iter().any(|text| line.contains(text));
+            if let Some(line) = self.log.lock().all.iter().find(found) {
+                return line.clone();
+            }
+            assert!(Instant::now() < deadline, "expected a line with one of {texts:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// How many lines so far contain `text`.
     pub(crate) fn count_lines(&self, text: &str) -> usize {
         self.log.lock().all.iter().filter(|line| line.contains(text)).count()

@@ -79,6 +79,12 @@ impl Credentials {
         Ok(Credentials { entries })
     }
 
+    /// How many users there are, 1 or more.
+    #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The users that are not in `next`, or have another password there. Where `next` asks for no
     /// user, nobody is shut out.
     pub(crate) fn gone<'a>(&'a self, next: Option<&Credentials>) -> Vec<&'a [u8]> {

@@ -51,20 +51,10 @@ pub(crate) struct Parsed<P> {
 /// `tables`: a command's name and the names of the arrays of tables that its section may have: one
 /// at most.
 pub(crate) fn parse<P: Parser>(tables: &[(&str, &[&str])]) -> Parsed<P> {
-    let argv: Vec<OsString> = std::env::args_os().collect();
-    let command = P::command();
-    let section = configured(&argv, &command).map(|(section, _)| section);
-    let all = match &section {
-        None => vec![Arguments { argv, origin: None }],
-        Some(section) => {
-            let own = tables.iter().find(|(command, _)| command == section);
-            let table = own.and_then(|(_, tables)| tables.first().copied());
-            arguments(&argv, &command, section, table).unwrap_or_else(|error| {
-                eprintln!("ropewalk: {error}");
-                std::process::exit(2)
-            })
-        }
-    };
+    let all = all_arguments::<P>(tables).unwrap_or_else(|error| {
+        eprintln!("ropewalk: {error}");
+        std::process::exit(2)
+    });
     let origin = all.first().and_then(|first| first.origin.clone());
     let read = |one: Arguments| {
         P::try_parse_from(one.argv).unwrap_or_else(|error| {
@@ -78,6 +68,31 @@ pub(crate) fn parse<P: Parser>(tables: &[(&str, &[&str])]) -> Parsed<P> {
         })
     };
     Parsed { commands: all.into_iter().map(read).collect(), origin }
+}
+
+/// The same once more, for a service that runs: what the command line and its file say now.
+///
+/// # Errors
+/// A sentence that says what was expected, what came and where.
+pub(crate) fn reread<P: Parser>(tables: &[(&str, &[&str])]) -> Result<Vec<P>, String> {
+    let read = |one: Arguments| {
+        P::try_parse_from(one.argv).map_err(|error| {
+            let said = switches::sentence(&error);
+            one.origin.map_or(said.clone(), |origin| format!("{said} ({origin})"))
+        })
+    };
+    all_arguments::<P>(tables)?.into_iter().map(read).collect()
+}
+
+fn all_arguments<P: Parser>(tables: &[(&str, &[&str])]) -> Result<Vec<Arguments>, String> {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let command = P::command();
+    let Some((section, _)) = configured(&argv, &command) else {
+        return Ok(vec![Arguments { argv, origin: None }]);
+    };
+    let own = tables.iter().find(|(command, _)| *command == section);
+    let table = own.and_then(|(_, tables)| tables.first().copied());
+    arguments(&argv, &command, &section, table)
 }
 
 /// The arguments of the command `section`: those of `argv`, completed by the file that `argv`

@@ -146,8 +146,13 @@ fn check(command: &Command, section: &str, switch: &Switch<'_>) -> Result<(), St
     if error.kind() == ErrorKind::MissingRequiredArgument {
         return Ok(());
     }
+    Err(sentence(&error))
+}
+
+/// What an error says, without the hints behind it.
+pub(super) fn sentence(error: &clap::Error) -> String {
     let said = error.to_string();
     let said = said.strip_prefix("error: ").unwrap_or(&said);
     let first = said.split("\n\n").next().unwrap_or(said);
-    Err(first.split_whitespace().collect::<Vec<_>>().join(" "))
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
 }

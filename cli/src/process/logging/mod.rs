@@ -60,20 +60,13 @@ fn line(level: Level, text: &fmt::Arguments<'_>) -> String {
 /// # Errors
 /// The system gives no thread.
 pub(crate) fn start(verbose: u8, quiet: u8) -> Result<(), String> {
-    let level = match (quiet, verbose) {
-        (0, 0) => LevelFilter::Info,
-        (0, 1) => LevelFilter::Debug,
-        (0, _) => LevelFilter::Trace,
-        (1, _) => LevelFilter::Warn,
-        (_, _) => LevelFilter::Error,
-    };
     if log::set_logger(&Logger).is_err() {
         return Ok(());
     }
     let thread = std::thread::Builder::new().name("log".into()).stack_size(STACK).spawn(write_for_ever);
     thread.map_err(|error| format!("cannot start the thread that writes the log: {error}"))?;
     let _ = START.set(Instant::now());
-    log::set_max_level(level);
+    set_level(verbose, quiet);
     // The message of a panic is written by the thread that panics, which must not wait for ever
     // either.
     let before = std::panic::take_hook();
@@ -83,6 +76,17 @@ pub(crate) fn start(verbose: u8, quiet: u8) -> Result<(), String> {
         }
     }));
     Ok(())
+}
+
+/// How much is said from now on.
+pub(crate) fn set_level(verbose: u8, quiet: u8) {
+    log::set_max_level(match (quiet, verbose) {
+        (0, 0) => LevelFilter::Info,
+        (0, 1) => LevelFilter::Debug,
+        (0, _) => LevelFilter::Trace,
+        (1, _) => LevelFilter::Warn,
+        (_, _) => LevelFilter::Error,
+    });
 }
 
 fn write_for_ever() {

@@ -1,0 +1,116 @@
+//! SIGHUP: switches and files read again, all or nothing.
+//!
+//! ```text
+//! command line, file ──▶ Args ──▶ Plan, Config ──▶ may it be? ──▶ pool, monitor, names, workers
+//!                          └──────────┴──────────────────┴──▶ an error: nothing has changed
+//! ```
+
+use super::args::Args;
+use super::service::{Fixed, Plan, machine_config};
+use super::watch::{DispatchWatch, Named};
+use crate::host;
+use crate::host::monitor::Watched;
+use crate::process::logging;
+use crate::process::reload::{changed, fixed_common};
+use ropewalk_core::dispatch::{Config, Dispatch, ProbeConfig};
+use ropewalk_core::machine::UplinkId;
+use ropewalk_core::uplink::PoolError;
+use ropewalk_mio::{Handle, Shared};
+
+/// What runs, and what it was started with.
+pub(super) struct Running<'a> {
+    pub(super) options: &'a Args,
+    pub(super) fixed: Fixed,
+    pub(super) shared: &'a Shared,
+    pub(super) watch: &'a DispatchWatch,
+    pub(super) watched: Watched,
+    pub(super) handles: Vec<Handle>,
+}
+
+impl Running<'_> {
+    /// Says in some words what holds now.
+    ///
+    /// # Errors
+    /// What was expected, what came and where: nothing has changed.
+    pub(super) fn reload(&self) -> Result<String, String> {
+        let mut again = crate::reread()?.into_iter();
+        let Some(crate::Command::Dispatch(options)) = again.next() else {
+            return Err("expected the command dispatch again".into());
+        };
+        self.check_fixed(&options)?;
+        let links = host::links::snapshot()
+            .map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
+        let Plan { pool, uplinks, probes, credentials } = Plan::new(&options, &links)?;
+        let users = credentials.as_ref().map_or(0, |credentials| credentials.len());
+        let config = machine_config(&options, self.fixed.clone(), credentials, pool.uplinks.len());
+        // What a new machine would take, those that run take.
+        Dispatch::new(Config { probes: probes.clone(), ..config.clone() })
+            .map_err(|error| error.to_string())?;
+        let named: Vec<Named> = pool.uplinks.iter().map(Named::of).collect();
+        let count = named.len();
+        let mut ids = Vec::new();
+        self.watched
+            .change(uplinks, &links, || {
+                let mut all = self.shared.pool();
+                ids = all.check_change(&pool)?;
+                // Before an event can tell of them.
+                ids.iter().zip(named).for_each(|(id, named)| self.watch.name(*id, named));
+                all.reconfigure(pool)
+            })
+            .map_err(|error| self.no_room(&error))?;
+        logging::set_level(options.common.verbose, options.common.quiet);
+        let mut probes = by_id(&ids, probes);
+        for handle in &self.handles {
+            // As at the start, the first worker probes for all.
+            let config = Config { probes: std::mem::take(&mut probes), ..config.clone() };
+            handle.call(move |now, machine: &mut Dispatch| match machine.reconfigure(now, config) {
+                Ok(0) => {}
+                Ok(ended) => log::info!("connections of removed users have ended: {ended}"),
+                Err(error) => log::error!("a worker did not take the configuration: {error}"),
+            });
+        }
+        Ok(format!("the configuration was read again: {count} uplinks, {users} users"))
+    }
+
+    /// What cannot change while it runs.
+    fn check_fixed(&self, options: &Args) -> Result<(), String> {
+        let before = self.options;
+        fixed_common(&before.common, &options.common)?;
+        changed("--listen", before.listen != options.listen)?;
+        changed("--tunnel", before.tunnel != options.tunnel)?;
+        changed("--user-timeout", before.user_timeout != options.user_timeout)
+    }
+
+    fn no_room(&self, error: &PoolError) -> String {
+        match error {
+            PoolError::TooMany(_) => {
+                format!("{error}, those counted that were taken out since the start: start anew for them")
+            }
+            other => other.to_string(),
+        }
+    }
+}
+
+/// The probes in the order of the uplinks' ids.
+fn by_id(ids: &[UplinkId], probes: Vec<Option<ProbeConfig>>) -> Vec<Option<ProbeConfig>> {
+    let len = ids.iter().map(|id| usize::from(id.0) + 1).max().unwrap_or(0);
+    let mut all = vec![None; len];
+    for (id, probe) in ids.iter().zip(probes) {
+        all[usize::from(id.0)] = probe;
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_follow_their_uplinks_ids() {
+        let probe = |text: &str| Some(super::super::probe::parse(text).expect("valid").config);
+        let (a, b) = (probe("192.0.2.1:443"), probe("192.0.2.2:443"));
+        let ids = [2, 0].map(UplinkId);
+        assert_eq!(by_id(&ids, vec![a.clone(), b.clone()]), [b, None, a]);
+        assert_eq!(by_id(&[], Vec::new()), []);
+    }
+}
