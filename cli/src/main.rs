@@ -18,7 +18,7 @@ mod completions;
 mod dispatch;
 #[cfg(all(test, feature = "default"))]
 mod docs_test;
-#[cfg(any(feature = "unwrap", all(feature = "bond", target_os = "linux")))]
+#[cfg(any(feature = "unwrap", all(any(feature = "bond", feature = "dispatch"), target_os = "linux")))]
 mod doctor;
 mod host;
 mod list;
@@ -73,7 +73,7 @@ commands! {
     #[cfg(feature = "dispatch")] Dispatch in dispatch,
     #[cfg(feature = "unwrap")] Unwrap in unwrap with unwrap::TABLES,
     #[cfg(all(feature = "bond", target_os = "linux"))] Bond in bond,
-    #[cfg(any(feature = "unwrap", all(feature = "bond", target_os = "linux")))] Doctor in doctor,
+    #[cfg(any(feature = "unwrap", all(any(feature = "bond", feature = "dispatch"), target_os = "linux")))] Doctor in doctor,
     #[cfg(feature = "completions")] Completions in completions,
     #[cfg(feature = "sim")] Sim in sim,
 }

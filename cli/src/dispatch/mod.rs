@@ -6,12 +6,15 @@
 //! | `probe` | one of them |
 //! | `reload` | its files read again while it runs |
 //! | `service` | from switches to running workers |
+//! | `doctor` | `ropewalk doctor dispatch`: what an uplink lacks, and a connection by each (Linux) |
 //! | `associations` | events of UDP associations as counters and log lines |
 //! | `watch` | its events as counters and log lines |
 //! | `stats` | its counters as figures |
 
 mod args;
 mod associations;
+#[cfg(target_os = "linux")]
+pub(crate) mod doctor;
 mod probe;
 mod reload;
 mod service;

@@ -6,6 +6,8 @@ pub(crate) mod report;
 
 #[cfg(all(feature = "bond", target_os = "linux"))]
 use crate::bond;
+#[cfg(all(feature = "dispatch", target_os = "linux"))]
+use crate::dispatch;
 #[cfg(feature = "unwrap")]
 use crate::unwrap;
 
@@ -19,6 +21,9 @@ pub(crate) struct Args {
 /// A line for each service that has a doctor.
 #[derive(clap::Subcommand, Debug)]
 enum Service {
+    #[cfg(all(feature = "dispatch", target_os = "linux"))]
+    /// Try whether connections can leave by each uplink, and say what keeps them from it
+    Dispatch(dispatch::doctor::Args),
     #[cfg(feature = "unwrap")]
     /// Try whether a server on this host can get its clients' real addresses
     Unwrap(unwrap::doctor::Args),
@@ -33,6 +38,8 @@ enum Service {
 /// What is missing, as a sentence.
 pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
     all.iter().try_for_each(|args| match &args.service {
+        #[cfg(all(feature = "dispatch", target_os = "linux"))]
+        Service::Dispatch(args) => dispatch::doctor::run(args),
         #[cfg(feature = "unwrap")]
         Service::Unwrap(args) => unwrap::doctor::run(args),
         #[cfg(all(feature = "bond", target_os = "linux"))]

@@ -46,8 +46,8 @@ pub(crate) struct Common {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: /metrics for
-    /// Prometheus, /stats as JSON [default: off]
+    /// Tell figures over HTTP at this address of this host, ADDRESS:PORT or PORT: / for people,
+    /// /metrics for Prometheus, /stats as JSON [default: off]
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = stats)]
     pub(crate) stats: Option<SocketAddr>,
 

@@ -80,6 +80,8 @@ fn a_bad_file_is_reported_with_its_place_and_the_old_one_stays() {
     let (files, server) = (Files::new(), Server::echo());
     let path = files.write("ropewalk.toml", "[dispatch]\nlisten = \"127.0.0.1:0\"\n");
     let proxy = Launch::exactly(&["--config", path.to_str().expect("text")]).start();
+    // It runs, so it hears signals.
+    round_trip(&mut socks::connect(proxy.address, server.address).expect("a tunnel"));
     let bad = [
         ("[dispatch]\nlisten = \"127.0.0.1:0\"\nidle-timeout = \"x\"\n", "line 3: [dispatch] idle-timeout"),
         ("[dispatch\n", "line 1"),
@@ -153,10 +155,11 @@ fn unwraps_lists_are_read_again() {
     let address: SocketAddr = rest.split(' ').next().and_then(|at| at.parse().ok()).expect("an address");
     let shut_out = || {
         let mut stream = TcpStream::connect(address).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_millis(300))).expect("a socket");
+        stream.set_read_timeout(Some(Duration::from_secs(2))).expect("a socket");
         // It is reset before a byte is read, or waits for a header.
         match stream.read(&mut [0; 1]) {
-            Ok(_) => true,
+            Ok(0) => true,
+            Ok(_) => panic!("nobody wrote anything"),
             Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
         }
     };

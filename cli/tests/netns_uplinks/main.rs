@@ -13,6 +13,7 @@
 //! | `sources` | tests: the addresses connections leave with |
 //! | `changes` | tests: uplinks that go and come |
 //! | `datagrams` | tests: UDP associations |
+//! | `doctor` | tests: `ropewalk doctor dispatch` |
 //! | `guests` | tests: clients from beyond the host |
 //! | `probes` | tests: probes and backups |
 //! | `ports` | tests: many connections from few ports |
@@ -23,6 +24,7 @@ mod changes;
 #[path = "../common/mod.rs"]
 mod common;
 mod datagrams;
+mod doctor;
 mod faults;
 mod guests;
 mod ports;

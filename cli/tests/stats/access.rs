@@ -38,7 +38,7 @@ fn without_the_switch_nothing_is_told() {
 }
 
 #[test]
-fn only_the_two_pages_are_served_to_who_comes_by_a_loopback_name() {
+fn only_the_three_pages_are_served_to_who_comes_by_a_loopback_name() {
     let watched = Watched::start(&[]);
     let status = |line: &str, host: &str| watched.ask(&format!("{line} HTTP/1.1\r\n{host}\r\n")).0;
     for host in ["Host: localhost\r\n", "host: 127.0.0.1:1\r\n", "Host: [::1]\r\n"] {
@@ -48,7 +48,8 @@ fn only_the_two_pages_are_served_to_who_comes_by_a_loopback_name() {
         assert_eq!(status("GET /metrics", host), 403, "{host}");
     }
     let local = "Host: localhost\r\n";
-    assert_eq!(status("GET /", local), 404);
+    assert_eq!(status("GET /", local), 200);
+    assert_eq!(status("GET /x", local), 404);
     assert_eq!(status("GET /stats/x", local), 404);
     assert_eq!(status("POST /stats", local), 405);
     let (status, head, _) = watched.ask("DELETE /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");

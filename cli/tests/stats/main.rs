@@ -11,6 +11,7 @@ mod access;
 #[path = "../common/mod.rs"]
 mod common;
 mod figures;
+mod page;
 mod prometheus;
 
 use common::LONG;

@@ -1,6 +1,7 @@
 //! The stats endpoint: what a running service counts, over HTTP on this host only.
 //!
 //! ```text
+//! GET /          for people     page.html, which draws /stats
 //! GET /metrics   Prometheus        Source::collect ──▶ Samples ──▶ prometheus ──┐
 //! GET /stats     JSON                                         └──▶ json ────────┴──▶ server
 //! ```
@@ -83,7 +84,10 @@ impl Endpoint {
         };
         server::start(self.listener, Arc::new(page))
             .map_err(|error| format!("cannot start the stats endpoint: {error}"))?;
-        log::info!("stats at http://{}/metrics (Prometheus) and /stats (JSON)", self.address);
+        log::info!(
+            "stats at http://{0}/ (for people), http://{0}/metrics (Prometheus) and /stats (JSON)",
+            self.address
+        );
         Ok(())
     }
 }

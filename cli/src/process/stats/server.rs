@@ -26,6 +26,13 @@ const AT_ONCE: usize = 8;
 /// Stack of the thread that answers. Head and answer are on the heap.
 const STACK: usize = 128 * 1024;
 
+/// For people: it draws what is at /stats.
+const PAGE: &str = include_str!("page.html");
+/// All of it is in the one file, and it asks nobody else.
+const PAGE_POLICY: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; \
+                           script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+                           frame-ancestors 'none'\r\n";
+
 pub(super) type Page = dyn Fn(Form) -> String + Send + Sync;
 
 /// Starts the thread that accepts.
@@ -186,7 +193,9 @@ fn respond(head: &[u8], page: &Page) -> String {
     let (form, kind) = match path {
         "/metrics" => (Form::Prometheus, "text/plain; version=0.0.4; charset=utf-8"),
         "/stats" => (Form::Json, "application/json"),
-        _ => return refusal(404, "expected /metrics or /stats"),
+        "/" if method == "GET" => return reply("200 OK", "text/html; charset=utf-8", PAGE_POLICY, PAGE),
+        "/" => return refusal(405, "expected GET"),
+        _ => return refusal(404, "expected /, /metrics or /stats"),
     };
     match method {
         "GET" => reply("200 OK", kind, "", &page(form)),
@@ -238,17 +247,29 @@ mod tests {
     }
 
     #[test]
-    fn two_pages_are_there_and_only_to_be_read() {
+    fn three_pages_are_there_and_only_to_be_read() {
         let ask = |line: &str| status(&format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-        for line in ["GET /metrics", "GET /stats", "GET /stats?x=1"] {
+        for line in ["GET /", "GET /metrics", "GET /stats", "GET /stats?x=1"] {
             assert_eq!(ask(line), 200, "{line}");
         }
-        for line in ["GET /", "GET /metrics/", "GET /stats/../x", "POST /x", "GET http://localhost/stats"] {
+        for line in ["GET //", "GET /metrics/", "GET /stats/../x", "POST /x", "GET http://localhost/stats"] {
             assert_eq!(ask(line), 404, "{line}");
         }
-        for line in ["POST /metrics", "HEAD /stats", "DELETE /stats", "get /stats"] {
+        for line in ["POST /", "POST /metrics", "HEAD /stats", "DELETE /stats", "get /stats"] {
             assert_eq!(ask(line), 405, "{line}");
         }
+    }
+
+    #[test]
+    fn the_page_is_small_and_asks_nobody_else() {
+        assert!(PAGE.len() < 20 * 1024, "{}", PAGE.len());
+        let foreign = PAGE.replace("http://www.w3.org/2000/svg", "");
+        for word in ["http:", "https:", "//cdn", "src=", "@import", "url("] {
+            assert!(!foreign.contains(word), "{word}");
+        }
+        let answer = respond(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", &|_| String::new());
+        assert!(answer.contains("\r\nContent-Security-Policy: default-src 'none';"));
+        assert!(answer.ends_with(PAGE));
     }
 
     #[test]
