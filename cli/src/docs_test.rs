@@ -60,7 +60,7 @@ fn the_man_pages_are_what_the_arguments_say() {
 fn manual_of(command: &str) -> String {
     let mut words = command.split('-').skip(1);
     let service = match words.next() {
-        Some("list") => Some("dispatch"),
+        Some("list" | "top") => Some("dispatch"),
         Some("doctor") => words.next(),
         Some("completions") => None,
         other => other,

@@ -25,6 +25,8 @@ mod list;
 mod process;
 #[cfg(feature = "sim")]
 mod sim;
+#[cfg(all(feature = "top", unix))]
+mod top;
 #[cfg(feature = "unwrap")]
 mod unwrap;
 
@@ -76,6 +78,7 @@ commands! {
     #[cfg(any(feature = "unwrap", all(any(feature = "bond", feature = "dispatch"), target_os = "linux")))] Doctor in doctor,
     #[cfg(feature = "completions")] Completions in completions,
     #[cfg(feature = "sim")] Sim in sim,
+    #[cfg(all(feature = "top", unix))] Top in top,
 }
 
 /// What command line and configuration file say now, for a service that runs.

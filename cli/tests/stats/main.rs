@@ -4,6 +4,8 @@
 //! | --- | --- |
 //! | `figures` | what is counted, in both forms |
 //! | `access` | who may read the figures, and that a reader cannot hold the endpoint up |
+//! | `page` | the page for people, in a browser |
+//! | `top` | `ropewalk top` |
 //! | `prometheus` | a reader of Prometheus' text format, as strict as the real one |
 #![cfg(unix)]
 
@@ -13,6 +15,8 @@ mod common;
 mod figures;
 mod page;
 mod prometheus;
+#[cfg(feature = "top")]
+mod top;
 
 use common::LONG;
 use common::proxy::Proxy;
