@@ -1,6 +1,6 @@
 //! Uplinks that go away and come back, under a running proxy.
 
-use crate::common::{here, wait_until};
+use crate::common::{LONG, Scratch, here, wait_until};
 use crate::world::{SERVER, World, ip};
 use std::io::Read;
 use std::time::Duration;
@@ -127,4 +127,39 @@ fn open_connections_end_within_five_seconds_when_their_address_goes_and_the_inte
         ended += usize::from(matches!(end, Ok(0) | Err(std::io::ErrorKind::ConnectionReset)));
     }
     assert_eq!(ended, 5, "those on up2 end, and no others");
+}
+
+#[test]
+fn a_reload_changes_uplinks_and_weights_and_what_was_open_through_one_that_is_gone_lives_on() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let files = Scratch::new();
+    let write = |uplinks: &str| {
+        let text = format!("[dispatch]\nlisten = \"127.0.0.1:0\"\nuplinks = [{uplinks}]\n");
+        files.file("ropewalk.toml", text.as_bytes())
+    };
+    let config = write("\"up1\"");
+    let proxy = world.dispatch(&["--config", &config]);
+    let reload = |nth: usize, uplinks: &str| {
+        write(uplinks);
+        let pid = rustix::process::Pid::from_raw(proxy.id() as i32).expect("a process");
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("our own child");
+        proxy.wait_for_nth("SIGHUP: the configuration was read again", nth);
+    };
+    let listener = world.far(1).run(|| std::net::TcpListener::bind("203.0.113.1:7")).expect("a free port");
+    let mut held = Vec::new();
+    let silent = crate::common::servers::Server::in_turn(listener, move |stream| held.push(stream));
+    let mut old = world.connect(&proxy, silent.address).expect("up1 is there");
+    old.set_read_timeout(Some(Duration::from_millis(200))).expect("a socket");
+    reload(1, "\"up2@2\", \"up1\"");
+    let order = world.ask_times(&proxy, 6);
+    assert_eq!([1, 2].map(|n| order.iter().filter(|of| **of == n).count()), [2, 4], "{order:?}");
+    reload(2, "\"up2\"");
+    assert_eq!(world.ask_times(&proxy, 4), [2; 4]);
+    assert!(old.read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock));
+    // It is still watched for what is open through it.
+    world.unplug(1);
+    proxy.wait_for("the interface of up1 has vanished");
+    old.set_read_timeout(Some(LONG)).expect("a socket");
+    let end = old.read(&mut [0; 1]);
+    assert!(!matches!(&end, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock), "{end:?}");
 }
