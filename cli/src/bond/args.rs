@@ -33,6 +33,10 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     /// Print a join string: it lets one client in, once, until it expires
     Invite(Invite),
+    /// List who may come in
+    Clients(Clients),
+    /// Shut a client out, or take an invitation back
+    Revoke(Revoke),
     /// Run the client's end
     Connect(Box<Connect>),
     /// Tell what a running bond does
@@ -69,6 +73,26 @@ pub(crate) struct Invite {
     /// How long the join string is good: 30m, 24h or 7d
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = values::span)]
     pub(crate) expires: Duration,
+
+    /// As of the server
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+}
+
+/// List who may come in
+#[derive(clap::Args, Debug)]
+pub(crate) struct Clients {
+    /// As of the server
+    #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
+    pub(crate) state_dir: PathBuf,
+}
+
+/// Shut a client out, or take an invitation back
+#[derive(clap::Args, Debug)]
+pub(crate) struct Revoke {
+    /// Its name, as `ropewalk bond clients` lists it
+    #[arg(value_name = "NAME", value_parser = super::registry::name)]
+    pub(crate) name: String,
 
     /// As of the server
     #[arg(long, value_name = "DIR", default_value = STATE_DIR)]
@@ -188,6 +212,11 @@ pub(crate) struct Serve {
     /// Clients at the same time
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_clients: u16,
+
+    /// Bytes of each of the two buffers of the server's socket in the system. More than what one
+    /// way out can hold back, or a way that is stuck holds up the others
+    #[arg(long, value_name = "BYTES", default_value_t = 4_194_304, value_parser = clap::value_parser!(u32).range(65_536..=1_073_741_824))]
+    pub(crate) socket_buffer: u32,
 
     #[command(flatten)]
     pub(crate) common: Common,

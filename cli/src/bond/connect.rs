@@ -10,7 +10,7 @@ use super::report;
 use super::service::{self, Service};
 use super::values::{self, Route};
 use super::watch::{BondWatch, Names, Note};
-use super::{device, state};
+use super::{device, privileges, state};
 use crate::host::{self, monitor};
 use crate::process::logging;
 use crate::process::stats::{Endpoint, Samples};
@@ -53,6 +53,7 @@ pub(super) struct Target {
 /// Runs until it is stopped.
 pub(super) fn run(args: &Connect) -> Result<(), String> {
     let common = &args.common;
+    privileges::keep(privileges::of_client())?;
     logging::start(common.verbose, common.quiet)?;
     state::open(&common.state_dir)?;
     let target = target(args)?;

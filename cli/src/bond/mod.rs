@@ -14,7 +14,8 @@
 //! | `serve`, `connect` | from switches to a running end |
 //! | `service` | what both have around their machine |
 //! | `links` | the client's links, as they are now |
-//! | `registry`, `join`, `invite` | who may come in, and how |
+//! | `registry`, `join`, `invite`, `clients` | who may come in, how, and who no more |
+//! | `privileges` | what the process gives up |
 //! | `state` | the files of the state directory |
 //! | `doctor` | `ropewalk doctor bond`: what is missing, and what a bond has left |
 //! | `device` | the TUN device |
@@ -24,6 +25,7 @@
 //! | `keygen` | a key pair, for people who keep keys elsewhere |
 
 mod args;
+mod clients;
 mod connect;
 mod control;
 mod device;
@@ -33,6 +35,7 @@ mod invite;
 mod join;
 mod keygen;
 mod links;
+mod privileges;
 mod registry;
 mod report;
 mod serve;
@@ -54,6 +57,8 @@ pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
         Command::Keygen(keygen) => keygen::run(&keygen),
         Command::Serve(serve) => serve::run(&serve),
         Command::Invite(invite) => invite::run(&invite),
+        Command::Clients(list) => clients::list(&list),
+        Command::Revoke(revoke) => clients::revoke(&revoke),
         Command::Connect(connect) => connect::run(&connect),
         Command::Status(status) => control::client::status(&status),
         Command::Set(set) => control::client::set(&set),

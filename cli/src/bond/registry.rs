@@ -170,9 +170,32 @@ impl Registry {
         Ok(())
     }
 
+    /// Takes away the client of this name, and its open invitation.
+    pub(super) fn revoke(&mut self, name: &str, now: u64) -> Result<(), String> {
+        let clients = self.clients.len();
+        let mut names: Vec<&str> = self.clients.iter().map(|one| one.name.as_str()).collect();
+        let open = |one: &&Invited| !one.used && one.expires > now;
+        names.extend(self.invitations.iter().filter(open).map(|one| one.name.as_str()));
+        let known =
+            format!("expected the name of a client or of an invitation ({}), got '{name}'", names.join(", "));
+        self.clients.retain(|one| one.name != name);
+        let mut found = self.clients.len() < clients;
+        // It stays as a used one: its serial is not given again.
+        for one in self.invitations.iter_mut().filter(|one| one.name == name && !one.used) {
+            found |= one.expires > now;
+            one.used = true;
+        }
+        if found { Ok(()) } else { Err(known) }
+    }
+
     /// An invitation was used by this key. The client, if the invitation is known.
     pub(super) fn enrol(&mut self, serial: u32, key: PublicKey) -> Option<Member> {
+        let known = self.clients.iter().any(|one| one.key == key);
         let invited = self.invitations.iter_mut().find(|one| one.serial == serial)?;
+        // It was taken back while the client came in.
+        if invited.used && !known {
+            return None;
+        }
         invited.used = true;
         let member = Member { name: invited.name.clone(), number: invited.number, key };
         if !self.clients.iter().any(|one| one.key == key) {

@@ -9,10 +9,12 @@ use super::report;
 use super::service::{self, Service};
 use super::values::{Nat, Subnet};
 use super::watch::{BondWatch, Names, Note};
-use super::{device, state, values};
+use super::{device, privileges, state, values};
 use crate::host::port::cannot_listen;
 use crate::process::logging;
 use crate::process::stats::{Endpoint, Samples};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{RcvBufForce, SndBufForce};
 use ropewalk_core::bond::crypto::{PresharedKey, PublicKey};
 use ropewalk_core::bond::{Invitation, KnownClient, PathStatus, Server, ServerConfig, Status, Tuning};
 use ropewalk_core::machine::{ListenerId, TunConfiguration, UplinkId};
@@ -78,6 +80,7 @@ impl Names for Clients {
 /// Runs until it is stopped.
 pub(super) fn run(args: &Serve) -> Result<(), String> {
     let common = &args.common;
+    privileges::keep(privileges::of_server(args.listen.port()))?;
     logging::start(common.verbose, common.quiet)?;
     check(&args.subnet)?;
     state::open(&common.state_dir)?;
@@ -100,6 +103,7 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
     socket2::SockRef::from(&socket)
         .set_mark(common.mark.0)
         .map_err(|error| format!("--mark {}: {error}", common.mark))?;
+    enlarge(&socket, args.socket_buffer)?;
     let tun = device::create(&common.tun)?;
     let addresses: Vec<(IpAddr, u8)> =
         args.subnet.iter().map(|subnet| (subnet.server(), subnet.bits)).collect();
@@ -153,6 +157,16 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
     let result = service.run(control, move |request| desk.answer(request), stats);
     let undone = changed.undo().map(|notes| notes.iter().for_each(|note| log::info!("{note}")));
     result.and(undone)
+}
+
+/// Gives the socket buffers of its own size, whatever net.core.wmem_max says. It serves all paths:
+/// where a device holds packets back, as many as fit count as the socket's, and a full socket sends
+/// nothing by the other devices either.
+fn enlarge(socket: &std::net::UdpSocket, bytes: u32) -> Result<(), String> {
+    let bytes = bytes as usize;
+    setsockopt(socket, SndBufForce, &bytes)
+        .and_then(|()| setsockopt(socket, RcvBufForce, &bytes))
+        .map_err(|error| format!("--socket-buffer {bytes}: the system refuses it: {error}"))
 }
 
 /// One network for each family.
@@ -276,8 +290,29 @@ impl Desk {
                 self.invite_all(&Registry::read(&self.dir)?);
                 Ok(json!({}))
             }
-            other => Err(format!("expected status or reload, got {other:?}")),
+            Some("revoke") => {
+                self.revoke(request["name"].as_str().ok_or("expected a name")?)?;
+                Ok(json!({}))
+            }
+            other => Err(format!("expected status, reload or revoke, got {other:?}")),
         }
+    }
+
+    /// Shuts out who is in the files no more.
+    fn revoke(&self, name: &str) -> Result<(), String> {
+        // Its invitation, if it has one, is a used one by now.
+        self.invite_all(&Registry::read(&self.dir)?);
+        let ids: Vec<u32> = {
+            let known = self.clients.lock();
+            known.names.iter().filter(|(_, known)| *known == name).map(|(id, _)| *id).collect()
+        };
+        for id in ids {
+            let gone = report::ask(&self.handle, move |now, server: &mut Server| server.revoke(now, id));
+            gone.ok_or("the server ends")?;
+            self.clients.lock().names.remove(&id);
+        }
+        log::info!("{name} is shut out");
+        Ok(())
     }
 
     fn figures(&self, out: &mut Samples) {

@@ -120,3 +120,36 @@ fn a_replayed_first_message_changes_nothing() {
     };
     wait_until("the client's bond goes on", LONG, ping);
 }
+
+#[test]
+fn a_client_that_is_shut_out_is_out_at_once_and_after_a_restart() {
+    let Some(world) = World::new(here!()) else { return };
+    let mut server = world.serve(&[]);
+    let join = world.invite("laptop", &[]);
+    let client = world.connect(&[&[join.as_str()], &BOTH[..]].concat());
+    let taken_back = world.invite("phone", &[]);
+    let listed = world.ask("serve", &["clients"]);
+    assert!(
+        listed.contains("laptop  10.77.0.2  rwp1.") && listed.contains("phone   10.77.0.3  invited"),
+        "{listed}"
+    );
+
+    assert_eq!(world.ask("serve", &["revoke", "laptop"]), "laptop is shut out");
+    client.wait_for("ended, or silent for too long");
+    server.wait_for("was not let in: its key is unknown, and it has no invitation");
+    let ping = world.client.run(|| Command::new("ping").args(["-c", "1", "-W", "1", "10.77.0.1"]).output());
+    assert!(!ping.expect("ping is there").status.success(), "nothing goes through");
+    assert_eq!(world.ask("serve", &["revoke", "phone"]), "phone is shut out");
+    let late = world
+        .tell("late", &["connect", &taken_back, "--route", "none", "--join-timeout", "2", "--tun", "rwlate"]);
+    assert_eq!(late.code, Some(1), "an invitation that was taken back is none");
+    let again = world.tell("serve", &["revoke", "laptop"]);
+    assert!(again.code == Some(1) && again.stderr.contains("'laptop'"), "{}", again.stderr);
+
+    server.terminate();
+    assert!(server.wait_for_end().success());
+    drop(server);
+    let server = world.serve(&[]);
+    server.wait_for("was not let in: its key is unknown, and it has no invitation");
+    assert_eq!(server.count_lines("connected"), 0);
+}

@@ -9,6 +9,7 @@
 //! | `carry` | tests: what goes through, and by which link |
 //! | `enrol` | tests: who comes in, who does not, and what is said of it |
 //! | `change` | tests: links and modes that change while it runs |
+//! | `privileges` | tests: what both ends may still do once they run |
 //! | `host` | tests: what is changed on both hosts, what goes through then, and what is left |
 #![cfg(target_os = "linux")]
 
@@ -18,4 +19,5 @@ mod change;
 mod common;
 mod enrol;
 mod host;
+mod privileges;
 mod world;

@@ -5,6 +5,7 @@
 //!   {"command":"status"}                                       {"role":"connect", "paths":[...], ...}
 //!   {"command":"set","mode":"weighted","via":["wlan0@3"]}      {}
 //!   {"command":"reload"}                                       {}            the server reads its files again
+//!   {"command":"revoke","name":"laptop"}                       {}            and shuts out who is there no more
 //!                                                              {"error":"expected ..., got ..."}
 //! ```
 //!

@@ -216,7 +216,6 @@ impl Responder {
     }
 
     /// Lets a client in no more. Its association ends by other means.
-    #[cfg(test)]
     pub(crate) fn remove_client(&mut self, client: ClientId) {
         self.forget(client);
         if let Some(gone) = self.clients.remove(&client) {

@@ -20,6 +20,7 @@
 //! | `tun` | packets of the TUN device |
 //! | `handshake` | associations begin and end |
 //! | `enrol` | strangers with an invitation |
+//! | `revoke` | clients that may come in no more |
 //! | `rules` | where a client's packets may come from and go to |
 //! | `news` | what follows from what an association reports |
 
@@ -27,6 +28,7 @@ mod enrol;
 mod handshake;
 mod machine;
 mod news;
+mod revoke;
 mod rules;
 mod socket;
 mod tun;

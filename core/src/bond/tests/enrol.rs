@@ -79,3 +79,26 @@ fn a_server_that_is_full_takes_nobody_and_keeps_the_invitation() {
     assert_eq!(refusals(&mut pair), [BondRefusal::Full]);
     assert!(!pair.client.status(pair.now).established);
 }
+
+#[test]
+fn a_client_that_is_revoked_hears_of_it_and_stays_outside() {
+    let mut pair = Pair::new(&[], 2, &TOKEN);
+    pair.server.invite(invitation(7, TOKEN, SECOND * 60));
+    pair.run(SECOND);
+    assert!(pair.client.status(pair.now).established);
+    pair.download(40);
+    pair.events.clear();
+    assert!(pair.server.revoke(pair.now, 0));
+    assert!(!pair.server.revoke(pair.now, 0), "it is gone");
+    pair.run(SECOND);
+    assert!(pair.events.contains(&(Some(0), BondNews::Closed)), "{:?}", pair.events);
+    assert!(!pair.client.status(pair.now).established, "it was told, and did not wait for silence");
+    assert!(pair.server.status(pair.now).is_empty());
+    assert_eq!(refusals(&mut pair), [BondRefusal::UsedInvitation]);
+
+    // The next who is invited comes in.
+    pair.server.invite(invitation(8, [8; 16], SECOND * 60));
+    pair.replace(client(3, 13, &[8; 16]));
+    pair.run(SECOND);
+    assert!(pair.client.status(pair.now).established);
+}
