@@ -39,10 +39,8 @@ impl Server {
             self.end(id);
         }
         self.responder.remove_client(id);
-        if let Some(mut gone) = self.sessions.remove(&id) {
-            if let Some(peer) = gone.waiting.take() {
-                peer.keys.indexes().for_each(|index| self.responder.release(index));
-            }
+        if let Some(peer) = self.sessions.remove(&id).and_then(|gone| gone.waiting) {
+            peer.keys.indexes().for_each(|index| self.responder.release(index));
         }
         self.routes.retain(|_, owner| *owner != id);
         true
