@@ -2,6 +2,7 @@
 
 use super::auth::Credentials;
 use super::probe::ProbeConfig;
+use super::upstream::Upstream;
 use crate::service::Limits;
 use crate::time::Duration;
 use crate::wire::http::HeadLimits;
@@ -59,6 +60,9 @@ pub struct Config {
     /// How each uplink of the pool is probed, in the pool's order; for one worker of a process.
     /// Default: none is.
     pub probes: Vec<Option<ProbeConfig>>,
+    /// The proxy behind each uplink that has one, in the pool's order. Names go to it unresolved.
+    /// No UDP association uses such an uplink. Default: none.
+    pub upstreams: Vec<Option<Upstream>>,
     /// UDP associations open at once; more are refused. 0: UDP ASSOCIATE is not served. Default
     /// 1,024.
     pub max_associations: usize,
@@ -112,6 +116,7 @@ impl Default for Config {
             max_lookups: 64,
             lookup_timeout: Duration::from_secs(8),
             probes: Vec::new(),
+            upstreams: Vec::new(),
             max_associations: 1024,
             max_destinations: 1024,
             flow_idle_timeout: Duration::from_secs(120),

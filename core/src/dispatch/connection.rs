@@ -9,7 +9,7 @@ use super::closing::Closing;
 use super::config::Config;
 use super::forward::{Forward, ForwardStep};
 use super::handshake::Handshake;
-use super::opening::Opening;
+use super::opening::{Opening, Reached};
 use super::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Assignment, Close, ConnId, Fault, QueryId, Rx, SocketId, Splice, StreamId, UplinkId};
@@ -139,6 +139,21 @@ impl Connection for Conn {
         }
     }
 
+    /// While it is opened, several streams are its target side.
+    fn wants_of(&self, side: Side, stream: StreamId) -> usize {
+        match (&self.state, side) {
+            (State::Opening(opening), Side::Target) => opening.wants_of(stream),
+            _ => self.wants(side),
+        }
+    }
+
+    fn write_buf_of(&self, side: Side, stream: StreamId) -> &[u8] {
+        match (&self.state, side) {
+            (State::Opening(opening), Side::Target) => opening.write_buf_of(stream),
+            _ => self.write_buf(side),
+        }
+    }
+
     fn splice(&self, side: Side) -> Option<Splice> {
         match &self.state {
             State::Relay(relay) => relay.splice(side),
@@ -177,6 +192,11 @@ impl Connection for Conn {
                 self.after_handshake(step, cx);
             }
             (State::Opening(opening), Side::Client) => opening.read(cx.buffers.peek(len)),
+            (State::Opening(opening), Side::Target) => {
+                let Some(stream) = cx.stream else { return };
+                let reached = opening.heard(stream, len, self.id, cx);
+                self.reached(reached, cx);
+            }
             (State::Relay(relay), side) => relay.read(side, len, cx),
             (State::Forward(forward), Side::Client) => {
                 let next = forward.client_read(len, cx);
@@ -190,7 +210,7 @@ impl Connection for Conn {
             (State::Closing(closing), Side::Client) => self.until = Some(closing.read(cx)),
             (State::Association(_), Side::Client) => {}
             (State::Handshake(_) | State::Association(_) | State::Closing(_), Side::Target)
-            | (State::Opening(_) | State::Gone, _) => {}
+            | (State::Gone, _) => {}
         }
     }
 
@@ -205,6 +225,7 @@ impl Connection for Conn {
             }
             // It has said all it will say, and waits for the answer.
             (State::Opening(opening), Side::Client) => opening.client_ended = true,
+            (State::Opening(_), Side::Target) => self.proxy_hung_up(cx),
             (State::Relay(relay), side) => {
                 let state = relay.ended(side, cx);
                 self.relay_changed(state, cx);
@@ -220,7 +241,7 @@ impl Connection for Conn {
             // RFC 1928 section 7: an association ends with the connection that it was asked for by.
             (State::Association(_) | State::Closing(_), Side::Client) => self.end(Close::Graceful, cx),
             (State::Handshake(_) | State::Association(_) | State::Closing(_), Side::Target)
-            | (State::Opening(_) | State::Gone, _) => {}
+            | (State::Gone, _) => {}
         }
     }
 
@@ -228,6 +249,11 @@ impl Connection for Conn {
         match (&mut self.state, side) {
             (State::Handshake(handshake), Side::Client) => handshake.written(len),
             (State::Opening(opening), Side::Client) => opening.written(len),
+            (State::Opening(opening), Side::Target) => {
+                if let Some(stream) = cx.stream {
+                    opening.told(stream, len);
+                }
+            }
             (State::Relay(relay), side) => {
                 let state = relay.written(side, len, cx);
                 self.relay_changed(state, cx);
@@ -238,10 +264,7 @@ impl Connection for Conn {
             }
             (State::Association(association), Side::Client) => association.written(len),
             (State::Closing(closing), Side::Client) => closing.written(self.client, len, cx),
-            (
-                State::Handshake(_) | State::Opening(_) | State::Association(_) | State::Closing(_),
-                Side::Target,
-            )
+            (State::Handshake(_) | State::Association(_) | State::Closing(_), Side::Target)
             | (State::Gone, _) => {}
         }
     }
@@ -260,6 +283,7 @@ impl Connection for Conn {
                 self.refused(Refusal::ClientFailed(fault), cx);
                 self.end(Close::Reset, cx);
             }
+            (State::Opening(_), Side::Target) => self.proxy_hung_up(cx),
             (State::Relay(relay), side) => {
                 let state = relay.failed(side, fault, cx);
                 self.relay_changed(state, cx);
@@ -270,10 +294,7 @@ impl Connection for Conn {
                 self.after_forward(next, cx);
             }
             (State::Association(_) | State::Closing(_), Side::Client) => self.end(Close::Reset, cx),
-            (
-                State::Handshake(_) | State::Opening(_) | State::Association(_) | State::Closing(_),
-                Side::Target,
-            )
+            (State::Handshake(_) | State::Association(_) | State::Closing(_), Side::Target)
             | (State::Gone, _) => {}
         }
     }
@@ -320,7 +341,7 @@ impl Connection for Conn {
         if let State::Opening(opening) = &mut self.state {
             let opened = match answer {
                 Ok(addresses) => opening.resolved(self.id, addresses, cx),
-                Err(fault) => opening.resolve_failed(fault),
+                Err(fault) => opening.resolve_failed(self.id, fault, cx),
             };
             self.after_opening(opened, cx);
         }
@@ -333,35 +354,16 @@ impl Connection for Conn {
         }
     }
 
-    /// An attempt succeeded: from here on it is the target side.
+    /// An attempt succeeded.
     fn connected(&mut self, stream: StreamId, local: SocketAddr, cx: &mut Cx) {
         let State::Opening(opening) = &mut self.state else {
             cx.close(stream, Close::Reset);
             return;
         };
-        let Some(winner) = opening.attempt_connected(stream, self.id, cx) else {
-            cx.close(stream, Close::Reset);
-            return;
-        };
-        self.leaves_from = winner.uplink.map(|_| local.ip().to_canonical());
-        let mut reply = opening.take_unsent();
-        opening.format.granted(local, &mut reply);
-        let early = core::mem::take(&mut opening.early);
-        let client_ended = opening.client_ended;
-        match core::mem::replace(&mut opening.format, ReplyFormat::Raw) {
-            ReplyFormat::Forward(request) => {
-                let (forward, next) =
-                    Forward::new(self.client, winner.stream, winner.uplink, *request, early, cx);
-                self.state = State::Forward(Box::new(forward));
-                self.after_forward(next, cx);
-            }
-            ReplyFormat::Socks5 | ReplyFormat::Socks4 | ReplyFormat::Connect | ReplyFormat::Raw => {
-                let relay = Relay::new(self.client, winner.stream, winner.uplink, &reply, &early, cx);
-                self.state = State::Relay(relay);
-            }
-        }
-        if client_ended {
-            self.read_closed(Side::Client, cx);
+        match opening.attempt_connected(stream, local, self.id, cx) {
+            Reached::Unwanted => cx.close(stream, Close::Reset),
+            Reached::Proxy => {}
+            Reached::Target(winner) => self.won(winner, cx),
         }
     }
 

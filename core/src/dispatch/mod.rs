@@ -15,6 +15,7 @@
 //! - `association` is what becomes of a connection that asks for UDP: it carries datagrams until
 //!   the connection ends.
 //! - `probe` asks uplinks whether they carry, by connections that no client has asked for.
+//! - `upstream` is the handshake with another proxy, where an uplink is one.
 //! - `guard` says where a client may not go, `auth` whether a client may connect, `reply` which
 //!   code reports a fault.
 
@@ -31,12 +32,14 @@ mod opening;
 mod probe;
 mod reply;
 mod served;
+mod upstream;
 
 pub use crate::service::{ConfigError, Counters};
 pub use app::Dispatch;
 pub use auth::{AuthError, Credentials};
 pub use config::Config;
 pub use probe::{HttpProbe, ProbeConfig};
+pub use upstream::{Upstream, UpstreamProtocol};
 
 /// What its connections are lent.
 type Cx = crate::service::Cx<Config>;

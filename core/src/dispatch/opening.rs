@@ -6,11 +6,17 @@
 //!                                     └─────────────────────┴─▶ silent: one more, after its patience
 //! ```
 //!
+//! Where uplinks are proxies, a name asks the pool first: one that is a proxy takes the name as it
+//! is, and has connected once the proxy says so; any other one has the name looked up, and is the
+//! first that its addresses are tried through.
+//!
 //! This is RFC 8305 over address x uplink. A destination's refusal is believed: the same address is
 //! not asked again through another uplink. All attempts together have a limit and a deadline, so
 //! there is no storm. Which address, and which family, comes first: `addresses`.
 
 mod addresses;
+mod parts;
+mod upstream;
 
 use super::Cx;
 use super::config::Config;
@@ -23,8 +29,11 @@ use crate::machine::{
 use crate::name::{Destination, Host};
 use crate::time::Instant;
 use addresses::interleave;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use parts::{Asking, Attempt, Candidate, Talk, weight};
+pub(super) use parts::{Reached, Winner};
 
 /// Attempts for one connection, one after another.
 const MAX_ATTEMPTS: u32 = 12;
@@ -34,35 +43,6 @@ const MAX_PENDING: usize = 4;
 const MAX_EARLY: usize = 16 * 1024;
 /// What every name of loopback stands for.
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-
-#[derive(Debug)]
-struct Candidate {
-    /// `None`: the pool's endpoint is the destination.
-    to: Option<SocketAddr>,
-    tried: UplinkSet,
-    tried_unbound: bool,
-    /// Not to be tried again.
-    dead: bool,
-    /// The destination itself has said no.
-    refused: bool,
-}
-
-#[derive(Debug)]
-struct Attempt {
-    stream: StreamId,
-    candidate: usize,
-    to: SocketAddr,
-    uplink: Option<UplinkId>,
-    began: Instant,
-}
-
-/// A question to the pool that is under way.
-#[derive(Debug, Clone, Copy)]
-struct Asking {
-    candidate: usize,
-    /// Leaving out every uplink this connection has tried, whatever the address.
-    fresh_uplink: bool,
-}
 
 #[derive(Debug)]
 pub(super) struct Opening {
@@ -75,7 +55,14 @@ pub(super) struct Opening {
     port: u16,
     began: Instant,
     deadline: Instant,
-    query: Option<QueryId>,
+    /// A look-up under way, and when it began.
+    query: Option<(QueryId, Instant)>,
+    /// The name, where an uplink that is a proxy may take it. Its candidate is the first.
+    by_name: Option<Destination>,
+    /// The name was looked up for this uplink.
+    chosen: Option<UplinkId>,
+    /// The name could not be looked up.
+    name_fault: Option<Fault>,
     candidates: Vec<Candidate>,
     attempts: Vec<Attempt>,
     asking: Option<Asking>,
@@ -86,13 +73,6 @@ pub(super) struct Opening {
     attempts_made: u32,
     exhausted: bool,
     fault: Option<Fault>,
-}
-
-/// The attempt that won.
-#[derive(Debug)]
-pub(super) struct Winner {
-    pub(super) stream: StreamId,
-    pub(super) uplink: Option<UplinkId>,
 }
 
 impl Opening {
@@ -114,6 +94,9 @@ impl Opening {
             began: cx.now,
             deadline: cx.now + cx.config.connect_timeout,
             query: None,
+            by_name: None,
+            chosen: None,
+            name_fault: None,
             candidates: Vec::new(),
             attempts: Vec::new(),
             asking: None,
@@ -137,8 +120,11 @@ impl Opening {
             Host::Ip(ip) => self.resolved(conn, &[*ip], cx),
             // RFC 6761 section 6.3: these names mean loopback; no resolver is asked.
             Host::Name(name) if name.is_localhost() => self.resolved(conn, &LOOPBACK, cx),
+            Host::Name(_) if !cx.config.upstream_set().is_empty() => {
+                self.start_by_name(conn, destination, cx)
+            }
             Host::Name(name) => {
-                self.query = Some(cx.query(conn, self.client_ip, name));
+                self.query = Some((cx.query(conn, self.client_ip, name), cx.now));
                 Ok(())
             }
         }
@@ -146,13 +132,7 @@ impl Opening {
 
     /// Begins with the pool's own endpoints as the destination.
     pub(super) fn start_tunnel(&mut self, conn: ConnId, cx: &mut Cx) -> Result<(), Refusal> {
-        self.candidates.push(Candidate {
-            to: None,
-            tried: UplinkSet::EMPTY,
-            tried_unbound: false,
-            dead: false,
-            refused: false,
-        });
+        self.candidates.push(Candidate::new(None, UplinkSet::EMPTY));
         self.ask(conn, false, cx)
     }
 
@@ -179,11 +159,8 @@ impl Opening {
     }
 
     pub(super) fn next_deadline(&self, config: &Config) -> Instant {
-        let at = match self.query {
-            Some(_) => Some(self.began + config.lookup_timeout),
-            None => self.next_attempt_at,
-        };
-        at.map_or(self.deadline, |at| at.min(self.deadline))
+        let looked_up = self.query.map(|(_, began)| began + config.lookup_timeout);
+        [looked_up, self.next_attempt_at].into_iter().flatten().fold(self.deadline, Instant::min)
     }
 
     /// Takes in the addresses of the name.
@@ -194,30 +171,36 @@ impl Opening {
         cx: &mut Cx,
     ) -> Result<(), Refusal> {
         self.query = None;
+        // A proxy was, or will be, told the name instead.
+        let tried = self.by_name.as_ref().map_or(UplinkSet::EMPTY, |_| cx.config.upstream_set());
+        let first = self.candidates.len();
         let mut refusal = None;
         for ip in interleave(addresses) {
             // IPv4-mapped addresses are dialled over IPv4.
             let to = SocketAddr::new(ip.to_canonical(), self.port);
             match guard::allowed(&cx.config, self.client_ip, to) {
-                Ok(()) => self.candidates.push(Candidate {
-                    to: Some(to),
-                    tried: UplinkSet::EMPTY,
-                    tried_unbound: false,
-                    dead: false,
-                    refused: false,
-                }),
+                Ok(()) => self.candidates.push(Candidate::new(Some(to), tried)),
                 Err(why) => refusal = refusal.or(Some(why)),
             }
         }
-        if self.candidates.is_empty() {
+        if self.candidates.len() == first {
             return Err(refusal.unwrap_or(Refusal::Name(Fault::NameNotFound)));
+        }
+        self.exhausted = false;
+        if let Some(only) = self.chosen.filter(|_| self.asking.is_none()) {
+            self.question(conn, Asking { candidate: first, fresh_uplink: false, only: Some(only) }, cx);
+            return Ok(());
         }
         self.ask(conn, false, cx)
     }
 
-    pub(super) fn resolve_failed(&mut self, fault: Fault) -> Result<(), Refusal> {
+    pub(super) fn resolve_failed(&mut self, conn: ConnId, fault: Fault, cx: &mut Cx) -> Result<(), Refusal> {
         self.query = None;
-        Err(Refusal::Name(fault))
+        if self.by_name.is_none() {
+            return Err(Refusal::Name(fault));
+        }
+        self.name_fault = Some(fault);
+        self.ask(conn, true, cx)
     }
 
     /// Asks the pool for the next way, if there may be one.
@@ -235,17 +218,25 @@ impl Opening {
             cx.event(Event::FixedLimit { which: FixedLimit::Attempts, limit });
         }
         let Some(candidate) = next.filter(|_| self.attempts_made < MAX_ATTEMPTS) else {
+            // Its addresses will be more to try.
+            if self.query.is_some() {
+                self.next_attempt_at = None;
+                return Ok(());
+            }
             self.exhausted = true;
             self.next_attempt_at = None;
             return self.judge();
         };
-        self.question(conn, Asking { candidate, fresh_uplink }, cx);
+        self.question(conn, Asking { candidate, fresh_uplink, only: None }, cx);
         Ok(())
     }
 
     fn question(&mut self, conn: ConnId, asking: Asking, cx: &mut Cx) {
         let Candidate { to, tried, .. } = self.candidates[asking.candidate];
+        let mut only = UplinkSet::EMPTY;
+        asking.only.into_iter().for_each(|uplink| only.insert(uplink));
         let tried = match asking.fresh_uplink {
+            _ if asking.only.is_some() => UplinkSet::from_bits(!only.to_bits() | tried.to_bits()),
             true => UplinkSet::from_bits(tried.to_bits() | self.uplinks_tried.to_bits()),
             false => tried,
         };
@@ -263,20 +254,35 @@ impl Opening {
         let Some(asking) = self.asking.take() else { return Ok(()) };
         let candidate = &mut self.candidates[asking.candidate];
         let Some(assignment) = assignment else {
-            if asking.fresh_uplink {
-                self.question(conn, Asking { fresh_uplink: false, ..asking }, cx);
+            if asking.fresh_uplink || asking.only.is_some() {
+                self.question(conn, Asking { fresh_uplink: false, only: None, ..asking }, cx);
                 return Ok(());
             }
             candidate.dead = true;
             return self.ask(conn, false, cx);
         };
+        let upstream = assignment.uplink.and_then(|uplink| cx.config.upstream(uplink).cloned());
+        if self.by_name.is_some() && candidate.to.is_none() && upstream.is_none() {
+            return self.look_up(conn, asking.candidate, assignment, cx);
+        }
+        // A proxy that this worker has not been told of yet.
+        if let Some(uplink) = assignment.uplink
+            && (!cx.config.tunnel && upstream.is_none() && assignment.endpoint.is_some())
+        {
+            candidate.leave_out(uplink);
+            return self.ask(conn, false, cx);
+        }
         let to = assignment.endpoint.or(candidate.to);
         let again = assignment.uplink.is_none() && candidate.tried_unbound;
         // An endpoint that is this proxy would have it talk to itself until nothing is left. (Other
         // destinations were judged before.)
         let again = again || assignment.endpoint.is_some_and(|to| guard::is_itself(&cx.config, to));
         let (Some(to), false) = (to, again) else {
-            candidate.dead = true;
+            // Another uplink may be no such circle.
+            match assignment.uplink.filter(|_| upstream.is_some()) {
+                Some(uplink) => candidate.leave_out(uplink),
+                None => candidate.dead = true,
+            }
             return self.ask(conn, false, cx);
         };
         match assignment.uplink {
@@ -294,6 +300,8 @@ impl Opening {
             to,
             uplink: assignment.uplink,
             began: cx.now,
+            upstream: upstream.map(Box::new),
+            talk: None,
         });
         self.attempts_made += 1;
         // At most `MAX_PENDING` at a time: give up the oldest, which has been silent longest.
@@ -319,29 +327,43 @@ impl Opening {
         fault: Fault,
         cx: &mut Cx,
     ) -> Result<(), Refusal> {
+        self.failed(conn, stream, fault, false, cx)
+    }
+
+    /// The same. `told`: a proxy says so of the destination.
+    fn failed(
+        &mut self,
+        conn: ConnId,
+        stream: StreamId,
+        fault: Fault,
+        told: bool,
+        cx: &mut Cx,
+    ) -> Result<(), Refusal> {
         let Some(at) = self.attempts.iter().position(|attempt| attempt.stream == stream) else {
             return Ok(());
         };
-        let Attempt { candidate, to, uplink, .. } = self.attempts.remove(at);
-        if let Some(uplink) = uplink {
+        let Attempt { candidate, to, uplink, upstream, .. } = self.attempts.remove(at);
+        if let Some(uplink) = uplink.filter(|_| !told) {
             cx.report(Report::Failed { uplink, fault });
         }
         cx.event(Event::AttemptFailed { conn, to, uplink, fault });
         if self.fault.is_none_or(|known| weight(fault) > weight(known)) {
             self.fault = Some(fault);
         }
-        let tunnel = self.candidates[candidate].to.is_none();
+        let tunnel = self.candidates[candidate].to.is_none() || upstream.is_some();
         match fault {
             // The destination has spoken; another uplink would hear the same.
-            Fault::Refused | Fault::Reset if !tunnel => {
-                self.candidates[candidate].dead = true;
-                self.candidates[candidate].refused = true;
+            Fault::Refused | Fault::Reset if told || !tunnel => {
+                self.candidates[candidate].refuse();
+                if self.by_name.is_some() {
+                    self.refused_by_name(candidate);
+                }
             }
             // Out of descriptors or memory: another attempt would fail too.
             Fault::NoDescriptors | Fault::NoMemory => {
                 self.candidates.iter_mut().for_each(|candidate| candidate.dead = true);
             }
-            Fault::TimedOut | Fault::HostUnreachable | Fault::NetworkUnreachable => {
+            Fault::TimedOut | Fault::HostUnreachable | Fault::NetworkUnreachable | Fault::ProxyFailed => {
                 self.suspects.extend(uplink.map(|uplink| (uplink, candidate)));
             }
             _ => {}
@@ -356,10 +378,20 @@ impl Opening {
     pub(super) fn attempt_connected(
         &mut self,
         stream: StreamId,
+        local: SocketAddr,
         conn: ConnId,
         cx: &mut Cx,
-    ) -> Option<Winner> {
-        let at = self.attempts.iter().position(|attempt| attempt.stream == stream)?;
+    ) -> Reached {
+        let Some(at) = self.attempts.iter().position(|attempt| attempt.stream == stream) else {
+            return Reached::Unwanted;
+        };
+        match self.introduce(at, local, cx) {
+            true => Reached::Proxy,
+            false => Reached::Target(self.win(at, local, Vec::new(), conn, cx)),
+        }
+    }
+
+    fn win(&mut self, at: usize, local: SocketAddr, heard: Vec<u8>, conn: ConnId, cx: &mut Cx) -> Winner {
         let won = self.attempts.remove(at);
         if let Some(uplink) = won.uplink {
             let took = cx.now - won.began;
@@ -376,15 +408,22 @@ impl Opening {
             }
         }
         self.give_up(cx);
-        Some(Winner { stream: won.stream, uplink: won.uplink })
+        Winner { stream: won.stream, uplink: won.uplink, local, heard }
     }
 
     /// Time has passed.
     pub(super) fn timeout(&mut self, conn: ConnId, cx: &mut Cx) -> Result<(), Refusal> {
-        if self.query.is_some() && cx.now >= self.next_deadline(&cx.config) {
-            return Err(Refusal::Name(Fault::TimedOut));
+        if let Some((query, began)) = self.query
+            && cx.now >= (began + cx.config.lookup_timeout).min(self.deadline)
+        {
+            if self.by_name.is_none() {
+                return Err(Refusal::Name(Fault::TimedOut));
+            }
+            cx.cancel(query);
+            return self.resolve_failed(conn, Fault::TimedOut, cx);
         }
         if cx.now >= self.deadline {
+            self.blame_mute_proxies(cx);
             let known = self.fault.filter(|known| weight(*known) > weight(Fault::TimedOut));
             return Err(Refusal::Unreachable(known.unwrap_or(Fault::TimedOut)));
         }
@@ -397,7 +436,7 @@ impl Opening {
 
     /// Gives up the query and all attempts.
     pub(super) fn give_up(&mut self, cx: &mut Cx) {
-        if let Some(query) = self.query.take() {
+        if let Some((query, _)) = self.query.take() {
             cx.cancel(query);
         }
         for attempt in self.attempts.drain(..) {
@@ -411,18 +450,7 @@ impl Opening {
         if !self.attempts.is_empty() && !refused {
             return Ok(());
         }
-        Err(self.fault.map_or(Refusal::NoUplink, Refusal::Unreachable))
-    }
-}
-
-/// Ranks faults: a destination's answer is more useful to the client than what this host lacks.
-fn weight(fault: Fault) -> u8 {
-    match fault {
-        Fault::Refused | Fault::Reset => 5,
-        Fault::TimedOut => 4,
-        Fault::HostUnreachable => 3,
-        Fault::NetworkUnreachable => 2,
-        Fault::NoDescriptors | Fault::NoMemory | Fault::AddressInUse => 1,
-        _ => 0,
+        let unnamed = self.name_fault.map_or(Refusal::NoUplink, Refusal::Name);
+        Err(self.fault.map_or(unnamed, Refusal::Unreachable))
     }
 }

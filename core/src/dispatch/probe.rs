@@ -5,6 +5,8 @@
 //!             name to addresses   the pool, for this uplink    HTTP: status as expected?
 //! ```
 //!
+//! Through a proxy the name goes as it is: Idle, Asking, Connecting, Introducing, then the same.
+//!
 //! A connect that succeeds shows that packets come and go. A captive portal and a used-up data plan
 //! answer connects too: what they do not give is the status that an HTTP probe expects.
 //!
@@ -12,11 +14,13 @@
 //! looked up, is no verdict.
 
 use super::Cx;
+use super::upstream::{Introduced, Introduction};
 use crate::machine::{
     Assign, Assignment, Close, ConnId, Fault, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
 };
 use crate::name::{Destination, Host};
 use crate::time::{Duration, Instant};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -52,7 +56,16 @@ enum Stage {
     Naming(QueryId),
     Asking,
     Connecting(StreamId),
-    Talking { stream: StreamId, unsent: Vec<u8>, seen: Vec<u8> },
+    /// The proxy is told where to.
+    Introducing {
+        stream: StreamId,
+        introduction: Box<Introduction>,
+    },
+    Talking {
+        stream: StreamId,
+        unsent: Vec<u8>,
+        seen: Vec<u8>,
+    },
 }
 
 /// The probes of one uplink.
@@ -107,7 +120,7 @@ impl Probe {
                 cx.cancel(query);
                 self.named(None, cx);
             }
-            Stage::Asking | Stage::Connecting(_) | Stage::Talking { .. } => {
+            Stage::Asking | Stage::Connecting(_) | Stage::Introducing { .. } | Stage::Talking { .. } => {
                 self.verdict(Err(Fault::TimedOut), cx);
             }
         }
@@ -116,6 +129,9 @@ impl Probe {
     fn begin(&mut self, cx: &mut Cx) {
         self.began = cx.now;
         self.next = cx.now + self.config.period;
+        if cx.config.upstream(self.uplink).is_some() {
+            return self.ask(None, cx);
+        }
         match self.config.destination.host.clone() {
             Host::Ip(ip) => self.named(Some(ip), cx),
             Host::Name(name) => {
@@ -136,8 +152,12 @@ impl Probe {
         self.began = cx.now;
         self.address = ip.or(self.address);
         let Some(ip) = self.address else { return self.rest() };
+        self.ask(Some(SocketAddr::new(ip.to_canonical(), self.config.destination.port)), cx);
+    }
+
+    /// Asks the pool how this uplink leads there.
+    fn ask(&mut self, destination: Option<SocketAddr>, cx: &mut Cx) {
         self.stage = Stage::Asking;
-        let destination = Some(SocketAddr::new(ip.to_canonical(), self.config.destination.port));
         let mut this = UplinkSet::EMPTY;
         this.insert(self.uplink);
         let tried = UplinkSet::from_bits(!this.to_bits());
@@ -146,14 +166,20 @@ impl Probe {
 
     /// The pool's answer.
     pub(super) fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx) {
-        let Some(ip) = self.address.filter(|_| matches!(self.stage, Stage::Asking)) else { return };
+        if !matches!(self.stage, Stage::Asking) {
+            return;
+        }
         // An uplink without an address of the family, and what leaves unbound, cannot be probed so.
-        let Some(Assignment { via, .. }) = assignment.filter(|given| given.uplink == Some(self.uplink))
+        let Some(Assignment { via, endpoint, .. }) = assignment
+            .filter(|given| given.uplink == Some(self.uplink))
+            .filter(|given| given.endpoint.is_none() || cx.config.upstream(self.uplink).is_some())
         else {
             return self.rest();
         };
+        let port = self.config.destination.port;
+        let address = self.address.map(|ip| SocketAddr::new(ip.to_canonical(), port));
+        let Some(to) = endpoint.or(address) else { return self.rest() };
         let stream = cx.open_target(self.conn);
-        let to = SocketAddr::new(ip.to_canonical(), self.config.destination.port);
         cx.push_output(Output::Connect { stream, to, via });
         self.stage = Stage::Connecting(stream);
     }
@@ -170,6 +196,18 @@ impl Probe {
     }
 
     pub(super) fn connected(&mut self, stream: StreamId, cx: &mut Cx) {
+        match cx.config.upstream(self.uplink) {
+            None => self.reached(stream, Vec::new(), cx),
+            Some(upstream) => {
+                let introduction = Box::new(Introduction::new(upstream, self.config.destination.clone()));
+                self.stage = Stage::Introducing { stream, introduction };
+                cx.mark_dirty(stream);
+            }
+        }
+    }
+
+    /// The destination is connected, and has said this already.
+    fn reached(&mut self, stream: StreamId, seen: Vec<u8>, cx: &mut Cx) {
         match &self.config.http {
             None => self.verdict(Ok(()), cx),
             Some(HttpProbe { host, path, .. }) => {
@@ -178,7 +216,7 @@ impl Probe {
                 let text = format!(
                     "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ropewalk\r\nAccept: */*\r\nConnection: close\r\n\r\n"
                 );
-                self.stage = Stage::Talking { stream, unsent: text.into_bytes(), seen: Vec::new() };
+                self.stage = Stage::Talking { stream, unsent: text.into_bytes(), seen };
                 cx.mark_dirty(stream);
             }
         }
@@ -186,6 +224,7 @@ impl Probe {
 
     pub(super) fn wants(&self) -> usize {
         match &self.stage {
+            Stage::Introducing { introduction, .. } => introduction.wants(),
             Stage::Talking { seen, .. } => STATUS_LEN - seen.len().min(STATUS_LEN),
             _ => 0,
         }
@@ -193,19 +232,31 @@ impl Probe {
 
     pub(super) fn write_buf(&self) -> &[u8] {
         match &self.stage {
+            Stage::Introducing { introduction, .. } => introduction.write_buf(),
             Stage::Talking { unsent, .. } => unsent,
             _ => &[],
         }
     }
 
     pub(super) fn written(&mut self, len: usize) {
-        if let Stage::Talking { unsent, .. } = &mut self.stage {
-            unsent.drain(..len.min(unsent.len()));
+        match &mut self.stage {
+            Stage::Introducing { introduction, .. } => introduction.written(len),
+            Stage::Talking { unsent, .. } => drop(unsent.drain(..len.min(unsent.len()))),
+            Stage::Idle | Stage::Naming(_) | Stage::Asking | Stage::Connecting(_) => {}
         }
     }
 
     /// `len` bytes were read.
     pub(super) fn read(&mut self, len: usize, cx: &mut Cx) {
+        if let Stage::Introducing { stream, introduction } = &mut self.stage {
+            let stream = *stream;
+            match introduction.read(cx.buffers.peek(len)) {
+                Introduced::More => cx.mark_dirty(stream),
+                Introduced::Done(heard) => self.reached(stream, heard, cx),
+                Introduced::Refused(fault) | Introduced::Broken(fault) => self.verdict(Err(fault), cx),
+            }
+            return;
+        }
         let Stage::Talking { stream, seen, .. } = &mut self.stage else { return };
         seen.extend_from_slice(cx.buffers.peek(len));
         if seen.len() < STATUS_LEN {
@@ -221,7 +272,7 @@ impl Probe {
 
     /// Its stream has ended or failed before the answer.
     pub(super) fn failed(&mut self, fault: Fault, cx: &mut Cx) {
-        if matches!(self.stage, Stage::Talking { .. }) {
+        if matches!(self.stage, Stage::Introducing { .. } | Stage::Talking { .. }) {
             self.verdict(Err(fault), cx);
         }
     }
@@ -241,7 +292,9 @@ impl Probe {
         match core::mem::replace(&mut self.stage, Stage::Idle) {
             Stage::Idle | Stage::Asking => {}
             Stage::Naming(query) => cx.cancel(query),
-            Stage::Connecting(stream) | Stage::Talking { stream, .. } => cx.close(stream, Close::Reset),
+            Stage::Connecting(stream) | Stage::Introducing { stream, .. } | Stage::Talking { stream, .. } => {
+                cx.close(stream, Close::Reset);
+            }
         }
     }
 }

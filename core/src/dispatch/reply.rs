@@ -56,7 +56,9 @@ fn socks5_code(why: &Refusal) -> socks5::Reply {
     match why {
         Refusal::Command(_) => Reply::CommandNotSupported,
         Refusal::AddressType(_) => Reply::AddressTypeNotSupported,
-        Refusal::NotAllowed(_) | Refusal::Itself(_) => Reply::NotAllowed,
+        Refusal::NotAllowed(_) | Refusal::Itself(_) | Refusal::Unreachable(Fault::ProxyForbids) => {
+            Reply::NotAllowed
+        }
         Refusal::BadHost(_) | Refusal::Name(_) => Reply::HostUnreachable,
         Refusal::NoUplink => Reply::NetworkUnreachable,
         Refusal::Unreachable(fault) => match fault {
@@ -76,7 +78,7 @@ fn socks5_code(why: &Refusal) -> socks5::Reply {
 
 fn http_status(why: &Refusal) -> u16 {
     match why {
-        Refusal::NotAllowed(_) | Refusal::Itself(_) => 403,
+        Refusal::NotAllowed(_) | Refusal::Itself(_) | Refusal::Unreachable(Fault::ProxyForbids) => 403,
         Refusal::BadCredentials | Refusal::NoCredentials => 407,
         Refusal::BadHost(_) | Refusal::Malformed(_) => 400,
         Refusal::RequestTooLarge(_) => 431,

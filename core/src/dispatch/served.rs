@@ -94,6 +94,20 @@ impl Connection for Served {
         }
     }
 
+    fn wants_of(&self, side: Side, stream: StreamId) -> usize {
+        match self {
+            Served::Client(conn) => conn.wants_of(side, stream),
+            Served::Probe(probe) => probe.wants(),
+        }
+    }
+
+    fn write_buf_of(&self, side: Side, stream: StreamId) -> &[u8] {
+        match self {
+            Served::Client(conn) => conn.write_buf_of(side, stream),
+            Served::Probe(probe) => probe.write_buf(),
+        }
+    }
+
     fn splice(&self, side: Side) -> Option<Splice> {
         match self {
             Served::Client(conn) => conn.splice(side),

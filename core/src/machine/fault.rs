@@ -42,6 +42,12 @@ pub enum Fault {
     NameUnavailable,
     /// What came is not of its protocol.
     Malformed,
+    /// The upstream proxy did not take the user and password, or asked for some.
+    ProxyLogin,
+    /// The upstream proxy does not allow the destination.
+    ProxyForbids,
+    /// The upstream proxy did not reach the destination, and did not say why.
+    ProxyFailed,
     /// Any other error, with the system's number (0 where there is none).
     Other(i32),
 }
@@ -67,6 +73,9 @@ impl fmt::Display for Fault {
             Fault::NameNotFound => "name not found",
             Fault::NameUnavailable => "name could not be looked up",
             Fault::Malformed => "malformed message",
+            Fault::ProxyLogin => "upstream proxy asks for another user or password",
+            Fault::ProxyForbids => "upstream proxy does not allow the destination",
+            Fault::ProxyFailed => "upstream proxy did not reach the destination",
             Fault::Other(number) => return write!(f, "system error {number}"),
         };
         f.write_str(text)

@@ -122,6 +122,9 @@ impl Writer {
             Fault::NameUnavailable => 15,
             Fault::TooLarge => 17,
             Fault::Malformed => 18,
+            Fault::ProxyLogin => 19,
+            Fault::ProxyForbids => 20,
+            Fault::ProxyFailed => 21,
             Fault::Other(number) => {
                 self.out.push(16);
                 return self.number(u64::from(number as u32));

@@ -357,6 +357,7 @@ impl<C: Connection> Service<C> {
 
     fn on_stream(&mut self, stream: StreamId, f: impl FnOnce(&mut C, Side, &mut Cx<C::Config>)) {
         if let Some((id, side)) = self.side(stream) {
+            self.cx.stream = Some(stream);
             self.with(id, |conn, cx| f(conn, side, cx));
         }
     }
@@ -500,7 +501,7 @@ impl<C: Connection> Service<C> {
     pub(crate) fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
         let Some((id, side)) = self.side(stream) else { return &mut [] };
         let Some(conn) = self.conn(id) else { return &mut [] };
-        let (mut wants, keeps) = (conn.wants(side), conn.keeps(side));
+        let (mut wants, keeps) = (conn.wants_of(side, stream), conn.keeps(side));
         if let Some(kept) = keeps
             && wants > 0
         {
@@ -515,7 +516,9 @@ impl<C: Connection> Service<C> {
     }
 
     pub(crate) fn write_buf(&self, stream: StreamId) -> &[u8] {
-        self.side(stream).and_then(|(id, side)| self.conn(id).map(|conn| conn.write_buf(side))).unwrap_or(&[])
+        self.side(stream)
+            .and_then(|(id, side)| self.conn(id).map(|conn| conn.write_buf_of(side, stream)))
+            .unwrap_or(&[])
     }
 
     pub(crate) fn splice(&self, from: StreamId) -> Option<Splice> {

@@ -60,6 +60,18 @@ pub(crate) trait Connection: Sized {
     /// What is to be written to `side` next.
     fn write_buf(&self, side: Side) -> &[u8];
 
+    /// The same two for one of several streams that `side` may have while it is opened.
+    fn wants_of(&self, side: Side, stream: StreamId) -> usize {
+        let _ = stream;
+        self.wants(side)
+    }
+
+    /// See [`Connection::wants_of`].
+    fn write_buf_of(&self, side: Side, stream: StreamId) -> &[u8] {
+        let _ = stream;
+        self.write_buf(side)
+    }
+
     /// Leave to move bytes from `side` in the kernel.
     fn splice(&self, side: Side) -> Option<Splice>;
 

@@ -81,6 +81,8 @@ pub(crate) struct Common {
     pub(crate) draining: bool,
     /// The time of the input being handled.
     pub(crate) now: Instant,
+    /// The stream that the input being handled is about, where it is about one.
+    pub(crate) stream: Option<StreamId>,
     pub(crate) buffers: Buffers,
     pub(super) timers: Timers<Timer>,
     streams: Slab<Entry>,
@@ -112,6 +114,7 @@ impl Common {
             limits,
             draining: false,
             now: Instant::ZERO,
+            stream: None,
             buffers: Buffers::new(limits.buffer_size, limits.buffer_limit),
             timers: Timers::new(),
             streams: Slab::new(),

@@ -61,6 +61,9 @@ pub struct UplinkConfig {
     pub networks: Networks,
     /// Connect to this instead of a destination that the client names.
     pub endpoint: Option<SocketAddr>,
+    /// A proxy that is told the destination stands at `endpoint`. It takes any family, and is not
+    /// used while `endpoint` is not known. Default false.
+    pub upstream: bool,
 }
 
 impl UplinkConfig {
@@ -77,12 +80,21 @@ impl UplinkConfig {
             source_v6: None,
             networks: Networks::default(),
             endpoint: None,
+            upstream: false,
         }
     }
 
     fn via(&self, v6: bool) -> Via {
         let source = if v6 { self.source_v6.map(IpAddr::V6) } else { self.source_v4.map(IpAddr::V4) };
         Via { device: self.device, source, ..Via::default() }
+    }
+
+    /// Whether a destination of this family, or one whose address is not known, may go by it.
+    fn reaches(&self, v6: Option<bool>) -> bool {
+        match self.upstream {
+            true => self.endpoint.is_some(),
+            false => v6.is_none_or(|v6| self.carries(v6)),
+        }
     }
 
     fn carries(&self, v6: bool) -> bool {
@@ -290,8 +302,9 @@ impl Pool {
             if ip.is_loopback() || self.unbound.iter().any(|prefix| prefix.contains(ip)) {
                 return Some(unbound);
             }
-            let on_link = |uplink: &Uplink| {
-                !uplink.retired && uplink.config.networks.on_link.iter().any(|prefix| prefix.contains(ip))
+            let on_link = |Uplink { config, retired, .. }: &Uplink| {
+                let usable = !retired && !config.upstream;
+                usable && config.networks.on_link.iter().any(|prefix| prefix.contains(ip))
             };
             let mut owners = (0..self.uplinks.len()).filter(|i| on_link(&self.uplinks[*i]));
             if let (Some(owner), None) = (owners.next(), owners.next()) {
@@ -303,7 +316,7 @@ impl Pool {
             !assign.tried.contains(UplinkId(i as u16))
                 && !uplinks[i].retired
                 && only.is_none_or(|only| only == i)
-                && (destination.is_none() || uplinks[i].config.carries(v6))
+                && uplinks[i].config.reaches(destination.map(|_| v6))
         };
         let well = |i: usize| open(i) && uplinks[i].health.usable(now);
         let best = (0..uplinks.len()).filter(|i| well(*i)).map(|i| uplinks[i].config.tier).min();
@@ -416,6 +429,18 @@ impl Pool {
         self.unbound = unbound;
     }
 
+    /// Where an uplink's proxy is, or the endpoint that stands for a destination.
+    pub fn endpoint(&self, uplink: UplinkId) -> Option<SocketAddr> {
+        self.uplinks.get(usize::from(uplink.0)).and_then(|entry| entry.config.endpoint)
+    }
+
+    /// The address of an upstream proxy has changed; `None`: it is not known.
+    pub fn set_endpoint(&mut self, uplink: UplinkId, endpoint: Option<SocketAddr>) {
+        if let Some(entry) = self.uplinks.get_mut(usize::from(uplink.0)).filter(|u| u.config.upstream) {
+            entry.config.endpoint = endpoint;
+        }
+    }
+
     /// News for the watcher, oldest first.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -445,12 +470,13 @@ impl Pool {
 }
 
 fn check(uplinks: &[UplinkConfig]) -> Result<(), PoolError> {
-    let endpoints = uplinks.first().is_some_and(|first| first.endpoint.is_some());
+    let mut direct = uplinks.iter().filter(|uplink| !uplink.upstream);
+    let endpoints = direct.next().is_some_and(|first| first.endpoint.is_some());
     for uplink in uplinks {
         if uplink.weight == 0 {
             return Err(PoolError::ZeroWeight(uplink.label.clone()));
         }
-        if uplink.endpoint.is_some() != endpoints {
+        if !uplink.upstream && uplink.endpoint.is_some() != endpoints {
             return Err(PoolError::MixedEndpoints(uplink.label.clone()));
         }
     }

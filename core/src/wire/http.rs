@@ -47,6 +47,7 @@ mod base64;
 mod body;
 mod chunks;
 mod clean;
+pub(crate) mod connect;
 #[cfg(test)]
 mod differential;
 mod fields;

@@ -242,67 +242,7 @@ fn array<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Unparsed> {
     bytes.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().ok_or(Unparsed::Incomplete)
 }
 
-/// The client's side of the codec: no part of the proxy, but what its tests speak.
-#[cfg(test)]
-pub(crate) mod client {
-    use super::*;
-
-    /// Appends a greeting; at most 255 methods.
-    pub(crate) fn emit_greeting(methods: &[u8], out: &mut Vec<u8>) {
-        out.push(VERSION);
-        emit_counted(methods, out);
-    }
-
-    /// Appends user and password, at most 255 bytes each.
-    pub(crate) fn emit_user_password(user: &[u8], password: &[u8], out: &mut Vec<u8>) {
-        out.push(AUTH_VERSION);
-        emit_counted(user, out);
-        emit_counted(password, out);
-    }
-
-    /// Appends a request.
-    pub(crate) fn emit_request(request: &Request<'_>, out: &mut Vec<u8>) {
-        let command = match request.command {
-            Command::Connect => 1,
-            Command::Bind => 2,
-            Command::UdpAssociate => 3,
-            Command::Other(other) => other,
-        };
-        out.extend_from_slice(&[VERSION, command, 0]);
-        match request.address {
-            Address::Ip(ip) => emit_ip(ip, out),
-            Address::Name(name) => {
-                out.push(address_type::NAME);
-                emit_counted(name, out);
-            }
-            Address::Unknown(unknown) => return out.push(unknown),
-        }
-        out.extend_from_slice(&request.port.to_be_bytes());
-    }
-
-    /// Reads a reply: its code and the bound address.
-    pub(crate) fn parse_reply(bytes: &[u8]) -> Parsed<(u8, SocketAddr)> {
-        expect_byte(bytes, 0, VERSION, "SOCKS version 5")?;
-        let code = byte(bytes, 1)?;
-        expect_byte(bytes, 2, 0, "a reserved byte of zero")?;
-        let (ip, next): (IpAddr, usize) = match byte(bytes, 3)? {
-            address_type::V4 => (Ipv4Addr::from(array::<4>(bytes, 4)?).into(), 8),
-            address_type::V6 => (Ipv6Addr::from(array::<16>(bytes, 4)?).into(), 20),
-            found => {
-                let expected = "an IPv4 or IPv6 address";
-                return Err(Malformed { expected, found: Some(found.into()), at: 3 }.into());
-            }
-        };
-        let port = u16::from_be_bytes(array::<2>(bytes, next)?);
-        Ok(((code, SocketAddr::new(ip, port)), next + 2))
-    }
-
-    fn emit_counted(bytes: &[u8], out: &mut Vec<u8>) {
-        out.push(bytes.len().try_into().expect("tests keep to 255 bytes"));
-        out.extend_from_slice(bytes);
-    }
-}
-
+pub(crate) mod client;
 pub(crate) mod datagram;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use super::{Association, Destination, Held, NamedPort, Route};
 use crate::dispatch::Cx;
 use crate::machine::event::{Dropped, Event, FlowEnd};
-use crate::machine::{Assign, Assignment, Fault, Output, Report, SocketId, UplinkSet};
+use crate::machine::{Assign, Assignment, Fault, Output, Report, SocketId};
 use crate::service::{Address, FlowId};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -24,7 +24,9 @@ impl Association {
         {
             self.end(oldest, FlowEnd::Evicted { limit }, cx);
         }
-        let what = Destination { to, route: Route::Sought(held), tried: UplinkSet::EMPTY, others, names };
+        // A proxy carries connections only.
+        let tried = cx.config.upstream_set();
+        let what = Destination { to, route: Route::Sought(held), tried, others, names };
         let id = self.flows.insert(cx.now, cx.config.flow_idle_timeout, what);
         self.by_address.insert(to, id);
         self.ask(id, cx);
@@ -43,6 +45,8 @@ impl Association {
     pub(in crate::dispatch) fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx) {
         let Some(id) = self.asking.pop_front() else { return };
         let Some(flow) = self.flows.get_mut(id) else { return };
+        // (A proxy that this worker has not been told of yet carries none either.)
+        let assignment = assignment.filter(|assignment| assignment.endpoint.is_none());
         let Some(Assignment { uplink, via, .. }) = assignment else { return self.elsewhere(id, cx) };
         let to = flow.what.to;
         let v6 = to.is_ipv6();
@@ -199,7 +203,7 @@ impl Association {
             let Some(flow) = self.flows.get_mut(id) else { continue };
             if matches!(flow.what.route, Route::Way(other) if other == socket) {
                 flow.what.route = Route::Lost;
-                flow.what.tried = UplinkSet::EMPTY;
+                flow.what.tried = cx.config.upstream_set();
                 count += 1;
             }
         }

@@ -4,9 +4,9 @@ use super::{Conn, State};
 use crate::dispatch::Cx;
 use crate::dispatch::association::{Association, AssociationStep};
 use crate::dispatch::closing::Closing;
-use crate::dispatch::forward::{ForwardStep, Tunnel};
+use crate::dispatch::forward::{Forward, ForwardStep, Tunnel};
 use crate::dispatch::handshake::HandshakeStep;
-use crate::dispatch::opening::Opening;
+use crate::dispatch::opening::{Opening, Reached, Winner};
 use crate::dispatch::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, Fault, Report};
@@ -126,6 +126,50 @@ impl Conn {
         opening.format.refused(&why, &mut reply);
         self.refused(why, cx);
         self.close_with(reply, cx);
+    }
+
+    /// What an answer of a proxy comes to.
+    pub(super) fn reached(&mut self, reached: Result<Reached, Refusal>, cx: &mut Cx) {
+        match reached {
+            Ok(Reached::Target(winner)) => self.won(winner, cx),
+            Ok(Reached::Proxy | Reached::Unwanted) => {}
+            Err(why) => self.after_opening(Err(why), cx),
+        }
+    }
+
+    /// A proxy has ended its connection, or it has failed, before an answer.
+    pub(super) fn proxy_hung_up(&mut self, cx: &mut Cx) {
+        if let (State::Opening(opening), Some(stream)) = (&mut self.state, cx.stream) {
+            let reached = opening.hung_up(stream, self.id, cx);
+            self.reached(reached, cx);
+        }
+    }
+
+    /// An attempt has reached the target: from here on it is the target side.
+    pub(super) fn won(&mut self, winner: Winner, cx: &mut Cx) {
+        let State::Opening(opening) = &mut self.state else { return };
+        let Winner { stream, uplink, local, heard } = winner;
+        self.leaves_from = uplink.map(|_| local.ip().to_canonical());
+        let mut reply = opening.take_unsent();
+        opening.format.granted(local, &mut reply);
+        reply.extend_from_slice(&heard);
+        let early = core::mem::take(&mut opening.early);
+        let client_ended = opening.client_ended;
+        match core::mem::replace(&mut opening.format, ReplyFormat::Raw) {
+            ReplyFormat::Forward(request) => {
+                let (forward, next) = Forward::new(self.client, stream, uplink, *request, early, cx);
+                self.state = State::Forward(Box::new(forward));
+                self.after_forward(next, cx);
+            }
+            ReplyFormat::Socks5 | ReplyFormat::Socks4 | ReplyFormat::Connect | ReplyFormat::Raw => {
+                let totals = (early.len() as u64, heard.len() as u64);
+                let relay = Relay::new(self.client, stream, uplink, &reply, &early, cx).with_totals(totals);
+                self.state = State::Relay(relay);
+            }
+        }
+        if client_ended {
+            self.read_closed(Side::Client, cx);
+        }
     }
 
     pub(super) fn relay_changed(&mut self, state: RelayState, cx: &mut Cx) {

@@ -208,6 +208,9 @@ impl<'a> Reader<'a> {
             15 => Fault::NameUnavailable,
             17 => Fault::TooLarge,
             18 => Fault::Malformed,
+            19 => Fault::ProxyLogin,
+            20 => Fault::ProxyForbids,
+            21 => Fault::ProxyFailed,
             16 => Fault::Other(u32::try_from(self.number()?).ok()? as i32),
             _ => return None,
         })

@@ -57,7 +57,6 @@ fn sextet(character: u8) -> Option<u32> {
 }
 
 /// The spelling of `bytes`.
-#[cfg(test)]
 pub(crate) fn encode(bytes: &[u8]) -> alloc::string::String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = alloc::string::String::new();
