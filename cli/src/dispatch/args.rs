@@ -12,6 +12,7 @@ Examples:
   ropewalk dispatch                                all usable uplinks, on 127.0.0.1:8080
   ropewalk dispatch 10.81.201.18@3 192.168.1.2@2   by address, 3 to 2
   ropewalk dispatch wlan0@3 usb0@2 --listen 127.0.0.1:5566
+  ropewalk dispatch wlan0@2 socks5://127.0.0.1:1080   a link and what `ssh -D 1080` serves
   ropewalk dispatch --tunnel 127.0.0.1:7777@2 127.0.0.1:7778
 
 Then, for instance: curl --socks5-hostname 127.0.0.1:8080 https://example.org/";
@@ -20,8 +21,11 @@ Then, for instance: curl --socks5-hostname 127.0.0.1:8080 https://example.org/";
 #[derive(clap::Args, Debug)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// Ways out: INTERFACE, ADDRESS, ADDRESS%INTERFACE or `auto`, each with @WEIGHT (default 1)
-    /// [default: auto]
+    /// Ways out: INTERFACE, ADDRESS, ADDRESS%INTERFACE, `auto` or another proxy, each with @WEIGHT
+    /// (default 1) [default: auto]
+    ///
+    /// A proxy is socks5://[USER:PASSWORD@]HOST:PORT or http://[USER:PASSWORD@]HOST:PORT (CONNECT),
+    /// with %INTERFACE behind it to be reached through that.
     ///
     /// With --tunnel: upstream endpoints, ADDRESS:PORT or NAME:PORT, each with @WEIGHT.
     #[arg(value_name = "UPLINK")]

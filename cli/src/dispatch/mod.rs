@@ -7,6 +7,7 @@
 //! | `reload` | its files read again while it runs |
 //! | `service` | from switches to running workers |
 //! | `doctor` | `ropewalk doctor dispatch`: what an uplink lacks, and a connection by each (Linux) |
+//! | `upstream` | proxies as uplinks |
 //! | `associations` | events of UDP associations as counters and log lines |
 //! | `watch` | its events as counters and log lines |
 //! | `stats` | its counters as figures |
@@ -19,6 +20,7 @@ mod probe;
 mod reload;
 mod service;
 mod stats;
+mod upstream;
 mod watch;
 
 pub(crate) use args::Args;

@@ -21,8 +21,9 @@ pub(crate) struct ProbeArg {
 pub(crate) fn parse(text: &str) -> Result<ProbeArg, String> {
     let mut parts = text.split(',');
     let head = parts.next().unwrap_or_default();
-    // A path may hold the sign too.
-    let (uplink, target) = match head.split_once('=').filter(|(uplink, _)| !uplink.contains("://")) {
+    // A path may hold the sign too; the label of a proxy, which has a scheme, has no path.
+    let has_path = |text: &str| text.split_once("://").is_some_and(|(_, rest)| rest.contains(['/', '?']));
+    let (uplink, target) = match head.split_once('=').filter(|(uplink, _)| !has_path(uplink)) {
         Some((uplink, target)) => (Some(uplink.to_owned()), target),
         None => (None, head),
     };
@@ -149,6 +150,9 @@ mod tests {
         assert_eq!((destination.port, period.as_secs(), timeout.as_secs()), (80, 10, 1));
         let (host, path) = ("probe.example".into(), "/generate_204?a=b".into());
         assert_eq!(http, Some(HttpProbe { host, path, status: Some(204) }));
+        let proxied = parse("http://192.0.2.1:3128=http://probe.example/?a=b").expect("well written");
+        assert_eq!(proxied.uplink.as_deref(), Some("http://192.0.2.1:3128"));
+        assert_eq!(parse("socks5://h:1=h:2").expect("well written").uplink.as_deref(), Some("socks5://h:1"));
         assert!(parse("http://[2001:db8::1]/").is_ok() && parse("[2001:db8::1]:53").is_ok());
     }
 

@@ -7,21 +7,23 @@
 
 use super::args::Args;
 use super::service::{Fixed, Plan, machine_config};
+use super::upstream;
 use super::watch::{DispatchWatch, Named};
 use crate::host;
 use crate::host::monitor::Watched;
 use crate::process::logging;
 use crate::process::reload::{changed, fixed_common};
-use ropewalk_core::dispatch::{Config, Dispatch, ProbeConfig};
+use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::machine::UplinkId;
 use ropewalk_core::uplink::PoolError;
 use ropewalk_mio::{Handle, Shared};
+use std::sync::Arc;
 
 /// What runs, and what it was started with.
 pub(super) struct Running<'a> {
     pub(super) options: &'a Args,
     pub(super) fixed: Fixed,
-    pub(super) shared: &'a Shared,
+    pub(super) shared: Arc<Shared>,
     pub(super) watch: &'a DispatchWatch,
     pub(super) watched: Watched,
     pub(super) handles: Vec<Handle>,
@@ -42,7 +44,9 @@ impl Running<'_> {
             .map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
         let Plan { pool, uplinks, probes, credentials } = Plan::new(&options, &links)?;
         let users = credentials.as_ref().map_or(0, |credentials| credentials.len());
-        let config = machine_config(&options, self.fixed.clone(), credentials, pool.uplinks.len());
+        let upstreams = upstream::introductions(&uplinks);
+        let config =
+            machine_config(&options, self.fixed.clone(), credentials, pool.uplinks.len(), upstreams.clone());
         // What a new machine would take, those that run take.
         Dispatch::new(Config { probes: probes.clone(), ..config.clone() })
             .map_err(|error| error.to_string())?;
@@ -59,6 +63,8 @@ impl Running<'_> {
             })
             .map_err(|error| self.no_room(&error))?;
         logging::set_level(options.common.verbose, options.common.quiet);
+        upstream::follow(&self.watched, &self.shared);
+        let config = Config { upstreams: by_id(&ids, upstreams), ..config };
         let mut probes = by_id(&ids, probes);
         for handle in &self.handles {
             // As at the start, the first worker probes for all.
@@ -91,12 +97,12 @@ impl Running<'_> {
     }
 }
 
-/// The probes in the order of the uplinks' ids.
-fn by_id(ids: &[UplinkId], probes: Vec<Option<ProbeConfig>>) -> Vec<Option<ProbeConfig>> {
+/// What each uplink has, in the order of the uplinks' ids.
+fn by_id<T: Clone>(ids: &[UplinkId], each: Vec<Option<T>>) -> Vec<Option<T>> {
     let len = ids.iter().map(|id| usize::from(id.0) + 1).max().unwrap_or(0);
     let mut all = vec![None; len];
-    for (id, probe) in ids.iter().zip(probes) {
-        all[usize::from(id.0)] = probe;
+    for (id, its) in ids.iter().zip(each) {
+        all[usize::from(id.0)] = its;
     }
     all
 }
@@ -111,6 +117,6 @@ mod tests {
         let (a, b) = (probe("192.0.2.1:443"), probe("192.0.2.2:443"));
         let ids = [2, 0].map(UplinkId);
         assert_eq!(by_id(&ids, vec![a.clone(), b.clone()]), [b, None, a]);
-        assert_eq!(by_id(&[], Vec::new()), []);
+        assert_eq!(by_id::<()>(&[], Vec::new()), []);
     }
 }

@@ -4,10 +4,11 @@ use super::args::{self, Args};
 use super::probe;
 use super::reload::Running;
 use super::stats::DispatchStats;
+use super::upstream;
 use super::watch::{DispatchWatch, Named};
 use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles};
 use crate::process::{descriptors, listen, logging, serve, stats};
-use ropewalk_core::dispatch::{Config, Credentials, Dispatch, ProbeConfig};
+use ropewalk_core::dispatch::{Config, Credentials, Dispatch, ProbeConfig, Upstream};
 use ropewalk_core::machine::Device;
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::{Handle, Shared, SocketOptions};
@@ -48,7 +49,8 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         private_endpoints: stats.as_ref().map(stats::Endpoint::address).into_iter().collect(),
         local_addresses: host::links::local_addresses(&links),
     };
-    let config = machine_config(options, fixed.clone(), credentials, count);
+    let upstreams = upstream::introductions(&uplinks);
+    let config = machine_config(options, fixed.clone(), credentials, count, upstreams);
     let mut workers = Vec::new();
     for listeners in listeners {
         // One worker probes for all: health is the process's.
@@ -60,11 +62,12 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     }
     let handles: Vec<Handle> = workers.iter().map(|(_, handle)| handle.clone()).collect();
     let watched = monitor::Watched::new(uplinks, &links);
+    upstream::follow(&watched, &shared);
     monitor::start(watched.clone(), Arc::clone(&shared), handles.clone());
     if let Some(endpoint) = stats {
         endpoint.serve(DispatchStats::new(Arc::clone(&watch), Arc::clone(&shared)))?;
     }
-    let running = Running { options, fixed, shared: &shared, watch: &watch, watched, handles };
+    let running = Running { options, fixed, shared: Arc::clone(&shared), watch: &watch, watched, handles };
     let result = serve::serve(workers, &mut || running.reload());
     // The summary must not be lost behind a flood of lines that is still being read.
     logging::flush();
@@ -109,10 +112,13 @@ pub(super) fn machine_config(
     fixed: Fixed,
     credentials: Option<Credentials>,
     uplinks: usize,
+    upstreams: Vec<Option<Upstream>>,
 ) -> Config {
     // An association has its client's socket and, in most cases, one for each uplink.
     let each = 1 + uplinks.clamp(1, 3);
-    let associations = associations(options, each);
+    // Proxies carry no datagrams.
+    let only_proxies = !upstreams.is_empty() && upstreams.iter().all(Option::is_some);
+    let associations = if only_proxies { 0 } else { associations(options, each) };
     let max_connections =
         descriptors::each_worker(options.common.max_connections, options.common.workers, associations * each);
     // One client shall not keep all others out. A few connections are no attack.
@@ -139,6 +145,7 @@ pub(super) fn machine_config(
         lookup_timeout: options.lookup_timeout,
         max_associations: associations.div_ceil(options.common.workers.into()),
         max_destinations: options.max_destinations as usize,
+        upstreams,
         flow_idle_timeout: options.close_after,
         max_queue: options.max_queue as usize,
         buffer_limit: options.common.max_buffers as usize,
@@ -180,19 +187,30 @@ fn check_exposure(options: &Args) -> Result<(), String> {
 
 fn read_credentials(path: &Path) -> Result<Credentials, String> {
     let text = std::fs::read(path).map_err(|error| format!("--auth-file {}: {error}", path.display()))?;
+    warn_if_readable("--auth-file", path);
+    Credentials::parse(&text).map_err(|error| format!("--auth-file {}: {error}", path.display()))
+}
+
+/// Passwords of proxies in a file that others can read.
+fn warn_of_open_passwords(options: &Args, uplinks: &[UplinkSpec]) {
+    let login = |spec: &UplinkSpec| spec.upstream.as_ref().is_some_and(|proxy| proxy.login.is_some());
+    if let Some(path) = options.common.config.as_deref().filter(|_| uplinks.iter().any(login)) {
+        warn_if_readable("--config", path);
+    }
+}
+
+fn warn_if_readable(switch: &str, path: &Path) {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = std::fs::metadata(path).map_or(0, |file| file.permissions().mode());
         if mode & 0o044 != 0 {
-            let mode = mode & 0o777;
-            log::warn!(
-                "--auth-file {0}: others can read the passwords (mode {mode:o}): chmod 600 {0}",
-                path.display()
-            );
+            let (mode, path) = (mode & 0o777, path.display());
+            log::warn!("{switch} {path}: others can read the passwords (mode {mode:o}): chmod 600 {path}");
         }
     }
-    Credentials::parse(&text).map_err(|error| format!("--auth-file {}: {error}", path.display()))
+    #[cfg(not(unix))]
+    let _ = (switch, path);
 }
 
 fn uplink_pool(options: &Args, links: &[Link]) -> Result<(PoolConfig, Vec<UplinkSpec>), String> {
@@ -201,6 +219,7 @@ fn uplink_pool(options: &Args, links: &[Link]) -> Result<(PoolConfig, Vec<Uplink
     for (name, why) in &matched.left_out {
         log::info!("auto leaves out {name}: {why}");
     }
+    warn_of_open_passwords(options, &matched.uplinks);
     for warning in matched.uplinks.iter().flat_map(|uplink| &uplink.warnings) {
         log::warn!("{warning}");
     }
@@ -221,6 +240,15 @@ fn uplink_pool(options: &Args, links: &[Link]) -> Result<(PoolConfig, Vec<Uplink
 }
 
 fn uplink_config(spec: &UplinkSpec, links: &[Link]) -> UplinkConfig {
+    if let Some(proxy) = &spec.upstream {
+        return UplinkConfig {
+            weight: spec.weight,
+            device: spec.device,
+            endpoint: upstream::first_address(&spec.label, proxy),
+            upstream: true,
+            ..UplinkConfig::new(spec.label.clone())
+        };
+    }
     UplinkConfig {
         weight: spec.weight,
         device: spec.device,

@@ -8,6 +8,7 @@ use super::links::Link;
 use super::prefix::{self, Prefix};
 use super::select;
 use super::uplink::{MAX_WEIGHT, Selector, UplinkArg, shortcoming};
+use super::upstream::UpstreamArg;
 use ropewalk_core::machine::{Device, UplinkSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -26,6 +27,8 @@ pub(crate) struct UplinkSpec {
     pub(crate) source_v6: Option<Ipv6Addr>,
     /// The networks on the link itself; of an uplink given by address those of its family.
     pub(crate) on_link: Vec<Prefix>,
+    /// The proxy that it leads to; the device is then the way there.
+    pub(crate) upstream: Option<UpstreamArg>,
     /// What a person should know before relying on it.
     pub(crate) warnings: Vec<String>,
 }
@@ -40,8 +43,8 @@ impl UplinkSpec {
         }
     }
 
-    fn path(&self) -> (Option<Device>, Option<Ipv4Addr>, Option<Ipv6Addr>) {
-        (self.device, self.source_v4, self.source_v6)
+    fn path(&self) -> (Option<Device>, Option<Ipv4Addr>, Option<Ipv6Addr>, Option<&UpstreamArg>) {
+        (self.device, self.source_v4, self.source_v6, self.upstream.as_ref())
     }
 }
 
@@ -63,7 +66,8 @@ pub(crate) fn match_all(args: &[UplinkArg], links: &[Link]) -> Result<Matched, S
         .filter(|arg| arg.selector != Selector::Auto)
         .map(|arg| match_one(arg, links))
         .collect::<Result<_, _>>()?;
-    let named: Vec<Option<Device>> = written.iter().map(|spec| spec.device).collect();
+    let named: Vec<Option<Device>> =
+        written.iter().filter(|spec| spec.upstream.is_none()).map(|spec| spec.device).collect();
     let mut written = written.into_iter();
     for (at, arg) in args.iter().enumerate() {
         let before = matched.uplinks.len();
@@ -120,6 +124,7 @@ pub(crate) fn match_one(arg: &UplinkArg, links: &[Link]) -> Result<UplinkSpec, S
             (Some(link), link.name.as_str(), Some(*ip))
         }
         Selector::Both(ip, name) => (has(*ip, name, links)?, name.as_str(), Some(*ip)),
+        Selector::Upstream(upstream) => return Ok(proxy(arg, upstream, links)),
     };
     let mut spec = UplinkSpec {
         label: arg.label.clone(),
@@ -128,6 +133,7 @@ pub(crate) fn match_one(arg: &UplinkArg, links: &[Link]) -> Result<UplinkSpec, S
         source_v4: None,
         source_v6: None,
         on_link: Vec::new(),
+        upstream: None,
         warnings: Vec::new(),
     };
     match source {
@@ -146,6 +152,25 @@ pub(crate) fn match_one(arg: &UplinkArg, links: &[Link]) -> Result<UplinkSpec, S
         }
     }
     Ok(spec)
+}
+
+/// A proxy as an uplink: the interface, if one is written, is the way to it.
+fn proxy(arg: &UplinkArg, upstream: &UpstreamArg, links: &[Link]) -> UplinkSpec {
+    let name = upstream.interface.as_deref();
+    let missing = name.filter(|name| links.iter().all(|link| link.name != *name));
+    UplinkSpec {
+        label: arg.label.clone(),
+        weight: arg.weight,
+        device: name.and_then(Device::new),
+        source_v4: None,
+        source_v6: None,
+        on_link: Vec::new(),
+        upstream: Some(upstream.clone()),
+        warnings: missing
+            .map(|name| format!("there is no interface {name} now; {} is used once it comes", arg.label))
+            .into_iter()
+            .collect(),
+    }
 }
 
 /// A name no socket can be bound to (Windows): the addresses of now stand for it.
@@ -277,7 +302,8 @@ pub(crate) fn unbound_prefixes(links: &[Link], uplinks: &[UplinkSpec]) -> Vec<Pr
         let source = |spec: &UplinkSpec, ip: IpAddr| {
             spec.source_v4.map(IpAddr::from) == Some(ip) || spec.source_v6.map(IpAddr::from) == Some(ip)
         };
-        uplinks.iter().any(|spec| match spec.device {
+        let links = uplinks.iter().filter(|spec| spec.upstream.is_none());
+        links.into_iter().any(|spec| match spec.device {
             Some(device) => device.as_str() == link.name,
             None => link.addresses.iter().any(|address| source(spec, address.ip)),
         })

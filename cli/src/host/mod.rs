@@ -35,3 +35,4 @@ pub(crate) mod rtnetlink;
 mod rules;
 pub(crate) mod select;
 pub(crate) mod uplink;
+pub(crate) mod upstream;

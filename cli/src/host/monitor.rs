@@ -56,6 +56,13 @@ impl Watched {
         Watched(Arc::new(Mutex::new(uplinks.into_iter().map(entry).collect())))
     }
 
+    /// Those that are in use, with their ids in the pool.
+    pub(crate) fn specs(&self) -> Vec<(UplinkId, UplinkSpec)> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = (0..).map(UplinkId).zip(entries.iter()).filter(|(_, entry)| !entry.retired);
+        all.map(|(id, entry)| (id, entry.spec.clone())).collect()
+    }
+
     /// Other uplinks from now on. `take` gives them their ids, in the pool, while nobody looks.
     pub(crate) fn change<E>(
         &self,

@@ -6,9 +6,11 @@
 //! wlan0@3              the interface, whatever addresses it has
 //! 10.0.0.2%wlan0@3     both
 //! auto                 what `ropewalk list` shows as used
+//! socks5://HOST:PORT   another proxy: see `upstream`
 //! ```
 
 use super::prefix;
+use super::upstream::{self, UpstreamArg};
 use ropewalk_core::machine::Device;
 use std::fmt;
 use std::net::IpAddr;
@@ -39,6 +41,8 @@ pub(crate) enum Selector {
     Address(IpAddr),
     /// An address, and the name of the interface that has it.
     Both(IpAddr, String),
+    /// Another proxy.
+    Upstream(UpstreamArg),
 }
 
 impl UplinkArg {
@@ -58,12 +62,20 @@ impl FromStr for UplinkArg {
     type Err = String;
 
     fn from_str(written: &str) -> Result<Self, String> {
-        parse(written)
+        match parse(written)? {
+            UplinkArg { selector: Selector::Upstream(_), label, .. } => Err(format!(
+                "expected a link of this host, got the proxy {label}: it is for `ropewalk dispatch`"
+            )),
+            link => Ok(link),
+        }
     }
 }
 
 /// Reads `SPEC[@WEIGHT]`.
 pub(crate) fn parse(written: &str) -> Result<UplinkArg, String> {
+    if let Some((scheme, rest)) = written.split_once("://") {
+        return upstream::parse(scheme, rest);
+    }
     let (label, weight) = match written.split_once('@') {
         None => (written, 1),
         Some((label, text)) => (label, weight(text, label, written)?),
@@ -154,7 +166,7 @@ fn no_port(label: &str) -> String {
     )
 }
 
-fn interface(name: &str, label: &str) -> Result<String, String> {
+pub(super) fn interface(name: &str, label: &str) -> Result<String, String> {
     if name.is_empty() {
         return Err(format!("expected the name of an interface after the % in {label:?}, got nothing"));
     }

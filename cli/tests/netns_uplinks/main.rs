@@ -16,6 +16,7 @@
 //! | `doctor` | tests: `ropewalk doctor dispatch` |
 //! | `guests` | tests: clients from beyond the host |
 //! | `probes` | tests: probes and backups |
+//! | `proxies` | tests: uplinks that are proxies |
 //! | `ports` | tests: many connections from few ports |
 #![cfg(target_os = "linux")]
 
@@ -29,6 +30,7 @@ mod faults;
 mod guests;
 mod ports;
 mod probes;
+mod proxies;
 mod sources;
 mod weights;
 mod world;

@@ -113,6 +113,9 @@ pub(super) fn uplinks(wanted: &[UplinkArg], links: &[Link], report: &mut Report)
     }
     for uplink in &matched.uplinks {
         match &uplink.warnings[..] {
+            [] if uplink.upstream.is_some() => {
+                report.ok(format_args!("uplink {}", uplink.label), "a proxy, which is not asked here");
+            }
             [] => report.ok(format_args!("uplink {}", uplink.label), "has an address and a way out"),
             all => all.iter().for_each(|why| report.fail(format_args!("uplink {}", uplink.label), why)),
         }

@@ -44,7 +44,8 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     let links = checks::links(&mut report);
     let found = checks::uplinks(&wanted, &links, &mut report);
     checks::settings(&found, &links, &mut report);
-    for uplink in &found {
+    // A proxy is asked by the service itself: a connection from here would pass it by.
+    for uplink in found.iter().filter(|uplink| uplink.upstream.is_none()) {
         if checks::binding(uplink, &mut report) {
             probe::ask(uplink, &args.probe, &mut report);
         }
