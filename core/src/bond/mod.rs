@@ -18,6 +18,7 @@
 //! | `path` | what is measured of one path, and what it may carry |
 //! | `schedule` | which path takes the next packet |
 //! | `order` | packets in the order of their flow |
+//! | `parts` | what can be taken out to see what it earns |
 //! | `wire` | packets on the network |
 //! | `handshake`, `session`, [`crypto`] | who the other side is; keys and replays; seals |
 //! | `config`, `status`, `rate` | what can be set; what it is doing; a rate without rounding |
@@ -32,6 +33,7 @@ mod inner;
 #[doc(hidden)]
 pub mod laws;
 mod order;
+mod parts;
 pub(crate) mod path;
 mod peer;
 pub(crate) mod rate;
@@ -47,6 +49,7 @@ pub(crate) mod wire;
 
 pub use client::Client;
 pub use config::{ClientConfig, Common, ConfigError, DEFAULT_MTU, KnownClient, ServerConfig, Uplink};
+pub use parts::Parts;
 pub use peer::{Drops, Tuning};
 pub use schedule::Strategy;
 pub use server::{Invitation, Server};

@@ -6,7 +6,7 @@ use super::{RunError, Side};
 use crate::scenario::Scenario;
 use ropewalk_core::bond::crypto::{CipherOrder, PresharedKey, Rng, SecretKey};
 use ropewalk_core::bond::{
-    Client, ClientConfig, Common, KnownClient, Server, ServerConfig, Strategy, Tuning, Uplink,
+    Client, ClientConfig, Common, KnownClient, Parts, Server, ServerConfig, Strategy, Tuning, Uplink,
 };
 use ropewalk_core::machine::event::BondNews;
 use ropewalk_core::machine::{ListenerId, TunId, UplinkId};
@@ -76,18 +76,12 @@ fn tuning(scenario: &Scenario) -> Result<Tuning, RunError> {
         })?;
     }
     tuning.max_skew = bond.max_skew.unwrap_or(tuning.max_skew);
+    tuning.hold = bond.hold.unwrap_or(tuning.hold);
     for part in &bond.without {
-        match part.as_str() {
-            "repair" => tuning.repair = false,
-            "reinjection" => tuning.reinject = false,
-            "order" => tuning.order = false,
-            other => {
-                let expected = "repair, reinjection or order";
-                return Err(RunError::Unsupported(format!(
-                    "bond.without: expected {expected}, got {other:?}"
-                )));
-            }
-        }
+        tuning.parts = tuning.parts.without(part).ok_or_else(|| {
+            let names = Parts::NAMES.join(", ");
+            RunError::Unsupported(format!("bond.without: expected one of {names}, got {part:?}"))
+        })?;
     }
     Ok(tuning)
 }

@@ -71,6 +71,8 @@ pub struct BondSettings {
     pub mode: Option<String>,
     /// The longest extra delay a path may have and still carry the ordered flows.
     pub max_skew: Option<Duration>,
+    /// The longest that a packet waits for those before it; the bond's where none is named.
+    pub hold: Option<Duration>,
     /// Parts that are switched off, to see what each earns: `--set bond.without=repair`.
     pub without: Vec<String>,
 }

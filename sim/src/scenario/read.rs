@@ -95,6 +95,7 @@ fn bond(mut section: Section<'_, '_>) -> Result<BondSettings, ScenarioError> {
     let settings = BondSettings {
         mode: section.word("mode", &modes)?.map(str::to_owned),
         max_skew: section.time("max-skew")?,
+        hold: section.time("hold")?,
         without: section.texts("without")?.unwrap_or_default(),
     };
     section.finish()?;

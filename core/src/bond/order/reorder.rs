@@ -18,11 +18,13 @@ pub(crate) struct Config {
     pub(crate) memory: usize,
     /// How long a repair takes after all paths have passed a sequence; `None` where none will come.
     pub(crate) repair: Option<Duration>,
+    /// A packet waits for all of `hold`, whatever the paths say.
+    pub(crate) fixed: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { hold: Duration::from_millis(250), memory: 8 << 20, repair: None }
+        Config { hold: Duration::from_millis(250), memory: 8 << 20, repair: None, fixed: false }
     }
 }
 
@@ -246,7 +248,7 @@ impl<T> Reorder<T> {
         let (mut passed, mut deadline) = (held.passed, longest);
         // A predecessor that waits here itself is as good as its own hope; it goes first in any
         // case.
-        if !self.held.contains_key(&held.predecessor) {
+        if !self.held.contains_key(&held.predecessor) && !self.config.fixed {
             deadline = match self.paths.hope(held.predecessor, held.since) {
                 Hope::Until(until) => longest.min(until),
                 Hope::Passed => {

@@ -191,7 +191,7 @@ impl Peer {
     fn move_all(&mut self, now: Instant, index: usize) {
         let Some(slot) = &self.slots[index] else { return };
         let outstanding: Vec<u32> = slot.path.outstanding().filter_map(|packet| packet.sequence).collect();
-        if self.tuning.reinject {
+        if self.tuning.parts.reinject {
             outstanding.into_iter().for_each(|sequence| self.send_again(now, sequence, Why::Moved));
         }
         // It has not left: it is the newest. It moves also where nothing is sent twice.
@@ -200,7 +200,7 @@ impl Peer {
 
     /// What a path that fell will deliver later than another would is sent again by that one.
     fn move_behind(&mut self, now: Instant, index: usize) {
-        if !self.tuning.reinject {
+        if !self.tuning.parts.reinject {
             return;
         }
         let bytes = usize::from(self.mtu);
@@ -237,7 +237,7 @@ impl Peer {
     /// Puts a packet into the queue of those that are sent again.
     fn send_again(&mut self, now: Instant, sequence: u32, why: Why) {
         let Some(copy) = self.copies.find(sequence) else { return };
-        if copy.queued || why == Why::Lost && !self.tuning.repair {
+        if copy.queued || why == Why::Lost && !self.tuning.parts.repair {
             return;
         }
         // As long as the peer may wait for it. A fixed count (three) left a hole each 40 s at 5% loss.

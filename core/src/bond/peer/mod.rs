@@ -48,6 +48,7 @@ pub(super) use slot::{Remote, Slot};
 use super::ingress::{self, Delays, FqCodel};
 use super::inner::TooBig;
 use super::order::{self, Reorder, Sequencer};
+use super::parts::Parts;
 use super::path::{self, Path, PathConfig};
 use super::schedule::{PathSet, Scheduler, Strategy};
 use super::session::{Keyring, Role};
@@ -74,12 +75,8 @@ pub struct Tuning {
     pub hold: Duration,
     /// How packets are spread over the paths. Default [`Strategy::Aggregate`].
     pub strategy: Strategy,
-    /// Packets wait for those before them in their flow. Default true.
-    pub order: bool,
-    /// Lost packets are sent again. Default true.
-    pub repair: bool,
-    /// Packets on a path that fell silent are sent again by another. Default true.
-    pub reinject: bool,
+    /// Which parts work. Default: all.
+    pub parts: Parts,
 }
 
 impl Default for Tuning {
@@ -90,9 +87,7 @@ impl Default for Tuning {
             memory: 8 << 20,
             hold: Duration::from_millis(250),
             strategy: Strategy::Aggregate,
-            order: true,
-            repair: true,
-            reinject: true,
+            parts: Parts::default(),
         }
     }
 }
@@ -158,9 +153,11 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn new(now: Instant, role: Role, tuning: Tuning, offload: bool, mtu: u16) -> Self {
-        let order = order::Config { hold: tuning.hold, memory: tuning.memory, repair: None };
+        let fixed = !tuning.parts.release;
+        let order = order::Config { hold: tuning.hold, memory: tuning.memory, repair: None, fixed };
         let mut scheduler = Scheduler::new(tuning.strategy);
         scheduler.set_max_skew(tuning.max_skew);
+        scheduler.set_parts(tuning.parts);
         Peer {
             tuning,
             offload,
@@ -383,8 +380,9 @@ impl Peer {
         let up = self.slots().filter(|slot| slot.path.state() != path::State::Down);
         let slowest = up.map(|slot| slot.path.probe_timeout()).max().unwrap_or_default();
         // A loss is known a round trip after it, its repair needs half of another, and a repair can be lost twice.
-        let repair = self.tuning.repair.then_some(slowest * 4);
-        let order = order::Config { hold: self.tuning.hold, memory: self.memory, repair };
+        let repair = self.tuning.parts.repair.then_some(slowest * 4);
+        let fixed = !self.tuning.parts.release;
+        let order = order::Config { hold: self.tuning.hold, memory: self.memory, repair, fixed };
         self.reorder.set_config(order);
         for index in 0..MAX_PATHS {
             let Some(slot) = &self.slots[index] else { continue };
@@ -406,7 +404,8 @@ impl Peer {
         let skew = skew(live.filter_map(|slot| slot.path.one_way().base()));
         // What the others carry meanwhile waits for a path's repairs, as it waits for a farther path.
         let skew = if self.members.len() > 1 { skew.max(repairs) } else { skew };
-        self.ingress.set_delays(Delays::suit(rtt, skew));
+        let parts = self.tuning.parts;
+        self.ingress.set_delays(if parts.target { Delays::suit(rtt, skew) } else { Delays::default() });
     }
 }
 

@@ -45,7 +45,7 @@ impl Peer {
         });
         let Some(Some((len, flow))) = written else { return true };
         packet.truncate(len);
-        let ordered = self.tuning.order && flow.is_ordered(flow_bytes > bytes);
+        let ordered = self.tuning.parts.order && flow.is_ordered(flow_bytes > bytes);
         let (sequence, distance) = self.sequencer.assign(flow.key, ordered);
         let ecn = Packet::parse(&packet).map_or(Ecn::NotEct, |view| view.ecn());
         self.copies.push(now, Place { sequence, distance }, flow.key, ecn, packet);
@@ -114,6 +114,7 @@ impl Peer {
                 path: slot.id.get(),
                 usable,
                 fresh: found && slot.path.is_fresh(now),
+                found,
                 rate,
                 delay: base_over(&slot.path, shortest) + queue(&slot.path),
                 far: base_over(&slot.path, shortest) + slot.path.foreign_excess(now),

@@ -8,7 +8,9 @@ use super::shares::Shares;
 use super::sticky::Sticky;
 use super::strategy::Strategy;
 use super::view::{Decision, Head, PathSet, PathView};
+use crate::bond::parts::Parts;
 use crate::time::{Duration, Instant};
+use alloc::vec::Vec;
 
 /// A path's run goes on while another would deliver sooner by less than this, and for as many bytes
 /// as the path takes in it: long runs are cheap to send, and must not cost delay.
@@ -27,10 +29,13 @@ const COPY_BURST: u64 = 16 * 1024;
 pub(crate) struct Scheduler {
     strategy: Strategy,
     max_skew: Duration,
+    parts: Parts,
     admission: Admission,
     shares: Shares,
     active: Active,
     sticky: Sticky,
+    /// The load is on all paths, so that their rates are found.
+    seeking: bool,
     /// The path that carried the last packet, and the bytes of its run.
     run: Option<(u8, u64)>,
     /// Bytes that may be spent on copies.
@@ -45,10 +50,12 @@ impl Scheduler {
         Scheduler {
             strategy,
             max_skew: Scheduler::MAX_SKEW,
+            parts: Parts::default(),
             admission: Admission::default(),
             shares: Shares::default(),
             active: Active::new(),
             sticky: Sticky::default(),
+            seeking: false,
             run: None,
             copies: COPY_BURST,
         }
@@ -70,9 +77,18 @@ impl Scheduler {
         self.admission.refresh();
     }
 
+    /// Takes parts of the decision out.
+    pub(crate) fn set_parts(&mut self, parts: Parts) {
+        self.parts = parts;
+    }
+
     /// What is to become of the head. It may be asked as often as one likes; what is really sent is
     /// told to [`Scheduler::handle_sent`].
     pub(crate) fn decide(&mut self, now: Instant, head: &Head, views: &[PathView]) -> Decision {
+        let one_for_a_load = matches!(self.strategy, Strategy::LowestLatency | Strategy::Flow);
+        if one_for_a_load && self.seeks(now, head, views) {
+            return self.aggregate(now, head, views);
+        }
         match self.strategy {
             Strategy::Aggregate => self.aggregate(now, head, views),
             Strategy::Adaptive => self.adaptive(now, head, views),
@@ -106,10 +122,34 @@ impl Scheduler {
         self.admission.admit(now, self.max_skew, views)
     }
 
+    /// Whether the head goes wherever it is early, so that the rates of all paths that are near are
+    /// found: who chooses one path for a load must know what each takes, and a path that carries
+    /// nothing is never measured. It is over in a second, and order is kept meanwhile. Flows that
+    /// had a path before that are placed anew.
+    fn seeks(&mut self, now: Instant, head: &Head, views: &[PathView]) -> bool {
+        if head.sparse || head.backlog == head.bytes {
+            return false;
+        }
+        let members = self.members(now, views);
+        let unknown = |view: &PathView| members.contains(view.path) && !view.found;
+        let seeking = members.len() > 1 && views.iter().any(unknown);
+        if self.seeking && !seeking {
+            self.sticky = Sticky::default();
+        }
+        self.seeking = seeking;
+        seeking
+    }
+
     fn aggregate(&mut self, now: Instant, head: &Head, views: &[PathView]) -> Decision {
         let members = self.members(now, views);
         if head.sparse {
-            return send_or_wait(now, fastest(now, head, views));
+            // A path that is too far is measured by what it carries now and then, so it may be the
+            // only fresh one.
+            let near = views.iter().filter(|view| members.contains(view.path));
+            return send_or_wait(now, fastest(now, head, near));
+        }
+        if !self.parts.completion {
+            return self.round_robin(now, views, members);
         }
         let member = |view: &&PathView| members.contains(view.path);
         let ready = || views.iter().filter(member).filter(|view| view.is_ready(now));
@@ -121,10 +161,21 @@ impl Scheduler {
         let slowest = views.iter().filter(member).filter(|view| view.fresh).map(|view| view.delay).max();
         let delay = if best.fresh { best.delay } else { best.delay.max(slowest.unwrap_or_default()) };
         let until = completion(now, &PathView { delay, ..*best }, head.bytes as u64);
-        match worth_waiting(now, head.backlog as u64, until, views.iter().filter(member)) {
+        let others = views.iter().filter(member).filter(|_| self.parts.ecf);
+        match worth_waiting(now, head.backlog as u64, until, others) {
             Some(free) => Decision::Wait(Some(free)),
             None => Decision::Send(best.path),
         }
+    }
+
+    /// What stands in for the earliest completion where that is taken out: bytes by measured rate.
+    fn round_robin(&mut self, now: Instant, views: &[PathView], members: PathSet) -> Decision {
+        let weight = |view: &PathView| u32::try_from(view.rate.bytes_per_second() / 1000).unwrap_or(u32::MAX);
+        let members = views.iter().filter(|view| members.contains(view.path));
+        let views: Vec<PathView> =
+            members.map(|view| PathView { weight: weight(view).max(1), ..*view }).collect();
+        self.shares.update(&views);
+        self.by_weight(now, &views)
     }
 
     /// The path of the run that goes on, if that costs nothing to speak of; else `best`.
@@ -149,7 +200,11 @@ impl Scheduler {
         if !head.sparse || head.bytes > SMALL || self.copies < head.bytes as u64 {
             return decision;
         }
-        let others = views.iter().filter(|view| view.is_ready(now) && view.path != path);
+        // A far path that carries copies holds up repairs: nobody knows what it still brings. With
+        // S10's swinging link a download had 17 of 45 Mbit/s.
+        let members = self.members(now, views);
+        let near = |view: &&PathView| members.contains(view.path) && view.path != path;
+        let others = views.iter().filter(near).filter(|view| view.is_ready(now));
         match earliest(now, head.bytes as u64, others) {
             Some(other) => Decision::Copies { path, others: [other.path].into_iter().collect() },
             None => decision,
@@ -157,14 +212,26 @@ impl Scheduler {
     }
 
     fn weighted(&mut self, now: Instant, head: &Head, views: &[PathView]) -> Decision {
+        let weighty: Vec<PathView> = views.iter().filter(|view| view.weight > 0).copied().collect();
+        let members = self.members(now, &weighty);
+        let near: Vec<PathView> =
+            weighty.iter().filter(|view| members.contains(view.path)).copied().collect();
+        let views = &near[..];
         self.shares.update(views);
+        if !self.shares.are_met(views) {
+            return self.aggregate(now, head, &weighty);
+        }
         // What is sparse goes by the fastest path as long as that stays within its share.
         if head.sparse
-            && let Some(view) = fastest(now, head, views).filter(|view| view.is_ready(now))
+            && let Some(view) = fastest(now, head, views.iter()).filter(|view| view.is_ready(now))
             && self.shares.entitled(views).any(|entitled| entitled.path == view.path)
         {
             return Decision::Send(view.path);
         }
+        self.by_weight(now, views)
+    }
+
+    fn by_weight(&self, now: Instant, views: &[PathView]) -> Decision {
         match self.shares.next(now, views) {
             Some(view) => Decision::Send(view.path),
             None => Decision::Wait(self.shares.entitled(views).map(|view| view.free_at).min()),
@@ -181,14 +248,19 @@ fn send_or_wait(now: Instant, view: Option<&PathView>) -> Decision {
 }
 
 /// The path that delivers the head first, of all, whether it may send now or not.
-fn fastest<'a>(now: Instant, head: &Head, views: &'a [PathView]) -> Option<&'a PathView> {
-    earliest(now, head.bytes as u64, views.iter().filter(|view| view.may_carry()))
+fn fastest<'a>(now: Instant, head: &Head, views: impl Iterator<Item = &'a PathView>) -> Option<&'a PathView> {
+    earliest(now, head.bytes as u64, views.filter(|view| view.may_carry()))
 }
 
 /// The head by the path that delivers it first, and by up to `copies - 1` others that may send now:
 /// the slow ones carry what they can, and hold nothing up.
+///
+/// What was not measured of late counts as what it was measured as: a copy goes by another path, so
+/// little is risked, and a slow path, which is always full and so always fresh, sets no pace.
 fn redundant(now: Instant, head: &Head, views: &[PathView], copies: usize) -> Decision {
-    let first = send_or_wait(now, fastest(now, head, views));
+    let bytes = head.bytes as u64;
+    let usable = views.iter().filter(|view| view.may_carry());
+    let first = send_or_wait(now, usable.min_by_key(|view| completion(now, view, bytes)));
     let Decision::Send(path) = first else { return first };
     let mut others = PathSet::EMPTY;
     while others.len() + 1 < copies {

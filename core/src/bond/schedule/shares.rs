@@ -15,6 +15,8 @@ pub(super) struct Shares {
     /// The paths in use and what each was charged; all fall together, so only differences mean
     /// anything.
     charged: Vec<(u8, u64)>,
+    /// The weights would hold the bond under its best path.
+    broken: bool,
 }
 
 impl Shares {
@@ -32,6 +34,27 @@ impl Shares {
                 self.charged.push((view.path, 0));
             }
         }
+    }
+
+    /// Whether the bond carries at least as much by its weights as its best path alone. Where it
+    /// does not, because a path is far slower than its weight says or has fallen, weights are not
+    /// kept: nobody wants a bond that is slower than one of its links. They are kept again when
+    /// they give a quarter more than that.
+    pub(super) fn are_met(&mut self, views: &[PathView]) -> bool {
+        let usable = || views.iter().filter(|view| view.may_carry() && view.weight > 0);
+        let weights: u128 = usable().map(|view| u128::from(view.weight)).sum();
+        let rate = |view: &PathView| u128::from(view.rate.bytes_per_second());
+        // The first path to be full sets the pace.
+        let carried = usable().map(|view| rate(view) * weights / u128::from(view.weight)).min();
+        let best = usable().map(rate).max();
+        let (Some(carried), Some(best)) = (carried, best) else { return true };
+        let broken = carried < if self.broken { best * 5 / 4 } else { best };
+        if self.broken && !broken {
+            // What was sent meanwhile is no debt.
+            self.charged.iter_mut().for_each(|(_, charged)| *charged = 0);
+        }
+        self.broken = broken;
+        !broken
     }
 
     /// What a path was charged beyond the one furthest behind: `update` has made that zero.

@@ -14,6 +14,8 @@ pub(crate) struct PathView {
     /// Rate and delay were measured of late, under load. Others are remembered, or measured while
     /// idle.
     pub(crate) fresh: bool,
+    /// Its rate has been found since the path is there; before that it is what is tried.
+    pub(crate) found: bool,
     /// What it takes. Zero: nothing.
     pub(crate) rate: Rate,
     /// Smoothed one-way delay as last measured, queues included. Only differences between paths of
