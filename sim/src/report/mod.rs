@@ -142,6 +142,11 @@ impl Report {
         report
     }
 
+    /// Payload of a flow, by its place, delivered in a window: bits per second.
+    pub fn goodput(&self, flow: usize, from: Duration, to: Duration) -> u64 {
+        self.measured[flow].delivered.rate(from, to)
+    }
+
     /// Whether all is as expected, but for what is known to be missed.
     pub fn is_as_expected(&self) -> bool {
         self.verdicts.iter().all(|verdict| verdict.met || verdict.missed.is_some())

@@ -162,11 +162,12 @@ impl fmt::Display for Report {
             for verdict in &self.verdicts {
                 let word = match (verdict.met, &verdict.missed) {
                     (true, _) => "met   ",
-                    (false, _) => "MISSED",
+                    (false, Some(_)) => "known ",
+                    (false, None) => "MISSED",
                 };
                 writeln!(f, "  {word}  {}\n          {}", verdict.asked, verdict.got)?;
                 if let (false, Some(why)) = (verdict.met, &verdict.missed) {
-                    writeln!(f, "          known: {why}")?;
+                    writeln!(f, "          a known miss: {why}")?;
                 }
             }
         }
