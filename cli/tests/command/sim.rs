@@ -8,6 +8,14 @@ fn scratch(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("ropewalk-sim-{}-{name}", std::process::id()))
 }
 
+/// The ten lines of the manual.
+fn manual() -> String {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/sim.md")).expect("it ships");
+    let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+    block.expect("the manual has a scenario").to_owned()
+}
+
 const MINE: &str = "\
 title = \"My link\"
 duration = \"2 s\"
@@ -122,5 +130,42 @@ fn an_expectation_that_is_missed_is_an_error_unless_something_was_changed() {
     assert!(outcome.stdout.contains("MISSED  goodput: at least 11.0 Mbit/s"), "{}", outcome.stdout);
     assert!(outcome.stderr.contains("an expectation was missed"), "{}", outcome.stderr);
     assert_eq!(run(&["sim", path, "--seed", "2"]).code, Some(0));
+    std::fs::remove_file(file).expect("we made it");
+}
+
+#[test]
+fn the_manuals_ten_lines_compare_each_link_alone_with_every_strategy() {
+    let lines = manual();
+    assert_eq!(lines.lines().count(), 10);
+    let file = scratch("ten.toml");
+    std::fs::write(&file, lines).expect("a scratch file");
+    let path = file.to_str().expect("a path of ours");
+    let outcome = run(&["sim", path, "--compare", "--set", "duration=2 s"]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    let rows: Vec<&str> = outcome.stdout.lines().skip(2).take_while(|line| !line.is_empty()).collect();
+    let names: Vec<&str> =
+        rows.iter().skip(1).filter_map(|row| row.trim_start().split("  ").next()).collect();
+    let strategies =
+        ["aggregate", "weighted", "lowest-latency", "active-backup", "redundant", "adaptive", "flow"];
+    assert_eq!(names, [&["dsl alone", "lte alone"], &strategies[..]].concat(), "{}", outcome.stdout);
+    let fields = |row: &str| row.split_whitespace().count();
+    assert!(rows[3..].iter().all(|row| fields(row) == fields(rows[3])), "{}", outcome.stdout);
+    assert!(outcome.stdout.contains("best link alone: dsl alone, "), "{}", outcome.stdout);
+    let outcome = run(&["sim", path, "--mode", "redundant", "--set", "duration=1 s"]);
+    assert!(outcome.code == Some(0) && outcome.stdout.contains("through the bond, redundant"));
+    std::fs::remove_file(file).expect("we made it");
+}
+
+#[test]
+fn a_known_miss_is_told_and_is_no_error() {
+    let file = scratch("known.toml");
+    let missed = "[[expect]]\ngoodput = \"11 Mbit/s\"\nmissed = \"it is too much\"\n";
+    std::fs::write(&file, format!("{MINE}{missed}")).expect("a scratch file");
+    let path = file.to_str().expect("a path of ours");
+    let outcome = run(&["sim", path]);
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (Some(0), ""));
+    for words in ["known   goodput: at least 11.0 Mbit/s", "a known miss: it is too much"] {
+        assert!(outcome.stdout.contains(words), "{}", outcome.stdout);
+    }
     std::fs::remove_file(file).expect("we made it");
 }
