@@ -9,9 +9,9 @@
 //! `targets`: what each scenario asks, and what it got with each seed. `strategies`: what a
 //! download has from its third second on by each strategy, beside the best link. `parts`: what
 //! it has over the whole run, its longest gap and the 99th of 100 pings in ms, without a part of
-//! the bond. Both run so many
-//! seconds of each scenario at most, and only those that are named, if any are. One row of any: `ropewalk sim NAME --mode STRATEGY`, or
-//! `ropewalk sim NAME --set bond.without=PART`.
+//! the bond. Both run so many seconds of each scenario at most, and only those that are named, if
+//! any are. One row of any: `ropewalk sim NAME --mode STRATEGY`, or `ropewalk sim NAME --set
+//! bond.without=PART`.
 
 #![allow(missing_docs)]
 
@@ -23,7 +23,8 @@ use ropewalk_sim::scenario::{MODES, Overrides, Scenario, catalog};
 use std::time::Duration;
 
 /// Where a part could show what it is for.
-const SHOWN: &[&str] = &["s1", "s2", "s3", "s3-skew", "s4", "s4-5", "s5", "s6", "s7", "s8", "s9", "s10", "s14"];
+const SHOWN: &[&str] =
+    &["s1", "s2", "s3", "s3-skew", "s4", "s4-5", "s5", "s6", "s7", "s8", "s9", "s10", "s14"];
 
 /// A column, and the keys that make it.
 const PARTS: &[(&str, &[&str])] = &[

@@ -15,7 +15,11 @@ const LEAST: u64 = 95;
 
 /// Scenario, strategy, and why it is under that.
 const MISSED: &[(&str, &str, &str)] = &[
-    ("f2-up", "lowest-latency", "79%: two links of one delay take turns, and each change costs the flow a cut"),
+    (
+        "f2-up",
+        "lowest-latency",
+        "79%: two links of one delay take turns, and each change costs the flow a cut",
+    ),
     ("s6", "lowest-latency", "93%: as in f2-up, while the second link is as good"),
     ("s8", "redundant", "94.8%: a flow waits for a repair now and then while the slow link is behind"),
 ];
