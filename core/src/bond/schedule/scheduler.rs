@@ -200,11 +200,7 @@ impl Scheduler {
         if !head.sparse || head.bytes > SMALL || self.copies < head.bytes as u64 {
             return decision;
         }
-        // A far path that carries copies holds up repairs: nobody knows what it still brings. With
-        // S10's swinging link a download had 17 of 45 Mbit/s.
-        let members = self.members(now, views);
-        let near = |view: &&PathView| members.contains(view.path) && view.path != path;
-        let others = views.iter().filter(near).filter(|view| view.is_ready(now));
+        let others = views.iter().filter(|view| view.is_ready(now) && view.path != path);
         match earliest(now, head.bytes as u64, others) {
             Some(other) => Decision::Copies { path, others: [other.path].into_iter().collect() },
             None => decision,
