@@ -95,7 +95,7 @@ impl World {
                 Output::Resolve { query, .. } => self.asked.push(query),
                 Output::CancelResolve { query } => self.asked.retain(|asked| *asked != query),
                 Output::Report(report) => {
-                    if let Report::Probed { uplink, result } = report {
+                    if let Report::Probed { uplink, result, .. } = report {
                         self.verdicts.push((uplink.0, result.map(drop)));
                     }
                     self.pool.report(self.now, &report);

@@ -1,8 +1,10 @@
 //! The switches of `dispatch`.
 
+use super::cap::CapArg;
 use super::probe::ProbeArg;
 use crate::host::uplink::{self, UplinkArg};
 use crate::process::args::{Common, listen, seconds, seconds_or_none};
+use ropewalk_core::uplink::Policy;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -93,6 +95,20 @@ pub(crate) struct Args {
     #[arg(long, value_name = "UPLINK", conflicts_with = "tunnel")]
     pub(crate) backup: Vec<String>,
 
+    /// How the next uplink is chosen: round-robin, least-connections, least-latency, adaptive or
+    /// sticky
+    #[arg(long, value_name = "POLICY", default_value_t, value_parser = policy)]
+    pub(crate) policy: Policy,
+
+    /// Bytes that this uplink may carry in a month, UPLINK=50GB or UPLINK=50GB,reset-day=15;
+    /// beyond that it takes no new connections. Needs --usage-file; may be given several times
+    #[arg(long, value_name = "UPLINK=SIZE", value_parser = super::cap::parse, conflicts_with = "tunnel")]
+    pub(crate) cap: Vec<CapArg>,
+
+    /// Keep here what uplinks with a --cap have carried [default: `usage` in $STATE_DIRECTORY]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) usage_file: Option<PathBuf>,
+
     /// UDP associations (SOCKS5) open at once, shared out evenly among the workers; more are
     /// refused. 0: none is served [default: 1024, of small systems a quarter of the descriptors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=65_536))]
@@ -126,6 +142,14 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     pub(crate) common: Common,
+}
+
+fn policy(text: &str) -> Result<Policy, String> {
+    let all = Policy::ALL;
+    all.into_iter().find(|policy| policy.name() == text).ok_or_else(|| {
+        let names = all.map(Policy::name).join(", ");
+        format!("expected one of {names}, got '{text}'")
+    })
 }
 
 /// Reads the positional arguments as uplinks; none is `auto`.

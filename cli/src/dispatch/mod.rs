@@ -3,7 +3,8 @@
 //! | module | is |
 //! | --- | --- |
 //! | `args` | the switches |
-//! | `probe` | one of them |
+//! | `probe`, `cap` | two of them |
+//! | `usage` | what metered uplinks have carried, in a file |
 //! | `reload` | its files read again while it runs |
 //! | `service` | from switches to running workers |
 //! | `doctor` | `ropewalk doctor dispatch`: what an uplink lacks, and a connection by each (Linux) |
@@ -14,6 +15,7 @@
 
 mod args;
 mod associations;
+mod cap;
 #[cfg(target_os = "linux")]
 pub(crate) mod doctor;
 mod probe;
@@ -21,6 +23,7 @@ mod reload;
 mod service;
 mod stats;
 mod upstream;
+mod usage;
 mod watch;
 
 pub(crate) use args::Args;

@@ -128,7 +128,8 @@ pub(crate) fn set_tiers(all: &[String], uplinks: &mut [UplinkConfig]) -> Result<
     Ok(())
 }
 
-fn find(name: &str, uplinks: &[UplinkConfig], switch: &str) -> Result<usize, String> {
+/// The place of the uplink that a switch names.
+pub(super) fn find(name: &str, uplinks: &[UplinkConfig], switch: &str) -> Result<usize, String> {
     uplinks.iter().position(|uplink| uplink.label == name).ok_or_else(|| {
         let all: Vec<&str> = uplinks.iter().map(|uplink| uplink.label.as_str()).collect();
         format!("{switch} {name}: expected an uplink, one of {}", all.join(", "))

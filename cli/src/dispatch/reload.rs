@@ -42,7 +42,7 @@ impl Running<'_> {
         self.check_fixed(&options)?;
         let links = host::links::snapshot()
             .map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
-        let Plan { pool, uplinks, probes, credentials } = Plan::new(&options, &links)?;
+        let Plan { pool, uplinks, probes, credentials, metered: _ } = Plan::new(&options, &links)?;
         let users = credentials.as_ref().map_or(0, |credentials| credentials.len());
         let upstreams = upstream::introductions(&uplinks);
         let config =
@@ -83,6 +83,8 @@ impl Running<'_> {
         let before = self.options;
         fixed_common(&before.common, &options.common)?;
         changed("--listen", before.listen != options.listen)?;
+        changed("--cap", before.cap != options.cap)?;
+        changed("--usage-file", before.usage_file != options.usage_file)?;
         changed("--tunnel", before.tunnel != options.tunnel)?;
         changed("--user-timeout", before.user_timeout != options.user_timeout)
     }

@@ -1,10 +1,12 @@
 //! `ropewalk dispatch` as a service: from switches to running workers.
 
 use super::args::{self, Args};
+use super::cap::{self, Metered};
 use super::probe;
 use super::reload::Running;
 use super::stats::DispatchStats;
 use super::upstream;
+use super::usage;
 use super::watch::{DispatchWatch, Named};
 use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles};
 use crate::process::{descriptors, listen, logging, serve, stats};
@@ -29,7 +31,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         log::warn!("cannot read this host's interfaces: {error}");
         Vec::new()
     });
-    let Plan { pool, uplinks, mut probes, credentials } = Plan::new(options, &links)?;
+    let Plan { pool, uplinks, mut probes, credentials, metered } = Plan::new(options, &links)?;
     let listeners = listen::bind_all(&options.listen, &options.common)?;
     let bound: Vec<SocketAddr> = listeners[0].iter().filter_map(|l| l.local_addr().ok()).collect();
 
@@ -44,6 +46,8 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let sockets = SocketOptions { user_timeout, ..options.common.socket_options() };
     let shared = Shared::with_options(pool, Box::new(Arc::clone(&watch)), sockets);
 
+    let place = (!metered.is_empty()).then(|| usage::place(options.usage_file.as_deref())).transpose()?;
+    let clerk = place.map(|path| usage::start(path, metered, Arc::clone(&shared))).transpose()?;
     let fixed = Fixed {
         listeners: bound,
         private_endpoints: stats.as_ref().map(stats::Endpoint::address).into_iter().collect(),
@@ -69,6 +73,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     }
     let running = Running { options, fixed, shared: Arc::clone(&shared), watch: &watch, watched, handles };
     let result = serve::serve(workers, &mut || running.reload());
+    drop(clerk);
     // The summary must not be lost behind a flood of lines that is still being read.
     logging::flush();
     report(&shared, &watch);
@@ -90,6 +95,8 @@ pub(super) struct Plan {
     /// In the order of the pool's uplinks.
     pub(super) probes: Vec<Option<ProbeConfig>>,
     pub(super) credentials: Option<Credentials>,
+    /// The uplinks with a cap.
+    pub(super) metered: Vec<Metered>,
 }
 
 impl Plan {
@@ -102,7 +109,9 @@ impl Plan {
         };
         probe::set_tiers(&options.backup, &mut pool.uplinks)?;
         let probes = probe::assign(&options.probe, &mut pool.uplinks)?;
-        Ok(Plan { pool, uplinks, probes, credentials })
+        let metered = cap::assign(&options.cap, &mut pool.uplinks)?;
+        pool.policy = options.policy;
+        Ok(Plan { pool, uplinks, probes, credentials, metered })
     }
 }
 
@@ -298,7 +307,11 @@ fn introduce(options: &Args, pool: &PoolConfig, bound: &[SocketAddr]) {
     }
     let what = if options.tunnel { "endpoint" } else { "uplink" };
     for (number, uplink) in (1..).zip(&pool.uplinks) {
-        log::info!("{what} {number}: {}, weight {}", uplink.label, uplink.weight);
+        let cap = uplink.cap.map(|cap| format!(", up to {cap} bytes a month")).unwrap_or_default();
+        log::info!("{what} {number}: {}, weight {}{cap}", uplink.label, uplink.weight);
+    }
+    if pool.uplinks.len() > 1 {
+        log::info!("policy: {}", pool.policy);
     }
     let protocols = if options.tunnel { "raw relay" } else { "SOCKS5, SOCKS4, HTTP" };
     for address in bound {

@@ -29,12 +29,23 @@ impl DispatchStats {
         // Copied, so that the workers do not wait for the writing.
         let now = self.shared.now();
         let copied = |view: UplinkView<'_>| {
-            (view.label.to_owned(), view.weight, *view.account, view.usable, view.retired)
+            (
+                view.label.to_owned(),
+                (view.weight, view.share, view.connect),
+                *view.account,
+                view.usable,
+                view.retired,
+            )
         };
-        let views: Vec<_> = self.shared.pool().views(now).map(copied).collect();
+        let pool = self.shared.pool();
+        let views: Vec<_> = pool.views(now).map(copied).collect();
+        let policy = pool.policy().name();
+        drop(pool);
+        out.gauges("dispatch_policy", "1 at the policy by which uplinks are chosen.")
+            .add(&[("policy", policy)], 1u64);
         let names = distinct(views.iter().map(|view| view.0.clone()).collect());
         let destinations = &self.watch.associations.destinations;
-        for ((name, (_, weight, account, up, retired)), destinations) in
+        for ((name, (_, (weight, share, connect), account, up, retired)), destinations) in
             names.iter().zip(views).zip(destinations)
         {
             // One that a reload took out is told for as long as something is open through it.
@@ -46,6 +57,17 @@ impl DispatchStats {
             let direction = |direction| [uplink[0], ("direction", direction)];
             out.gauges("uplink_up", "1 where the uplink is thought well, 0 while it rests.").add(&uplink, up);
             out.gauges("uplink_weight", "Its share of the connections.").add(&uplink, u64::from(weight));
+            let help = "Its weight as it is used now, of 1: learned, with --policy adaptive.";
+            out.gauges("uplink_share", help).add(&uplink, f64::from(share) / 1000.0);
+            let help = "How long connections through it take to open, smoothed; 0 while not measured.";
+            out.gauges("uplink_connect_seconds", help)
+                .add(&uplink, connect.unwrap_or_default().as_secs_f64());
+            if let Some(cap) = account.cap {
+                let help = "How much of its cap it has carried in this period (used), and the cap.";
+                out.gauges("uplink_cap_bytes", help)
+                    .add(&[uplink[0], ("what", "used")], account.used)
+                    .add(&[uplink[0], ("what", "cap")], cap);
+            }
             out.gauges("uplink_open_connections", "Connections open through it now.")
                 .add(&uplink, account.open);
             out.counters("uplink_connections_total", "Connections opened through it.")

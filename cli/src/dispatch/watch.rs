@@ -146,6 +146,15 @@ impl ropewalk_mio::Watch for DispatchWatch {
                 );
                 self.name_obstacles(*uplink);
             }
+            Event::CapReached { uplink, cap } => {
+                let via = self.via(Some(*uplink));
+                log::warn!(
+                    "the uplink{via} has carried its {cap} bytes (--cap): it takes no new connections"
+                );
+            }
+            Event::CapReset { uplink } => {
+                log::info!("the uplink{} may carry again: a new period has begun", self.via(Some(*uplink)));
+            }
             Event::UplinkUp { uplink } => {
                 self.down.fetch_and(!bit(*uplink), Ordering::Relaxed);
                 log::info!("uplink{} carries again", self.via(Some(*uplink)));

@@ -9,6 +9,7 @@ use super::closing::Closing;
 use super::config::Config;
 use super::forward::{Forward, ForwardStep};
 use super::handshake::Handshake;
+use super::meter::Meter;
 use super::opening::{Opening, Reached};
 use super::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
@@ -46,6 +47,9 @@ pub(super) struct Conn {
     user: Option<Box<[u8]>>,
     /// Our own address on the connection to the target, where it leaves by an uplink.
     leaves_from: Option<IpAddr>,
+    /// The target's.
+    leads_to: Option<IpAddr>,
+    meter: Meter,
     /// The deadline of a state that has a fixed one.
     until: Option<Instant>,
     state: State,
@@ -64,6 +68,8 @@ impl Connection for Conn {
             since: cx.now,
             user: None,
             leaves_from: None,
+            leads_to: None,
+            meter: Meter::new(cx.now),
             until: Some(cx.now + cx.config.handshake_timeout),
             state: State::Gone,
         };
@@ -197,12 +203,17 @@ impl Connection for Conn {
                 let reached = opening.heard(stream, len, self.id, cx);
                 self.reached(reached, cx);
             }
-            (State::Relay(relay), side) => relay.read(side, len, cx),
+            (State::Relay(relay), side) => {
+                self.meter.moved(cx.now, side);
+                relay.read(side, len, cx);
+            }
             (State::Forward(forward), Side::Client) => {
+                self.meter.moved(cx.now, side);
                 let next = forward.client_read(len, cx);
                 self.after_forward(next, cx);
             }
             (State::Forward(forward), Side::Target) => {
+                self.meter.moved(cx.now, side);
                 let next = forward.target_read(len, cx);
                 self.after_forward(next, cx);
             }
@@ -271,6 +282,9 @@ impl Connection for Conn {
 
     fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) {
         if let State::Relay(relay) = &mut self.state {
+            if given > 0 {
+                self.meter.moved(cx.now, side);
+            }
             let state = relay.spliced(side, taken, given, eof, cx);
             self.relay_changed(state, cx);
         }
@@ -422,6 +436,12 @@ impl Connection for Conn {
     // ---- time ----
 
     fn timeout(&mut self, cx: &mut Cx) {
+        if self.meter_deadline().is_some_and(|at| at <= cx.now) {
+            self.tick(cx);
+            if self.state_deadline(&cx.config).is_none_or(|at| at > cx.now) {
+                return;
+            }
+        }
         match &mut self.state {
             State::Handshake(_) => {
                 self.refused(Refusal::HandshakeTimeout, cx);
@@ -453,22 +473,8 @@ impl Connection for Conn {
     }
 
     fn deadline(&self, config: &Config) -> Option<Instant> {
-        match &self.state {
-            State::Handshake(_) | State::Closing(_) => self.until,
-            State::Opening(opening) => Some(opening.next_deadline(config)),
-            State::Relay(relay) => relay.deadline(config.idle_timeout, config.linger),
-            // A client that has ended its half may wait for its answer or may have left: there is
-            // no way to know.
-            State::Forward(forward) if forward.is_idle() || forward.has_client_ended() => {
-                Some(forward.active + config.keep_alive_timeout)
-            }
-            State::Forward(forward) => {
-                let longest = config.exchange_timeout;
-                Some(forward.active + config.idle_timeout.map_or(longest, |idle| idle.min(longest)))
-            }
-            State::Association(association) => association.deadline(config),
-            State::Gone => None,
-        }
+        let meter = self.meter_deadline();
+        self.state_deadline(config).map_or(meter, |at| Some(meter.map_or(at, |meter| at.min(meter))))
     }
 
     /// No new work: an HTTP connection ends after its response.

@@ -28,6 +28,7 @@ mod connection;
 mod forward;
 mod guard;
 mod handshake;
+mod meter;
 mod opening;
 mod probe;
 mod reply;

@@ -24,7 +24,7 @@ use super::guard;
 use super::reply::ReplyFormat;
 use crate::machine::event::{Event, FixedLimit, Refusal};
 use crate::machine::{
-    Assign, Assignment, Close, ConnId, Fault, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
+    Assign, Assignment, Close, ConnId, Fault, HostKey, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
 };
 use crate::name::{Destination, Host};
 use crate::time::Instant;
@@ -52,6 +52,7 @@ pub(super) struct Opening {
     pub(super) client_ended: bool,
     unsent: Vec<u8>,
     client_ip: IpAddr,
+    host: HostKey,
     port: u16,
     began: Instant,
     deadline: Instant,
@@ -90,6 +91,8 @@ impl Opening {
             client_ended: false,
             unsent,
             client_ip,
+            // Endpoints have no destination to stick to: there each client does.
+            host: HostKey::of_ip(client_ip),
             port,
             began: cx.now,
             deadline: cx.now + cx.config.connect_timeout,
@@ -116,6 +119,7 @@ impl Opening {
         destination: &Destination,
         cx: &mut Cx,
     ) -> Result<(), Refusal> {
+        self.host = HostKey::of_host(&destination.host);
         match &destination.host {
             Host::Ip(ip) => self.resolved(conn, &[*ip], cx),
             // RFC 6761 section 6.3: these names mean loopback; no resolver is asked.
@@ -241,7 +245,7 @@ impl Opening {
             false => tried,
         };
         self.asking = Some(asking);
-        cx.push_output(Output::Assign(Assign { conn, destination: to, tried }));
+        cx.push_output(Output::Assign(Assign { conn, destination: to, tried, host: self.host }));
     }
 
     /// Takes in the pool's answer.
@@ -289,6 +293,7 @@ impl Opening {
             Some(uplink) => {
                 candidate.tried.insert(uplink);
                 self.uplinks_tried.insert(uplink);
+                cx.report(Report::Attempting { uplink });
             }
             None => candidate.tried_unbound = true,
         }
@@ -307,6 +312,7 @@ impl Opening {
         // At most `MAX_PENDING` at a time: give up the oldest, which has been silent longest.
         if self.attempts.len() > MAX_PENDING {
             let Attempt { stream, uplink, candidate, .. } = self.attempts.remove(0);
+            over(uplink, cx);
             cx.close(stream, Close::Reset);
             self.suspects.extend(uplink.map(|uplink| (uplink, candidate)));
         }
@@ -343,6 +349,7 @@ impl Opening {
             return Ok(());
         };
         let Attempt { candidate, to, uplink, upstream, .. } = self.attempts.remove(at);
+        over(uplink, cx);
         if let Some(uplink) = uplink.filter(|_| !told) {
             cx.report(Report::Failed { uplink, fault });
         }
@@ -408,7 +415,7 @@ impl Opening {
             }
         }
         self.give_up(cx);
-        Winner { stream: won.stream, uplink: won.uplink, local, heard }
+        Winner { stream: won.stream, uplink: won.uplink, local, heard, to: won.to.ip() }
     }
 
     /// Time has passed.
@@ -440,6 +447,7 @@ impl Opening {
             cx.cancel(query);
         }
         for attempt in self.attempts.drain(..) {
+            over(attempt.uplink, cx);
             cx.close(attempt.stream, Close::Reset);
         }
     }
@@ -452,5 +460,24 @@ impl Opening {
         }
         let unnamed = self.name_fault.map_or(Refusal::NoUplink, Refusal::Name);
         Err(self.fault.map_or(unnamed, Refusal::Unreachable))
+    }
+}
+
+/// An attempt did not become a connection.
+fn over(uplink: Option<UplinkId>, cx: &mut Cx) {
+    if let Some(uplink) = uplink {
+        cx.report(Report::AttemptOver { uplink });
+    }
+}
+
+/// Ranks faults: a destination's answer is more useful to the client than what this host lacks.
+fn weight(fault: Fault) -> u8 {
+    match fault {
+        Fault::Refused | Fault::Reset => 5,
+        Fault::TimedOut => 4,
+        Fault::HostUnreachable => 3,
+        Fault::NetworkUnreachable => 2,
+        Fault::NoDescriptors | Fault::NoMemory | Fault::AddressInUse => 1,
+        _ => 0,
     }
 }

@@ -16,7 +16,7 @@
 use super::Cx;
 use super::upstream::{Introduced, Introduction};
 use crate::machine::{
-    Assign, Assignment, Close, ConnId, Fault, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
+    Assign, Assignment, Close, ConnId, Fault, HostKey, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
 };
 use crate::name::{Destination, Host};
 use crate::time::{Duration, Instant};
@@ -161,7 +161,12 @@ impl Probe {
         let mut this = UplinkSet::EMPTY;
         this.insert(self.uplink);
         let tried = UplinkSet::from_bits(!this.to_bits());
-        cx.push_output(Output::Assign(Assign { conn: self.conn, destination, tried }));
+        cx.push_output(Output::Assign(Assign {
+            conn: self.conn,
+            destination,
+            tried,
+            host: HostKey::default(),
+        }));
     }
 
     /// The pool's answer.
@@ -280,7 +285,8 @@ impl Probe {
     fn verdict(&mut self, result: Result<(), Fault>, cx: &mut Cx) {
         let took = cx.now - self.began;
         self.give_up(cx);
-        cx.report(Report::Probed { uplink: self.uplink, result: result.map(|()| took) });
+        let answered = self.config.http.is_some();
+        cx.report(Report::Probed { uplink: self.uplink, result: result.map(|()| took), answered });
     }
 
     fn rest(&mut self) {

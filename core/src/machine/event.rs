@@ -339,6 +339,19 @@ pub enum Event {
         /// Why the last one did.
         fault: Fault,
     },
+    /// An uplink has carried what it may: it takes no new connections until its account begins
+    /// anew.
+    CapReached {
+        /// This one.
+        uplink: UplinkId,
+        /// How many bytes it may carry.
+        cap: u64,
+    },
+    /// The account of an uplink that was at its cap has begun anew.
+    CapReset {
+        /// This one.
+        uplink: UplinkId,
+    },
     /// An uplink carries connections again.
     UplinkUp {
         /// Which.
@@ -388,6 +401,12 @@ pub enum DownReason {
         /// How many.
         attempts: u32,
     },
+    /// It lets connections open and carries nothing, while other uplinks carry: a captive portal,
+    /// or a data plan that is used up.
+    Mute {
+        /// So many of its connections in a row were never answered.
+        connections: u32,
+    },
 }
 
 impl fmt::Display for DownReason {
@@ -396,6 +415,13 @@ impl fmt::Display for DownReason {
             DownReason::Fault(fault) => fault.fmt(f),
             DownReason::Silent { attempts } => {
                 write!(f, "{attempts} attempts in a row did not reach what other uplinks reached")
+            }
+            DownReason::Mute { connections } => {
+                write!(
+                    f,
+                    "it lets connections open and carries nothing ({connections} in a row without an answer): \
+                     a captive portal, or a data plan that is used up?"
+                )
             }
         }
     }

@@ -53,7 +53,7 @@ pub use input::Input;
 pub use layer::Layer;
 pub use mention::{Id, Mention};
 pub use output::{Close, Output};
-pub use pool::{Assign, Assignment, Report, UplinkSet};
+pub use pool::{Assign, Assignment, HostKey, Report, UplinkSet};
 pub use stream::{Splice, StreamMachine};
 pub use tun::{Offload, TunConfiguration, TunMachine};
 pub use via::{Device, LocalPath, Target, Via};

@@ -1,9 +1,10 @@
 //! What a machine and the uplink pool say to each other.
 
 use super::{ConnId, Fault, UplinkId, Via};
+use crate::name::Host;
 use crate::time::Duration;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// A question to the uplink pool.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +15,55 @@ pub struct Assign {
     pub destination: Option<SocketAddr>,
     /// Uplinks that shall not be chosen: they were tried before.
     pub tried: UplinkSet,
+    /// The host, for a policy by which one host keeps one uplink.
+    pub host: HostKey,
+}
+
+/// A host, as a number that is the same for all its names' spellings and for all ports.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct HostKey(u64);
+
+impl HostKey {
+    /// Of a host that a client names: of its name where it has one, so that all addresses of a name
+    /// are one host.
+    pub fn of_host(host: &Host) -> Self {
+        match host {
+            Host::Ip(ip) => HostKey::of_ip(*ip),
+            Host::Name(name) => HostKey::of_name(name.as_str()),
+        }
+    }
+
+    /// Of a name, in any case, with or without a dot at the end.
+    pub fn of_name(name: &str) -> Self {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        HostKey(fnv(name.bytes().map(|byte| byte.to_ascii_lowercase())))
+    }
+
+    /// Of an address; IPv4-mapped ones are IPv4.
+    pub fn of_ip(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(v4) => HostKey(fnv(v4.octets().into_iter())),
+            IpAddr::V6(v6) => HostKey(fnv(v6.octets().into_iter())),
+        }
+    }
+
+    /// The number.
+    pub const fn to_bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Debug for HostKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("_")
+    }
+}
+
+/// FNV-1a, 64 bits. Who knows it can choose hosts that share an uplink, and wins nothing by that.
+fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// The pool's answer.
@@ -33,6 +83,16 @@ pub struct Assignment {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Report {
+    /// An attempt through `uplink` begins.
+    Attempting {
+        /// Through this.
+        uplink: UplinkId,
+    },
+    /// An attempt through `uplink` was given up, or has failed: it did not become a connection.
+    AttemptOver {
+        /// Through this.
+        uplink: UplinkId,
+    },
     /// A connection through `uplink` is open.
     Connected {
         /// Through this.
@@ -53,7 +113,8 @@ pub enum Report {
         /// The silent one.
         uplink: UplinkId,
     },
-    /// Bytes that a connection has moved through `uplink`, said at its end.
+    /// Bytes that a connection has moved through `uplink` since it last said so: about once a
+    /// second while it moves any, and at its end.
     Traffic {
         /// Through this.
         uplink: UplinkId,
@@ -61,6 +122,16 @@ pub enum Report {
         sent: u64,
         /// Bytes from targets to clients.
         received: u64,
+        /// Within this time. Zero: not known, or not of one connection.
+        over: Duration,
+    },
+    /// A connection through `uplink` has sent something, and nothing has moved since for several
+    /// seconds. A single server may be slow; many of them are not.
+    Mute {
+        /// Through this.
+        uplink: UplinkId,
+        /// To this host.
+        to: IpAddr,
     },
     /// A probe of `uplink` has ended: how long it took, or why it failed.
     Probed {
@@ -68,6 +139,8 @@ pub enum Report {
         uplink: UplinkId,
         /// What came of it.
         result: Result<Duration, Fault>,
+        /// A success is an answer: more than a connection that opens.
+        answered: bool,
     },
     /// A connection that was reported as [`Report::Connected`] has ended.
     Ended {

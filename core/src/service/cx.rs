@@ -9,7 +9,7 @@ use crate::machine::event::Event;
 use crate::machine::{Close, ConnId, ListenerId, Output, QueryId, Report, SocketId, StreamId, UplinkId, Via};
 use crate::name::Name;
 use crate::slab::Slab;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::timers::Timers;
 use alloc::collections::{BTreeSet, VecDeque};
 use core::net::{IpAddr, SocketAddr};
@@ -156,7 +156,7 @@ impl Common {
     /// Reports bytes moved through an uplink, if any moved.
     pub(crate) fn traffic(&mut self, uplink: UplinkId, sent: u64, received: u64) {
         if sent + received > 0 {
-            self.report(Report::Traffic { uplink, sent, received });
+            self.report(Report::Traffic { uplink, sent, received, over: Duration::ZERO });
         }
     }
 

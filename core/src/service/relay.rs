@@ -110,6 +110,12 @@ impl Relay {
         self
     }
 
+    /// Bytes that have moved to the target and from it.
+    #[cfg_attr(not(feature = "dispatch"), expect(dead_code, reason = "only uplinks are accounted for"))]
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        (self.up.total, self.down.total)
+    }
+
     fn stream(&self, side: Side) -> StreamId {
         match side {
             Side::Client => self.client,
@@ -314,7 +320,7 @@ impl Relay {
         }
     }
 
-    /// Closes both sides, accounts for what moved, gives the buffers back.
+    /// Closes both sides, gives the buffers back. What moved is the caller's to report.
     pub(crate) fn finish(
         self,
         conn: ConnId,
@@ -325,7 +331,6 @@ impl Relay {
     ) {
         let (sent, received) = (self.up.total, self.down.total);
         if let Some(uplink) = self.uplink {
-            cx.traffic(uplink, sent, received);
             cx.report(Report::Ended { uplink });
         }
         cx.event(Event::Closed { conn, sent, received, lasted: cx.now - since, fault });

@@ -67,7 +67,14 @@ pub(super) struct Health {
     probes_passed: u32,
     /// Its probes fail.
     pub(super) failing: bool,
+    /// It was left because it carried nothing: that a connection opens is no proof any more.
+    mute: bool,
+    /// When it was last tried since.
+    trial: Option<Instant>,
 }
+
+/// One that carried nothing is tried by one connection at a time: after so long by the next.
+const TRIAL: Duration = Duration::from_secs(10);
 
 /// What a probe has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,11 +97,51 @@ impl Health {
             probes_failed: 0,
             probes_passed: 0,
             failing: false,
+            mute: false,
+            trial: None,
         }
     }
 
     pub(super) fn usable(&self, now: Instant) -> bool {
-        !self.failing && self.resting_until.is_none_or(|until| until <= now)
+        !self.failing
+            && self.resting_until.is_none_or(|until| until <= now)
+            && self.trial.is_none_or(|at| now >= at + TRIAL)
+    }
+
+    /// It takes a connection.
+    pub(super) fn chosen(&mut self, now: Instant) {
+        if self.mute {
+            self.trial = Some(now);
+        }
+    }
+
+    /// It carries nothing.
+    pub(super) fn muted(
+        &mut self,
+        config: &HealthConfig,
+        now: Instant,
+        connections: u32,
+    ) -> Option<(DownReason, Duration)> {
+        if self.resting_until.is_some_and(|until| until > now) || self.failing {
+            return None;
+        }
+        (self.mute, self.trial) = (true, None);
+        Some((DownReason::Mute { connections }, self.rest(config, now)))
+    }
+
+    /// Whether it was left because it carried nothing, and was not heard of since.
+    pub(super) fn is_mute(&self) -> bool {
+        self.mute
+    }
+
+    /// It has carried a byte. True when it was left because it had not.
+    pub(super) fn carried(&mut self, config: &HealthConfig) -> bool {
+        if !self.mute {
+            return false;
+        }
+        (self.mute, self.trial, self.resting_until) = (false, None, None);
+        self.next_rest = config.first_rest;
+        true
     }
 
     /// A probe has ended. `fall` failures in a row leave the uplink, `rise` successes use it again.
@@ -114,6 +161,7 @@ impl Health {
             return Probed::Same;
         }
         self.failing = false;
+        (self.mute, self.trial) = (false, None);
         self.outpaced = 0;
         self.resting_until = None;
         self.next_rest = config.first_rest;
@@ -124,6 +172,9 @@ impl Health {
     /// A connection is open. True when the uplink was down.
     pub(super) fn connected(&mut self, config: &HealthConfig, took: Duration) -> bool {
         self.outpaced = 0;
+        if self.mute {
+            return false;
+        }
         self.next_rest = config.first_rest;
         self.patience = (took * 3).clamp(config.patience, config.longest_patience);
         self.resting_until.take().is_some()

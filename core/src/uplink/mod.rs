@@ -7,17 +7,26 @@
 //! | file | is |
 //! | --- | --- |
 //! | `pool` | which uplink a connection leaves by, and what is learnt of it |
-//! | `weighted` | the choice among those that are well, by weight |
+//! | `policy` | the choice among those that are well |
+//! | `weighted`, `connections`, `latency`, `learned`, `sticky` | its policies |
 //! | `health` | which are well: rests, probes, patience |
+//! | `mute` | evidence that one connects and carries nothing |
 //! | `outage` | when people are told again of one that is down |
 //! | `prefix` | address prefixes |
 
+mod connections;
 mod health;
+mod latency;
+mod learned;
+mod mute;
 mod outage;
+mod policy;
 mod pool;
 mod prefix;
+mod sticky;
 mod weighted;
 
 pub use health::HealthConfig;
+pub use policy::Policy;
 pub use pool::{Account, Networks, Pool, PoolConfig, PoolError, UplinkConfig, UplinkView};
 pub use prefix::{Prefix, is_link_local};

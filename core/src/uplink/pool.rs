@@ -3,14 +3,15 @@
 //! Where may a connection leave?
 //! 1. Loopback, and networks on-link on an interface that is no uplink: unbound.
 //! 2. A network on-link on exactly one uplink: through that one.
-//! 3. All else: by weight, among the uplinks that are well, have the address family and were not
-//!    tried; of these, those of the best tier.
+//! 3. All else: by the policy, among the uplinks that are well, have the address family, are below
+//!    their cap and were not tried; of these, those of the best tier.
 //! 4. When none of those is left: one that rests, soonest back first. Better a try than a refusal.
 
 use super::health::{Health, HealthConfig, Probed};
+use super::mute::Mute;
 use super::outage::Outage;
+use super::policy::{Chooser, Policy};
 use super::prefix::Prefix;
-use super::weighted::{self, Share};
 use crate::machine::event::{DownReason, Event};
 use crate::machine::{Assign, Assignment, Device, Fault, Report, UplinkId, UplinkSet, Via};
 use crate::time::{Duration, Instant};
@@ -64,6 +65,9 @@ pub struct UplinkConfig {
     /// A proxy that is told the destination stands at `endpoint`. It takes any family, and is not
     /// used while `endpoint` is not known. Default false.
     pub upstream: bool,
+    /// So many bytes it may carry, both ways together, until [`Pool::set_used`] begins its account
+    /// anew; beyond that it takes no new connections. Default none.
+    pub cap: Option<u64>,
 }
 
 impl UplinkConfig {
@@ -81,6 +85,7 @@ impl UplinkConfig {
             networks: Networks::default(),
             endpoint: None,
             upstream: false,
+            cap: None,
         }
     }
 
@@ -125,6 +130,8 @@ pub struct PoolConfig {
     pub unbound: Vec<Prefix>,
     /// When an uplink is left.
     pub health: HealthConfig,
+    /// Which of several that are well takes the next connection.
+    pub policy: Policy,
 }
 
 /// Why there is no pool.
@@ -177,6 +184,19 @@ pub struct Account {
     pub sent: u64,
     /// Bytes from targets to clients.
     pub received: u64,
+    /// Attempts under way now.
+    pub attempts: u64,
+    /// Bytes both ways since its account began (see [`UplinkConfig::cap`]).
+    pub used: u64,
+    /// How many it may carry.
+    pub cap: Option<u64>,
+}
+
+impl Account {
+    /// It has carried what it may.
+    pub fn is_spent(&self) -> bool {
+        self.cap.is_some_and(|cap| self.used >= cap)
+    }
 }
 
 struct Uplink {
@@ -187,6 +207,7 @@ struct Uplink {
     outage: Option<Outage>,
     /// Taken out of the configuration: what is open through it lives on, nothing new takes it.
     retired: bool,
+    mute: Mute,
 }
 
 /// An uplink as it is now.
@@ -198,6 +219,11 @@ pub struct UplinkView<'a> {
     pub weight: u32,
     /// What it has carried.
     pub account: &'a Account,
+    /// The weight by which it is chosen now, in thousandths of the whole: learned, where the policy
+    /// learns.
+    pub share: u32,
+    /// The smoothed time that connections through it take to open, if it was measured.
+    pub connect: Option<Duration>,
     /// It is thought well.
     pub usable: bool,
     /// It was taken out of the configuration.
@@ -207,7 +233,7 @@ pub struct UplinkView<'a> {
 /// The uplinks of a process.
 pub struct Pool {
     uplinks: Vec<Uplink>,
-    shares: Vec<Share>,
+    chooser: Chooser,
     unbound: Vec<Prefix>,
     health: HealthConfig,
     events: VecDeque<Event>,
@@ -219,21 +245,23 @@ impl Pool {
     /// # Errors
     /// [`PoolError`] says which uplink is wrong.
     pub fn new(config: PoolConfig) -> Result<Self, PoolError> {
-        let PoolConfig { uplinks, unbound, health } = config;
+        let PoolConfig { uplinks, unbound, health, policy } = config;
         if uplinks.len() > UplinkSet::CAPACITY {
             return Err(PoolError::TooMany(uplinks.len()));
         }
         check(&uplinks)?;
-        let mut pool =
-            Pool { uplinks: Vec::new(), shares: Vec::new(), unbound, health, events: VecDeque::new() };
+        let chooser = Chooser::new(policy);
+        let mut pool = Pool { uplinks: Vec::new(), chooser, unbound, health, events: VecDeque::new() };
         uplinks.into_iter().for_each(|uplink| pool.add(uplink));
         Ok(pool)
     }
 
     fn add(&mut self, config: UplinkConfig) {
-        self.shares.push(Share::new(config.weight));
-        let (health, account) = (Health::new(&self.health), Account::default());
-        self.uplinks.push(Uplink { config, health, account, outage: None, retired: false });
+        self.chooser.set(self.uplinks.len(), &config);
+        let health = Health::new(&self.health);
+        let account = Account { cap: config.cap, ..Account::default() };
+        let (outage, mute, retired) = (None, Mute::default(), false);
+        self.uplinks.push(Uplink { config, health, account, outage, retired, mute });
     }
 
     /// Another configuration from now on. An uplink that stays, by its label, keeps its id, its
@@ -244,7 +272,8 @@ impl Pool {
     /// [`PoolError`] says which uplink is wrong: then all is as it was.
     pub fn reconfigure(&mut self, config: PoolConfig) -> Result<Vec<UplinkId>, PoolError> {
         let ids = self.check_change(&config)?;
-        let PoolConfig { uplinks, unbound, health } = config;
+        let PoolConfig { uplinks, unbound, health, policy } = config;
+        self.chooser.set_policy(policy);
         self.uplinks.iter_mut().for_each(|uplink| uplink.retired = true);
         for (id, config) in ids.iter().zip(uplinks) {
             let index = usize::from(id.0);
@@ -253,10 +282,8 @@ impl Pool {
                 continue;
             };
             uplink.retired = false;
-            // The round goes on where it was, unless the shares have changed.
-            if self.shares[index].weight != config.weight {
-                self.shares[index] = Share::new(config.weight);
-            }
+            uplink.account.cap = config.cap;
+            self.chooser.set(index, &config);
             uplink.config = config;
         }
         (self.unbound, self.health) = (unbound, health);
@@ -317,14 +344,21 @@ impl Pool {
                 && !uplinks[i].retired
                 && only.is_none_or(|only| only == i)
                 && uplinks[i].config.reaches(destination.map(|_| v6))
+                // What is on-link costs nobody's data plan.
+                && (only.is_some() || !uplinks[i].account.is_spent())
         };
         let well = |i: usize| open(i) && uplinks[i].health.usable(now);
         let best = (0..uplinks.len()).filter(|i| well(*i)).map(|i| uplinks[i].config.tier).min();
-        let of_best = |i: usize| Some(uplinks[i].config.tier) == best && well(i);
-        let chosen = weighted::choose(&mut self.shares, of_best).or_else(|| {
+        let mut candidates = UplinkSet::EMPTY;
+        (0..uplinks.len())
+            .filter(|i| Some(uplinks[*i].config.tier) == best && well(*i))
+            .for_each(|i| candidates.insert(UplinkId(i as u16)));
+        let load = |i: usize| uplinks[i].account.open + uplinks[i].account.attempts;
+        let chosen = self.chooser.choose(now, assign.host, load, candidates).or_else(|| {
             let soonest = |i: &usize| (uplinks[*i].health.failing, uplinks[*i].health.resting_until);
             (0..uplinks.len()).filter(|i| open(*i)).min_by_key(soonest)
         })?;
+        self.uplinks[chosen].health.chosen(now);
         let uplink = &self.uplinks[chosen];
         let endpoint = uplink.config.endpoint;
         let via = uplink.config.via(endpoint.map_or(v6, |endpoint| endpoint.is_ipv6()));
@@ -338,18 +372,35 @@ impl Pool {
 
     /// Learns what became of an attempt or a connection.
     pub fn report(&mut self, now: Instant, report: &Report) {
-        let (Report::Connected { uplink, .. }
+        let (Report::Attempting { uplink }
+        | Report::AttemptOver { uplink }
+        | Report::Mute { uplink, .. }
+        | Report::Connected { uplink, .. }
         | Report::Failed { uplink, .. }
         | Report::Outpaced { uplink }
         | Report::Traffic { uplink, .. }
         | Report::Probed { uplink, .. }
         | Report::Ended { uplink }) = *report;
-        let Some(entry) = self.uplinks.get_mut(usize::from(uplink.0)) else { return };
+        let index = usize::from(uplink.0);
+        let Some(entry) = self.uplinks.get_mut(index) else { return };
         let down: Option<(DownReason, Duration)> = match *report {
+            Report::Attempting { .. } => {
+                entry.account.attempts += 1;
+                None
+            }
+            Report::AttemptOver { .. } => {
+                entry.account.attempts = entry.account.attempts.saturating_sub(1);
+                None
+            }
             Report::Connected { took, .. } => {
                 entry.account.connected += 1;
                 entry.account.open += 1;
-                entry.outage = None;
+                entry.account.attempts = entry.account.attempts.saturating_sub(1);
+                self.chooser.connected(now, index, took);
+                // To one that carries nothing connections open too.
+                if !entry.health.is_mute() {
+                    entry.outage = None;
+                }
                 if entry.health.connected(&self.health, took) {
                     self.events.push_back(Event::UplinkUp { uplink });
                 }
@@ -380,11 +431,15 @@ impl Pool {
                 }
                 entry.health.outpaced(&self.health, now)
             }
-            Report::Probed { result, .. } => {
+            Report::Probed { result, answered, .. } => {
                 let UplinkConfig { fall, rise, .. } = entry.config;
                 match result {
                     Ok(_) => entry.account.probes_passed += 1,
                     Err(_) => entry.account.probes_failed += 1,
+                }
+                // One that carries nothing lets probes connect too.
+                if entry.health.is_mute() && result.is_ok() && !answered {
+                    return;
                 }
                 match (entry.health.probed(&self.health, result.is_ok(), fall, rise), result) {
                     (Probed::Back, _) => {
@@ -398,11 +453,18 @@ impl Pool {
                 }
                 None
             }
-            Report::Traffic { sent, received, .. } => {
-                entry.account.sent += sent;
-                entry.account.received += received;
-                None
+            Report::Traffic { sent, received, over, .. } => {
+                self.carried(now, index, (sent, received), over);
+                return;
             }
+            Report::Mute { to, .. } => match entry.health.is_mute() {
+                // Its trial has failed.
+                true => entry.health.muted(&self.health, now, 1),
+                false => entry
+                    .mute
+                    .unanswered(to)
+                    .and_then(|connections| entry.health.muted(&self.health, now, connections)),
+            },
             Report::Ended { .. } => {
                 entry.account.open = entry.account.open.saturating_sub(1);
                 None
@@ -418,6 +480,49 @@ impl Pool {
             let tried = outage.tried;
             self.events.push_back(Event::UplinkStillDown { uplink, lasts, tried });
         }
+    }
+
+    /// Bytes have moved by an uplink.
+    fn carried(&mut self, now: Instant, index: usize, (sent, received): (u64, u64), over: Duration) {
+        let uplink = UplinkId(index as u16);
+        self.chooser.moved(now, index, sent.saturating_add(received), over);
+        let entry = &mut self.uplinks[index];
+        let account = &mut entry.account;
+        account.sent = account.sent.saturating_add(sent);
+        account.received = account.received.saturating_add(received);
+        let spent = account.is_spent();
+        account.used = account.used.saturating_add(sent).saturating_add(received);
+        if let (false, true, Some(cap)) = (spent, account.is_spent(), account.cap) {
+            self.events.push_back(Event::CapReached { uplink, cap });
+        }
+        if received == 0 {
+            return;
+        }
+        entry.mute.answered();
+        if entry.health.carried(&self.health) {
+            entry.outage = None;
+            self.events.push_back(Event::UplinkUp { uplink });
+        }
+        let others = self.uplinks.iter_mut().enumerate().filter(|(other, _)| *other != index);
+        others.for_each(|(_, other)| other.mute.other_answered());
+    }
+
+    /// What an uplink has carried in this period, of which its cap speaks: known from before, or 0
+    /// when a new period begins.
+    pub fn set_used(&mut self, uplink: UplinkId, used: u64) {
+        let Some(entry) = self.uplinks.get_mut(usize::from(uplink.0)) else { return };
+        let spent = entry.account.is_spent();
+        entry.account.used = used;
+        match (spent, entry.account.is_spent(), entry.account.cap) {
+            (true, false, _) => self.events.push_back(Event::CapReset { uplink }),
+            (false, true, Some(cap)) => self.events.push_back(Event::CapReached { uplink, cap }),
+            _ => {}
+        }
+    }
+
+    /// How the next uplink is chosen.
+    pub fn policy(&self) -> Policy {
+        self.chooser.policy()
     }
 
     /// The host has changed: addresses or interfaces have come or gone. `uplinks` in the order of
@@ -454,9 +559,11 @@ impl Pool {
 
     /// The uplinks as they are now, those that were taken out too, in the order of their ids.
     pub fn views(&self, now: Instant) -> impl Iterator<Item = UplinkView<'_>> {
-        self.uplinks.iter().map(move |uplink| UplinkView {
+        self.uplinks.iter().enumerate().map(move |(index, uplink)| UplinkView {
             label: &uplink.config.label,
             weight: uplink.config.weight,
+            share: self.chooser.share(index),
+            connect: self.chooser.latency(index),
             account: &uplink.account,
             usable: uplink.health.usable(now),
             retired: uplink.retired,

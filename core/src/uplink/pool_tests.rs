@@ -1,7 +1,7 @@
 //! Who leaves by which uplink, and what the pool learns.
 
 use super::*;
-use crate::machine::ConnId;
+use crate::machine::{ConnId, HostKey};
 use alloc::vec;
 
 fn uplink(label: &str, weight: u32) -> UplinkConfig {
@@ -16,7 +16,7 @@ fn ask(pool: &mut Pool, now: Instant, to: &str, tried: &[u16]) -> Option<Option<
     let mut set = UplinkSet::EMPTY;
     tried.iter().for_each(|t| set.insert(UplinkId(*t)));
     let destination = Some(to.parse().expect("literal"));
-    let assign = Assign { conn: ConnId::from_parts(0, 0), destination, tried: set };
+    let assign = Assign { conn: ConnId::from_parts(0, 0), destination, tried: set, host: HostKey::default() };
     pool.assign(now, &assign).map(|a| a.uplink.map(|u| u.0))
 }
 
@@ -57,7 +57,7 @@ fn a_backup_is_used_while_no_better_uplink_is_well_and_when_all_others_were_trie
     let backup = UplinkConfig { tier: 2, ..uplink("c", 9) };
     let mut pool = pool(vec![uplink("a", 1), uplink("b", 1), backup]);
     let probed = |pool: &mut Pool, uplink, result| {
-        pool.report(Instant::ZERO, &Report::Probed { uplink: UplinkId(uplink), result });
+        pool.report(Instant::ZERO, &Report::Probed { uplink: UplinkId(uplink), result, answered: false });
     };
     let all = |pool: &mut Pool| [(); 4].map(|()| ask(pool, Instant::ZERO, FAR, &[]).flatten());
     assert!(!all(&mut pool).contains(&Some(2)));
@@ -71,6 +71,134 @@ fn a_backup_is_used_while_no_better_uplink_is_well_and_when_all_others_were_trie
     let told: Vec<Event> = core::iter::from_fn(|| pool.poll_event()).collect();
     let left = |uplink| Event::ProbesFailed { uplink: UplinkId(uplink), failed: 2, fault: Fault::TimedOut };
     assert_eq!(told, [left(0), left(1), Event::UplinkUp { uplink: UplinkId(1) }]);
+}
+
+/// Four connections by uplink 0 to three hosts that are never answered, while uplink 1 is.
+fn mute(pool: &mut Pool, now: Instant) {
+    for host in [1, 2, 3, 3] {
+        let to = Ipv4Addr::new(192, 0, 2, host).into();
+        pool.report(now, &Report::Mute { uplink: UplinkId(0), to });
+        pool.report(now, &traffic(1, 10, 10));
+    }
+    pool.report(now, &Report::Mute { uplink: UplinkId(0), to: Ipv4Addr::new(192, 0, 2, 1).into() });
+}
+
+fn traffic(uplink: u16, sent: u64, received: u64) -> Report {
+    Report::Traffic { uplink: UplinkId(uplink), sent, received, over: Duration::from_secs(1) }
+}
+
+fn news(pool: &mut Pool) -> Vec<Event> {
+    core::iter::from_fn(|| pool.poll_event()).collect()
+}
+
+#[test]
+fn one_that_lets_all_connect_and_carries_nothing_is_left_and_comes_back_by_a_byte() {
+    let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
+    let second = |n| Instant::ZERO + Duration::from_secs(n);
+    let connected = Report::Connected { uplink: UplinkId(0), took: Duration::from_millis(1) };
+    mute(&mut pool, second(0));
+    let why = DownReason::Mute { connections: 5 };
+    let rest = |n| Duration::from_secs(n);
+    assert_eq!(news(&mut pool), [Event::UplinkDown { uplink: UplinkId(0), why, rest: rest(5) }]);
+    pool.report(second(1), &connected);
+    // A probe that only connects proves nothing either.
+    let result = Ok(Duration::ZERO);
+    pool.report(second(1), &Report::Probed { uplink: UplinkId(0), result, answered: false });
+    assert!((0..4).all(|_| ask(&mut pool, second(1), FAR, &[]) == Some(Some(1))), "that is no proof");
+    // After its rest one connection tries it, and others do not wait for what becomes of that.
+    let tried = |pool: &mut Pool, now| (0..6).filter(|_| ask(pool, now, FAR, &[]) == Some(Some(0))).count();
+    assert_eq!(tried(&mut pool, second(5)), 1);
+    pool.report(second(5), &connected);
+    pool.report(second(10), &Report::Mute { uplink: UplinkId(0), to: Ipv4Addr::new(192, 0, 2, 9).into() });
+    let why = DownReason::Mute { connections: 1 };
+    assert_eq!(news(&mut pool), [Event::UplinkDown { uplink: UplinkId(0), why, rest: rest(10) }]);
+    assert_eq!(tried(&mut pool, second(20)), 1);
+    pool.report(second(21), &traffic(0, 1, 1));
+    assert_eq!(news(&mut pool), [Event::UplinkUp { uplink: UplinkId(0) }]);
+    assert_eq!(tried(&mut pool, second(21)), 3);
+}
+
+#[test]
+fn an_uplink_whose_silent_servers_are_few_or_that_carries_beside_them_is_well() {
+    let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
+    let to = |host| Ipv4Addr::new(192, 0, 2, host).into();
+    for n in 0..100 {
+        let now = Instant::ZERO + Duration::from_secs(n);
+        // Long polls to three hosts, and a page now and then.
+        pool.report(now, &Report::Mute { uplink: UplinkId(0), to: to((n % 3) as u8) });
+        pool.report(now, &traffic(1, 10, 10));
+        if n % 3 == 0 {
+            pool.report(now, &traffic(0, 10, 10));
+        }
+    }
+    // Nobody is answered: the internet is down, not the uplink.
+    for n in 0..100 {
+        pool.report(Instant::ZERO, &Report::Mute { uplink: UplinkId(n % 2), to: to(n as u8) });
+    }
+    assert_eq!(news(&mut pool), []);
+}
+
+#[test]
+fn an_uplink_at_its_cap_takes_no_more_until_its_account_begins_anew() {
+    let capped = UplinkConfig { cap: Some(1000), ..uplink("a", 9) };
+    let mut pool = pool(vec![capped, uplink("b", 1)]);
+    pool.set_used(UplinkId(0), 400);
+    pool.report(Instant::ZERO, &traffic(0, 300, 299));
+    assert_eq!(news(&mut pool), []);
+    assert_eq!(ask(&mut pool, Instant::ZERO, FAR, &[]), Some(Some(0)));
+    pool.report(Instant::ZERO, &traffic(0, 1, 0));
+    pool.report(Instant::ZERO, &traffic(0, 50, 50));
+    assert_eq!(news(&mut pool), [Event::CapReached { uplink: UplinkId(0), cap: 1000 }], "told once");
+    assert!((0..20).all(|_| ask(&mut pool, Instant::ZERO, FAR, &[]) == Some(Some(1))));
+    assert_eq!(ask(&mut pool, Instant::ZERO, FAR, &[1]), None, "better a refusal than a bill");
+    let account = *pool.accounts(Instant::ZERO).next().expect("two").1;
+    assert!(account.is_spent());
+    assert_eq!((account.used, account.sent), (1100, 351));
+    pool.set_used(UplinkId(0), 0);
+    assert_eq!(news(&mut pool), [Event::CapReset { uplink: UplinkId(0) }]);
+    assert!((0..20).any(|_| ask(&mut pool, Instant::ZERO, FAR, &[]) == Some(Some(0))));
+}
+
+#[test]
+fn attempts_under_way_count_as_connections_until_they_are_over() {
+    let config = PoolConfig {
+        policy: Policy::LeastConnections,
+        uplinks: vec![uplink("a", 1), uplink("b", 1)],
+        ..PoolConfig::default()
+    };
+    let mut pool = Pool::new(config).expect("valid");
+    let a = UplinkId(0);
+    pool.report(Instant::ZERO, &Report::Attempting { uplink: a });
+    pool.report(Instant::ZERO, &Report::Attempting { uplink: a });
+    assert!((0..4).all(|_| ask(&mut pool, Instant::ZERO, FAR, &[]) == Some(Some(1))));
+    pool.report(Instant::ZERO, &Report::AttemptOver { uplink: a });
+    pool.report(Instant::ZERO, &Report::Connected { uplink: a, took: Duration::ZERO });
+    let account = *pool.accounts(Instant::ZERO).next().expect("two").1;
+    assert_eq!((account.attempts, account.open), (0, 1));
+    assert!((0..4).all(|_| ask(&mut pool, Instant::ZERO, FAR, &[]) == Some(Some(1))));
+    pool.report(Instant::ZERO, &Report::Ended { uplink: a });
+    assert!((0..4).any(|_| ask(&mut pool, Instant::ZERO, FAR, &[]) == Some(Some(0))));
+}
+
+#[test]
+fn the_policy_chooses_within_the_best_tier_only() {
+    for policy in Policy::ALL {
+        let backup = UplinkConfig { tier: 2, ..uplink("c", 100) };
+        let uplinks = vec![uplink("a", 1), uplink("b", 1), backup];
+        let mut pool = Pool::new(PoolConfig { policy, uplinks, ..PoolConfig::default() }).expect("valid");
+        for n in 0..50u8 {
+            let assign = Assign {
+                conn: ConnId::from_parts(0, 0),
+                destination: Some(FAR.parse().expect("literal")),
+                tried: UplinkSet::EMPTY,
+                host: HostKey::of_ip(Ipv4Addr::new(203, 0, 113, n).into()),
+            };
+            let now = Instant::ZERO + Duration::from_secs(n.into());
+            let chosen = pool.assign(now, &assign).and_then(|given| given.uplink);
+            assert!(chosen.is_some_and(|uplink| uplink.0 < 2), "{policy}: {chosen:?}");
+        }
+        assert_eq!(ask(&mut pool, Instant::ZERO, FAR, &[0, 1]), Some(Some(2)), "{policy}");
+    }
 }
 
 #[test]
@@ -168,6 +296,7 @@ fn a_slow_uplink_is_given_more_time() {
         conn: ConnId::from_parts(0, 0),
         destination: Some(FAR.parse().expect("literal")),
         tried: UplinkSet::EMPTY,
+        host: HostKey::default(),
     };
     let patience = |pool: &mut Pool| pool.assign(Instant::ZERO, &assign).expect("up").patience;
     assert_eq!(patience(&mut pool), Duration::from_millis(250));

@@ -11,7 +11,7 @@ use ropewalk_core::drive::Drive;
 use ropewalk_core::machine::event::{Event, Refusal};
 use ropewalk_core::machine::{Device, Input, ListenerId, Machine};
 use ropewalk_core::time::{Duration, Instant};
-use ropewalk_core::uplink::{HealthConfig, Pool, PoolConfig, Prefix, UplinkConfig};
+use ropewalk_core::uplink::{HealthConfig, Policy, Pool, PoolConfig, Prefix, UplinkConfig};
 use std::net::SocketAddr;
 
 /// What a lab is made of.
@@ -20,6 +20,7 @@ pub(crate) struct Setup {
     pub(crate) uplinks: Vec<UplinkConfig>,
     pub(crate) unbound: Vec<Prefix>,
     pub(crate) health: HealthConfig,
+    pub(crate) policy: Policy,
     pub(crate) seed: u64,
     pub(crate) fuel: usize,
     pub(crate) splice: SpliceMode,
@@ -43,6 +44,7 @@ impl Setup {
             uplinks: (0..uplinks).map(uplink).collect(),
             unbound: Vec::new(),
             health: HealthConfig::default(),
+            policy: Policy::default(),
             seed: 1,
             fuel: 64,
             splice: SpliceMode::Never,
@@ -65,7 +67,12 @@ impl Setup {
     /// A lab around any machine; what is set up for dispatch is not looked at.
     pub(super) fn around(self, listeners: Vec<SocketAddr>, machine: Box<dyn Subject>) -> Lab {
         let links = self.uplinks.iter().filter_map(|uplink| uplink.device).collect();
-        let pool = PoolConfig { uplinks: self.uplinks, unbound: self.unbound, health: self.health };
+        let pool = PoolConfig {
+            uplinks: self.uplinks,
+            unbound: self.unbound,
+            health: self.health,
+            policy: self.policy,
+        };
         let pool = Pool::new(pool).expect("a valid pool");
         let mut world = World::new(self.seed, pool, listeners, links);
         world.splice = self.splice;

@@ -32,7 +32,7 @@ use ropewalk_core::dispatch::{Config, Counters, Dispatch};
 use ropewalk_core::machine::Device;
 use ropewalk_core::record::{Divergence, Recorder, replay};
 use ropewalk_core::time::Duration;
-use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
+use ropewalk_core::uplink::{Policy, Pool, PoolConfig, UplinkConfig};
 use std::cell::RefCell;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -92,6 +92,7 @@ pub struct Builder {
     tick: Duration,
     room: usize,
     uplinks: Vec<UplinkPlan>,
+    policy: Policy,
     names: Table,
     config: Config,
 }
@@ -149,6 +150,13 @@ impl Builder {
         self
     }
 
+    /// How uplinks are chosen. Default: by weight, in turn.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
     /// One more name.
     #[must_use]
     pub fn name(mut self, name: &str, answer: Answer, delay: Duration) -> Self {
@@ -188,7 +196,7 @@ impl Builder {
             .tcp_capacity(self.room)
             .build();
         let mut shared = Shared::default();
-        let mut pool = PoolConfig::default();
+        let mut pool = PoolConfig { policy: self.policy, ..PoolConfig::default() };
         for (number, plan) in (1..).zip(&self.uplinks) {
             assert!(
                 shared.uplinks.iter().all(|uplink| uplink.label != plan.label),
@@ -329,6 +337,7 @@ impl World {
             tick: Duration::from_millis(1),
             room: 64,
             uplinks: Vec::new(),
+            policy: Policy::default(),
             names: Table::default(),
             config: Config::default(),
         }

@@ -3,7 +3,7 @@
 use super::{Association, Destination, Held, NamedPort, Route};
 use crate::dispatch::Cx;
 use crate::machine::event::{Dropped, Event, FlowEnd};
-use crate::machine::{Assign, Assignment, Fault, Output, Report, SocketId};
+use crate::machine::{Assign, Assignment, Fault, HostKey, Output, Report, SocketId};
 use crate::service::{Address, FlowId};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -37,8 +37,9 @@ impl Association {
     pub(super) fn ask(&mut self, id: FlowId, cx: &mut Cx) {
         let Some(flow) = self.flows.get(id) else { return };
         let Destination { to, tried, .. } = flow.what;
+        let host = HostKey::of_ip(to.ip());
         self.asking.push_back(id);
-        cx.push_output(Output::Assign(Assign { conn: self.conn, destination: Some(to), tried }));
+        cx.push_output(Output::Assign(Assign { conn: self.conn, destination: Some(to), tried, host }));
     }
 
     /// Takes in the pool's answer to the oldest question.

@@ -4,14 +4,17 @@ use super::{Conn, State};
 use crate::dispatch::Cx;
 use crate::dispatch::association::{Association, AssociationStep};
 use crate::dispatch::closing::Closing;
+use crate::dispatch::config::Config;
 use crate::dispatch::forward::{Forward, ForwardStep, Tunnel};
 use crate::dispatch::handshake::HandshakeStep;
+use crate::dispatch::meter::Meter;
 use crate::dispatch::opening::{Opening, Reached, Winner};
 use crate::dispatch::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
-use crate::machine::{Close, Fault, Report};
+use crate::machine::{Close, Fault, Report, UplinkId};
 use crate::name::Destination;
 use crate::service::{Connection, Relay, RelayState, Side};
+use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -26,6 +29,51 @@ impl Conn {
             self.end(Close::Reset, cx);
         }
         ends
+    }
+
+    /// When the state that it is in has waited long enough.
+    pub(super) fn state_deadline(&self, config: &Config) -> Option<Instant> {
+        match &self.state {
+            State::Handshake(_) | State::Closing(_) => self.until,
+            State::Opening(opening) => Some(opening.next_deadline(config)),
+            State::Relay(relay) => relay.deadline(config.idle_timeout, config.linger),
+            // A client that has ended its half may wait for its answer or may have left: there is
+            // no way to know.
+            State::Forward(forward) if forward.is_idle() || forward.has_client_ended() => {
+                Some(forward.active + config.keep_alive_timeout)
+            }
+            State::Forward(forward) => {
+                let longest = config.exchange_timeout;
+                Some(forward.active + config.idle_timeout.map_or(longest, |idle| idle.min(longest)))
+            }
+            State::Association(association) => association.deadline(config),
+            State::Gone => None,
+        }
+    }
+
+    /// The uplink, and the bytes that have moved to the target and from it.
+    fn moved(&self) -> Option<(UplinkId, (u64, u64))> {
+        match &self.state {
+            State::Relay(relay) => relay.uplink.map(|uplink| (uplink, relay.totals())),
+            State::Forward(forward) => forward.uplink.map(|uplink| (uplink, forward.totals())),
+            State::Handshake(_)
+            | State::Opening(_)
+            | State::Association(_)
+            | State::Closing(_)
+            | State::Gone => None,
+        }
+    }
+
+    /// When the meter is to be read next: only what leaves by an uplink is metered.
+    pub(super) fn meter_deadline(&self) -> Option<Instant> {
+        self.moved().and_then(|_| self.meter.deadline())
+    }
+
+    /// Reads the meter.
+    pub(super) fn tick(&mut self, cx: &mut Cx) {
+        if let (Some((uplink, totals)), Some(to)) = (self.moved(), self.leads_to) {
+            self.meter.tick(uplink, to, totals, cx);
+        }
     }
 
     /// What leads to the target is no more.
@@ -148,8 +196,14 @@ impl Conn {
     /// An attempt has reached the target: from here on it is the target side.
     pub(super) fn won(&mut self, winner: Winner, cx: &mut Cx) {
         let State::Opening(opening) = &mut self.state else { return };
-        let Winner { stream, uplink, local, heard } = winner;
+        let Winner { stream, uplink, local, heard, to } = winner;
         self.leaves_from = uplink.map(|_| local.ip().to_canonical());
+        self.leads_to = Some(to);
+        self.meter = Meter::new(cx.now);
+        // What the client sent early is on its way, and a request that is forwarded.
+        if !opening.early.is_empty() || matches!(opening.format, ReplyFormat::Forward(_)) {
+            self.meter.moved(cx.now, Side::Client);
+        }
         let mut reply = opening.take_unsent();
         opening.format.granted(local, &mut reply);
         reply.extend_from_slice(&heard);
@@ -230,8 +284,8 @@ impl Conn {
         let State::Forward(mut forward) = core::mem::replace(&mut self.state, State::Gone) else { return };
         self.user = forward.user.take().or(self.user.take());
         let (sent, received) = forward.totals();
+        self.meter.end(forward.uplink, (sent, received), cx);
         if let Some(uplink) = forward.uplink {
-            cx.traffic(uplink, sent, received);
             cx.report(Report::Ended { uplink });
         }
         let lasted = cx.now - self.since;
@@ -265,7 +319,10 @@ impl Conn {
     pub(super) fn finish(&mut self, how: Close, fault: Option<Fault>, cx: &mut Cx) {
         self.leave_forward(fault, cx);
         match core::mem::replace(&mut self.state, State::Gone) {
-            State::Relay(relay) => relay.finish(self.id, self.since, how, fault, cx),
+            State::Relay(relay) => {
+                self.meter.end(relay.uplink, relay.totals(), cx);
+                relay.finish(self.id, self.since, how, fault, cx);
+            }
             State::Opening(mut opening) => opening.give_up(cx),
             State::Association(association) => association.finish(cx),
             State::Handshake(_) | State::Closing(_) | State::Forward(_) | State::Gone => {}

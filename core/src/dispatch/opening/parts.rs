@@ -5,7 +5,7 @@ use crate::machine::{Fault, StreamId, UplinkId, UplinkSet};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 #[derive(Debug)]
 pub(super) struct Candidate {
@@ -70,6 +70,8 @@ pub(in crate::dispatch) struct Winner {
     pub(in crate::dispatch) local: SocketAddr,
     /// Bytes of the destination that came behind a proxy's answer.
     pub(in crate::dispatch) heard: Vec<u8>,
+    /// Where it leads.
+    pub(in crate::dispatch) to: IpAddr,
 }
 
 /// What a connection that stands comes to.
