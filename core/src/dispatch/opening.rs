@@ -469,15 +469,3 @@ fn over(uplink: Option<UplinkId>, cx: &mut Cx) {
         cx.report(Report::AttemptOver { uplink });
     }
 }
-
-/// Ranks faults: a destination's answer is more useful to the client than what this host lacks.
-fn weight(fault: Fault) -> u8 {
-    match fault {
-        Fault::Refused | Fault::Reset => 5,
-        Fault::TimedOut => 4,
-        Fault::HostUnreachable => 3,
-        Fault::NetworkUnreachable => 2,
-        Fault::NoDescriptors | Fault::NoMemory | Fault::AddressInUse => 1,
-        _ => 0,
-    }
-}
