@@ -1,6 +1,5 @@
 //! Which policy for what: each beside weighted round robin, in a case that it is made for and in
-//! one
-//! that it is not. `cli/docs/dispatch.md` has the table; `-- --nocapture` prints it.
+//! one that it is not. `cli/docs/dispatch.md` has the table; `-- --nocapture` prints it.
 //!
 //! A link's rate is kept by the targets: they see by which uplink a client comes, and hand out what
 //! that link carries, a piece for each connection in turn.

@@ -1,8 +1,8 @@
 //! What a connection moves, told to the pool while it goes on, and whether it is answered.
 //!
-//! While something moves, or the last that moved was the client's, the meter ticks once a second; an
-//! idle connection has no timer. A connection on which the client spoke last and nothing moved for
-//! [`MUTE`] ticks is told as mute, once: a server may be slow, and an upload that goes on moves
+//! While something moves, or the last that moved was the client's, the meter ticks once a second;
+//! an idle connection has no timer. A connection on which the client spoke last and nothing moved
+//! for [`MUTE`] ticks is told as mute, once: a server may be slow, and an upload that goes on moves
 //! bytes in each tick.
 
 use super::Cx;

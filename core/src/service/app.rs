@@ -1,21 +1,20 @@
 //! [`Service`]: listeners and connections, and which connection an input belongs to.
 
-use super::clients::{Clients, whose};
-use super::connection::{Accepted, Connection};
+mod accept;
+
+use super::clients::Clients;
+use super::connection::Connection;
 use super::counters::Counters;
 use super::cx::{Cx, Owner, Timer};
 use super::limits::{ConfigError, Limits};
 use super::relay::Side;
-use crate::machine::event::Event;
-use crate::machine::{
-    Close, ConnId, Fault, Input, ListenerId, Output, QueryId, Rx, SocketId, Splice, StreamId, Transmit,
-};
+use crate::machine::{ConnId, Input, ListenerId, Output, QueryId, Rx, SocketId, Splice, StreamId, Transmit};
 use crate::name::Name;
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 
 /// How long accepting pauses when the system cannot give another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -104,98 +103,6 @@ impl<C: Connection> Service<C> {
         self.cx.buffers.taken()
     }
 
-    fn ask_all(&mut self) {
-        for index in 0..self.listeners.len() {
-            self.ask(ListenerId(index as u16));
-        }
-    }
-
-    /// Asks for the next connection, unless there is a reason to wait.
-    fn ask(&mut self, listener: ListenerId) {
-        let Some(entry) = self.listeners.get_mut(usize::from(listener.0)) else { return };
-        if entry.asked.is_some() || entry.pause.is_some() || self.draining {
-            return;
-        }
-        if self.conns.len().saturating_sub(self.own) >= self.cx.limits.max_connections {
-            self.stop_asking();
-            return;
-        }
-        let stream = self.cx.open(Owner::Listener(listener));
-        entry.asked = Some(stream);
-        self.cx.push_output(Output::Accept { listener, stream });
-    }
-
-    /// The limit of connections is reached: what is still asked for on other listeners is taken
-    /// back.
-    fn stop_asking(&mut self) {
-        if !self.full {
-            self.full = true;
-            self.counters.connection_limit += 1;
-            let limit = self.cx.limits.max_connections;
-            self.cx.event(Event::ConnectionLimit { limit });
-        }
-        for (index, entry) in self.listeners.iter_mut().enumerate() {
-            if let Some(stream) = entry.asked.take() {
-                self.cx.forget(stream);
-                self.cx.push_output(Output::CancelAccept { listener: ListenerId(index as u16), stream });
-            }
-        }
-    }
-
-    fn accepted(&mut self, stream: StreamId, peer: SocketAddr, local: SocketAddr) {
-        let Some(Owner::Listener(listener)) = self.cx.owner(stream) else { return };
-        self.counters.accepted += 1;
-        self.listeners[usize::from(listener.0)].asked = None;
-        let client = whose(peer.ip());
-        if let Some(limit) = self.cx.limits.max_client_connections
-            && self.clients.count(client) >= limit
-        {
-            self.counters.client_limit += 1;
-            self.cx.event(Event::ClientLimit { client: peer.ip(), limit });
-            self.cx.close(stream, Close::Reset);
-            return self.ask(listener);
-        }
-        self.clients.come(client);
-        let cx = &mut self.cx;
-        let id = self.conns.insert_with(|id: ConnId| {
-            cx.set_owner(stream, Owner::Client(id));
-            let accepted = Accepted { id, stream, listener, peer, local };
-            Entry {
-                conn: C::new(accepted, cx),
-                armed: None,
-                client,
-                kept: 0,
-                half_open: false,
-                is_own: false,
-            }
-        });
-        // It may be refused and gone already: then there is room for the next.
-        self.with(id, |_, _| ());
-        self.crowd_out(id);
-        self.ask(listener);
-    }
-
-    /// A connection in handshake has come. Where there are too many, the oldest is reset: a client
-    /// that stalls cannot keep others out.
-    fn crowd_out(&mut self, newest: ConnId) {
-        if self.conn(newest).is_some_and(C::is_half_open) {
-            self.line.push_back(newest);
-        }
-        let limit = self.cx.limits.max_half_open;
-        while self.half_open > limit
-            && let Some(oldest) = self.line.pop_front()
-        {
-            if self.conn(oldest).is_some_and(C::is_half_open) {
-                self.with(oldest, |conn, cx| conn.crowd_out(limit, cx));
-            }
-        }
-        // Those that are complete are taken out now and then.
-        if self.line.len() > 64 + 2 * self.half_open {
-            let conns = &self.conns;
-            self.line.retain(|id| conns.get(*id).is_some_and(|entry| entry.half_open));
-        }
-    }
-
     /// A connection of the service's own: no client has asked for it. It begins with the first
     /// timeout.
     #[cfg_attr(not(feature = "dispatch"), expect(dead_code, reason = "only dispatch probes"))]
@@ -213,17 +120,6 @@ impl<C: Connection> Service<C> {
         self.clients.come(client);
         self.own += 1;
         self.with(id, |_, _| ());
-    }
-
-    fn accept_failed(&mut self, stream: StreamId, fault: Fault) {
-        let Some(Owner::Listener(listener)) = self.cx.owner(stream) else { return };
-        self.cx.forget(stream);
-        self.counters.accept_failures += 1;
-        let until = self.cx.now + ACCEPT_PAUSE;
-        let entry = &mut self.listeners[usize::from(listener.0)];
-        entry.asked = None;
-        self.cx.timers.rearm(Timer::Listener(listener), &mut entry.pause, Some(until));
-        self.cx.event(Event::AcceptPaused { listener, fault });
     }
 
     fn drain(&mut self) {

@@ -1,12 +1,12 @@
 //! Throughput-adaptive: weights that follow what one connection gets through each uplink.
 //!
 //! A link's capacity cannot be seen while nobody fills it. What can be seen is the rate of each
-//! connection that moves much: where connections are fast there is room for more of them. So once a
-//! window the weight of an uplink moves a step towards `weight * rate of its connections`, and stands
-//! still where all rates are alike: then the links are filled in proportion.
+//! connection that moves much: where connections are fast there is room for more of them. So once
+//! a window the weight of an uplink moves a step towards `weight * rate of its connections`, and
+//! stands still where all rates are alike: then the links are filled in proportion.
 //!
-//! Invariants: the weights sum to [`WHOLE`]; none is below the floor, an eighth of an even share, so
-//! each uplink goes on to be measured; uplinks without evidence keep theirs. Integers only.
+//! Invariants: the weights sum to [`WHOLE`]; none is below the floor, an eighth of an even share,
+//! so each uplink goes on to be measured; uplinks without evidence keep theirs. Integers only.
 
 use super::weighted::{self, Share};
 use crate::time::{Duration, Instant};

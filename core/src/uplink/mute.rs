@@ -1,6 +1,5 @@
-//! An uplink that lets connections open and then carries nothing: a captive portal, a data plan
-//! that
-//! is used up, a router that lost its line.
+//! An uplink that lets connections open and then carries nothing: a captive portal, a data
+//! plan that is used up, a router that lost its line.
 //!
 //! A single server that says nothing is no evidence: a long poll waits for a minute. Evidence is
 //! [`CONNECTIONS`] connections to [`HOSTS`] hosts that were never answered, without one byte by any

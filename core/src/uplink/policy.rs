@@ -93,8 +93,7 @@ impl Chooser {
     }
 
     /// Uplink `index`, the next or one that is known, has this configuration. The round goes on
-    /// where
-    /// it was unless its weight has changed; then what was learned of weights begins anew.
+    /// where it was unless its weight has changed; then what was learned of weights begins anew.
     pub(super) fn set(&mut self, index: usize, config: &UplinkConfig) {
         let seat = sticky::Seat::new(&config.label, config.weight);
         match self.shares.get_mut(index) {
