@@ -47,12 +47,18 @@ impl Rate {
 
     /// How many whole bytes pass in `time`.
     pub(crate) fn bytes_in(self, time: Duration) -> u64 {
-        clamp(u128::from(self.0).saturating_mul(time.as_nanos()) / NANOS)
+        match u64::try_from(time.as_nanos()).ok().and_then(|time| self.0.checked_mul(time)) {
+            Some(product) => product / NANOS as u64,
+            None => clamp(u128::from(self.0).saturating_mul(time.as_nanos()) / NANOS),
+        }
     }
 
     /// `numerator / denominator` of this rate. The denominator is a constant of ours, never zero.
     pub(crate) fn scaled(self, numerator: u64, denominator: u64) -> Rate {
-        Rate(clamp(u128::from(self.0) * u128::from(numerator) / u128::from(denominator.max(1))))
+        Rate(match self.0.checked_mul(numerator) {
+            Some(product) => product / denominator.max(1),
+            None => clamp(u128::from(self.0) * u128::from(numerator) / u128::from(denominator.max(1))),
+        })
     }
 }
 
@@ -70,6 +76,12 @@ pub(crate) struct Earned {
 impl Earned {
     /// The whole bytes that `rate` earned in `time`, with what was left of the steps before.
     pub(crate) fn earn(&mut self, rate: Rate, time: Duration) -> u64 {
+        let nanos = u64::try_from(time.as_nanos()).ok();
+        let short = nanos.and_then(|nanos| rate.0.checked_mul(nanos)?.checked_add(self.rest));
+        if let Some(total) = short {
+            self.rest = total % NANOS as u64;
+            return total / NANOS as u64;
+        }
         let total = u128::from(rate.0).saturating_mul(time.as_nanos()).saturating_add(u128::from(self.rest));
         self.rest = clamp(total % NANOS);
         clamp(total / NANOS)

@@ -116,7 +116,7 @@ impl Path {
         }
         let held = Duration::from_micros(u64::from(ack.delay) * DELAY_UNIT_MICROS);
         self.rtt.feed(now, rtt, held);
-        let view = self.view();
+        let view = self.compute_view();
         // A step of the delay stays within a sample for a span: it must not look like a queue before that is over.
         let round = view.unloaded.max(view.span);
         let delay = self.one_way.feed(now, ack.raw_delay, RECENT, round);
@@ -135,7 +135,7 @@ impl Path {
             delivered: self.delivered,
             gaps: self.acked_gaps,
         };
-        let span = self.view().span;
+        let span = self.compute_view().span;
         self.delivery.feed(arrival, span)
     }
 
@@ -259,15 +259,28 @@ impl Path {
         self.loss.clear();
         self.random_loss.clear();
         self.lossy = (0, now);
-        let unloaded = self.view().unloaded;
+        let unloaded = self.compute_view().unloaded;
         self.control.resume(now, unloaded);
         self.sought_at = now;
+        self.look();
         self.pace(now);
     }
 
     // Pace and pauses
 
+    /// What the estimators say.
     pub(super) fn view(&self) -> View {
+        debug_assert_eq!(self.view, self.compute_view(), "who feeds an estimator looks again");
+        self.view
+    }
+
+    /// Looks at the estimators again.
+    pub(super) fn look(&mut self) {
+        self.view = self.compute_view();
+    }
+
+    /// What they say while they are being fed.
+    pub(super) fn compute_view(&self) -> View {
         let unloaded = self.unloaded.ask().unwrap_or(self.rtt.smoothed());
         // Where packets overtake each other, the largest number is the one that was early.
         let jitter = self.jitter.ask().max(self.reordering.late() / 2);
@@ -291,8 +304,9 @@ impl Path {
     /// Ends what time alone ends.
     pub(super) fn tick(&mut self, now: Instant) {
         let view = self.view();
-        self.control.tick(now, self.sent.next(), &view);
-        self.pace(now);
+        if self.control.tick(now, self.sent.next(), &view) {
+            self.pace(now);
+        }
     }
 
     /// Room in flight again: what was not sent until now was not the source's fault.

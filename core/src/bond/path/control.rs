@@ -74,7 +74,7 @@ pub(crate) struct Signal {
 }
 
 /// What the estimators say.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct View {
     /// The RTT without what the forward queue adds.
     pub(crate) unloaded: Duration,
@@ -229,7 +229,9 @@ impl Control {
                     self.pulse(now, view);
                 }
             }
-            Phase::Up { .. } => self.tick(now, signal.next, view),
+            Phase::Up { .. } => {
+                self.tick(now, signal.next, view);
+            }
             Phase::Ease { until, answered, before, .. } => {
                 let over = *until <= now;
                 if answered.is_some_and(|answered| signal.largest >= answered) {
@@ -267,17 +269,21 @@ impl Control {
         None
     }
 
-    /// Ends a pulse, and what follows it, on time also where no acknowledgement comes.
-    pub(crate) fn tick(&mut self, now: Instant, next: u64, view: &View) {
+    /// Ends a pulse, and what follows it, on time also where no acknowledgement comes. Whether the pace is another now.
+    pub(crate) fn tick(&mut self, now: Instant, next: u64, view: &View) -> bool {
+        let mut changed = false;
         if let Phase::Up { until, before } = self.phase
             && until <= now
         {
             let until = now + ProbeUp::pulse(view.span);
             self.phase = Phase::Ease { until, answered: Some(next), before, eased: false };
+            changed = true;
         }
         if let Phase::Ease { until, eased, .. } = &mut self.phase {
+            changed |= !*eased && *until <= now;
             *eased |= *until <= now;
         }
+        changed
     }
 
     /// The rate the path is believed to have. Before the first sample: none.

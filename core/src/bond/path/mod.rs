@@ -169,6 +169,9 @@ pub(crate) struct Path {
     lossy: (u64, Instant),
     ce: u16,
     control: Control,
+    /// What the estimators say, as of the last that one of them was fed: it is asked for each packet, they change with each
+    /// acknowledgement.
+    view: View,
     pacer: Pacer,
     liveness: Liveness,
     mtu: Mtu,
@@ -194,8 +197,7 @@ impl Path {
     /// A path of which nothing is known.
     pub(crate) fn new(now: Instant, config: PathConfig) -> Self {
         let control = Control::new();
-        let pace = control.pace(&View { unloaded: Rtt::default().smoothed(), ..View::default() });
-        Path {
+        let mut path = Path {
             config,
             sent: SentMap::new(),
             largest_acked: None,
@@ -212,7 +214,8 @@ impl Path {
             lossy: (0, now),
             ce: 0,
             control,
-            pacer: Pacer::new(now, pace, startup::INITIAL),
+            view: View::default(),
+            pacer: Pacer::new(now, Rate::ZERO, startup::INITIAL),
             liveness: Liveness::default(),
             mtu: Mtu::new(config.largest),
             received: Received::default(),
@@ -227,7 +230,10 @@ impl Path {
             began: now,
             sought_at: now,
             counters: Counters::default(),
-        }
+        };
+        path.look();
+        path.pace(now);
+        path
     }
 
     // Sending
@@ -315,7 +321,7 @@ impl Path {
         if fresh {
             let marks = ack.ce.wrapping_sub(self.ce);
             (self.ce, self.counters.ce) = (ack.ce, self.counters.ce + u64::from(marks));
-            let view = self.view();
+            let view = self.compute_view();
             // While the rate is sought, what comes beyond the one believed is no burst.
             if self.control.cruising() {
                 self.aggregation.feed(now, delivered, self.control.rate(), view.unloaded);
@@ -336,6 +342,7 @@ impl Path {
             }
         }
         self.sent.forget_lost(now, self.rtt.smoothed() * LATE);
+        self.look();
         self.uncap(now);
         self.pace(now);
     }
@@ -370,6 +377,7 @@ impl Path {
     /// Time has passed.
     pub(crate) fn handle_timeout(&mut self, now: Instant, sink: &mut impl FnMut(Event)) {
         self.detect_loss(now, sink);
+        self.look();
         if self.probe_at().is_some_and(|at| at <= now) {
             self.time_out(now, sink);
         }
@@ -379,10 +387,12 @@ impl Path {
             sink(Event::Ping);
         }
         self.reordering.forget(now);
+        self.look();
         if self.sent.in_flight() == 0 && self.loaded_at.is_some_and(|loaded| now - loaded > STALE) {
             self.sent.shrink();
         }
         self.tick(now);
+        self.pace(now);
         self.uncap(now);
     }
 

@@ -18,11 +18,11 @@ use crate::time::{Duration, Instant};
 /// | `BURST` 2 ms | a driver that aims at one millisecond and wakes up to one late loses nothing |
 /// | `PACKET` 1,500 B | at a slow rate one packet, and what is earned while the driver is late |
 /// | `QUANTUM` 1 ms | the resolution of a plain timer; at 100 Mbit/s a run of 8 |
-/// | `QUANTUM_CAP` 16 packets | segment offload gains little beyond 16 |
+/// | `QUANTUM_CAP` 44 packets | as many as one call takes: beyond 500 Mbit/s a waking costs more than a millisecond is worth |
 const BURST: Duration = Duration::from_millis(2);
 const PACKET: u64 = 1500;
 const QUANTUM: Duration = Duration::from_millis(1);
-const QUANTUM_CAP: u64 = 16 * 1500;
+const QUANTUM_CAP: u64 = 44 * 1500;
 
 /// The credit of one path.
 #[derive(Clone, Copy, Debug)]
