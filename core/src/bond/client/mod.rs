@@ -35,7 +35,7 @@ use uplinks::Way;
 use super::config::{ClientConfig, ConfigError};
 use super::crypto::Rng;
 use super::handshake::{Initiator, InitiatorConfig, Token};
-use super::peer::{Give, Peer};
+use super::peer::{Give, LARGEST, Peer};
 use super::session::Role;
 use super::status::{PathStatus, Status};
 use crate::machine::{Output, SocketId};
@@ -96,7 +96,7 @@ impl Client {
             rng,
             peer,
             give: Give::new(common.offload),
-            take: vec![0; 65_535],
+            take: vec![0; LARGEST],
             outputs: VecDeque::from([Output::Entropy]),
             dirty: VecDeque::new(),
             tun_dirty: true,

@@ -28,7 +28,8 @@ impl Client {
                 let headers = self.peer.slot(path).map_or(28, |slot| slot.remote.headers());
                 let ours = &self.addresses;
                 let accept = |packet: &[u8]| inner::destination(packet).is_some_and(|to| ours.contains(&to));
-                let Ok(arrival) = self.peer.receive(now, datagram, headers, ecn, accept) else {
+                let Ok(arrival) = self.peer.receive(now, datagram, headers, ecn, accept, &mut self.give)
+                else {
                     return false;
                 };
                 if arrival.confirms {

@@ -20,7 +20,7 @@ impl TunMachine for Client {
         // What leaves with another source would be dropped at the server.
         if source.is_some_and(|source| self.addresses.contains(&source)) {
             let ours = source;
-            self.peer.ingest(now, packet, offload, ours, &mut self.give);
+            self.peer.ingest(now, &mut self.take, len, offload, ours, &mut self.give);
         } else {
             self.peer.count_foreign();
         }

@@ -78,12 +78,13 @@ impl Peer {
         index: usize,
         work: impl FnOnce(&mut path::Path, &mut dyn FnMut(path::Event)),
     ) {
-        let mut events: Vec<path::Event> = Vec::new();
         let Some(slot) = &mut self.slots[index] else { return };
+        let mut events = core::mem::take(&mut self.events);
         work(&mut slot.path, &mut |event| events.push(event));
-        for event in events {
+        for event in events.drain(..) {
             self.obey(now, index, event);
         }
+        self.events = events;
     }
 
     fn obey(&mut self, now: Instant, index: usize, event: path::Event) {
@@ -166,6 +167,7 @@ impl Peer {
     pub(super) fn ask_left_out(&mut self, now: Instant) {
         if self.loaded.is_some_and(|loaded| now - loaded > super::health::IDLE) {
             self.loaded = None;
+            self.shrink();
         }
         for index in 0..MAX_PATHS {
             let asks = self.slots[index].as_ref().is_some_and(|slot| self.is_asked(slot));

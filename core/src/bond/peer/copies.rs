@@ -62,8 +62,8 @@ pub(super) struct Copies {
 const SLOT: usize = 96;
 /// Dropped copies that are remembered, to count those that are lost.
 const EVICTED: usize = 8192;
-/// Buffers kept for reuse.
-const SPARE: usize = 256;
+/// Buffers kept for reuse while there is load: what is under way at some gigabits over a millisecond or two.
+const SPARE: usize = 2048;
 
 impl Copies {
     /// Holds at most `cap` bytes.
@@ -78,7 +78,7 @@ impl Copies {
         }
     }
 
-    /// An empty buffer, one that was used before where there is one.
+    /// A buffer, one that was used before where there is one, with what was in it.
     pub(super) fn buffer(&mut self) -> Vec<u8> {
         self.spare.pop().unwrap_or_default()
     }
@@ -148,10 +148,14 @@ impl Copies {
     fn release(&mut self, copy: Copy) {
         self.bytes -= copy.packet.len() + SLOT;
         if self.spare.len() < SPARE {
-            let mut packet = copy.packet;
-            packet.clear();
-            self.spare.push(packet);
+            self.spare.push(copy.packet);
         }
+    }
+
+    /// Gives back what a busy time needed.
+    pub(super) fn shrink(&mut self) {
+        self.spare = Vec::new();
+        self.slots.shrink_to_fit();
     }
 
     /// Bytes held, bookkeeping included.

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 /// Bytes that may wait for a TUN that takes nothing. A burst of 7 Gbit/s lasts 4.5 ms in it; the system's own queue is behind it.
 const CAP: usize = 4 << 20;
 /// Buffers kept for reuse.
-const SPARE: usize = 16;
+const SPARE: usize = 32;
 
 /// The queue to one TUN device.
 #[derive(Debug, Default)]

@@ -42,6 +42,7 @@ mod tests;
 mod transmit;
 
 pub(super) use give::Give;
+pub(super) use ingest::LARGEST;
 pub(super) use receive::News;
 pub(super) use slot::{Remote, Slot};
 
@@ -50,7 +51,7 @@ use super::inner::TooBig;
 use super::order::{self, Reorder, Sequencer};
 use super::parts::Parts;
 use super::path::{self, Path, PathConfig};
-use super::schedule::{PathSet, Scheduler, Strategy};
+use super::schedule::{PathSet, PathView, Scheduler, Strategy};
 use super::session::{Keyring, Role};
 use super::wire::{Frame, MAX_PATHS, PathId};
 use crate::time::{Duration, Instant};
@@ -113,6 +114,10 @@ pub struct Drops {
     pub tun_full: u64,
 }
 
+/// Packets that leave in one call at most, and that one path may have staged: as many of full size as UDP's own length holds.
+/// A path that may not send a millisecond's worth of them has less staged: its pacer sees to that.
+const RUN: usize = 44;
+
 /// An idle path is pinged that often, by the client. The server leaves it to the client, whose NAT it is: with equal times both
 /// ping at once, each before it has heard of the other.
 const IDLE: Duration = Duration::from_secs(20);
@@ -147,6 +152,12 @@ pub(super) struct Peer {
     /// The newest serial of what the peer said of its paths and of its wishes.
     told: u32,
     spare: Vec<Vec<u8>>,
+    /// Buffers of superpackets.
+    large: Vec<Vec<u8>>,
+    /// Room for what a path has to say, used again.
+    events: Vec<path::Event>,
+    /// Room for the paths as the scheduler sees them.
+    views: Vec<PathView>,
     repaired: u64,
     reinjected: u64,
 }
@@ -179,6 +190,9 @@ impl Peer {
             news: VecDeque::new(),
             told: 0,
             spare: Vec::new(),
+            large: Vec::new(),
+            events: Vec::new(),
+            views: Vec::new(),
             repaired: 0,
             reinjected: 0,
         }
@@ -308,6 +322,12 @@ impl Peer {
         self.pump(now);
     }
 
+    /// Gives back the buffers of a busy time.
+    fn shrink(&mut self) {
+        self.copies.shrink();
+        (self.spare, self.large, self.events) = (Vec::new(), Vec::new(), Vec::new());
+    }
+
     /// A path whose socket takes nothing is suspect after its probe time-out, as one that is not answered.
     fn blocked(&mut self, now: Instant, index: usize) {
         let Some(slot) = &mut self.slots[index] else { return };
@@ -398,6 +418,7 @@ impl Peer {
     fn suit(&mut self, now: Instant) {
         let views = self.views(now, usize::from(self.mtu));
         self.members = self.scheduler.members(now, &views);
+        self.views = views;
         let live = self.slots().filter(|slot| self.members.contains(slot.id.get()));
         let rtt = live.clone().map(|slot| slot.path.inner_rtt()).max().unwrap_or_default();
         let repairs = live.clone().map(|slot| slot.path.repairs()).max().unwrap_or_default();

@@ -1,16 +1,13 @@
 //! Which packet goes to which path, and when: the scheduler is asked, and its answer staged.
 
 use super::copies::Place;
-use super::{MAX_PATHS, Peer};
+use super::{Peer, RUN};
 use crate::bond::inner::{Ecn, Packet, Sums};
 use crate::bond::path::{Blocked, Path, RawDelay, State};
 use crate::bond::schedule::{Decision, Head, PathSet, PathView};
 use crate::bond::wire::OVERHEAD;
 use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
-
-/// Packets that one path may have staged: a run that leaves in one call.
-const RUN: usize = 16;
 
 /// A path whose run is full is asked again when it has left, which is at once: any time after now says "not now".
 const SOON: Duration = Duration::from_micros(1);
@@ -34,8 +31,11 @@ impl Peer {
         let (flow_bytes, bytes) = (head.flow_bytes, head.bytes);
         let head = Head { flow, bytes, backlog: head.backlog, sparse: head.sparse };
         let views = self.views(now, bytes);
-        let Some(paths) = self.choose(now, &head, &views) else { return false };
+        let paths = self.choose(now, &head, &views);
+        self.views = views;
+        let Some(paths) = paths else { return false };
         let mut packet = self.copies.buffer();
+        // What the packet before left in it is written over.
         packet.resize(bytes, 0);
         // The inner checksum is left to the receiver's kernel where both have offload: the seal vouches for the bytes.
         let sums = if self.offload { Sums::Partial } else { Sums::Complete };
@@ -88,9 +88,10 @@ impl Peer {
         Some(all)
     }
 
-    /// The paths as the scheduler sees them, for a packet of `bytes`.
+    /// The paths as the scheduler sees them, for a packet of `bytes`. Who is done with them puts them back, for the next.
     pub(super) fn views(&mut self, now: Instant, bytes: usize) -> Vec<PathView> {
-        let mut views = Vec::with_capacity(MAX_PATHS);
+        let mut views = core::mem::take(&mut self.views);
+        views.clear();
         let shortest = self.shortest();
         for slot in self.slots.iter_mut().flatten() {
             let usable = slot.path.state() == State::Live && slot.validated && !slot.health.is_sick();

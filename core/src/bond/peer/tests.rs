@@ -114,7 +114,7 @@ impl World {
             for link in links.iter_mut() {
                 while link.packets.front().is_some_and(|(at, _)| *at <= next) {
                     let Some((_, mut packet)) = link.packets.pop_front() else { break };
-                    peer.receive(next, &mut packet, 28, 0, |_| true).expect("the links change nothing");
+                    peer.receive(next, &mut packet, 28, 0, |_| true, give).expect("the links change nothing");
                     came = true;
                 }
             }
@@ -151,7 +151,14 @@ impl World {
             while self.client.memory().0 < 400_000 {
                 let packet = udp(number, 1400);
                 number += 1;
-                self.client.ingest(self.now, &packet, Offload::None, None, &mut self.out.1);
+                self.client.ingest(
+                    self.now,
+                    &mut packet.clone(),
+                    packet.len(),
+                    Offload::None,
+                    None,
+                    &mut self.out.1,
+                );
             }
             self.step(end);
         }
@@ -165,14 +172,14 @@ impl World {
         let end = self.now + Duration::from_secs(10);
         for done in 0..count {
             let (asked, answered) = (self.received.0, self.received.1);
-            self.client.ingest(self.now, &udp(0, 100), Offload::None, None, &mut self.out.1);
+            self.client.ingest(self.now, &mut udp(0, 100), 100, Offload::None, None, &mut self.out.1);
             while self.received.0 == asked {
                 if !self.step(end) {
                     return done;
                 }
             }
             for _ in 0..10 {
-                self.server.ingest(self.now, &udp(0, 1400), Offload::None, None, &mut self.out.0);
+                self.server.ingest(self.now, &mut udp(0, 1400), 1400, Offload::None, None, &mut self.out.0);
             }
             while self.received.1 < answered + 14_000 {
                 if !self.step(end) {

@@ -1,6 +1,6 @@
 //! Packets written and sealed, control before data.
 
-use super::{Peer, path};
+use super::{Peer, RUN, path};
 use crate::bond::inner::Ecn;
 use crate::bond::path::SentInfo;
 use crate::bond::wire::{
@@ -9,8 +9,8 @@ use crate::bond::wire::{
 use crate::machine::Transmit;
 use crate::time::Instant;
 
-/// Datagrams that leave in one call at most. The staging bounds it too.
-const RUN: usize = 16;
+/// Bytes that leave in one call at most: UDP's length field has two bytes, and counts its own header and what IPv4 puts before it.
+const RUN_BYTES: usize = 65_507;
 
 /// Room for a control packet of the least length, bytes of the IP packet.
 const SMALLEST: u64 = 128;
@@ -150,7 +150,8 @@ impl Peer {
                 continue;
             };
             let size = copy.packet.len() + OVERHEAD;
-            let fits = run.is_none_or(|(first, ecn)| size <= first && ecn == copy.ecn) && count < RUN;
+            let room = count < RUN && len + size <= RUN_BYTES;
+            let fits = run.is_none_or(|(first, ecn)| size <= first && ecn == copy.ecn) && room;
             let Some(out) = buf.get_mut(len..len + size).filter(|_| fits) else { break };
             let data =
                 Data { sequence, distance: copy.place.distance, timestamp: Timestamp::at(now), packet: &[] };

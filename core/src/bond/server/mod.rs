@@ -38,7 +38,7 @@ pub use enrol::Invitation;
 use super::config::{ConfigError, ServerConfig};
 use super::crypto::Rng;
 use super::handshake::{ClientId, Responder};
-use super::peer::{Give, Peer};
+use super::peer::{Give, LARGEST, Peer};
 use super::status::{PathStatus, Status};
 use super::wire::PathId;
 use crate::machine::{Output, SocketId};
@@ -132,7 +132,7 @@ impl Server {
             sessions,
             routes,
             give: Give::new(common.offload),
-            take: vec![0; 65_535],
+            take: vec![0; LARGEST],
             outputs,
             replies: VecDeque::new(),
             busy: VecDeque::new(),

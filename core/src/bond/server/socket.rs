@@ -51,11 +51,12 @@ impl Server {
         let rules = Rules { config: &self.config, routes: &self.routes, addresses: &session.addresses };
         let known = peer.slot(header.path).is_some();
         let bytes = datagram.len() as u64;
+        let (accept, give) = (|packet: &[u8]| rules.allow(packet), &mut self.give);
         let arrival = if known {
-            peer.receive(now, datagram, remote.headers(), ecn, |packet| rules.allow(packet))?
+            peer.receive(now, datagram, remote.headers(), ecn, accept, give)?
         } else {
             // A path begins with its first valid packet, and not before.
-            peer.receive_first(now, datagram, remote, ecn, |packet| rules.allow(packet))?
+            peer.receive_first(now, datagram, remote, ecn, accept, give)?
         };
         session.heard = now;
         if arrival.confirms {

@@ -27,7 +27,7 @@ impl TunMachine for Server {
             let ours = self.config.addresses.iter().find(|(ours, _)| ours.is_ipv4() == to.is_ipv4());
             ours.map(|(address, _)| *address)
         });
-        peer.ingest(now, packet, offload, ours, &mut self.give);
+        peer.ingest(now, &mut self.take, len, offload, ours, &mut self.give);
         if let Some(client) = client {
             self.settle(now, client);
         }
