@@ -91,7 +91,7 @@ impl<M: Application + 'static> Worker<M> {
                     Meaning::Waker => {}
                     // The turn that comes looks at the machine's timers.
                     #[cfg(target_os = "linux")]
-                    Meaning::Alarm => {}
+                    Meaning::Alarm => self.alarm.heard(),
                     #[cfg(all(unix, feature = "tun"))]
                     Meaning::Tun { tun, readable, writable } => self.drive.tun_ready(tun, readable, writable),
                     Meaning::Stale => {}
@@ -110,11 +110,11 @@ impl<M: Application + 'static> Worker<M> {
 
     /// How long mio may wait for `at`. Where the alarm is set, it wakes us.
     fn until(&mut self, at: Instant) -> Option<Duration> {
-        let wait = at - ropewalk_core::drive::Io::now(&mut self.io);
+        let now = ropewalk_core::drive::Io::now(&mut self.io);
         #[cfg(target_os = "linux")]
-        return self.alarm.set(wait);
+        return self.alarm.set(now, at);
         #[cfg(not(target_os = "linux"))]
-        Some(wait)
+        Some(at - now)
     }
 
     /// Takes what has come from other threads. True when the run is to end.

@@ -25,6 +25,9 @@ pub(super) struct Tuns {
 
 /// How many packets one device may move before the others have their turn.
 const SHARE: usize = 16;
+/// Bytes that are taken before the machine may send what it makes of them: then what leaves is in
+/// full groups, and little packets that came together leave together.
+const TAKEN: usize = 256 * 1024;
 
 impl Tuns {
     pub(super) fn is_idle(&self) -> bool {
@@ -88,6 +91,7 @@ impl Drive {
     ) -> usize {
         let mut cost = self.give(machine, io, tun);
         self.settle(machine, io);
+        let mut bytes = 0;
         for taken in 0.. {
             if !self.tuns.slot(tun).readable {
                 break;
@@ -103,6 +107,7 @@ impl Drive {
             match io.try_take(tun, buf) {
                 Ok((len, offload)) => {
                     cost += 1 + len / COPIED;
+                    bytes += len;
                     if len > 0 {
                         machine.handle_packet(io.now(), tun, len, offload);
                     }
@@ -111,8 +116,12 @@ impl Drive {
                 // The device is gone or down. The runtime says when it may be back.
                 Err(TryError::Fault(_)) => self.tuns.slot(tun).readable = false,
             }
-            self.settle(machine, io);
+            if bytes >= TAKEN {
+                bytes = 0;
+                self.settle(machine, io);
+            }
         }
+        self.settle(machine, io);
         cost
     }
 
