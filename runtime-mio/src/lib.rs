@@ -31,5 +31,6 @@ mod worker;
 pub use ropewalk_sockets::{Configure, Tun, entropy};
 pub use ropewalk_sockets::{
     Handle, LimitHits, Listeners, Shared, SocketOptions, Watch, limit_hits, listen, listen_datagrams,
+    sockets_without_gso,
 };
 pub use worker::Worker;

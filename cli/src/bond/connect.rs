@@ -421,6 +421,7 @@ impl Desk {
                 let mut value = report::association(&status, |path| self.link(path));
                 let mode = *self.mode.lock().unwrap_or_else(PoisonError::into_inner);
                 value["role"] = json!("connect");
+                value["sockets_without_gso"] = json!(ropewalk_mio::sockets_without_gso());
                 value["server"] = json!(self.server);
                 value["tun"] = json!(self.tun);
                 value["mode"] = json!(mode.name());

@@ -283,7 +283,7 @@ impl Desk {
                 let clients: Vec<Value> = clients.collect();
                 let known = self.clients.count();
                 Ok(json!({
-                    "role": "serve", "listen": self.listen, "tun": self.tun, "known_clients": known, "clients": clients,
+                    "role": "serve", "sockets_without_gso": ropewalk_mio::sockets_without_gso(), "listen": self.listen, "tun": self.tun, "known_clients": known, "clients": clients,
                 }))
             }
             Some("reload") => {

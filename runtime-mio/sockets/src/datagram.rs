@@ -70,12 +70,19 @@ const BUFFER: usize = 4 << 20;
 const GROUP: usize = 65_536;
 /// How many groups are received in one call.
 const GROUPS: usize = if BATCH_SIZE < 16 { BATCH_SIZE } else { 16 };
+/// How many, once they come large: what is received has to stay in the processor's own cache until
+/// it is dealt with.
+const LARGE_GROUPS: usize = if GROUPS < 4 { GROUPS } else { 4 };
+/// Bytes of a group that is large.
+const LARGE: usize = GROUP / 4;
 
 /// Memory that all sockets of a worker use in turns; none is taken before there are datagrams.
 #[derive(Default)]
 pub struct Buffers {
     receive: Vec<u8>,
     send: Vec<u8>,
+    /// What came last came in large groups.
+    large: bool,
 }
 
 /// One datagram socket, in whatever type its runtime holds it.
@@ -85,6 +92,8 @@ pub struct Datagrams<S> {
     /// The one it speaks with, where there is one.
     peer: Option<SocketAddr>,
     held: VecDeque<Held>,
+    /// It sends without groups, and that was counted.
+    ungrouped: bool,
 }
 
 impl<S: AsSocket> Datagrams<S> {
@@ -99,7 +108,17 @@ impl<S: AsSocket> Datagrams<S> {
         if fragments {
             may_fragment(&socket);
         }
-        Ok(Datagrams { socket, state, peer, held: VecDeque::new() })
+        let mut datagrams = Datagrams { socket, state, peer, held: VecDeque::new(), ungrouped: false };
+        datagrams.note_groups();
+        Ok(datagrams)
+    }
+
+    /// Counts a socket that has no groups, once.
+    fn note_groups(&mut self) {
+        if !self.ungrouped && self.state.max_gso_segments() == 1 {
+            self.ungrouped = true;
+            crate::hits::UNGROUPED.hit();
+        }
     }
 
     /// The socket.
@@ -127,13 +146,16 @@ impl<S: AsSocket> Datagrams<S> {
             buffers.receive = vec![0; GROUP * GROUPS];
         }
         let mut metas = [RecvMeta::default(); GROUPS];
+        let most = if buffers.large { LARGE_GROUPS } else { GROUPS };
         let count = {
             let mut slices = buffers.receive.chunks_mut(GROUP).map(IoSliceMut::new);
             let mut slices: [IoSliceMut<'_>; GROUPS] =
                 std::array::from_fn(|_| slices.next().unwrap_or_else(|| IoSliceMut::new(&mut [])));
-            let mut receive = || self.state.recv(UdpSockRef::from(&self.socket), &mut slices, &mut metas);
+            let mut receive =
+                || self.state.recv(UdpSockRef::from(&self.socket), &mut slices[..most], &mut metas);
             call(&self.socket, &mut receive).map_err(try_error)?
         };
+        buffers.large = metas[..count].iter().all(|meta| meta.len >= LARGE);
         let slots = buffers.receive.chunks_mut(GROUP).zip(&metas[..count]);
         let mut rx: Vec<Rx<'_>> = slots
             .filter(|(_, meta)| self.is_from_peer(meta.addr))
@@ -149,7 +171,7 @@ impl<S: AsSocket> Datagrams<S> {
         if !rx.is_empty() {
             sink(&mut rx);
         }
-        Ok(Received { count, more: count == GROUPS })
+        Ok(Received { count, more: count == most })
     }
 
     /// What came between bind and connect is here too, from whomever.

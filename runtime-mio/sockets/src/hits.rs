@@ -25,6 +25,15 @@ pub(crate) static NAMES: Hits = Hits::new();
 #[cfg(target_os = "linux")]
 pub(crate) static PIPES: Hits = Hits::new();
 
+pub(crate) static UNGROUPED: Hits = Hits::new();
+
+/// How many datagram sockets of this process have sent without segmentation offload (UDP GSO) since
+/// it began: the system has none, or gave it up because a device would not cut. Each datagram then
+/// costs a call of its own.
+pub fn sockets_without_gso() -> u64 {
+    UNGROUPED.count()
+}
+
 /// What [`limit_hits`] gives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LimitHits {

@@ -40,7 +40,7 @@ mod tun;
 pub use bind::connect_local;
 pub use bind::{Binder, SocketOptions};
 pub use datagram::{Buffers, Datagrams, listen_datagrams};
-pub use hits::{LimitHits, limit_hits};
+pub use hits::{LimitHits, limit_hits, sockets_without_gso};
 pub use listeners::Listeners;
 pub use resolve::{Answer, Resolver};
 pub use shared::{Handle, Inbox, Shared, Wake, Watch};

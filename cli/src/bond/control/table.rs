@@ -18,6 +18,7 @@ pub(in crate::bond) fn render(answer: &Value) -> String {
             let _ = writeln!(out, "\n{} {}", client["name"].as_str().unwrap_or("?"), addresses(client));
             out.push_str(&paths(client));
         }
+        out.push_str(&without_gso(answer));
         return out;
     }
     let there = match answer["established"].as_bool() {
@@ -27,7 +28,18 @@ pub(in crate::bond) fn render(answer: &Value) -> String {
     let (server, tun) = (text("server"), text("tun"));
     let _ = writeln!(out, "{there} {server}, {tun} {}, mode {}", addresses(answer), text("mode"));
     out.push_str(&paths(answer));
+    out.push_str(&without_gso(answer));
     out
+}
+
+/// What is slower than it might be: said only where it is so.
+fn without_gso(answer: &Value) -> String {
+    match answer["sockets_without_gso"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(count) => format!(
+            "sockets without segmentation offload (UDP GSO): {count}; each packet costs a call of its own\n"
+        ),
+    }
 }
 
 fn addresses(of: &Value) -> String {
@@ -97,6 +109,11 @@ wlan0  live   3       48.0 Mbit/s  20.2 ms  1.5%  9999 B  123.5 MB
 u      live   3       -            20.2 ms  1.5%  9999 B  123.5 MB
 ";
         assert_eq!(render(&answer), expected);
+        let mut slower = answer;
+        slower["sockets_without_gso"] = json!(2);
+        assert!(render(&slower).ends_with(
+            "\nsockets without segmentation offload (UDP GSO): 2; each packet costs a call of its own\n"
+        ));
     }
 
     #[test]

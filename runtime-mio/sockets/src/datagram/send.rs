@@ -141,7 +141,11 @@ impl<S: AsSocket> Datagrams<S> {
                 Err(_) if again => again = false,
                 // The way may be too narrow for one that is cut by the system, or the device cannot
                 // cut.
-                Err(_) if segment.is_some() => grouped = size,
+                Err(error) if segment.is_some() => {
+                    grouped = size;
+                    self.note_groups();
+                    log::debug!("a group of datagrams was refused: {error}");
+                }
                 Err(error) => return Err(failed(transmit, sent, &error)),
             }
         }
