@@ -5,6 +5,7 @@
 //! - [`reference`]: what must be true of what comes out, from nothing but what went in.
 //! - [`sut`]: the bond in its world ([`lab`], [`io`], [`link`]), to which it is done.
 //! - [`assertions`]: the comparison, by the numbers of the protocol's invariants.
+//! - [`restart`]: an end that forgets, a link that falls silent, at each moment of a handshake.
 //! - [`server`]: many clients, strangers, and bugs of others.
 //!
 //! A failure prints the setup, with its seed, and the shortest sequence that still fails.
@@ -16,6 +17,7 @@ mod lab;
 mod link;
 mod packet;
 mod reference;
+mod restart;
 mod server;
 mod sut;
 mod transition;

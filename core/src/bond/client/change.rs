@@ -2,7 +2,7 @@
 //!
 //! The server sends too, so it has to know: the client says its wish, and the weight and state of
 //! each path, in a MODE and PATH_STATUS frames. Nobody acknowledges what they say: they go out a
-//! few times, each time with higher serials.
+//! few times, each time with higher serials; not while all paths are down.
 
 use super::Client;
 use super::uplinks::Way;
@@ -121,6 +121,11 @@ impl Client {
     /// Says the wishes, if it is time.
     pub(super) fn say_wishes(&mut self, now: Instant) {
         if !self.established || self.wishes.next.is_none_or(|at| at > now) {
+            return;
+        }
+        if self.is_cut_off() {
+            // Nobody hears them: all is said anew when a path is back.
+            (self.wishes.left, self.wishes.next) = (TIMES, Some(now + AGAIN));
             return;
         }
         let said = TIMES - self.wishes.left;

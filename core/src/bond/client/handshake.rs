@@ -2,15 +2,34 @@
 //! of each path.
 
 use super::Client;
+use crate::bond::path::State;
 use crate::bond::peer::{Peer, Remote};
 use crate::bond::session::Role;
 use crate::bond::wire::PathId;
 use crate::machine::Output;
 use crate::machine::event::{BondNews, Event};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
 
+/// A server of which nothing is opened for this long, while all paths are down, may have forgotten
+/// us. Dead paths are probed every half second: one that lives answers some probe until then.
+const FORGOTTEN: Duration = Duration::from_secs(3);
+
 impl Client {
+    /// When the server is taken for one that has forgotten us.
+    ///
+    /// That all paths fell is not enough to go by: it happens once. The handshake that follows can
+    /// end by the last word of a server that restarts just then, and no path falls again.
+    pub(super) fn forgotten_at(&self) -> Option<Instant> {
+        let silent = self.established && !self.initiator.is_active() && self.is_cut_off();
+        silent.then_some(self.heard + FORGOTTEN)
+    }
+
+    /// Whether all paths are down.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.peer.slots().all(|slot| slot.path.state() == State::Down)
+    }
+
     /// Lets the handshake go on: names the sockets on which a message is due.
     pub(super) fn shake(&mut self, now: Instant) {
         if self.initiator.poll_timeout().is_some_and(|at| at <= now) {

@@ -65,6 +65,8 @@ pub struct Client {
     ask_config: Option<Instant>,
     addresses: Vec<IpAddr>,
     wishes: Wishes,
+    /// When something of the server's was opened last.
+    heard: Instant,
     drained: bool,
     /// When it goes though its farewell has not left.
     farewell: Option<Instant>,
@@ -105,6 +107,7 @@ impl Client {
             ask_config: None,
             addresses: Vec::new(),
             wishes: Wishes::default(),
+            heard: Instant::ZERO,
             drained: false,
             farewell: None,
             config,

@@ -30,6 +30,9 @@ impl Client {
             }));
         }
         self.say_wishes(now);
+        if self.forgotten_at().is_some_and(|at| at <= now) {
+            self.initiator.start(now);
+        }
         if self.established
             && self.peer.keys.wants_rekey(now)
             && (self.peer.is_busy() || self.peer.keys.is_ending(now))
@@ -45,11 +48,9 @@ impl Client {
             News::Path(id, state) => {
                 let Some(uplink) = self.ways.get(id.index()).map(|way| way.uplink.id) else { return };
                 self.tell(path_news(id, Some(uplink), state));
-                if state == path::State::Down
-                    && self.peer.slots().all(|slot| slot.path.state() == path::State::Down)
-                {
+                if state == path::State::Down && self.is_cut_off() {
                     // Nothing answers: the server may have another address of ours, or have
-                    // forgotten us.
+                    // forgotten us. Asked at once; `forgotten_at` asks for as long as it stays so.
                     self.initiator.start(now);
                 }
             }

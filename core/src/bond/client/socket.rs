@@ -32,6 +32,7 @@ impl Client {
                 else {
                     return false;
                 };
+                self.heard = now;
                 if arrival.confirms {
                     self.initiator.confirmed();
                 }

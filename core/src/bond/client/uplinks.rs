@@ -74,8 +74,8 @@ impl Client {
             self.challenge(now, id);
         } else {
             self.initiator.start(now);
-            self.initiator.hurry(now);
         }
+        self.initiator.hurry(now);
         self.shake(now);
     }
 

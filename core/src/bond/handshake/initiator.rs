@@ -158,7 +158,6 @@ impl Initiator {
     }
 
     /// Whether a handshake is under way or waits for its confirmation.
-    #[cfg(test)]
     pub(crate) const fn is_active(&self) -> bool {
         !matches!(self.state, State::Idle)
     }

@@ -61,3 +61,17 @@ fn links_that_cannot_be_are_refused_and_change_nothing() {
     assert_eq!(pair.states(), [[PathState::Live; 2]; 2]);
     pair.client.set_uplinks(pair.now, &many[..15]).expect("with the first they are 16");
 }
+
+#[test]
+fn a_wish_of_while_no_path_carried_is_heard_when_one_is_back() {
+    let mut pair = Pair::connected();
+    pair.deaf = pair.now + SECOND * 10;
+    pair.client.set_strategy(pair.now, Strategy::Weighted);
+    pair.client.set_uplinks(pair.now, &[uplink(0, 3), uplink(1, 1)]).expect("both are there");
+    pair.run(SECOND * 20);
+    assert_eq!(pair.states(), [[PathState::Live; 2]; 2]);
+    let before = pair.sent();
+    pair.download(400);
+    let [heavy, light] = [0, 1].map(|path| pair.sent()[path] - before[path]);
+    assert!((280_000..340_000).contains(&heavy) && light > 90_000, "{heavy} and {light} bytes");
+}
