@@ -7,6 +7,7 @@
 //! | file | is |
 //! | --- | --- |
 //! | `pool` | which uplink a connection leaves by, and what is learnt of it |
+//! | `config` | what a pool is made of |
 //! | `policy` | the choice among those that are well |
 //! | `weighted`, `connections`, `latency`, `learned`, `sticky` | its policies |
 //! | `health` | which are well: rests, probes, patience |
@@ -14,6 +15,7 @@
 //! | `outage` | when people are told again of one that is down |
 //! | `prefix` | address prefixes |
 
+mod config;
 mod connections;
 mod health;
 mod latency;
@@ -26,7 +28,8 @@ mod prefix;
 mod sticky;
 mod weighted;
 
+pub use config::{Networks, PoolConfig, PoolError, UplinkConfig};
 pub use health::HealthConfig;
 pub use policy::Policy;
-pub use pool::{Account, Networks, Pool, PoolConfig, PoolError, UplinkConfig, UplinkView};
+pub use pool::{Account, Pool, UplinkView};
 pub use prefix::{Prefix, is_link_local};

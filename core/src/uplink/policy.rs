@@ -11,9 +11,9 @@
 //! Invariants: the choice is always a candidate, and there is one while there are candidates. The
 //! same questions and reports at the same times give the same choices: there is no chance in it.
 
+use super::config::UplinkConfig;
 use super::latency::Latency;
 use super::learned::Learned;
-use super::pool::UplinkConfig;
 use super::weighted::{self, Share};
 use super::{connections, sticky};
 use crate::machine::{HostKey, UplinkId, UplinkSet};

@@ -1,8 +1,9 @@
 //! Who leaves by which uplink, and what the pool learns.
 
 use super::*;
-use crate::machine::{ConnId, HostKey};
+use crate::machine::{ConnId, Device, HostKey};
 use alloc::vec;
+use core::net::Ipv4Addr;
 
 fn uplink(label: &str, weight: u32) -> UplinkConfig {
     UplinkConfig { weight, device: Device::new(label), ..UplinkConfig::new(label) }

@@ -56,7 +56,7 @@ pub(crate) struct InitiatorConfig {
     pub(crate) psk: PresharedKey,
     /// What it can seal with.
     pub(crate) ciphers: CipherOrder,
-    /// What enrols it; [`Token::NONE`] if it is known.
+    /// What enrols it; empty if it is known.
     pub(crate) token: Token,
 }
 

@@ -55,6 +55,7 @@ pub(crate) struct Token {
 
 impl Token {
     /// No token: the client is known already.
+    #[cfg(any(test, feature = "laws"))]
     pub(crate) const NONE: Token = Token { bytes: [0; MAX_TOKEN], len: 0 };
 
     /// A token of these bytes, `None` if they are more than [`MAX_TOKEN`].

@@ -42,8 +42,10 @@ pub(crate) trait Admission {
 }
 
 /// Strangers do not come in.
+#[cfg(any(test, feature = "laws"))]
 pub(crate) struct Strangers;
 
+#[cfg(any(test, feature = "laws"))]
 impl Admission for Strangers {
     fn admit(&mut self, _: &PublicKey, _: &[u8]) -> Option<(ClientId, PresharedKey)> {
         None
