@@ -30,6 +30,7 @@ pub(crate) struct Args {
     /// with %INTERFACE behind it to be reached through that.
     ///
     /// With --tunnel: upstream endpoints, ADDRESS:PORT or NAME:PORT, each with @WEIGHT.
+    #[allow(rustdoc::broken_intra_doc_links, reason = "the brackets are those of a usage line")]
     #[arg(value_name = "UPLINK")]
     pub(crate) uplinks: Vec<String>,
 
