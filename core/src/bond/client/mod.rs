@@ -64,6 +64,9 @@ pub struct Client {
     epoch: u32,
     ask_config: Option<Instant>,
     addresses: Vec<IpAddr>,
+    /// The same with the lengths of their networks, and the MTU: as the device was set last.
+    networks: Vec<(IpAddr, u8)>,
+    device_mtu: u16,
     wishes: Wishes,
     /// When something of the server's was opened last.
     heard: Instant,
@@ -106,6 +109,8 @@ impl Client {
             epoch: 0,
             ask_config: None,
             addresses: Vec::new(),
+            networks: Vec::new(),
+            device_mtu: 0,
             wishes: Wishes::default(),
             heard: Instant::ZERO,
             drained: false,

@@ -7,7 +7,6 @@ use crate::bond::wire::{Config, ConfigRequest, Frame, PathId, Purpose};
 use crate::machine::event::{BondNews, Event};
 use crate::machine::{Output, TunConfiguration, UplinkId};
 use crate::time::{Duration, Instant};
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
 /// A configuration that did not come is asked for again after this.
@@ -61,9 +60,9 @@ impl Client {
                     self.announce_unless_plain(now);
                 }
             }
-            News::Config(config) => self.configure(&config),
+            News::Config(config) => self.configure(now, &config),
             News::Rekey => self.initiator.start(now),
-            News::Mtu => {}
+            News::Mtu => self.fit_device(),
             News::Closed(_) => {
                 self.tell(BondNews::Closed);
                 self.begin_again(now);
@@ -74,7 +73,7 @@ impl Client {
         }
     }
 
-    pub(super) fn configure(&mut self, config: &Config) {
+    pub(super) fn configure(&mut self, now: Instant, config: &Config) {
         self.peer.send_frame(Frame::ConfigAck(config.epoch()));
         self.ask_config = None;
         if config.epoch() <= self.epoch {
@@ -82,11 +81,23 @@ impl Client {
         }
         self.epoch = config.epoch();
         let own = config.entries().filter(|entry| entry.purpose() == Purpose::Own);
-        let addresses: Vec<(IpAddr, u8)> = own.map(|entry| (entry.address(), entry.prefix())).collect();
-        self.addresses = addresses.iter().map(|(address, _)| *address).collect();
+        self.networks = own.map(|entry| (entry.address(), entry.prefix())).collect();
+        self.addresses = self.networks.iter().map(|(address, _)| *address).collect();
         let mtu = config.mtu().min(self.config.common.mtu);
-        self.peer.set_mtu(mtu);
-        let configuration = TunConfiguration { addresses, mtu };
+        self.peer.set_mtu(now, mtu, self.addresses.iter().any(IpAddr::is_ipv6));
+        self.set_device();
+    }
+
+    /// The tunnel's MTU has changed: so has the device's, once it has addresses.
+    fn fit_device(&mut self) {
+        if !self.networks.is_empty() && self.device_mtu != self.peer.device_mtu() {
+            self.set_device();
+        }
+    }
+
+    fn set_device(&mut self) {
+        self.device_mtu = self.peer.device_mtu();
+        let configuration = TunConfiguration { addresses: self.networks.clone(), mtu: self.device_mtu };
         self.outputs.push_back(Output::Configure { tun: self.config.common.tun, configuration });
     }
 

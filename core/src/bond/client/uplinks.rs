@@ -93,8 +93,7 @@ impl Client {
         match fault {
             Fault::TooLarge => {
                 let id = self.ways[index].path;
-                let bytes = self.peer.slot(id).map_or(0, |slot| u32::from(slot.path.mtu()));
-                self.peer.handle_too_large(now, id, bytes);
+                self.peer.handle_too_large(now, id);
             }
             Fault::NoDevice | Fault::NetworkDown | Fault::AddressNotAvailable | Fault::NoRoute => {
                 self.reopen_later(now, index);

@@ -1,4 +1,5 @@
-//! What holds of all the parts together: cutting and joining are each other's inverse, and any bytes are safe.
+//! What holds of all the parts together: cutting and joining are each other's inverse, and any
+//! bytes are safe.
 
 use super::packet::{ACK, CWR, ECE, FIN, PSH, SYN};
 use super::testing::{Build, assert_sums_right};
@@ -145,7 +146,8 @@ proptest! {
     }
 }
 
-/// Bytes that get far: packets of ours, cut off or with some bytes changed, and chains of extension headers.
+/// Bytes that get far: packets of ours, cut off or with some bytes changed, and chains of extension
+/// headers.
 fn hostile() -> impl Strategy<Value = Vec<u8>> {
     let base = prop_oneof![
         superpacket().prop_map(|s| s.packet),

@@ -81,12 +81,12 @@ impl Path {
                 if packet.mtu_probe {
                     grown |= mtu.handle_acked(now, packet.bytes);
                 } else {
-                    mtu.handle_carried(packet.bytes);
+                    mtu.handle_carried(now, packet.bytes);
                 }
             });
         }
         if grown {
-            sink(Event::Mtu(self.mtu.size()));
+            sink(Event::Mtu);
         }
         taken
     }
@@ -117,7 +117,8 @@ impl Path {
         let held = Duration::from_micros(u64::from(ack.delay) * DELAY_UNIT_MICROS);
         self.rtt.feed(now, rtt, held);
         let view = self.compute_view();
-        // A step of the delay stays within a sample for a span: it must not look like a queue before that is over.
+        // A step of the delay stays within a sample for a span: it must not look like a queue
+        // before that is over.
         let round = view.unloaded.max(view.span);
         let delay = self.one_way.feed(now, ack.raw_delay, RECENT, round);
         if self.control.falling() {
@@ -167,8 +168,8 @@ impl Path {
         if !packet.probing {
             self.random_loss.feed(0, 1);
         }
-        if self.mtu.handle_lost(now, packet.bytes) {
-            sink(Event::Mtu(self.mtu.size()));
+        if self.mtu.handle_lost(now, packet.sent_at, packet.bytes) {
+            sink(Event::Mtu);
         }
     }
 
@@ -191,12 +192,14 @@ impl Path {
 
     // Time-outs
 
-    /// When the probe time-out passes: counted from the oldest packet above all that is acknowledged.
+    /// When the probe time-out passes: counted from the oldest packet above all that is
+    /// acknowledged.
     pub(super) fn probe_at(&self) -> Option<Instant> {
         self.liveness.deadline(self.oldest_unanswered(), self.probe_timeout())
     }
 
-    /// The sending of the oldest packet above all that is acknowledged. An MTU probe may well be swallowed.
+    /// The sending of the oldest packet above all that is acknowledged. An MTU probe may well be
+    /// swallowed.
     fn oldest_unanswered(&self) -> Option<Instant> {
         let mut from = self.largest_acked.map_or(0, |largest| largest.saturating_add(1));
         loop {

@@ -26,17 +26,16 @@ use crate::time::{Duration, Instant};
 
 /// | constant | reason |
 /// | --- | --- |
-/// | `CRUISE` 99/100 | under the rate, so that a queue shrinks by itself. At 98 one link of 50 Mbit/s loses 0.8% of
-/// its goodput, and its ping gains nothing measurable |
-/// | `CALM` 95/100, `STANDING` 2 ms | a queue that stands a round long is over-estimation: fed back at once. On a slow
-/// link two packets, at most 50 ms |
+/// | `CRUISE` 99/100 | the pace stays under the rate, so that a queue shrinks by itself. With 98/100 one link of 50 Mbit/s carried 0.8% less, and the ping inside was the same within what can be measured |
+/// | `CALM` 95/100 | the pace while a queue stands: the rate was over-estimated, and this drains it |
+/// | `STANDING` 2 ms, `STANDING_CAP` 50 ms | delay that lasts a whole round and is longer than this is a standing queue. On a slow link two packets take longer than 2 ms: their time counts then, at most 50 ms |
 /// | `EASE` 3/4 | as BBR: undoes a pulse of 1.25 in its own time |
 /// | `DRAIN` 1/2 | undoes start-up's 2 in as long as it lasted |
 /// | `DRAIN_FLIGHTS` 4 | at half the pace a queue is gone in twice its own time; twice that, then it is no queue of ours |
 /// | `PATIENCE` 4 rounds | so long after a pulse delay may last before it is no queue of ours |
 /// | `WINDOW` 250 ms, `ROUNDS` 8 | the rate is the largest sample of max(8 RTT, 250 ms) |
-/// | `QUEUED` 2 rounds | a queue that stood so long under a pace of 0.95 is drained; twice its time, then it is none.
-/// `QUEUED_LITTLE` 8 | the same for one that is no fall, but keeps us from probing |
+/// | `QUEUED` 2 rounds | a queue that stood so long under a pace of 0.95 is drained; twice its time, then it is none |
+/// | `QUEUED_LITTLE` 8 | the same for one that is no fall, but keeps us from probing |
 /// | `LOSS_CAP` 1/8 | what is lost was carried: paced on top of the delivered rate, but no policer is run over |
 /// | `SHORTEST` 20 ms | the least pace is two packets in a round trip, of at least this |
 /// | `PACKET` 1,500 B | one packet is always in the hands of a link |

@@ -27,8 +27,8 @@ pub(crate) enum Event {
     Found,
     /// The path gives less than it did: what is outstanding arrives later than was thought.
     Fell,
-    /// What may be sent has another size now, bytes of the IP packet.
-    Mtu(u16),
+    /// Packets of another size may be sent now.
+    Mtu,
 }
 
 /// Why nothing may be sent now.
@@ -43,5 +43,3 @@ pub(crate) enum Blocked {
     /// The path is suspect or down: only probes, pings and acknowledgements go.
     State,
 }
-
-impl Blocked {}

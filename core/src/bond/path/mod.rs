@@ -1,4 +1,5 @@
-//! One path: everything that is measured of it, and what follows from that. No socket, no clock, no packet bytes.
+//! One path: everything that is measured of it, and what follows from that. No socket, no clock, no
+//! packet bytes.
 //!
 //! ```text
 //!  owner          handle_sent                                     handle_received       owner
@@ -11,23 +12,30 @@
 //!                       +--> events: Acked, Lost, Suspect, Down, Live, Probe, Ping, Fell, ...
 //! ```
 //!
-//! How to use it: ask [`Path::may_send`]; send; tell [`Path::handle_sent`]. After each batch of arrivals (each told to
-//! [`Path::handle_received`]) ask [`Path::poll_ack`] until it has none. At [`Path::poll_timeout`] call [`Path::handle_timeout`].
-//! Acknowledgements, probes and pings need no permission: they are few and count against the pacer afterwards.
+//! How to use it: ask [`Path::may_send`]; send; tell [`Path::handle_sent`]. After each batch of
+//! arrivals (each told to [`Path::handle_received`]) ask [`Path::poll_ack`] until it has none. At
+//! [`Path::poll_timeout`] call [`Path::handle_timeout`]. Acknowledgements, probes and pings need no
+//! permission: they are few and count against the pacer afterwards.
 //!
 //! Choices that a reader of BBR would not expect:
-//! - Bytes are those of the IP packet, headers included, at both ends alike: rates are the link's own.
-//! - The delivery rate is measured on the receiver's clock (arrival = timestamp + raw delay), so a packet need not remember
-//!   what was delivered when it was sent.
-//! - Whether the source limits the path is seen by the pacer (credit that nobody used); nobody has to tell.
+//! - Bytes are those of the IP packet, headers included, at both ends alike: rates are the link's
+//!   own.
+//! - The delivery rate is measured on the receiver's clock (arrival = timestamp + raw delay), so a
+//!   packet need not remember what was delivered when it was sent.
+//! - Whether the source limits the path is seen by the pacer (credit that nobody used); nobody has
+//!   to tell.
 //! - Packets that ask for no acknowledgement get a number and no place in the map.
-//! - In flight is capped by the RTT without the forward queue, not by the smallest: a slow way back is no queue of ours.
-//! - A sample taken where no queue stands is a lower bound: it never lowers the rate. A pulse lasts as long as a sample
-//!   reaches, not a round, and the next comes at once and stronger where it was delivered.
-//! - An acknowledgement tells the highest range and those with news; what it does not tell is not denied.
+//! - In flight is capped by the RTT without the forward queue, not by the smallest: a slow way back
+//!   is no queue of ours.
+//! - A sample taken where no queue stands is a lower bound: it never lowers the rate. A pulse lasts
+//!   as long as a sample reaches, not a round, and the next comes at once and stronger where it was
+//!   delivered.
+//! - An acknowledgement tells the highest range and those with news; what it does not tell is not
+//!   denied.
 //!
-//! Invariants: what is in flight is under the cap when a packet is permitted; an acknowledgement settles only what was
-//! sent and is not settled; every number a peer sends is bounded before it counts.
+//! Invariants: what is in flight is under the cap when a packet is permitted; an acknowledgement
+//! settles only what was sent and is not settled; every number a peer sends is bounded before it
+//! counts.
 //!
 //! | file | is |
 //! | --- | --- |
@@ -35,6 +43,7 @@
 //! | `ack`, `acking` | what an acknowledgement says; what follows from it |
 //! | `rtt`, `delay`, `jitter`, `unloaded` | round trip; one way; its noise; the round trip without our queue |
 //! | `delivery`, `aggregation` | how fast bytes arrive; how long acknowledgements gather |
+//! | `answers` | what is asked of a path, and changes nothing |
 //! | `control` | the rate: start-up, cruise, probing up, falling |
 //! | `startup`, `probe_up`, `fall` | those phases of it |
 //! | `cap`, `pacer` | how much may be in flight; when the next packet leaves |
@@ -46,6 +55,7 @@
 mod ack;
 mod acking;
 mod aggregation;
+mod answers;
 mod cap;
 mod control;
 mod delay;
@@ -76,7 +86,6 @@ pub(crate) use liveness::State;
 pub(crate) use received::Arrived;
 pub(crate) use sent::Packet;
 
-use super::rate::Rate;
 use crate::time::{Duration, Instant};
 use aggregation::Aggregation;
 use control::{Control, Signal, View};
@@ -94,9 +103,6 @@ use unloaded::Unloaded;
 
 /// After so long without load the rate is remembered, not known (as the base delay is forgotten).
 const STALE: Duration = Duration::from_secs(10);
-/// So long, or so many round trips, the search for the rate may take.
-const SOUGHT: Duration = Duration::from_secs(1);
-const SOUGHT_ROUNDS: u32 = 8;
 /// A packet called lost is remembered so many round trips: what comes later is no reordering.
 const LATE: u32 = 4;
 
@@ -105,8 +111,8 @@ const LATE: u32 = 4;
 pub(crate) struct PathConfig {
     /// The MTU of the device that the path leaves by, bytes of the IP packet.
     pub(crate) largest: u16,
-    /// Silence in both directions after which a ping goes out. Default 20 s; the two ends should differ, so that one
-    /// ping and its acknowledgement keep both quiet.
+    /// Silence in both directions after which a ping goes out. Default 20 s; the two ends should
+    /// differ, so that one ping and its acknowledgement keep both quiet.
     pub(crate) idle: Duration,
 }
 
@@ -121,7 +127,8 @@ impl Default for PathConfig {
 pub(crate) struct SentInfo {
     /// The DATA frame's sequence.
     pub(crate) sequence: Option<u32>,
-    /// The peer is to acknowledge it: DATA, PING, PATH_CHALLENGE, MTU_PROBE, NACK, ...; not ACK alone.
+    /// The peer is to acknowledge it: DATA, PING, PATH_CHALLENGE, MTU_PROBE, NACK, ...; not ACK
+    /// alone.
     pub(crate) eliciting: bool,
     /// It was sent because of [`Path::poll_mtu_probe`].
     pub(crate) mtu_probe: bool,
@@ -165,7 +172,8 @@ pub(crate) struct Path {
     reordering: Reordering,
     loss: LossShare,
     random_loss: LossShare,
-    /// The largest share of random loss in a while, and when: blocks of packets differ, the queue's target must not.
+    /// The largest share of random loss in a while, and when: blocks of packets differ, the queue's
+    /// target must not.
     lossy: (u64, Instant),
     ce: u16,
     control: Control,
@@ -182,7 +190,8 @@ pub(crate) struct Path {
     pinged_at: Instant,
     /// In flight was at its cap when the owner last asked.
     capped: bool,
-    /// Credit that nobody used in this round, when the round began, and how often that was too much.
+    /// Credit that nobody used in this round, when the round began, and how often that was too
+    /// much.
     wasted: (u64, Instant),
     gaps: u32,
     acked_gaps: u32,
@@ -354,7 +363,8 @@ impl Path {
         self.received.handle(now, packet);
     }
 
-    /// The acknowledgement that is due, its path id left zero. Ask after each batch of arrivals, and at
+    /// The acknowledgement that is due, its path id left zero. Ask after each batch of arrivals,
+    /// and at
     /// [`Path::ack_due`].
     pub(crate) fn poll_ack(&mut self, now: Instant) -> Option<Ack> {
         let rtt = self.interval();
@@ -381,7 +391,9 @@ impl Path {
         if self.probe_at().is_some_and(|at| at <= now) {
             self.time_out(now, sink);
         }
-        self.mtu.handle_timeout(now);
+        if self.mtu.handle_timeout(now) {
+            sink(Event::Mtu);
+        }
         if self.ping_at() <= now {
             self.pinged_at = now;
             sink(Event::Ping);
@@ -400,13 +412,15 @@ impl Path {
     pub(crate) fn handle_link(&mut self, now: Instant, up: bool, sink: &mut impl FnMut(Event)) {
         if up {
             self.liveness.ask_now(now);
+            self.mtu.search_again();
         } else if self.liveness.state() != State::Down {
             self.liveness.kill(now);
             self.go_down(sink);
         }
     }
 
-    /// Its socket has taken nothing since `since`, for a probe time-out: it is suspect as if nothing had been answered.
+    /// Its socket has taken nothing since `since`, for a probe time-out: it is suspect as if
+    /// nothing had been answered.
     pub(crate) fn handle_blocked(&mut self, now: Instant, since: Instant, sink: &mut impl FnMut(Event)) {
         if self.liveness.state() == State::Live {
             self.counters.timeouts += 1;
@@ -416,10 +430,15 @@ impl Path {
         }
     }
 
-    /// The operating system refused a packet of that size.
-    pub(crate) fn handle_too_large(&mut self, now: Instant, bytes: u32, sink: &mut impl FnMut(Event)) {
-        if self.mtu.handle_too_large(now, bytes) {
-            sink(Event::Mtu(self.mtu.size()));
+    /// The path lost too much and does no longer: it starts again from half of its rate.
+    pub(crate) fn handle_healed(&mut self, now: Instant) {
+        self.resume(now);
+    }
+
+    /// The operating system refused a packet because it is too large.
+    pub(crate) fn handle_too_large(&mut self, now: Instant, sink: &mut impl FnMut(Event)) {
+        if self.mtu.handle_too_large(now) {
+            sink(Event::Mtu);
         }
     }
 
@@ -427,122 +446,5 @@ impl Path {
     pub(crate) fn poll_mtu_probe(&self, now: Instant) -> Option<u16> {
         let live = self.liveness.state() == State::Live && self.rtt.known();
         if live { self.mtu.poll_probe(now) } else { None }
-    }
-
-    // Answers
-
-    /// The rate the path is believed to have; in start-up a lower bound, zero before anything was delivered.
-    pub(crate) fn rate(&self) -> Rate {
-        self.control.rate()
-    }
-
-    /// False during start-up.
-    pub(crate) fn rate_found(&self) -> bool {
-        self.control.found()
-    }
-
-    /// Whether it carried data of late: what is measured of it is of now.
-    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
-        self.loaded_at.is_some_and(|loaded| now - loaded <= STALE)
-    }
-
-    /// How fast it sends now.
-    pub(crate) fn pacing_rate(&self) -> Rate {
-        self.pacer.rate()
-    }
-
-    /// The most bytes that may be in flight.
-    pub(crate) fn cap(&self) -> u64 {
-        self.control.cap(&self.view())
-    }
-
-    pub(crate) fn in_flight(&self) -> u64 {
-        self.sent.in_flight()
-    }
-
-    /// The number for the next packet.
-    #[cfg(test)]
-    pub(crate) fn next_number(&self) -> u64 {
-        self.sent.next()
-    }
-
-    /// Eliciting packets that are neither acknowledged nor lost, oldest first.
-    pub(crate) fn outstanding(&self) -> impl Iterator<Item = &Packet> {
-        self.sent.iter()
-    }
-
-    pub(crate) fn rtt(&self) -> &Rtt {
-        &self.rtt
-    }
-
-    /// The one-way delay of what we send, as the peer reports it.
-    pub(crate) fn one_way(&self) -> &OneWay {
-        &self.one_way
-    }
-
-    /// Excess delay of a whole round that is not of our making. What stands while the rate is sought is ours, for as long as that
-    /// takes: a path that has little to carry is sought for ever.
-    pub(crate) fn foreign_excess(&self, now: Instant) -> Duration {
-        let sought = now - self.sought_at < SOUGHT.max(self.view().unloaded * SOUGHT_ROUNDS);
-        if sought && !self.control.cruising() { Duration::ZERO } else { self.one_way.standing() }
-    }
-
-    /// The jitter of what we send.
-    pub(crate) fn jitter(&self) -> Duration {
-        self.jitter.ask()
-    }
-
-    /// The receiving side: one-way delay and jitter of what arrives, when anything was heard last.
-    pub(crate) fn received(&self) -> &Received {
-        &self.received
-    }
-
-    /// The share of packets lost lately, of 1024.
-    pub(crate) fn loss_share(&self) -> u64 {
-        self.loss.ask()
-    }
-
-    /// The round trip of a flow inside that meets no queue: with the time that acknowledgements gather, and that repairs
-    /// take in its bad rounds.
-    pub(crate) fn inner_rtt(&self) -> Duration {
-        let (view, rtt) = (self.view(), self.rtt.min());
-        let repairs = loss::repair_delay(self.lossy.0, self.rate().bytes_in(rtt), rtt);
-        view.unloaded + view.aggregated + repairs
-    }
-
-    /// For how long repairs hold up a flow in its bad rounds.
-    pub(crate) fn repairs(&self) -> Duration {
-        let rtt = self.rtt.min();
-        loss::repair_delay(self.view().loss, self.rate().bytes_in(rtt), rtt)
-    }
-
-    /// The share of those lost, of 1024, that were not sent to ask for more than the path is believed to have.
-    pub(crate) fn random_loss(&self) -> u64 {
-        self.random_loss.ask()
-    }
-
-    /// The path lost too much and does no longer: it starts again from half of its rate.
-    pub(crate) fn handle_healed(&mut self, now: Instant) {
-        self.resume(now);
-    }
-
-    /// Smoothed RTT + max(4 x variance, 5 ms) + acknowledgement delay: what the peer may take, and what aggregates.
-    pub(crate) fn probe_timeout(&self) -> Duration {
-        let held = received::LATEST + self.view().aggregated;
-        liveness::probe_timeout(self.rtt.smoothed(), self.rtt.variance(), held)
-    }
-
-    /// What is thought of the sending direction.
-    pub(crate) fn state(&self) -> State {
-        self.liveness.state()
-    }
-
-    /// What may be sent, bytes of the IP packet.
-    pub(crate) fn mtu(&self) -> u16 {
-        self.mtu.size()
-    }
-
-    pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
     }
 }

@@ -1,9 +1,14 @@
 //! The largest packet a path carries, found by probing (RFC 8899).
 //!
 //! ```text
-//! sizes    1280  1400  1420  1440  1452  1472  1492  1500         the largest first, then the middle of what is
-//!           ^ confirmed        ^ probe              ^ refused     left; each size is tried three times
+//! sizes    1280  1364  1400  1420  1440  1452  1472  1492  1500   the largest first, then the middle of what is
+//!           ^ confirmed              ^ probe              ^ refused     left; each size is tried three times
 //! ```
+//!
+//! A new path is trusted with packets of every size, because most paths carry 1500 bytes and
+//! nothing is to wait for the first probe. The trust ends with the first evidence against it: two
+//! probes in a row without an answer, large packets that are lost while small ones arrive, a
+//! refusal by the operating system. From then on the path carries what is confirmed, no more.
 //!
 //! A path that swallows what it once carried (a black hole) falls back to the smallest and is
 //! searched again.
@@ -12,16 +17,24 @@ use crate::time::{Duration, Instant};
 
 /// | constant | reason |
 /// | --- | --- |
-/// | `SIZES` | bytes of the IP packet: IPv6's least, tunnels over 1500, mobile networks, PPPoE, Ethernet |
+/// | `SIZES` | bytes of the IP packet: IPv6's least; what carries IPv6's least inside; tunnels, mobile networks, PPPoE, Ethernet |
 /// | `TRIES` 3 | RFC 8899 section 5.1.2, MAX_PROBES |
 /// | `PATIENCE` 1 s | RFC 8899 section 5.1.1: a probe's timer is at least that, as the lone probe of an idle path |
 /// | `RAISE` 600 s | RFC 8899 section 5.1.1, PMTU_RAISE_TIMER |
 /// | `SWALLOWED` 8 | so many full packets in a row lost while smaller ones arrive: at 20% random loss 1 in 400,000 |
-const SIZES: [u16; 8] = [1280, 1400, 1420, 1440, 1452, 1472, 1492, 1500];
+/// | `AFTER` 2 | so many of those must have been sent after a small one arrived: a path that was dead lost all that was sent before |
+/// | `DOUBTED` 2 | probes lost in a row end the trust in a new path: with one, each twentieth path of 5% loss was doubted |
+/// | `OPEN` 1 s | so long a search may take before the tunnel goes by what it has confirmed: most need three round trips |
+/// | `SAME` 10 ms | refusals by the system within that are of one burst: each alone would be a step down |
+const SIZES: [u16; 9] = [1280, 1364, 1400, 1420, 1440, 1452, 1472, 1492, 1500];
 const TRIES: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(1);
 const RAISE: Duration = Duration::from_secs(600);
 const SWALLOWED: u32 = 8;
+const AFTER: u32 = 2;
+const DOUBTED: u32 = 2;
+const OPEN: Duration = Duration::from_secs(1);
+const SAME: Duration = Duration::from_millis(10);
 
 /// The search for one path's MTU.
 #[derive(Clone, Copy, Debug)]
@@ -34,20 +47,62 @@ pub(crate) struct Mtu {
     probe: Option<(usize, Instant)>,
     /// The search is over; when it begins again.
     raise: Option<Instant>,
+    /// Large packets lost in a row, and how many of them were sent after a small one arrived.
     swallowed: u32,
-    smaller: bool,
+    after: u32,
+    /// When the first small packet arrived since the last large one did.
+    smaller: Option<Instant>,
+    /// Since when something speaks against the largest size.
+    doubt: Option<Instant>,
+    /// The search was long enough: what is confirmed counts.
+    closed: bool,
+    /// The operating system's last refusal.
+    refusal: Option<Instant>,
 }
 
 impl Mtu {
     /// A search up to `largest`, the device's own MTU.
     pub(crate) fn new(largest: u16) -> Self {
         let refused = SIZES.iter().position(|size| *size > largest).unwrap_or(SIZES.len()).max(1);
-        Mtu { confirmed: 0, refused, tries: 0, probe: None, raise: None, swallowed: 0, smaller: false }
+        Mtu {
+            confirmed: 0,
+            refused,
+            tries: 0,
+            probe: None,
+            raise: None,
+            swallowed: 0,
+            after: 0,
+            smaller: None,
+            doubt: None,
+            closed: false,
+            refusal: None,
+        }
     }
 
-    /// What may be sent, bytes of the IP packet.
+    /// What the path is known to carry, bytes of the IP packet.
     pub(crate) fn size(&self) -> u16 {
         SIZES[self.confirmed]
+    }
+
+    /// The largest packet that may be sent now.
+    pub(crate) fn trusted(&self) -> u16 {
+        if self.doubt.is_none() { SIZES[self.refused - 1] } else { self.size() }
+    }
+
+    /// What the tunnel can count on: the largest that may still pass as long as that is not known.
+    pub(crate) fn counted(&self) -> u16 {
+        if self.closed { self.size() } else { SIZES[self.refused - 1] }
+    }
+
+    /// The link was away and may be another one now. One that carried all is asked anew; one that
+    /// did not keeps its size until larger packets have come through: else a narrow link that comes
+    /// and goes would change the tunnel each time.
+    pub(crate) fn search_again(&mut self) {
+        if self.doubt.is_none() {
+            *self = Mtu::new(u16::MAX);
+        } else {
+            (self.raise, self.refused, self.tries) = (None, SIZES.len(), 0);
+        }
     }
 
     /// A probe to send now, padded to that size. Tell [`Mtu::handle_sent`] when it left.
@@ -79,18 +134,23 @@ impl Mtu {
         true
     }
 
-    /// When the probe on its way counts as lost, or the search begins again.
+    /// When the probe on its way counts as lost, the search begins again, or was long enough.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.probe.map(|(_, until)| until).or(self.raise)
+        let closes = self.doubt.filter(|_| !self.closed).map(|doubt| doubt + OPEN);
+        self.probe.map(|(_, until)| until).or(self.raise).into_iter().chain(closes).min()
     }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+    /// Time has passed. True where the path counts for less now.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> bool {
+        let before = (self.trusted(), self.counted());
         if let Some((size, until)) = self.probe
             && until <= now
         {
             self.probe = None;
             self.tries += 1;
-            if self.tries >= TRIES {
+            if self.tries >= DOUBTED && self.doubt.is_none() {
+                self.doubted(now);
+            } else if self.tries >= TRIES {
                 self.refused = self.refused.min(size);
                 self.settle(now);
             }
@@ -98,41 +158,60 @@ impl Mtu {
         if self.raise.is_some_and(|raise| raise <= now) {
             (self.raise, self.refused) = (None, SIZES.len());
         }
+        self.closed |= self.doubt.is_some_and(|doubt| now - doubt >= OPEN);
+        before != (self.trusted(), self.counted())
     }
 
-    /// The operating system refused a packet of that size: it never left. True where packets must
-    /// be smaller now.
-    pub(crate) fn handle_too_large(&mut self, now: Instant, bytes: u32) -> bool {
-        let size = SIZES.iter().position(|size| u32::from(*size) >= bytes).unwrap_or(SIZES.len());
-        self.probe = None;
-        self.refused = self.refused.min(size.max(1));
-        let falls = self.confirmed >= self.refused;
+    /// The operating system refused a packet: it never left. That was the probe on its way, or the
+    /// largest that may be sent. True where packets must be smaller now.
+    pub(crate) fn handle_too_large(&mut self, now: Instant) -> bool {
+        let probed = self.probe.take().map(|(size, _)| size);
+        // Packets that were staged before the first refusal meet one each.
+        let known = self.refusal.is_some_and(|at| now - at < SAME);
+        if probed.is_none() && known {
+            return false;
+        }
+        let before = (self.trusted(), self.counted());
+        let largest = if self.doubt.is_none() { self.refused - 1 } else { self.confirmed };
+        self.refused = self.refused.min(probed.unwrap_or(largest).max(1));
         self.confirmed = self.confirmed.min(self.refused - 1);
+        self.refusal = Some(now);
+        self.doubt = self.doubt.or(Some(now));
         self.settle(now);
-        falls
+        before != (self.trusted(), self.counted())
     }
 
     /// A packet that is no probe was acknowledged.
-    pub(crate) fn handle_carried(&mut self, bytes: u32) {
+    pub(crate) fn handle_carried(&mut self, now: Instant, bytes: u32) {
         if bytes > u32::from(SIZES[0]) {
-            (self.swallowed, self.smaller) = (0, false);
+            (self.swallowed, self.after, self.smaller) = (0, 0, None);
         } else {
-            self.smaller |= self.swallowed > 0;
+            self.smaller = self.smaller.or(Some(now));
         }
     }
 
     /// A packet that is no probe was lost. True where the path swallows large ones: packets must be
-    /// smaller now.
-    pub(crate) fn handle_lost(&mut self, now: Instant, bytes: u32) -> bool {
+    /// smaller now. What was sent before a small one arrived is no evidence: the path may have been
+    /// dead for a while.
+    pub(crate) fn handle_lost(&mut self, now: Instant, sent_at: Instant, bytes: u32) -> bool {
         if bytes > u32::from(SIZES[0]) {
             self.swallowed += 1;
+            self.after += u32::from(self.smaller.is_some_and(|smaller| sent_at > smaller));
         }
-        if self.swallowed < SWALLOWED || !self.smaller || self.confirmed == 0 {
+        let narrow = self.confirmed == 0 && self.doubt.is_some();
+        if self.swallowed < SWALLOWED || self.after < AFTER || narrow {
             return false;
         }
-        *self = Mtu { refused: self.confirmed + 1, ..Mtu::new(u16::MAX) };
-        self.settle(now);
+        let refused = if self.confirmed == 0 { self.refused } else { self.confirmed + 1 };
+        *self = Mtu { refused, ..Mtu::new(u16::MAX) };
+        self.doubted(now);
         true
+    }
+
+    /// Something speaks against the largest size: what is not confirmed is sent no longer.
+    fn doubted(&mut self, now: Instant) {
+        self.doubt = Some(now);
+        self.settle(now);
     }
 
     fn candidate(&self) -> Option<usize> {
@@ -140,14 +219,16 @@ impl Mtu {
         if left.is_empty() {
             return None;
         }
-        // Most paths carry the largest: asked first. A search that met a refusal takes the middle.
-        let untouched = self.refused == SIZES.len() && self.tries < TRIES;
+        // Most paths carry the largest: asked first. Where something speaks against it, the middle.
+        let untouched = self.refused == SIZES.len() && self.doubt.is_none();
         Some(if untouched { left.end - 1 } else { left.start + (left.len() - 1) / 2 })
     }
 
     fn settle(&mut self, now: Instant) {
         self.tries = 0;
-        self.raise = self.candidate().is_none().then(|| now + RAISE);
+        let over = self.candidate().is_none();
+        self.raise = over.then(|| now + RAISE);
+        self.closed |= over && self.doubt.is_some();
     }
 }
 
@@ -180,7 +261,7 @@ mod tests {
     fn the_largest_is_asked_first_and_then_the_middle() {
         assert_eq!(search(&mut Mtu::new(1500), at(0), 1500), ([1500].to_vec(), 1500));
         let (tried, size) = search(&mut Mtu::new(1500), at(0), 1450);
-        assert_eq!(tried, [1500, 1500, 1500, 1440, 1472, 1472, 1472, 1452, 1452, 1452]);
+        assert_eq!(tried, [1500, 1500, 1440, 1472, 1472, 1472, 1452, 1452, 1452]);
         assert_eq!(size, 1440);
         assert_eq!(search(&mut Mtu::new(1500), at(0), 1280).1, 1280);
         assert_eq!(search(&mut Mtu::new(1300), at(0), 9000), (Vec::new(), 1280));
@@ -201,10 +282,12 @@ mod tests {
         let mut mtu = Mtu::new(1500);
         search(&mut mtu, at(0), 1500);
         for _ in 0..20 {
-            assert!(!mtu.handle_lost(at(10), 1500), "nothing arrives: the path is dead, not narrow");
+            assert!(!mtu.handle_lost(at(10), at(1), 1500), "nothing arrives: the path is dead, not narrow");
         }
-        mtu.handle_carried(100);
-        assert!(mtu.handle_lost(at(20), 1500));
+        mtu.handle_carried(at(20), 100);
+        assert!(!mtu.handle_lost(at(20), at(19), 1500), "it was dead until a moment ago");
+        assert!(!mtu.handle_lost(at(30), at(21), 1500));
+        assert!(mtu.handle_lost(at(30), at(22), 1500));
         assert_eq!(mtu.size(), 1280);
         assert_eq!(search(&mut mtu, at(30), 1420).1, 1420);
     }
@@ -214,8 +297,8 @@ mod tests {
         let mut mtu = Mtu::new(1500);
         search(&mut mtu, at(0), 1500);
         for step in 0..1000 {
-            mtu.handle_carried(if step % 2 == 0 { 1500 } else { 100 });
-            assert!(!mtu.handle_lost(at(10), 1500));
+            mtu.handle_carried(at(step), if step % 2 == 0 { 1500 } else { 100 });
+            assert!(!mtu.handle_lost(at(step + 2), at(step + 1), 1500));
         }
     }
 
@@ -223,10 +306,51 @@ mod tests {
     fn what_the_system_refuses_is_believed() {
         let mut mtu = Mtu::new(1500);
         search(&mut mtu, at(0), 1500);
-        assert!(mtu.handle_too_large(at(5), 1500));
+        assert!(mtu.handle_too_large(at(5)));
         assert_eq!(mtu.size(), 1492);
-        assert!(!mtu.handle_too_large(at(5), 1500));
-        assert!(mtu.handle_too_large(at(5), 100), "the smallest stays whatever is said");
-        assert_eq!(mtu.size(), 1280);
+        assert!(!mtu.handle_too_large(at(6)), "one burst of packets is one refusal");
+        (1..20).for_each(|step| assert!(mtu.handle_too_large(at(step * 100)) || mtu.size() == 1280));
+        assert_eq!(mtu.size(), 1280, "the smallest stays whatever is said");
+    }
+
+    #[test]
+    fn a_new_path_is_trusted_until_something_speaks_against_it() {
+        let mut mtu = Mtu::new(1500);
+        assert_eq!((mtu.trusted(), mtu.counted(), mtu.size()), (1500, 1500, 1280));
+        mtu.handle_sent(at(0), 1500, Duration::from_millis(30));
+        assert!(!mtu.handle_timeout(at(1000)), "one probe may be lost");
+        assert_eq!(mtu.trusted(), 1500);
+        mtu.handle_sent(at(1000), 1500, Duration::from_millis(30));
+        assert!(mtu.handle_timeout(at(2000)));
+        assert_eq!((mtu.trusted(), mtu.counted()), (1280, 1500), "it is searched; the tunnel waits");
+        assert_eq!(mtu.poll_timeout(), Some(at(3000)));
+        assert!(mtu.handle_timeout(at(3000)), "long enough");
+        assert_eq!(mtu.counted(), 1280);
+    }
+
+    #[test]
+    fn a_new_path_that_swallows_large_packets_is_searched_in_three_round_trips() {
+        let mut mtu = Mtu::new(1500);
+        mtu.handle_carried(at(50), 100);
+        assert!((0..8).any(|_| mtu.handle_lost(at(100), at(60), 1464)));
+        assert_eq!((mtu.trusted(), mtu.counted()), (1280, 1500));
+        for size in [1440, 1472, 1492] {
+            assert_eq!(mtu.poll_probe(at(100)), Some(size));
+            mtu.handle_sent(at(100), u32::from(size), Duration::from_millis(30));
+            assert!(mtu.handle_acked(at(120), u32::from(size)));
+        }
+        assert_eq!(mtu.trusted(), 1492);
+    }
+
+    #[test]
+    fn a_link_that_was_away_is_searched_at_once() {
+        let mut mtu = Mtu::new(1500);
+        search(&mut mtu, at(0), 1500);
+        mtu.search_again();
+        assert_eq!((mtu.trusted(), mtu.size()), (1500, 1280), "it is asked anew");
+        search(&mut mtu, at(10), 1400);
+        mtu.search_again();
+        assert_eq!((mtu.trusted(), mtu.counted()), (1400, 1400), "until then as before");
+        assert_eq!(search(&mut mtu, at(10), 1500).1, 1500);
     }
 }

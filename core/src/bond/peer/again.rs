@@ -9,7 +9,8 @@
 //!
 //! Invariants
 //! - A packet waits in one of the queues at most once.
-//! - Repairs stay within their share of what is sent anew; what is moved is bounded by what was in flight.
+//! - Repairs stay within their share of what is sent anew; what is moved is bounded by what was in
+//!   flight.
 
 use super::health::Verdict;
 use super::{MAX_PATHS, News, Peer, path, slot_id};
@@ -20,15 +21,17 @@ use alloc::vec::Vec;
 
 /// | constant | reason |
 /// | --- | --- |
-/// | `SHARE` 1/8, `BURST` 256 KiB | repairs take a tenth; a path that turns sick loses that much until it is out |
-/// | `BEHIND` 5 ms | so much later than a resend is worth one: what a timer and a run of packets blur |
-/// | `LOSSY` 1/20 | a repair takes another path than one that loses so much |
+/// | `SHARE` 1/8 | repairs may cost a tenth of the rate: one for every eight bytes sent anew is a ninth of all |
+/// | `BURST` 256 KiB | the budget that may be saved up: a path of 30 Mbit/s that turns to 50% loss loses about that much in the 100 ms until it is found sick |
+/// | `BEHIND` 5 ms | a packet is sent again by another path only if that brings it so much earlier: timers and runs of packets make predictions that uncertain |
+/// | `LOSSY` 1/20 | a path that loses more than that does not get the repair of what it lost itself, where there is another |
 ///
 /// Not taken:
-/// - What a TCP inside sends again goes first in its queue: RACK (RFC 8985) takes all that it overtook for lost, and S2 fell from
-///   96% of the ceiling to 84%.
-/// - When a path falls, the senders inside are told by a drop at once, not after CoDel's interval: the longest gap of S5 stayed at
-///   62 ms, for the queue that its repair waits behind is what came in the gap.
+/// - What a TCP inside sends again goes first in its queue: RACK (RFC 8985) takes all that it
+///   overtook for lost, and S2 fell from 96% of the ceiling to 84%.
+/// - When a path falls, the senders inside are told by a drop at once, not after CoDel's interval:
+///   the longest gap of S5 stayed at 62 ms, for the queue that its repair waits behind is what came
+///   in the gap.
 const SHARE: u64 = 8;
 const BURST: u64 = 256 * 1024;
 const BEHIND: Duration = Duration::from_millis(5);
@@ -114,11 +117,13 @@ impl Peer {
                 self.watch(now);
             }
             path::Event::Down => {
+                self.mtu.stale = true;
                 self.unstage(index);
                 self.tell(index, path::State::Down);
                 self.watch(now);
             }
             path::Event::Live => {
+                self.mtu.stale = true;
                 self.tell(index, path::State::Live);
                 self.watch(now);
             }
@@ -128,7 +133,7 @@ impl Peer {
                 self.suit(now);
                 self.move_behind(now, index);
             }
-            path::Event::Mtu(_) => self.news.push_back(News::Mtu),
+            path::Event::Mtu => self.mtu.stale = true,
         }
     }
 
@@ -140,7 +145,8 @@ impl Peer {
         }
     }
 
-    /// Takes in that a packet of a path came, or was lost: does the path lose too much, or no longer?
+    /// Takes in that a packet of a path came, or was lost: does the path lose too much, or no
+    /// longer?
     fn judge(&mut self, now: Instant, index: usize, came: bool) {
         let Some(slot) = &mut self.slots[index] else { return };
         let share = slot.path.random_loss();
@@ -157,7 +163,8 @@ impl Peer {
         }
     }
 
-    /// Whether a path is to be asked now and then how it does: it is left out, and data moves that it could carry.
+    /// Whether a path is pinged from time to time: it carries nothing because it is sick or too
+    /// far, and data moves that it could carry if it were better.
     pub(super) fn is_asked(&self, slot: &super::Slot) -> bool {
         let left_out = slot.health.is_sick() || !self.members.contains(slot.id.get());
         left_out && slot.validated && slot.path.state() == path::State::Live && self.loaded.is_some()
@@ -205,7 +212,7 @@ impl Peer {
         if !self.tuning.parts.reinject {
             return;
         }
-        let bytes = usize::from(self.mtu);
+        let bytes = usize::from(self.mtu());
         let views = self.views(now, bytes);
         let Some(slot) = &self.slots[index] else { return };
         let Some(own) = views.iter().find(|view| view.path == slot.id.get()) else { return };
@@ -213,8 +220,8 @@ impl Peer {
             |view: &&PathView| view.path != own.path && view.usable && self.members.contains(view.path);
         let arrival = |view: &PathView| view.free_at.max(now) + view.rate.time_for(bytes as u64) + view.delay;
         let Some(other) = views.iter().filter(other).min_by_key(|view| arrival(view)) else { return };
-        // The oldest packet left when the last one that arrived did, and takes as long as that one did; the others follow it at
-        // the path's rate.
+        // The oldest packet left when the last one that arrived did, and takes as long as that one
+        // did; the others follow it at the path's rate.
         let mut behind = Vec::new();
         let (mut mine, mut theirs): (Option<Instant>, Instant) = (None, arrival(other));
         for packet in slot.path.outstanding() {
@@ -242,7 +249,8 @@ impl Peer {
         if copy.queued || why == Why::Lost && !self.tuning.parts.repair {
             return;
         }
-        // As long as the peer may wait for it. A fixed count (three) left a hole each 40 s at 5% loss.
+        // As long as the peer may wait for it. A fixed count (three) left a hole each 40 s at 5%
+        // loss.
         if why == Why::Lost && now - copy.sent >= self.tuning.hold {
             self.drops.repairs_spent += 1;
             self.copies.done(sequence);
@@ -267,7 +275,8 @@ impl Peer {
 
     /// Stages the first packet that is to be sent again.
     pub(super) fn send_again_first(&mut self, now: Instant) -> bool {
-        // Out of budget repairs wait: new packets earn more. Where none waits there is room for them.
+        // Out of budget repairs wait: new packets earn more. Where none waits there is room for
+        // them.
         let credit = if self.ingress.is_empty() { u64::MAX } else { self.again.credit };
         let lost = self.first_again(Why::Lost).filter(|(_, bytes)| *bytes as u64 <= credit);
         let (sequence, bytes, why) = match (lost, self.first_again(Why::Moved)) {
@@ -289,12 +298,21 @@ impl Peer {
         {
             views.retain(|view| view.path != last);
         }
-        let Some(paths) = self.choose(now, &head, &views) else { return false };
+        let Some(paths) = self.choose(now, &head, &views) else {
+            if !self.fits_nowhere(bytes) {
+                return false;
+            }
+            // The paths have become too narrow for it.
+            self.again.queue(why).pop_front();
+            self.drops.too_large += u64::from(self.copies.done(sequence));
+            return true;
+        };
         self.again.queue(why).pop_front();
         let mut times = 1;
         if let Some(copy) = self.copies.find(sequence) {
             copy.queued = false;
-            // What was lost twice is sent twice: few are, and another loss costs a flow its third round trip.
+            // What was lost twice is sent twice: few are, and another loss costs a flow its third
+            // round trip.
             times += usize::from(why == Why::Lost && copy.repairs > 0);
             copy.repairs = copy.repairs.saturating_add(u8::from(why == Why::Lost));
         }

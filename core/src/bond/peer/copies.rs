@@ -52,7 +52,8 @@ pub(super) struct Copies {
     slots: VecDeque<Option<Copy>>,
     bytes: usize,
     cap: usize,
-    /// Those that were dropped because of the cap before it was known whether they arrived; the last ones.
+    /// Those that were dropped because of the cap before it was known whether they arrived; the
+    /// last ones.
     evicted: BTreeSet<u32>,
     /// Buffers of packets that are done, to be filled again.
     spare: Vec<Vec<u8>>,

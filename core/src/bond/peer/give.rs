@@ -1,7 +1,8 @@
 //! Packets on their way to the TUN: consecutive ones of a flow leave as one superpacket.
 //!
 //! Invariants
-//! - The packet in front stays as it is until it is taken: what the driver was shown does not change.
+//! - The packet in front stays as it is until it is taken: what the driver was shown does not
+//!   change.
 //! - The bytes that wait stay under the cap; a packet over it is dropped and counted.
 
 use crate::bond::inner::{Run, complete};
@@ -9,7 +10,8 @@ use crate::machine::Offload;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-/// Bytes that may wait for a TUN that takes nothing. A burst of 7 Gbit/s lasts 4.5 ms in it; the system's own queue is behind it.
+/// Bytes that may wait for a TUN that takes nothing. A burst of 7 Gbit/s lasts 4.5 ms in it; the
+/// system's own queue is behind it.
 const CAP: usize = 4 << 20;
 /// Buffers kept for reuse.
 const SPARE: usize = 32;
@@ -27,7 +29,8 @@ pub(in crate::bond) struct Give {
 }
 
 impl Give {
-    /// A queue to a device that takes superpackets and sums, or (without `offload`) to one that takes plain packets.
+    /// A queue to a device that takes superpackets and sums, or (without `offload`) to one that
+    /// takes plain packets.
     pub(in crate::bond) fn new(offload: bool) -> Self {
         Give { offload, ..Give::default() }
     }

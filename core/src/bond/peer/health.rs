@@ -1,4 +1,5 @@
-//! A path that loses too much is sick: it carries nothing, and is asked until it has answered for long enough.
+//! A path that loses too much is sick: it carries nothing, and is asked until it has answered for
+//! long enough.
 //!
 //! ```text
 //!             share of loss over SICK
@@ -7,8 +8,8 @@
 //!      +--------------------------------+
 //! ```
 //!
-//! An idle path loses nothing, so only the answers count. A path that is left out because it is too far is asked too, less
-//! often: what was measured when it was last used says nothing of now.
+//! An idle path loses nothing, so only the answers count. A path that is left out because it is too
+//! far is asked too, less often: what was measured when it was last used says nothing of now.
 
 use crate::time::{Duration, Instant};
 
@@ -91,7 +92,8 @@ mod tests {
         assert_eq!(health.feed(now, false, SICK), None, "as much is borne");
         assert_eq!(health.feed(now, true, SICK + 1), None, "a packet that comes is no evidence");
         assert_eq!(health.feed(now, false, SICK + 1), Some(Verdict::Sick));
-        // 15 answers and a loss, then 16: the share of loss says nothing of a path that carries nothing.
+        // 15 answers and a loss, then 16: the share of loss says nothing of a path that carries
+        // nothing.
         let series = [true; 15].into_iter().chain([false]).chain([true; 16]);
         let verdicts: std::vec::Vec<_> = series.filter_map(|came| health.feed(now, came, 512)).collect();
         assert_eq!(verdicts, [Verdict::Healed]);

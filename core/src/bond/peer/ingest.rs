@@ -42,8 +42,9 @@ impl Item for Queued {
 }
 
 impl Peer {
-    /// Takes in a packet or superpacket that is for this peer: the first `len` of the [`LARGEST`] bytes of `taken`. `ours` is our own inner address of its family, from which a sender is
-    /// told that its packet is too large.
+    /// Takes in a packet or superpacket that is for this peer: the first `len` of the [`LARGEST`]
+    /// bytes of `taken`. `ours` is our own inner address of its family, from which a sender is told
+    /// that its packet is too large.
     pub(in crate::bond) fn ingest(
         &mut self,
         now: Instant,
@@ -62,12 +63,12 @@ impl Peer {
                 return;
             }
         };
-        clamp_mss(&mut bytes, usize::from(self.mtu));
+        clamp_mss(&mut bytes, usize::from(self.mtu()));
         let Ok(entry) = Entry::new(bytes, offload) else {
             self.drops.malformed += 1;
             return;
         };
-        if entry.next_len() > usize::from(self.mtu) {
+        if entry.next_len() > usize::from(self.mtu()) {
             self.drops.too_large += 1;
             let bytes = entry.into_bytes();
             self.tell_too_large(now, &bytes, ours, give);
@@ -82,7 +83,7 @@ impl Peer {
     fn tell_too_large(&mut self, now: Instant, packet: &[u8], ours: Option<IpAddr>, give: &mut Give) {
         let Some(ours) = ours else { return };
         let mut answer = [0; 1280];
-        if let Ok(len) = self.too_big.tell(now, packet, self.mtu, ours, &mut answer) {
+        if let Ok(len) = self.too_big.tell(now, packet, self.mtu(), ours, &mut answer) {
             give.push(&answer[..len]);
             give.finish();
         }
@@ -117,10 +118,5 @@ impl Peer {
         while let Some(spent) = self.ingress.poll_spent() {
             self.keep(spent.entry.into_bytes());
         }
-    }
-
-    /// The tunnel's MTU: the largest inner packet that every path in use carries, at most what was configured.
-    pub(in crate::bond) fn mtu(&self) -> u16 {
-        self.mtu
     }
 }

@@ -9,7 +9,8 @@
 //!           └── Copies ◀───────┘                                        └──▶ control frames ─▶ Path
 //! ```
 //!
-//! Late binding: a packet leaves the queue when a path can carry it now, and gets its sequence then. What waits waits in
+//! Late binding: a packet leaves the queue when a path can carry it now, and gets its sequence
+//! then. What waits waits in
 //! [`FqCodel`], where it can still be dropped, marked or overtaken.
 //!
 //! | file | is |
@@ -18,6 +19,7 @@
 //! | `ingest` | packets from the TUN |
 //! | `again` | what is sent again: lost, or on a path that fell silent or behind |
 //! | `health` | a path that loses too much |
+//! | `mtu` | the largest inner packet |
 //! | `pump` | which packet goes to which path |
 //! | `transmit` | control and data packets written and sealed |
 //! | `receive` | packets opened, frames obeyed |
@@ -34,6 +36,7 @@ mod copies;
 mod give;
 mod health;
 mod ingest;
+mod mtu;
 mod pump;
 mod receive;
 mod slot;
@@ -61,12 +64,14 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use copies::Copies;
 use ingest::Queued;
+use mtu::TunnelMtu;
 use slot::{Challenge, MOST_QUESTIONS};
 
 /// What both ends of an association can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// A path whose one-way delay is longer than the shortest by more carries nothing but what must. Default 60 ms.
+    /// A path whose one-way delay is longer than the shortest by more carries nothing but what
+    /// must. Default 60 ms.
     pub max_skew: Duration,
     /// Bytes of packets that may wait for a path. Default 4 MiB.
     pub queue: usize,
@@ -114,12 +119,13 @@ pub struct Drops {
     pub tun_full: u64,
 }
 
-/// Packets that leave in one call at most, and that one path may have staged: as many of full size as UDP's own length holds.
-/// A path that may not send a millisecond's worth of them has less staged: its pacer sees to that.
+/// Packets that leave in one call at most, and that one path may have staged: as many of full size
+/// as UDP's own length holds. A path that may not send a millisecond's worth of them has less
+/// staged: its pacer sees to that.
 const RUN: usize = 44;
 
-/// An idle path is pinged that often, by the client. The server leaves it to the client, whose NAT it is: with equal times both
-/// ping at once, each before it has heard of the other.
+/// An idle path is pinged that often, by the client. The server leaves it to the client, whose NAT
+/// it is: with equal times both ping at once, each before it has heard of the other.
 const IDLE: Duration = Duration::from_secs(20);
 const IDLE_ANSWERED: Duration = Duration::from_secs(24);
 
@@ -129,7 +135,8 @@ pub(super) struct Peer {
     tuning: Tuning,
     offload: bool,
     pub(super) keys: Keyring,
-    /// Boxed: most associations have few paths, a server has many associations, and looking through them is most of what a turn does.
+    /// Boxed: most associations have few paths, a server has many associations, and looking through
+    /// them is most of what a turn does.
     slots: [Option<Box<Slot>>; MAX_PATHS],
     ingress: FqCodel<Queued>,
     sequencer: Sequencer,
@@ -144,7 +151,7 @@ pub(super) struct Peer {
     loaded: Option<Instant>,
     reorder: Reorder<Vec<u8>>,
     too_big: TooBig,
-    mtu: u16,
+    mtu: TunnelMtu,
     drops: Drops,
     /// Nothing can be staged before.
     wake: Option<Instant>,
@@ -184,7 +191,7 @@ impl Peer {
             loaded: None,
             reorder: Reorder::new(order),
             too_big: TooBig::new(now),
-            mtu,
+            mtu: TunnelMtu::new(mtu),
             drops: Drops::default(),
             wake: None,
             news: VecDeque::new(),
@@ -236,17 +243,12 @@ impl Peer {
         self.scheduler.set_max_skew(max_skew);
     }
 
-    /// Sets how many bytes may wait for a path, and how many of copies and of packets held for their order; each at most what was
-    /// configured. What is over it now goes when the next comes.
+    /// Sets how many bytes may wait for a path, and how many of copies and of packets held for
+    /// their order; each at most what was configured. What is over it now goes when the next comes.
     pub(super) fn set_memory(&mut self, queue: usize, memory: usize) {
         self.ingress.set_limit(queue.min(self.tuning.queue));
         self.memory = memory.min(self.tuning.memory);
         self.copies.set_cap(self.memory);
-    }
-
-    /// Sets the tunnel's MTU.
-    pub(super) fn set_mtu(&mut self, mtu: u16) {
-        self.mtu = mtu;
     }
 
     /// Whether data moves, in either direction or is about to.
@@ -302,7 +304,12 @@ impl Peer {
             [slot.path.poll_timeout(), slot.path.ack_due(), asks, slot.blocked_at(), asked]
         });
         let paths = paths.flatten();
-        paths.chain(self.wake).chain(self.reorder.poll_timeout()).chain(self.keys.poll_timeout()).min()
+        let own = [self.wake, self.mtu.poll_timeout()];
+        paths
+            .chain(own.into_iter().flatten())
+            .chain(self.reorder.poll_timeout())
+            .chain(self.keys.poll_timeout())
+            .min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant, give: &mut Give) {
@@ -315,6 +322,7 @@ impl Peer {
                 .challenge
                 .is_some_and(|challenge| challenge.asked < MOST_QUESTIONS && challenge.next <= now);
         }
+        self.fit(now);
         self.ask_left_out(now);
         self.reorder.handle_timeout(now);
         self.deliver(give);
@@ -328,7 +336,8 @@ impl Peer {
         (self.spare, self.large, self.events) = (Vec::new(), Vec::new(), Vec::new());
     }
 
-    /// A path whose socket takes nothing is suspect after its probe time-out, as one that is not answered.
+    /// A path whose socket takes nothing is suspect after its probe time-out, as one that is not
+    /// answered.
     fn blocked(&mut self, now: Instant, index: usize) {
         let Some(slot) = &mut self.slots[index] else { return };
         if slot.blocked_at().is_none_or(|at| at > now) {
@@ -365,6 +374,8 @@ impl Peer {
         let moved = slot.remote != challenge.remote || !slot.validated;
         (slot.remote, slot.validated, slot.asks) = (challenge.remote, true, false);
         if moved {
+            self.mtu.stale = true;
+            self.fit(now);
             self.watch(now);
             self.suit(now);
             self.pump(now);
@@ -383,23 +394,27 @@ impl Peer {
     }
 
     /// The operating system refused a datagram of a path because it is too large.
-    pub(super) fn handle_too_large(&mut self, now: Instant, id: PathId, bytes: u32) {
+    pub(super) fn handle_too_large(&mut self, now: Instant, id: PathId) {
         self.path_event(now, id.index(), |path, sink| {
-            path.handle_too_large(now, bytes, &mut |event| sink(event));
+            path.handle_too_large(now, &mut |event| sink(event));
         });
+        self.fit(now);
     }
 
     /// The operating system says that the link of a path is gone, or back.
     pub(super) fn handle_link(&mut self, now: Instant, id: PathId, up: bool) {
         self.path_event(now, id.index(), |path, sink| path.handle_link(now, up, &mut |event| sink(event)));
+        self.fit(now);
         self.pump(now);
     }
 
-    /// Tells the receiver's order how long each path may be silent. Paths change when they are measured: asked after each batch.
+    /// Tells the receiver's order how long each path may be silent. Paths change when they are
+    /// measured: asked after each batch.
     fn watch(&mut self, now: Instant) {
         let up = self.slots().filter(|slot| slot.path.state() != path::State::Down);
         let slowest = up.map(|slot| slot.path.probe_timeout()).max().unwrap_or_default();
-        // A loss is known a round trip after it, its repair needs half of another, and a repair can be lost twice.
+        // A loss is known a round trip after it, its repair needs half of another, and a repair can
+        // be lost twice.
         let repair = self.tuning.parts.repair.then_some(slowest * 4);
         let fixed = !self.tuning.parts.release;
         let order = order::Config { hold: self.tuning.hold, memory: self.memory, repair, fixed };
@@ -407,7 +422,8 @@ impl Peer {
         for index in 0..MAX_PATHS {
             let Some(slot) = &self.slots[index] else { continue };
             let live = slot.path.received().heard().is_some() && slot.path.state() != path::State::Down;
-            // Its sender finds out after a time-out, and sends a round trip's worth again by the others.
+            // Its sender finds out after a time-out, and sends a round trip's worth again by the
+            // others.
             let round = slot.path.rtt().smoothed();
             let patience = slot.path.probe_timeout() + round + slot.path.received().jitter() * 4;
             self.reorder.set_path(now, index as u8, live.then_some(patience));
@@ -416,14 +432,15 @@ impl Peer {
 
     /// Sets how long packets may wait, by what the paths are now.
     fn suit(&mut self, now: Instant) {
-        let views = self.views(now, usize::from(self.mtu));
+        let views = self.views(now, usize::from(self.mtu()));
         self.members = self.scheduler.members(now, &views);
         self.views = views;
         let live = self.slots().filter(|slot| self.members.contains(slot.id.get()));
         let rtt = live.clone().map(|slot| slot.path.inner_rtt()).max().unwrap_or_default();
         let repairs = live.clone().map(|slot| slot.path.repairs()).max().unwrap_or_default();
         let skew = skew(live.filter_map(|slot| slot.path.one_way().base()));
-        // What the others carry meanwhile waits for a path's repairs, as it waits for a farther path.
+        // What the others carry meanwhile waits for a path's repairs, as it waits for a farther
+        // path.
         let skew = if self.members.len() > 1 { skew.max(repairs) } else { skew };
         let parts = self.tuning.parts;
         self.ingress.set_delays(if parts.target { Delays::suit(rtt, skew) } else { Delays::default() });

@@ -9,7 +9,8 @@ use crate::bond::wire::OVERHEAD;
 use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
 
-/// A path whose run is full is asked again when it has left, which is at once: any time after now says "not now".
+/// A path whose run is full is asked again when it has left, which is at once: any time after now
+/// says "not now".
 const SOON: Duration = Duration::from_micros(1);
 
 impl Peer {
@@ -33,11 +34,21 @@ impl Peer {
         let views = self.views(now, bytes);
         let paths = self.choose(now, &head, &views);
         self.views = views;
-        let Some(paths) = paths else { return false };
+        let Some(paths) = paths else {
+            if !self.fits_nowhere(bytes) {
+                return false;
+            }
+            // The paths have become too narrow for it; its sender is told when it sends the next
+            // one.
+            self.ingress.pop(|_| ());
+            self.drops.too_large += 1;
+            return true;
+        };
         let mut packet = self.copies.buffer();
         // What the packet before left in it is written over.
         packet.resize(bytes, 0);
-        // The inner checksum is left to the receiver's kernel where both have offload: the seal vouches for the bytes.
+        // The inner checksum is left to the receiver's kernel where both have offload: the seal
+        // vouches for the bytes.
         let sums = if self.offload { Sums::Partial } else { Sums::Complete };
         let written = self.ingress.pop(|queued| {
             let len = queued.entry.write(&mut packet, sums)?;
@@ -65,8 +76,8 @@ impl Peer {
         slot.staged += u64::from(bytes);
     }
 
-    /// The paths for the packet in front, the first of them its own and the others for copies; `None` where it has to wait,
-    /// with the time in `wake` if time alone helps.
+    /// The paths for the packet in front, the first of them its own and the others for copies;
+    /// `None` where it has to wait, with the time in `wake` if time alone helps.
     pub(super) fn choose(&mut self, now: Instant, head: &Head, views: &[PathView]) -> Option<PathSet> {
         let (path, others) = match self.scheduler.decide(now, head, views) {
             Decision::Send(path) => (path, PathSet::EMPTY),
@@ -94,7 +105,7 @@ impl Peer {
         views.clear();
         let shortest = self.shortest();
         for slot in self.slots.iter_mut().flatten() {
-            let usable = slot.path.state() == State::Live && slot.validated && !slot.health.is_sick();
+            let usable = slot.is_usable() && slot.fits(bytes);
             let bytes = (bytes + OVERHEAD) as u64 + u64::from(slot.remote.headers());
             // In start-up the rate is a lower bound, and only packets can raise it.
             let found = slot.path.rate_found();
@@ -142,7 +153,8 @@ fn base_over(path: &Path, shortest: RawDelay) -> Duration {
     Duration::from_micros(over.unsigned_abs())
 }
 
-/// What stands in a path's queue. The smoothed delay is no measure here: after a silence it is that of another time.
+/// What stands in a path's queue. The smoothed delay is no measure here: after a silence it is that
+/// of another time.
 fn queue(path: &Path) -> Duration {
     // Where nothing of ours is under way our queue is gone, whatever was measured last.
     if path.in_flight() == 0 { Duration::ZERO } else { path.one_way().recent() }

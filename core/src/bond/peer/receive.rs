@@ -26,7 +26,7 @@ pub(in crate::bond) struct Arrival {
 pub(in crate::bond) enum News {
     /// A path is thought of differently.
     Path(PathId, path::State),
-    /// What fits has changed.
+    /// The tunnel's MTU has changed.
     Mtu,
     /// The address of a path has answered a challenge.
     Response(PathId, [u8; 8]),
@@ -109,7 +109,8 @@ impl Peer {
         Ok(Arrival { path: opened.path, newest, confirms: opened.confirms })
     }
 
-    /// As [`Peer::receive`], for a path that is not known: it begins with this packet, if that is valid.
+    /// As [`Peer::receive`], for a path that is not known: it begins with this packet, if that is
+    /// valid.
     ///
     /// # Errors
     /// As there.
@@ -192,6 +193,7 @@ impl Peer {
 
     /// The batch has ended: delivers, acknowledges, and uses what the acknowledgements have freed.
     pub(in crate::bond) fn finish_batch(&mut self, now: Instant, give: &mut Give) {
+        self.fit(now);
         self.watch(now);
         self.suit(now);
         self.deliver(give);

@@ -2,7 +2,7 @@
 
 use super::health::Health;
 use crate::bond::path::{Path, State};
-use crate::bond::wire::{Frame, PathId};
+use crate::bond::wire::{Frame, OVERHEAD, PathId};
 use crate::machine::SocketId;
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
@@ -31,7 +31,8 @@ impl Remote {
     }
 }
 
-/// Bytes that may be sent to an address before it has answered: three for each received (RFC 9000 section 8.1).
+/// Bytes that may be sent to an address before it has answered: three for each received (RFC 9000
+/// section 8.1).
 pub(in crate::bond) const AMPLIFICATION: u64 = 3;
 
 /// A question to an address: is the peer there?
@@ -47,20 +48,27 @@ pub(super) struct Challenge {
     pub(super) allowance: u64,
 }
 
-/// Questions to an address that does not answer. After them the path waits for its next packet from there.
+/// Questions to an address that does not answer. After them the path waits for its next packet from
+/// there.
 pub(super) const MOST_QUESTIONS: u32 = 6;
 
-/// How long an acknowledgement of something of ours says that a path carries what we send: two of its probe time-outs, and
-/// no longer than this. The peer gives a path up after seven of its own: by then our acknowledgements must have found another
-/// way. With a fixed 500 ms two links of 1 ms took each other down when one of them died.
+/// A path counts as proved, that is: it carries what we send, for two of its probe time-outs after
+/// the last acknowledgement of something that we sent by it, and for at most 500 ms.
+///
+/// The peer gives a path up after seven of its own probe time-outs without an acknowledgement. So
+/// within that time we must have noticed that the path which our acknowledgements take is dead, and
+/// have sent them by another. With 500 ms alone, two links of 1 ms took each other down when one
+/// died.
 const PROOF: Duration = Duration::from_millis(500);
 const PROOF_TIMEOUTS: u32 = 2;
 
-/// Questions of an idle peer are further apart than this, those of one that looks for a dead path are nearer.
+/// Questions of an idle peer are further apart than this, those of one that looks for a dead path
+/// are nearer.
 const IDLE_QUESTIONS: Duration = Duration::from_secs(5);
 
-/// Control frames that may wait for one path. What is over it is dropped oldest first: an acknowledgement is followed by a
-/// newer one, a question is asked again. A socket that takes nothing, or a peer that asks all the time, costs no more.
+/// Control frames that may wait for one path. What is over it is dropped oldest first: an
+/// acknowledgement is followed by a newer one, a question is asked again. A socket that takes
+/// nothing, or a peer that asks all the time, costs no more.
 const MOST_CONTROL: usize = 64;
 
 /// One path.
@@ -75,6 +83,8 @@ pub(in crate::bond) struct Slot {
     pub(in crate::bond) control: VecDeque<Frame>,
     /// An eliciting packet is asked for.
     pub(in crate::bond) ping: bool,
+    /// A probe of its MTU is due.
+    pub(super) sizes: bool,
     /// An address that is asked whether the peer is there.
     pub(super) challenge: Option<Challenge>,
     /// The address has answered.
@@ -108,6 +118,7 @@ impl Slot {
             weight,
             control: VecDeque::new(),
             ping: false,
+            sizes: false,
             challenge: None,
             validated: false,
             allowance: 0,
@@ -134,8 +145,8 @@ impl Slot {
         self.proved.is_none_or(|proved| now - proved > half)
     }
 
-    /// What is acknowledged now is a question of an idle peer, such as it asks three times a minute, and not one that it repeats:
-    /// the answer goes back by this path, and is all.
+    /// What is acknowledged now is a question of an idle peer, such as it asks three times a
+    /// minute, and not one that it repeats: the answer goes back by this path, and is all.
     pub(super) fn answers_idle(&mut self, now: Instant) -> bool {
         let before = self.quiet.replace(now);
         self.path.state() == State::Live && before.is_none_or(|before| now - before > IDLE_QUESTIONS)
@@ -149,8 +160,8 @@ impl Slot {
         self.control.push_back(frame);
     }
 
-    /// When the path is suspect if nothing of what waits has left by then: its own socket takes nothing. One that is shared with
-    /// other paths says nothing of this one.
+    /// When the path is suspect if nothing of what waits has left by then: its own socket takes
+    /// nothing. One that is shared with other paths says nothing of this one.
     pub(super) fn blocked_at(&self) -> Option<Instant> {
         let alone = !self.remote.named && self.path.state() == State::Live;
         self.waiting.filter(|_| alone).map(|since| since + self.path.probe_timeout())
@@ -170,8 +181,18 @@ impl Slot {
         }
     }
 
+    /// Whether data may go by it.
+    pub(super) fn is_usable(&self) -> bool {
+        self.path.state() == State::Live && self.validated && !self.health.is_sick()
+    }
+
+    /// Whether it carries an inner packet of `bytes`.
+    pub(super) fn fits(&self, bytes: usize) -> bool {
+        self.path.fits((bytes + OVERHEAD) as u64 + u64::from(self.remote.headers()))
+    }
+
     /// Whether there is something to send.
     pub(in crate::bond) fn wants_to_send(&self) -> bool {
-        !self.stage.is_empty() || !self.control.is_empty() || self.ping || self.asks
+        !self.stage.is_empty() || !self.control.is_empty() || self.ping || self.asks || self.sizes
     }
 }

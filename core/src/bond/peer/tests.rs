@@ -167,7 +167,8 @@ impl World {
 }
 
 impl World {
-    /// Asks and is answered with ten packets, one after the other, `count` times. How often it was within 10 s.
+    /// Asks and is answered with ten packets, one after the other, `count` times. How often it was
+    /// within 10 s.
     fn exchange(&mut self, count: usize) -> usize {
         let end = self.now + Duration::from_secs(10);
         for done in 0..count {
@@ -275,8 +276,8 @@ fn a_link_that_died_while_nothing_moved_is_found_out_by_what_comes_next() {
     }
 }
 
-/// Both ends know the dead link as the quicker one, and have proof of it that is just too old to be true: what they
-/// acknowledge goes that way for a while.
+/// Both ends know the dead link as the quicker one, and have proof of it that is just too old to be
+/// true: what they acknowledge goes that way for a while.
 #[test]
 fn a_link_that_died_between_two_exchanges_does_not_take_the_other_with_it() {
     for dead in [0, 1] {

@@ -95,6 +95,7 @@ impl Peer {
     /// One control packet, if there are frames for this path.
     fn control(&mut self, now: Instant, id: PathId, buf: &mut [u8]) -> Option<Transmit> {
         let slot = self.slots[id.index()].as_mut()?;
+        slot.sizes = false;
         let mtu_probe = if slot.validated { slot.path.poll_mtu_probe(now) } else { None };
         if slot.control.is_empty() && !slot.ping && mtu_probe.is_none() {
             return None;
@@ -176,22 +177,31 @@ impl Peer {
             }
         }
         let (size, ecn) = run?;
-        // RFC 6040 section 4.1, with the marks that came with it left inside: only what this way marks is counted.
+        // RFC 6040 section 4.1, with the marks that came with it left inside: only what this way
+        // marks is counted.
         let ecn = if ecn == Ecn::NotEct { 0 } else { Ecn::Ect0.bits() };
         Some(Transmit { len, segment: (count > 1).then_some(size), ecn, ..Transmit::default() })
     }
 
-    /// Puts each due acknowledgement on the path it is of and on the best one, if that is proved to carry what we send; else on all
-    /// that are live, and on all there are where none is.
+    /// Chooses the paths for each acknowledgement that is due, and puts it on them.
     ///
-    /// The best one is the quickest, and may have died just now: then the peer would take all paths for dead, as no word comes of
-    /// any of them. An acknowledgement that goes back where its packets came from fails with that path alone. And two ends whose
-    /// paths are all down would answer each other's probes by the way each believes in, for ever, if it leads nowhere.
+    /// | the best path | the acknowledgement goes by |
+    /// | --- | --- |
+    /// | is proved ([`Slot::is_proved`](super::Slot::is_proved)) | the path that it is of, and the best one |
+    /// | is not proved, but live | the path that it is of, and all that are not down |
+    /// | is not live | all paths |
     ///
-    /// The answer to an idle peer's question goes back by its path alone.
-    ///
-    /// An acknowledgement is not acknowledged: who sends nothing else would never learn that its path is dead. So while DATA comes
-    /// the best path is asked for a new proof before the old one ends.
+    /// Reasons:
+    /// - By the best path it arrives first. But that path may have died a moment ago. If all
+    ///   acknowledgements went that way, the peer would hear of none of its paths and take all of
+    ///   them for dead. A copy on the path that it is of is lost with that path alone.
+    /// - Where all paths are down, no one of them can be preferred: each end would answer by the
+    ///   path that it thinks best, and if none of these carries anything no answer would ever come.
+    /// - An idle peer's ping is answered by its own path only: copies would cost as much as the
+    ///   pings.
+    /// - Nobody acknowledges an acknowledgement. A side that sends nothing else would never learn
+    ///   that its path is dead. So while DATA comes, it adds a PING before the last proof is too
+    ///   old.
     pub(super) fn acknowledge(&mut self, now: Instant) {
         let Some(best) = self.best() else { return };
         let Some(slot) = &self.slots[best] else { return };

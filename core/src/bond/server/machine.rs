@@ -24,8 +24,7 @@ impl Machine for Server {
                 self.each(|server, client| {
                     let live = server.sessions.get_mut(&client).and_then(|session| session.live.as_mut());
                     if let Some(peer) = live {
-                        let bytes = peer.slot(path).map_or(0, |slot| u32::from(slot.path.mtu()));
-                        peer.handle_too_large(now, path, bytes);
+                        peer.handle_too_large(now, path);
                     }
                     server.settle(now, client);
                 });

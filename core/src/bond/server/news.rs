@@ -47,12 +47,14 @@ impl Server {
             }
             News::ConfigRequest(request) => {
                 let mtu = request.mtu.min(self.config.common.mtu);
-                peer.set_mtu(mtu);
+                peer.set_mtu(now, mtu, session.addresses.iter().any(IpAddr::is_ipv6));
                 if let Some(config) = configuration(&self.config, &session.addresses, mtu) {
                     peer.send_frame(Frame::Config(config));
                 }
             }
-            News::ConfigAck(_) | News::Mtu => {}
+            News::ConfigAck(_) => {}
+            // The device is all clients': each packet is held to its own client's MTU.
+            News::Mtu => {}
             News::Status(status) => {
                 if let Some(slot) = peer.slot_mut(status.path) {
                     slot.weight = u32::from(status.weight.max(1));

@@ -8,4 +8,5 @@
 
 mod change;
 mod enrol;
+mod mtu;
 mod pair;

@@ -35,6 +35,12 @@ pub(super) struct Pair {
     sent: u64,
     /// Nothing of the client's arrives before.
     pub(super) deaf: Instant,
+    /// The largest IP packet that each path carries.
+    pub(super) widths: [usize; 2],
+    /// What the client's TUN was set to, and when.
+    pub(super) mtus: Vec<(Instant, u16)>,
+    /// Packets that came out of the client's TUN, and of the server's.
+    pub(super) given: [Vec<Vec<u8>>; 2],
 }
 
 pub(super) fn key(seed: u8) -> SecretKey {
@@ -89,6 +95,9 @@ impl Pair {
             wire: Wire::new(),
             sent: 0,
             deaf: Instant::ZERO,
+            widths: [1500; 2],
+            mtus: Vec::new(),
+            given: [Vec::new(), Vec::new()],
         }
     }
 
@@ -115,8 +124,13 @@ impl Pair {
 
     /// Packets from outside for the client, and time for each to leave.
     pub(super) fn download(&mut self, packets: u32) {
+        self.download_of(packets, 1000);
+    }
+
+    /// The same, of `len` bytes each.
+    pub(super) fn download_of(&mut self, packets: u32, len: u16) {
         for _ in 0..packets {
-            let packet = packet();
+            let packet = packet(len);
             self.server.take_buf(TUN)[..packet.len()].copy_from_slice(&packet);
             self.server.handle_packet(self.now, TUN, packet.len(), Offload::None);
             self.settle();
@@ -143,6 +157,7 @@ impl Pair {
                     }
                     Output::CloseSocket { socket } => self.sockets.retain(|_, open| *open != socket),
                     Output::Event(Event::Bond { client, news }) => self.events.push((client, news)),
+                    Output::Configure { configuration, .. } => self.mtus.push((self.now, configuration.mtu)),
                     _ => {}
                 }
             }
@@ -152,8 +167,8 @@ impl Pair {
                 }
             }
             self.transmit();
-            drain(&mut self.client, self.now);
-            drain(&mut self.server, self.now);
+            self.given[0].append(&mut drain(&mut self.client, self.now));
+            self.given[1].append(&mut drain(&mut self.server, self.now));
             if self.sent == before {
                 return;
             }
@@ -186,6 +201,13 @@ impl Pair {
 
     fn send(&mut self, to_server: bool, other: SocketAddr, datagram: &[u8]) {
         self.sent += 1;
+        let path = match other.ip() {
+            IpAddr::V4(ip) => usize::from(ip.octets()[3]),
+            IpAddr::V6(_) => 0,
+        };
+        if datagram.len() + 28 > self.widths[path] {
+            return;
+        }
         let at = self.now + Duration::from_millis(10);
         self.wire.insert((at, self.sent), (to_server, other, datagram.to_vec()));
     }
@@ -222,23 +244,28 @@ impl Pair {
     }
 }
 
-fn drain(machine: &mut impl Application, now: Instant) {
+fn drain(machine: &mut impl Application, now: Instant) -> Vec<Vec<u8>> {
+    let mut given = Vec::new();
     while machine.poll_dirty_tun().is_some() {
-        while machine.give_buf(TUN).is_some() {
+        while let Some((packet, _)) = machine.give_buf(TUN) {
+            given.push(packet.to_vec());
             machine.handle_given(now, TUN, Ok(()));
         }
     }
+    given
 }
 
-/// 1,000 bytes of UDP to the client.
-fn packet() -> Vec<u8> {
-    let mut packet = Vec::from([0x45, 0, 0x03, 0xe8, 0, 7, 0x40, 0, 64, 17, 0, 0]);
+/// A packet of UDP to the client, without a checksum of its own.
+fn packet(len: u16) -> Vec<u8> {
+    let [high, low] = len.to_be_bytes();
+    let mut packet = Vec::from([0x45, 0, high, low, 0, 7, 0x40, 0, 64, 17, 0, 0]);
     packet.extend(OUTSIDE.octets());
     packet.extend(INSIDE.octets());
     let sum: u32 = packet.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1])).sum();
     let sum = (sum & 0xffff) + (sum >> 16);
     packet[10..12].copy_from_slice(&(!(sum as u16)).to_be_bytes());
-    packet.extend([0x01, 0xbb, 0x9c, 0x40, 0x03, 0xd4, 0, 0]);
-    packet.resize(1000, 0);
+    packet.extend([0x01, 0xbb, 0x9c, 0x40]);
+    packet.extend((len - 20).to_be_bytes());
+    packet.resize(usize::from(len), 0);
     packet
 }
