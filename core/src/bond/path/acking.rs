@@ -227,6 +227,7 @@ impl Path {
     pub(super) fn time_out(&mut self, now: Instant, sink: &mut impl FnMut(Event)) {
         let (oldest, timeout) = (self.oldest_unanswered().unwrap_or(now), self.probe_timeout());
         self.counters.timeouts += 1;
+        self.mtu.handle_silence();
         match self.liveness.handle_timeout(now, oldest, timeout) {
             Verdict::Suspect => {
                 sink(Event::Suspect);

@@ -208,6 +208,12 @@ impl Mtu {
         true
     }
 
+    /// The path is silent: whatever is lost now is lost for that. Probes
+    /// count all the same: two in a row are seconds apart.
+    pub(crate) fn handle_silence(&mut self) {
+        (self.swallowed, self.after, self.smaller) = (0, 0, None);
+    }
+
     /// Something speaks against the largest size: what is not confirmed is sent no longer.
     fn doubted(&mut self, now: Instant) {
         self.doubt = Some(now);
@@ -290,6 +296,21 @@ mod tests {
         assert!(mtu.handle_lost(at(30), at(22), 1500));
         assert_eq!(mtu.size(), 1280);
         assert_eq!(search(&mut mtu, at(30), 1420).1, 1420);
+    }
+
+    #[test]
+    fn a_path_that_dies_again_and_again_is_not_narrow() {
+        let mut mtu = Mtu::new(1500);
+        search(&mut mtu, at(0), 1500);
+        for second in 1..100 {
+            let now = at(second * 1000);
+            mtu.handle_carried(now, 100);
+            mtu.handle_silence();
+            // Its probe is answered; then all that was sent before counts as lost.
+            mtu.handle_carried(now + Duration::from_millis(500), 100);
+            let sent = now + Duration::from_millis(1);
+            assert!(!(0..20).any(|_| mtu.handle_lost(now + Duration::from_millis(500), sent, 1500)));
+        }
     }
 
     #[test]

@@ -323,6 +323,7 @@ impl Peer {
                 .is_some_and(|challenge| challenge.asked < MOST_QUESTIONS && challenge.next <= now);
         }
         self.fit(now);
+        self.ask_sizes(now);
         self.ask_left_out(now);
         self.reorder.handle_timeout(now);
         self.deliver(give);

@@ -88,12 +88,16 @@ impl Peer {
         self.mtu.size().max(self.mtu.floor)
     }
 
-    /// Probes the sizes that are due, and looks again at what the paths carry, if one has changed
-    /// or it is time.
-    pub(super) fn fit(&mut self, now: Instant) {
+    /// Sees to it that probes of sizes leave on paths that have nothing else to send. On others they
+    /// go with the next control packet.
+    pub(super) fn ask_sizes(&mut self, now: Instant) {
         for slot in self.slots.iter_mut().flatten() {
             slot.sizes = slot.validated && slot.path.poll_mtu_probe(now).is_some();
         }
+    }
+
+    /// Looks again at what the paths carry, if one has changed or it is time.
+    pub(super) fn fit(&mut self, now: Instant) {
         if !self.mtu.stale && self.mtu.poll_timeout().is_none_or(|at| at > now) {
             return;
         }
