@@ -88,8 +88,8 @@ impl Peer {
         self.mtu.size().max(self.mtu.floor)
     }
 
-    /// Sees to it that probes of sizes leave on paths that have nothing else to send. On others they
-    /// go with the next control packet.
+    /// Sees to it that probes of sizes leave on paths that have nothing else to send. On others
+    /// they go with the next control packet.
     pub(super) fn ask_sizes(&mut self, now: Instant) {
         for slot in self.slots.iter_mut().flatten() {
             slot.sizes = slot.validated && slot.path.poll_mtu_probe(now).is_some();
