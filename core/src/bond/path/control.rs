@@ -268,7 +268,8 @@ impl Control {
         None
     }
 
-    /// Ends a pulse, and what follows it, on time also where no acknowledgement comes. Whether the pace is another now.
+    /// Ends a pulse, and what follows it, on time also where no acknowledgement comes. Whether the
+    /// pace is another now.
     pub(crate) fn tick(&mut self, now: Instant, next: u64, view: &View) -> bool {
         let mut changed = false;
         if let Phase::Up { until, before } = self.phase

@@ -86,6 +86,7 @@ pub(crate) use liveness::State;
 pub(crate) use received::Arrived;
 pub(crate) use sent::Packet;
 
+use super::rate::Rate;
 use crate::time::{Duration, Instant};
 use aggregation::Aggregation;
 use control::{Control, Signal, View};
@@ -177,8 +178,8 @@ pub(crate) struct Path {
     lossy: (u64, Instant),
     ce: u16,
     control: Control,
-    /// What the estimators say, as of the last that one of them was fed: it is asked for each packet, they change with each
-    /// acknowledgement.
+    /// What the estimators say, as of the last that one of them was fed: it is asked for each
+    /// packet, they change with each acknowledgement.
     view: View,
     pacer: Pacer,
     liveness: Liveness,
@@ -364,8 +365,7 @@ impl Path {
     }
 
     /// The acknowledgement that is due, its path id left zero. Ask after each batch of arrivals,
-    /// and at
-    /// [`Path::ack_due`].
+    /// and at [`Path::ack_due`].
     pub(crate) fn poll_ack(&mut self, now: Instant) -> Option<Ack> {
         let rtt = self.interval();
         self.received.poll(now, rtt)

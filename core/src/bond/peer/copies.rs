@@ -63,7 +63,8 @@ pub(super) struct Copies {
 const SLOT: usize = 96;
 /// Dropped copies that are remembered, to count those that are lost.
 const EVICTED: usize = 8192;
-/// Buffers kept for reuse while there is load: what is under way at some gigabits over a millisecond or two.
+/// Buffers kept for reuse while there is load: what is under way at some gigabits over a
+/// millisecond or two.
 const SPARE: usize = 2048;
 
 impl Copies {

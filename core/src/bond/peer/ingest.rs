@@ -11,7 +11,8 @@ use core::net::IpAddr;
 
 /// Bytes of the largest packet that a TUN hands over.
 pub(in crate::bond) const LARGEST: usize = 65_535;
-/// A packet of so many bytes is taken with its buffer, and not copied. One that is smaller would occupy that for nothing.
+/// A packet of so many bytes is taken with its buffer, and not copied. One that is smaller would
+/// occupy that for nothing.
 const LARGE: usize = LARGEST / 2;
 /// Large buffers kept for reuse: what is read before it is sent.
 const SPARE: usize = 32;
@@ -89,7 +90,8 @@ impl Peer {
         }
     }
 
-    /// The first `len` bytes of `taken`: those themselves, with another buffer in their place, or a copy.
+    /// The first `len` bytes of `taken`: those themselves, with another buffer in their place, or a
+    /// copy.
     fn take_over(&mut self, taken: &mut Vec<u8>, len: usize) -> Vec<u8> {
         if len >= LARGE {
             let mut bytes = self.large.pop().unwrap_or_default();

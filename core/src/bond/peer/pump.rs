@@ -99,7 +99,8 @@ impl Peer {
         Some(all)
     }
 
-    /// The paths as the scheduler sees them, for a packet of `bytes`. Who is done with them puts them back, for the next.
+    /// The paths as the scheduler sees them, for a packet of `bytes`. Who is done with them puts
+    /// them back, for the next.
     pub(super) fn views(&mut self, now: Instant, bytes: usize) -> Vec<PathView> {
         let mut views = core::mem::take(&mut self.views);
         views.clear();

@@ -89,7 +89,8 @@ impl Peer {
                 } else if !decapsulate(outer, packet) {
                     self.drops.malformed += 1;
                 } else if self.reorder.pass(now, opened.path.get(), sequence, distance) {
-                    // The usual case goes from the datagram to the TUN's queue, and is copied nowhere else.
+                    // The usual case goes from the datagram to the TUN's queue, and is copied
+                    // nowhere else.
                     self.drops.tun_full += u64::from(!give.push(packet));
                 } else {
                     let len = packet.len();

@@ -9,7 +9,8 @@ use crate::bond::wire::{
 use crate::machine::Transmit;
 use crate::time::Instant;
 
-/// Bytes that leave in one call at most: UDP's length field has two bytes, and counts its own header and what IPv4 puts before it.
+/// Bytes that leave in one call at most: UDP's length field has two bytes, and counts its own
+/// header and what IPv4 puts before it.
 const RUN_BYTES: usize = 65_507;
 
 /// Room for a control packet of the least length, bytes of the IP packet.
