@@ -53,8 +53,8 @@ pub struct UplinkConfig {
     /// A proxy that is told the destination stands at `endpoint`. It takes any family, and is not
     /// used while `endpoint` is not known. Default false.
     pub upstream: bool,
-    /// So many bytes it may carry, both ways together, until [`super::Pool::set_used`] begins its account
-    /// anew; beyond that it takes no new connections. Default none.
+    /// So many bytes it may carry, both ways together, until [`super::Pool::set_used`] begins its
+    /// account anew; beyond that it takes no new connections. Default none.
     pub cap: Option<u64>,
 }
 
