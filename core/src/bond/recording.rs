@@ -12,7 +12,6 @@
 //! each other.
 
 use super::crypto::{Cipher, CipherOrder, PresharedKey, Rng, SecretKey};
-use super::session::keylog;
 use super::{Client, ClientConfig, Common, DEFAULT_MTU, KnownClient, Server, ServerConfig, Tuning, Uplink};
 use crate::machine::{
     Application, DatagramMachine, Input, ListenerId, Machine, Offload, Output, Rx, SocketId, TunId,
@@ -54,13 +53,14 @@ struct World {
     wire: Wire,
     sent: u64,
     text: String,
+    /// The keys that the text has, of the client and of the server.
+    keys: [Option<(u8, [u8; 32])>; 2],
     /// Datagrams with data that path 1 carried to the server.
     far: u32,
 }
 
 impl World {
     fn new() -> World {
-        keylog::take();
         let mut rng = Rng::new([7; 32]);
         let (own, theirs) = (SecretKey::generate(&mut rng), SecretKey::generate(&mut rng));
         let psk = PresharedKey::generate(&mut rng);
@@ -99,6 +99,7 @@ impl World {
             wire: Wire::new(),
             sent: 0,
             text: String::new(),
+            keys: [None; 2],
             far: 0,
         }
     }
@@ -115,17 +116,24 @@ impl World {
                 }
             }
             while self.server.poll_output().is_some() {}
-            for (session, cipher) in keylog::take() {
-                // The server's end of a handshake comes first: it answers before the client knows.
-                let side = if self.text.contains("key s") { 'c' } else { 's' };
-                let _ = writeln!(self.text, "key {side} {cipher} {}", hex(&session));
-            }
+            self.tell_keys();
             self.transmit();
             // What the device is given is not looked at.
             drain(&mut self.client, self.now);
             drain(&mut self.server, self.now);
             if self.sent == before {
                 return;
+            }
+        }
+    }
+
+    /// Writes down the keys that are new.
+    fn tell_keys(&mut self) {
+        let now = [self.client.sealing_key(), self.server.sealing_key()];
+        for (index, key) in now.into_iter().enumerate() {
+            if let Some((cipher, bytes)) = key.filter(|_| key != self.keys[index]) {
+                let _ = writeln!(self.text, "key {} {cipher} {}", ['c', 's'][index], hex(&bytes));
+                self.keys[index] = key;
             }
         }
     }

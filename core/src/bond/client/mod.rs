@@ -121,6 +121,12 @@ impl Client {
         Ok(client)
     }
 
+    /// What it seals with now, for recordings.
+    #[cfg(all(feature = "laws", feature = "std"))]
+    pub(super) fn sealing_key(&self) -> Option<(u8, [u8; 32])> {
+        self.peer.keys.told()
+    }
+
     /// What it is doing.
     pub fn status(&self, now: Instant) -> Status {
         let paths = self.peer.slots().map(|slot| {

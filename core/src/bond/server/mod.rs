@@ -146,6 +146,12 @@ impl Server {
         })
     }
 
+    /// What it seals with for its first client that lives, for recordings.
+    #[cfg(all(feature = "laws", feature = "std"))]
+    pub(super) fn sealing_key(&self) -> Option<(u8, [u8; 32])> {
+        self.sessions.values().find_map(|session| session.live.as_ref()?.keys.told())
+    }
+
     /// What each client that is here is doing, by its place in the configuration.
     pub fn status(&self, now: Instant) -> Vec<(u32, Status)> {
         let live =

@@ -106,6 +106,12 @@ impl Keyring {
         }
     }
 
+    /// The number of the cipher and the key that seal, for recordings that are to be opened again.
+    #[cfg(all(feature = "laws", feature = "std"))]
+    pub(crate) fn told(&self) -> Option<(u8, [u8; 32])> {
+        self.current.as_ref().map(|session| session.told)
+    }
+
     /// Seals `plain_len` bytes behind the header's place in `buf` (see [`Session::seal`]) under the
     /// path's next number.
     pub(crate) fn seal(

@@ -16,8 +16,6 @@
 //! each session checks it again; a packet is opened once; nothing that did not open changes
 //! anything but a count of forgeries.
 
-#[cfg(all(feature = "laws", feature = "std"))]
-pub(crate) mod keylog;
 mod keyring;
 mod replay;
 mod transport;

@@ -70,6 +70,9 @@ pub(crate) enum OpenError {
 /// The keys of one handshake.
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// The cipher's number and the key that seals, for recordings that are to be opened again.
+    #[cfg(all(feature = "laws", feature = "std"))]
+    pub(super) told: (u8, [u8; 32]),
     #[cfg(test)]
     cipher: Cipher,
     generation: u32,
@@ -90,9 +93,9 @@ pub(crate) struct Session {
 impl Session {
     /// A session whose handshake ended at `now`.
     pub(crate) fn new(now: Instant, secrets: &Secrets) -> Session {
-        #[cfg(all(feature = "laws", feature = "std"))]
-        super::keylog::note(secrets);
         Session {
+            #[cfg(all(feature = "laws", feature = "std"))]
+            told: (secrets.cipher.number(), secrets.seal),
             #[cfg(test)]
             cipher: secrets.cipher,
             generation: secrets.generation,
