@@ -15,6 +15,7 @@ use std::io::Result;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use util::connect;
 
 const PIECE: usize = 8 * 1024;
@@ -80,57 +81,62 @@ async fn download(client: &Client, to: SocketAddr, len: usize) -> Result<(Durati
     Ok((client.now() - began, answer.bound.ip()))
 }
 
-/// What a run is judged by: less is better.
-type Verdict = Rc<Cell<f64>>;
-
 fn world(policy: Policy, latencies: [u64; 2]) -> World {
     let [a, b] = latencies.map(Duration::from_millis);
     let builder = World::builder().policy(policy).seed(1).limit(Duration::from_secs(900));
     builder.far_uplink("wlan0", 1, a).far_uplink("usb0", 1, b).build()
 }
 
-fn run(mut world: World) {
+/// Runs the client's story to its end, and gives what it is judged by: less is better.
+fn judge<F>(mut world: World, story: impl FnOnce(Client) -> F + 'static) -> f64
+where
+    F: Future<Output = Result<f64>> + 'static,
+{
+    let verdict = Rc::new(Cell::new(f64::NAN));
+    let told = Rc::clone(&verdict);
+    world.client(move |client| async move {
+        told.set(story(client).await?);
+        Ok(())
+    });
     world.run().unwrap_or_else(|failure| panic!("{failure}"));
+    verdict.get()
 }
 
-/// Films of 384 KiB and pages of 8 KiB by turns, one every 300 ms, over two links of 400 kB/s:
-/// how long
-/// until all are there. (By round robin one link has all films.)
+/// Waits for all of these downloads.
+async fn all<T>(tasks: Vec<JoinHandle<Result<T>>>) -> Result<()> {
+    for task in tasks {
+        task.await??;
+    }
+    Ok(())
+}
+
+/// Films of 384 KiB and pages of 8 KiB by turns, one every 300 ms, over two links of 400 kB/s: how
+/// long until all are there. (By round robin one link has all films.)
 fn pages_and_films(policy: Policy) -> f64 {
     let mut world = world(policy, [20, 20]);
     let links = Links::new(&[[400_000, 400_000]], 1);
     let to = world.target(move |wire| links.clone().serve(wire));
-    let verdict = Verdict::default();
-    let told = Rc::clone(&verdict);
-    world.client(move |client| async move {
-        let mut all = Vec::new();
+    judge(world, move |client| async move {
+        let mut tasks = Vec::new();
         for n in 0..80 {
             let len = if n % 2 == 0 { 384 * 1024 } else { 8 * 1024 };
             let other = client.clone();
             let task = client.spawn(async move { download(&other, to, len).await });
-            all.push(task);
+            tasks.push(task);
             client.sleep(Duration::from_millis(300)).await;
         }
-        for task in all {
-            task.await??;
-        }
-        told.set(client.now().as_secs_f64());
-        Ok(())
-    });
-    run(world);
-    verdict.get()
+        all(tasks).await?;
+        Ok(client.now().as_secs_f64())
+    })
 }
 
-/// Ten idle chats by one uplink, since the other was away; then ten downloads of 512 KiB at
-/// once: how
-/// long all of them take.
+/// Ten idle chats by one uplink, since the other was away; then ten downloads of 512 KiB at once:
+/// how long all of them take.
 fn idle_chats(policy: Policy) -> f64 {
     let mut world = world(policy, [20, 20]);
     let links = Links::new(&[[1_000_000, 1_000_000]], 1);
     let to = world.target(move |wire| links.clone().serve(wire));
-    let verdict = Verdict::default();
-    let told = Rc::clone(&verdict);
-    world.client(move |client| async move {
+    judge(world, move |client| async move {
         let mut chats = Vec::new();
         client.net.unplug("usb0");
         for _ in 0..10 {
@@ -141,55 +147,42 @@ fn idle_chats(policy: Policy) -> f64 {
         client.net.plug("usb0");
         client.sleep(Duration::from_secs(3)).await;
         let began = client.now();
-        let all: Vec<_> = (0..10)
+        let tasks = (0..10)
             .map(|_| {
                 let other = client.clone();
                 client.spawn(async move { download(&other, to, 512 * 1024).await })
             })
             .collect();
-        for task in all {
-            task.await??;
-        }
-        told.set((client.now() - began).as_secs_f64());
-        Ok(())
-    });
-    run(world);
-    verdict.get()
+        all(tasks).await?;
+        Ok((client.now() - began).as_secs_f64())
+    })
 }
 
-/// Sequential requests of `len` bytes over links of these latencies and rates: the mean time of
-/// one.
+/// Requests of `len` bytes, one after the other, over links of these latencies and rates: the mean
+/// time of one.
 fn requests(policy: Policy, latencies: [u64; 2], rates: [u64; 2], len: usize) -> f64 {
     let mut world = world(policy, latencies);
     let links = Links::new(&[rates], 1);
     let to = world.target(move |wire| links.clone().serve(wire));
-    let verdict = Verdict::default();
-    let told = Rc::clone(&verdict);
-    world.client(move |client| async move {
+    judge(world, move |client| async move {
         let mut sum = Duration::ZERO;
         for _ in 0..100 {
             sum += download(&client, to, len).await?.0;
             client.sleep(Duration::from_millis(100)).await;
         }
-        told.set(sum.as_secs_f64() / 100.0);
-        Ok(())
-    });
-    run(world);
-    verdict.get()
+        Ok(sum.as_secs_f64() / 100.0)
+    })
 }
 
 /// Twelve at a time, `count` downloads of 256 KiB in all, over links whose rates are by turns
-/// these:
-/// how long all of them take.
+/// these: how long all of them take.
 fn downloads(policy: Policy, turns: &[[u64; 2]], turn: u64, count: usize) -> f64 {
     let mut world = world(policy, [20, 20]);
     let links = Links::new(turns, turn);
     let to = world.target(move |wire| links.clone().serve(wire));
-    let verdict = Verdict::default();
-    let told = Rc::clone(&verdict);
-    world.client(move |client| async move {
+    judge(world, move |client| async move {
         let left = Rc::new(Cell::new(count));
-        let all: Vec<_> = (0..12)
+        let tasks = (0..12)
             .map(|_| {
                 let (other, left) = (client.clone(), Rc::clone(&left));
                 client.spawn(async move {
@@ -201,14 +194,9 @@ fn downloads(policy: Policy, turns: &[[u64; 2]], turn: u64, count: usize) -> f64
                 })
             })
             .collect();
-        for task in all {
-            task.await??;
-        }
-        told.set(client.now().as_secs_f64());
-        Ok(())
-    });
-    run(world);
-    verdict.get()
+        all(tasks).await?;
+        Ok(client.now().as_secs_f64())
+    })
 }
 
 /// Ten visits to each of eight hosts: how many addresses a host sees, on average (a bank that sees
@@ -222,9 +210,7 @@ fn addresses_seen(policy: Policy) -> f64 {
             world.target(move |wire| links.clone().serve(wire))
         })
         .collect();
-    let verdict = Verdict::default();
-    let told = Rc::clone(&verdict);
-    world.client(move |client| async move {
+    judge(world, move |client| async move {
         let mut seen = BTreeSet::new();
         for round in 0..10 {
             for (index, to) in hosts.iter().enumerate() {
@@ -234,11 +220,8 @@ fn addresses_seen(policy: Policy) -> f64 {
                 }
             }
         }
-        told.set(seen.len() as f64 / hosts.len() as f64);
-        Ok(())
-    });
-    run(world);
-    verdict.get()
+        Ok(seen.len() as f64 / hosts.len() as f64)
+    })
 }
 
 /// Prints a line of the table and gives how many times better than round robin the policy is.
