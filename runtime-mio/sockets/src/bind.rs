@@ -60,7 +60,13 @@ impl SocketOptions {
 impl Binder {
     /// With these options.
     pub fn new(options: SocketOptions) -> Self {
-        Binder { options, ..Binder::default() }
+        Binder {
+            options,
+            #[cfg(target_os = "linux")]
+            routes: super::route::Routes::default(),
+            #[cfg(target_os = "linux")]
+            told: false,
+        }
     }
 
     /// Begins to connect, without blocking. The attempt fails if any part of the binding is not

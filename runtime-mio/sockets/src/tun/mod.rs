@@ -10,7 +10,9 @@ mod header;
 use crate::socket::{Tried, again};
 use ropewalk_core::drive::TryError;
 use ropewalk_core::machine::{Fault, Offload, TunConfiguration};
-use std::io::{ErrorKind, IoSlice, IoSliceMut, Result};
+use std::io::{ErrorKind, Result};
+#[cfg(target_os = "linux")]
+use std::io::{IoSlice, IoSliceMut};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 /// Packets that the system queues for us. At 7 Gbit/s with offload they last 50 ms; beyond them the
@@ -48,10 +50,7 @@ impl Tun {
         }
         let device = builder.build_sync()?;
         device.set_nonblocking(true)?;
-        #[cfg(target_os = "linux")]
-        let offload = offload && device.tcp_gso();
-        #[cfg(not(target_os = "linux"))]
-        let offload = false;
+        let offload = offload && has_offload(&device);
         Ok(Tun { device, offload, refused: 0, configure: None })
     }
 
@@ -130,6 +129,16 @@ impl Tun {
     pub fn configure(&mut self, configuration: &TunConfiguration) -> std::result::Result<(), Fault> {
         self.configure.as_mut().map_or(Err(Fault::Unsupported), |configure| configure(configuration))
     }
+}
+
+#[cfg(target_os = "linux")]
+fn has_offload(device: &SyncDevice) -> bool {
+    device.tcp_gso()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_offload(_: &SyncDevice) -> bool {
+    false
 }
 
 impl std::os::fd::AsRawFd for Tun {
