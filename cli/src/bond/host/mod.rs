@@ -293,11 +293,12 @@ fn restore_with<W: World>(
     Ok(notes)
 }
 
-/// Takes away rules and routes of a client whose journal is lost. Where a route leads into a
-/// device, a client may live.
+/// Takes away rules, routes and the filter of a client whose journal is lost. Where a route leads
+/// into a device, a client may live. A filter alone is what `nft` has made that outlived its client
+/// by a moment, and that was undone meanwhile.
 fn sweep_orphans<W: World>(world: &mut W) -> Result<Option<String>, String> {
     let (rules, routes) = (world.rules()?, world.routes()?);
-    if rules.is_empty() && routes.is_empty() {
+    if rules.is_empty() && routes.is_empty() && !world.has_filter(plan::CLIENT_FILTER) {
         return Ok(None);
     }
     if routes.iter().any(|route| matches!(route.kind, Kind::Device(_))) {
@@ -306,7 +307,7 @@ fn sweep_orphans<W: World>(world: &mut W) -> Result<Option<String>, String> {
     rules.iter().try_for_each(|rule| world.remove_rule(rule))?;
     routes.iter().try_for_each(|route| world.remove_route(route))?;
     world.filter(&filter::remove(plan::CLIENT_FILTER))?;
-    Ok(Some("rules and routes that no journal knows of are gone".into()))
+    Ok(Some("rules, routes and filters that no journal knows of are gone".into()))
 }
 
 #[cfg(test)]

@@ -281,6 +281,11 @@ fn rules_and_routes_whose_journal_is_lost_are_taken_away_by_restore() {
     assert!(notes[0].contains("no journal knows of"), "{notes:?}");
     assert_same(&lab.dump(), &before, "after the sweep");
     assert_eq!(restore(), Ok(Vec::new()));
+    // An nft that outlives its client by a moment makes the table after all was undone.
+    lab.shell("nft add table inet ropewalk_bond_client");
+    let notes = restore().expect("nothing is in the way");
+    assert!(notes[0].contains("no journal knows of"), "{notes:?}");
+    assert_same(&lab.dump(), &before, "after the filter alone was taken away");
 }
 
 #[test]
