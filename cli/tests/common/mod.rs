@@ -66,6 +66,38 @@ pub(crate) fn wait_until(what: &str, deadline: Duration, mut condition: impl FnM
     }
 }
 
+/// How much of the processors nobody wanted since it was made. A figure in time says something of
+/// the program only where the machine was idle enough.
+#[cfg(target_os = "linux")]
+pub(crate) struct Pace(u64, u64);
+
+#[cfg(target_os = "linux")]
+impl Pace {
+    pub(crate) fn new() -> Self {
+        let (idle, all) = Pace::look();
+        Pace(idle, all)
+    }
+
+    /// proc(5), /proc/stat: user, nice, system, idle and more, in ticks of all processors.
+    fn look() -> (u64, u64) {
+        let text = std::fs::read_to_string("/proc/stat").expect("it is readable everywhere");
+        let ticks: Vec<u64> =
+            text.split_ascii_whitespace().skip(1).map_while(|word| word.parse().ok()).collect();
+        (ticks[3], ticks.iter().take(8).sum())
+    }
+
+    /// In percent.
+    pub(crate) fn idle(&self) -> u64 {
+        let (idle, all) = Pace::look();
+        100 * (idle - self.0) / (all - self.1).max(1)
+    }
+
+    /// A third was left: who woke up did not wait.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.idle() >= 33
+    }
+}
+
 /// Bytes in which a loss, a double and a swap show.
 pub(crate) fn pattern(from: u64, len: usize) -> Vec<u8> {
     let byte = |at: u64| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;

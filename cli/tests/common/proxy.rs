@@ -77,6 +77,14 @@ impl Launch {
         Launch { service: "bond", ..Launch::new(args) }
     }
 
+    /// Behind the words of `by`, which run it: `unshare` and its switches.
+    pub(crate) fn behind(mut self, by: &[&str]) -> Self {
+        let mut words = by.iter();
+        self.command = Command::new(words.next().expect("at least a program"));
+        self.command.args(words).arg(ROPEWALK);
+        self
+    }
+
     /// The same out of a copy of the binary that every user can run, with these file capabilities,
     /// behind the words of `by` (`setpriv` and its switches).
     pub(crate) fn unwrap_by(by: &[&str], capabilities: Option<&str>, args: &[&str]) -> Self {
@@ -228,6 +236,13 @@ impl Proxy {
         use rustix::process::{Pid, Signal, kill_process};
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).expect("our own child, not waited for yet");
+    }
+
+    /// Kills it (SIGKILL), if it lives, and does not wait for its end.
+    #[cfg(unix)]
+    pub(crate) fn kill(&self) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let _ = kill_process(Pid::from_child(&self.child), Signal::KILL);
     }
 
     /// Waits until it has ended by itself.

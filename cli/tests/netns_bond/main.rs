@@ -6,18 +6,28 @@
 //! | file | is |
 //! | --- | --- |
 //! | `world` | the two hosts and their links |
+//! | `capture` | what comes out of a link |
+//! | `download` | a download that has no end |
 //! | `carry` | tests: what goes through, and by which link |
 //! | `enrol` | tests: who comes in, who does not, and what is said of it |
 //! | `change` | tests: links and modes that change while it runs |
+//! | `uplinks` | tests: links that are pulled, come back and get another address under load |
 //! | `privileges` | tests: what both ends may still do once they run |
 //! | `host` | tests: what is changed on both hosts, what goes through then, and what is left |
+//! | `killed` | tests: whatever is killed, and whenever, all comes back |
+//! | `leaks` | tests: nothing passes the kill switch |
 #![cfg(target_os = "linux")]
 
+mod capture;
 mod carry;
 mod change;
 #[path = "../common/mod.rs"]
 mod common;
+mod download;
 mod enrol;
 mod host;
+mod killed;
+mod leaks;
 mod privileges;
+mod uplinks;
 mod world;

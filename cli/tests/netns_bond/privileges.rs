@@ -1,7 +1,7 @@
 //! What both ends may still do once they run, and that it is enough to put all back.
 
-use crate::common::here;
 use crate::common::proxy::Proxy;
+use crate::common::{LONG, here, wait_until};
 use crate::world::World;
 
 const NET_BIND_SERVICE: u64 = 1 << 10;
@@ -11,7 +11,10 @@ const NET_RAW: u64 = 1 << 13;
 /// Looks at every thread: its capabilities, and that it cannot get any back.
 #[track_caller]
 fn expect_threads(end: &Proxy, capabilities: u64) {
-    let tasks = std::fs::read_dir(format!("/proc/{}/task", end.id())).expect("it runs");
+    let path = format!("/proc/{}/task", end.id());
+    let count = || std::fs::read_dir(&path).expect("it runs").count();
+    wait_until("worker, control, log and others run", LONG, || count() > 3);
+    let tasks = std::fs::read_dir(&path).expect("it runs");
     let mut seen = 0;
     for task in tasks {
         // A thread that has ended just now can do nothing any more.

@@ -73,6 +73,11 @@ impl World {
         self.state.path().join(role).into_os_string().into_string().expect("temporary paths are text")
     }
 
+    /// Whether the client was let in before.
+    pub(crate) fn knows_its_server(&self) -> bool {
+        std::path::Path::new(&self.state("connect")).join("server").exists()
+    }
+
     /// Runs `ropewalk bond` with these arguments to its end, on the host of this role.
     pub(crate) fn tell(&self, role: &str, args: &[&str]) -> Outcome {
         let state = self.state(role);
@@ -135,6 +140,12 @@ impl World {
     pub(crate) fn web(&self) -> Server {
         let listener = self.server.run(|| TcpListener::bind(WEB).expect("the server's TUN has this address"));
         Server::of(listener, answer)
+    }
+
+    /// A web server inside, whose every page goes on for ever.
+    pub(crate) fn endless(&self) -> Server {
+        let listener = self.server.run(|| TcpListener::bind(WEB).expect("the server's TUN has this address"));
+        Server::of(listener, crate::download::answer)
     }
 
     /// The file, through the bond, by curl.
