@@ -1,13 +1,21 @@
-//! A packet or superpacket in the queue: bytes of any owner, cut as they leave.
+//! A packet or superpacket in the queue: which of its packets is next. The bytes stay with their
+//! owner.
 
 use super::Item;
-use crate::bond::inner::{Ecn, Malformed, Packet, Segments, Sums, mark_ce};
-use crate::machine::Offload;
+use crate::bond::inner::{Ecn, Segments};
+
+/// One packet of a packet or superpacket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// Its place.
+    pub(crate) index: u16,
+    /// It is to be marked with "congestion experienced" when it is written.
+    pub(crate) marked: bool,
+}
 
 /// A packet or superpacket, of which the first packets may have left.
 #[derive(Debug)]
-pub(crate) struct Entry<B> {
-    bytes: B,
+pub(crate) struct Entry {
     segments: Segments,
     /// The packet that is next.
     index: usize,
@@ -17,31 +25,20 @@ pub(crate) struct Entry<B> {
     marked: bool,
 }
 
-impl<B: AsRef<[u8]>> Entry<B> {
-    /// An entry of what a TUN gave, its checksum [prepared](crate::bond::inner::prepare).
-    pub(crate) fn new(bytes: B, offload: Offload) -> Result<Self, Malformed> {
-        let segments = Segments::of(bytes.as_ref(), offload)?;
-        let capable = Packet::parse_with(bytes.as_ref(), offload)?.ecn() != Ecn::NotEct;
-        Ok(Entry { bytes, segments, index: 0, capable, marked: false })
+impl Entry {
+    /// An entry of what a TUN gave, which is cut like this and says this of ECN.
+    pub(crate) fn new(segments: Segments, ecn: Ecn) -> Self {
+        Entry { segments, index: 0, capable: ecn != Ecn::NotEct, marked: false }
     }
 
-    /// Writes the next packet to the front of `out`; its length. `None` where none is left, or
-    /// `out` is too short.
-    pub(crate) fn write(&self, out: &mut [u8], sums: Sums) -> Option<usize> {
-        let len = self.segments.write(self.bytes.as_ref(), self.index, out, sums)?;
-        if self.marked {
-            mark_ce(&mut out[..len]);
-        }
-        Some(len)
-    }
-
-    /// The bytes back, when it is spent.
-    pub(crate) fn into_bytes(self) -> B {
-        self.bytes
+    /// The packet that is next.
+    pub(crate) fn next(&self) -> Piece {
+        // There are fewer than bytes in a packet: the lengths of IP have 16 bits.
+        Piece { index: self.index as u16, marked: self.marked }
     }
 }
 
-impl<B> Item for Entry<B> {
+impl Item for Entry {
     fn next_len(&self) -> usize {
         self.segments.len(self.index).unwrap_or(0)
     }

@@ -36,7 +36,7 @@ mod fq;
 mod tests;
 
 pub(crate) use codel::Delays;
-pub(crate) use entry::Entry;
+pub(crate) use entry::{Entry, Piece};
 #[cfg(test)]
 pub(crate) use fq::Counters;
 pub(crate) use fq::{Config, FqCodel};

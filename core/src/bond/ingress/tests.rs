@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::bond::inner::testing::Build;
-use crate::bond::inner::{Flow, FlowKey, Packet, Sums};
+use crate::bond::inner::{Ecn, Flow, FlowKey, Packet, Segments};
 use crate::machine::Offload;
 use crate::time::{Duration, Instant};
 use alloc::collections::{BTreeMap, VecDeque};
@@ -186,19 +186,19 @@ fn an_entry_is_cut_as_it_leaves() {
     let build = Build { ecn: 2, partial: true, ..Build::default() };
     let whole = build.tcp(&[7; 2500]);
     let offload = Offload::Tcp { header: 40, size: 1000, v6: false };
+    let segments = Segments::of(&whole, offload).expect("it fits");
     let mut queue = FqCodel::new(Config::default());
-    queue.push(at(0), key(1), Entry::new(whole.clone(), offload).expect("it fits"));
+    queue.push(at(0), key(1), Entry::new(segments, Ecn::Ect0));
     let mut seen = vec![];
     // The wait is over the target for an interval: the second packet is marked.
     for now in [10_000, 120_000, 120_001] {
-        queue.peek(at(now)).expect("three packets");
-        let mut out = [0; 1500];
-        let len = queue.pop(|entry| entry.write(&mut out, Sums::Partial)).flatten().expect("it has room");
-        seen.push((len, Packet::parse(&out).expect("a packet").ecn().bits()));
+        let head = queue.peek(at(now)).expect("three packets");
+        let piece = queue.pop(Entry::next).expect("it was chosen");
+        seen.push((head.bytes, piece.index, piece.marked));
     }
-    assert_eq!(seen, [(1040, 2), (1040, 3), (540, 2)]);
+    assert_eq!(seen, [(1040, 0, false), (1040, 1, true), (540, 2, false)]);
     assert!(queue.is_empty());
-    assert_eq!(queue.poll_spent().map(Entry::into_bytes), Some(whole));
+    assert!(queue.poll_spent().is_some_and(|entry| entry.bytes_left() == 0));
 }
 
 #[derive(Clone, Debug)]

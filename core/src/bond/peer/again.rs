@@ -264,7 +264,7 @@ impl Peer {
     fn first_again(&mut self, why: Why) -> Option<(u32, usize)> {
         while let Some(&sequence) = self.again.queue(why).front() {
             if let Some(copy) = self.copies.find(sequence) {
-                return Some((sequence, copy.packet.len()));
+                return Some((sequence, usize::from(copy.len)));
             }
             // It has arrived meanwhile, or its copy is gone.
             self.again.queue(why).pop_front();
@@ -287,9 +287,8 @@ impl Peer {
             (Some((lost, bytes)), None) => (lost, bytes, Why::Lost),
             (None, None) => return false,
         };
-        let Some((flow, last)) = self.copies.find(sequence).map(|copy| (copy.flow, copy.path)) else {
-            return false;
-        };
+        let last = self.copies.find(sequence).map(|copy| copy.path);
+        let Some((flow, last)) = self.copies.flow(sequence).zip(last) else { return false };
         let head = Head { flow, bytes, backlog: bytes, sparse: true };
         let mut views = self.views(now, bytes);
         let lossy = |slot: &super::Slot| why == Why::Lost && slot.path.random_loss() > LOSSY;

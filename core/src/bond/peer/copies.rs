@@ -1,4 +1,5 @@
-//! The sender's copies of DATA that is not acknowledged yet: what a repair sends again.
+//! DATA that is not acknowledged yet: what a repair sends again. The bytes are those that came from
+//! the TUN ([`Sources`]); a copy says which part of them it is.
 //!
 //! ```text
 //!   first                                    next
@@ -9,10 +10,11 @@
 //! - The bytes held stay under the cap; what is over it is dropped oldest first, and counted.
 //! - A copy ends once: acknowledged, evicted, or given up.
 
-use crate::bond::inner::{Ecn, FlowKey};
+use super::sources::{SourceId, Sources};
+use crate::bond::ingress::Piece;
+use crate::bond::inner::{Ecn, FlowKey, Sums};
 use crate::time::Instant;
 use alloc::collections::{BTreeSet, VecDeque};
-use alloc::vec::Vec;
 
 /// A packet's place in its direction: what a repair keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,8 +30,11 @@ pub(super) struct Place {
 pub(super) struct Copy {
     /// Sequence and distance, which a repair keeps.
     pub(super) place: Place,
-    /// The inner packet.
-    pub(super) packet: Vec<u8>,
+    /// What it is a packet of, and which.
+    source: SourceId,
+    piece: Piece,
+    /// Bytes of the inner packet.
+    pub(super) len: u16,
     /// When it was sent first.
     pub(super) sent: Instant,
     /// How often it was sent again.
@@ -38,9 +43,7 @@ pub(super) struct Copy {
     pub(super) path: u8,
     /// It waits to be sent again.
     pub(super) queued: bool,
-    /// Its flow.
-    pub(super) flow: FlowKey,
-    /// What its transport says of ECN.
+    /// What its transport says of ECN, or we.
     pub(super) ecn: Ecn,
 }
 
@@ -55,18 +58,13 @@ pub(super) struct Copies {
     /// Those that were dropped because of the cap before it was known whether they arrived; the
     /// last ones.
     evicted: BTreeSet<u32>,
-    /// Buffers of packets that are done, to be filled again.
-    spare: Vec<Vec<u8>>,
+    pub(super) sources: Sources,
 }
 
-/// Bookkeeping that a small packet costs beside its bytes.
+/// Bookkeeping that a small packet costs beside its bytes, here and in [`Sources`].
 const SLOT: usize = 96;
 /// Dropped copies that are remembered, to count those that are lost.
 const EVICTED: usize = 8192;
-/// Buffers kept for reuse while there is load: what is under way at some gigabits over a
-/// millisecond or two.
-const SPARE: usize = 2048;
-
 impl Copies {
     /// Holds at most `cap` bytes.
     pub(super) fn new(cap: usize) -> Self {
@@ -76,30 +74,32 @@ impl Copies {
             bytes: 0,
             cap,
             evicted: BTreeSet::new(),
-            spare: Vec::new(),
+            sources: Sources::default(),
         }
     }
 
-    /// A buffer, one that was used before where there is one, with what was in it.
-    pub(super) fn buffer(&mut self) -> Vec<u8> {
-        self.spare.pop().unwrap_or_default()
-    }
-
-    /// Keeps a packet that leaves for the first time. Sequences come one after the other.
-    pub(super) fn push(&mut self, now: Instant, place: Place, flow: FlowKey, ecn: Ecn, packet: Vec<u8>) {
+    /// Keeps a packet of `len` bytes that leaves for the first time. Sequences come one after the
+    /// other.
+    pub(super) fn push(&mut self, now: Instant, place: Place, source: SourceId, piece: Piece, len: u16) {
         if self.slots.is_empty() {
             self.first = place.sequence;
         }
         debug_assert_eq!(self.first.wrapping_add(self.slots.len() as u32), place.sequence);
-        self.bytes += packet.len() + SLOT;
+        let ecn = match self.sources.flow(source) {
+            _ if piece.marked => Ecn::Ce,
+            Some((_, ecn)) => ecn,
+            None => Ecn::NotEct,
+        };
+        self.bytes += self.sources.hold(source) + SLOT;
         self.slots.push_back(Some(Copy {
             place,
-            packet,
+            source,
+            piece,
+            len,
             sent: now,
             repairs: 0,
             path: 0,
             queued: false,
-            flow,
             ecn,
         }));
         while self.bytes > self.cap {
@@ -122,6 +122,18 @@ impl Copies {
     pub(super) fn find(&mut self, sequence: u32) -> Option<&mut Copy> {
         let at = sequence.wrapping_sub(self.first) as usize;
         self.slots.get_mut(at)?.as_mut()
+    }
+
+    /// The flow of `sequence`, if its copy is still needed.
+    pub(super) fn flow(&mut self, sequence: u32) -> Option<FlowKey> {
+        let source = self.find(sequence)?.source;
+        self.sources.flow(source).map(|(flow, _)| flow)
+    }
+
+    /// Writes `sequence` to all of `out`, which is as long. False where it is not needed any more.
+    pub(super) fn write(&mut self, sequence: u32, out: &mut [u8], sums: Sums) -> bool {
+        let Some(&mut Copy { source, piece, .. }) = self.find(sequence) else { return false };
+        self.sources.write(source, piece, out, sums)
     }
 
     /// Sets the cap; what is over it goes with the next that comes.
@@ -148,15 +160,12 @@ impl Copies {
     }
 
     fn release(&mut self, copy: Copy) {
-        self.bytes -= copy.packet.len() + SLOT;
-        if self.spare.len() < SPARE {
-            self.spare.push(copy.packet);
-        }
+        self.bytes -= self.sources.release(copy.source) + SLOT;
     }
 
     /// Gives back what a busy time needed.
     pub(super) fn shrink(&mut self) {
-        self.spare = Vec::new();
+        self.sources.shrink();
         self.slots.shrink_to_fit();
     }
 
@@ -168,45 +177,48 @@ impl Copies {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sources::testing::plain;
     use super::*;
-    use crate::bond::inner::{Flow, Packet};
-    use alloc::vec;
     use proptest::prelude::*;
-
-    fn flow() -> FlowKey {
-        let mut packet = [0; 20];
-        (packet[0], packet[3]) = (0x45, 20);
-        Flow::of(&Packet::parse(&packet).expect("we built it")).key
-    }
 
     fn place(sequence: u32) -> Place {
         Place { sequence, distance: 1 }
+    }
+
+    /// Keeps a packet of `len` bytes that all have this value, and 20 of header.
+    fn push(copies: &mut Copies, sequence: u32, fill: u8, len: usize) {
+        let source = plain(&mut copies.sources, fill, len);
+        let piece = Piece { index: 0, marked: false };
+        copies.push(Instant::ZERO, place(sequence), source, piece, 20 + len as u16);
+        copies.sources.leave_queue(source);
     }
 
     #[test]
     fn copies_end_when_they_are_acknowledged_and_the_front_moves_on() {
         let mut copies = Copies::new(100_000);
         for sequence in [u32::MAX - 1, u32::MAX, 0, 1] {
-            copies.push(Instant::ZERO, place(sequence), flow(), Ecn::NotEct, vec![sequence as u8; 100]);
+            push(&mut copies, sequence, sequence as u8, 100);
         }
         assert!(copies.done(u32::MAX) && copies.done(0));
         assert_eq!(copies.slots.len(), 4, "the first is still needed");
         assert!(copies.find(0).is_none() && copies.find(7).is_none());
-        assert_eq!(copies.find(1).map(|copy| copy.packet[0]), Some(1));
+        let mut out = [0; 120];
+        assert!(copies.write(1, &mut out, Sums::Complete) && out[20..] == [1; 100]);
+        assert!(!copies.write(0, &mut out, Sums::Complete), "it is done");
         assert!(copies.done(u32::MAX - 1));
         assert_eq!((copies.slots.len(), copies.first), (1, 1));
         assert!(!copies.done(u32::MAX - 1), "it ends once");
         assert!(copies.done(1));
-        assert_eq!((copies.bytes(), copies.evicted.len()), (0, 0));
+        assert_eq!((copies.bytes(), copies.evicted.len(), copies.sources.len()), (0, 0, 0));
     }
 
     #[test]
     fn over_the_cap_the_oldest_goes_and_is_counted() {
-        let mut copies = Copies::new(3 * (100 + SLOT));
+        let mut copies = Copies::new(3 * (120 + SLOT));
         for sequence in 0..5 {
-            copies.push(Instant::ZERO, place(sequence), flow(), Ecn::NotEct, vec![0; 100]);
+            push(&mut copies, sequence, 0, 100);
         }
-        assert_eq!(copies.evicted.len(), 2);
+        assert_eq!((copies.evicted.len(), copies.sources.len()), (2, 3));
         assert!(copies.find(1).is_none() && copies.find(2).is_some());
     }
 
@@ -220,14 +232,15 @@ mod tests {
             let mut next = first;
             for (act, at, len) in acts {
                 if act < 2 {
-                    copies.push(Instant::ZERO, place(next), flow(), Ecn::NotEct, vec![0; len]);
+                    push(&mut copies, next, 0, len);
                     next = next.wrapping_add(1);
                 } else {
                     copies.done(next.wrapping_sub(at));
                 }
-                let held: usize = copies.slots.iter().flatten().map(|copy| copy.packet.len() + SLOT).sum();
+                let held: usize = copies.slots.iter().flatten().map(|copy| usize::from(copy.len) + SLOT).sum();
                 prop_assert_eq!(held, copies.bytes());
                 prop_assert!(held <= 20_000);
+                prop_assert_eq!(copies.sources.len(), copies.slots.iter().flatten().count());
                 for (at, copy) in copies.slots.iter().enumerate() {
                     let sequence = copies.first.wrapping_add(at as u32);
                     prop_assert!(copy.as_ref().is_none_or(|copy| copy.place.sequence == sequence));

@@ -23,7 +23,7 @@
 //! | `pump` | which packet goes to which path |
 //! | `transmit` | control and data packets written and sealed |
 //! | `receive` | packets opened, frames obeyed |
-//! | `copies` | what may have to be sent again |
+//! | `copies`, `sources` | what may have to be sent again; the bytes that came from the TUN |
 //! | `give` | packets on their way to the TUN |
 //!
 //! Invariants
@@ -40,14 +40,15 @@ mod mtu;
 mod pump;
 mod receive;
 mod slot;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod transmit;
 
 pub(super) use give::Give;
-pub(super) use ingest::LARGEST;
 pub(super) use receive::News;
 pub(super) use slot::{Remote, Slot};
+pub(super) use sources::LARGEST;
 
 use super::ingress::{self, Delays, FqCodel};
 use super::inner::TooBig;
@@ -158,9 +159,8 @@ pub(super) struct Peer {
     news: VecDeque<News>,
     /// The newest serial of what the peer said of its paths and of its wishes.
     told: u32,
+    /// Buffers of packets that waited for their order.
     spare: Vec<Vec<u8>>,
-    /// Buffers of superpackets.
-    large: Vec<Vec<u8>>,
     /// Room for what a path has to say, used again.
     events: Vec<path::Event>,
     /// Room for the paths as the scheduler sees them.
@@ -197,7 +197,6 @@ impl Peer {
             news: VecDeque::new(),
             told: 0,
             spare: Vec::new(),
-            large: Vec::new(),
             events: Vec::new(),
             views: Vec::new(),
             repaired: 0,
@@ -334,7 +333,7 @@ impl Peer {
     /// Gives back the buffers of a busy time.
     fn shrink(&mut self) {
         self.copies.shrink();
-        (self.spare, self.large, self.events) = (Vec::new(), Vec::new(), Vec::new());
+        (self.spare, self.events) = (Vec::new(), Vec::new());
     }
 
     /// A path whose socket takes nothing is suspect after its probe time-out, as one that is not

@@ -2,7 +2,6 @@
 
 use super::copies::Place;
 use super::{Peer, RUN};
-use crate::bond::inner::{Ecn, Packet, Sums};
 use crate::bond::path::{Blocked, Path, RawDelay, State};
 use crate::bond::schedule::{Decision, Head, PathSet, PathView};
 use crate::bond::wire::OVERHEAD;
@@ -44,25 +43,15 @@ impl Peer {
             self.drops.too_large += 1;
             return true;
         };
-        let mut packet = self.copies.buffer();
-        // What the packet before left in it is written over.
-        packet.resize(bytes, 0);
-        // The inner checksum is left to the receiver's kernel where both have offload: the seal
-        // vouches for the bytes.
-        let sums = if self.offload { Sums::Partial } else { Sums::Complete };
-        let written = self.ingress.pop(|queued| {
-            let len = queued.entry.write(&mut packet, sums)?;
-            Some((len, queued.flow))
-        });
-        let Some(Some((len, flow))) = written else { return true };
-        packet.truncate(len);
+        let sent = self.ingress.pop(|queued| (queued.source, queued.entry.next(), queued.flow));
+        let Some((source, piece, flow)) = sent else { return true };
         let ordered = self.tuning.parts.order && flow.is_ordered(flow_bytes > bytes);
         let (sequence, distance) = self.sequencer.assign(flow.key, ordered);
-        let ecn = Packet::parse(&packet).map_or(Ecn::NotEct, |view| view.ecn());
-        self.copies.push(now, Place { sequence, distance }, flow.key, ecn, packet);
-        self.again.earn(len as u64);
+        // A segment is shorter than what IP's length holds.
+        self.copies.push(now, Place { sequence, distance }, source, piece, bytes as u16);
+        self.again.earn(bytes as u64);
         self.loaded = Some(now);
-        paths.iter().for_each(|path| self.stage(usize::from(path), sequence, len));
+        paths.iter().for_each(|path| self.stage(usize::from(path), sequence, bytes));
         true
     }
 

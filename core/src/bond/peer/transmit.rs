@@ -1,7 +1,7 @@
 //! Packets written and sealed, control before data.
 
 use super::{Peer, RUN, path};
-use crate::bond::inner::Ecn;
+use crate::bond::inner::{Ecn, Sums};
 use crate::bond::path::SentInfo;
 use crate::bond::wire::{
     DATA_OFFSET, DATA_PREFIX, Data, Frame, HEADER, MAX_PATHS, OVERHEAD, PacketWriter, PathId, TAG, Timestamp,
@@ -141,6 +141,9 @@ impl Peer {
     fn data(&mut self, now: Instant, id: PathId, buf: &mut [u8]) -> Option<Transmit> {
         let mut run: Option<(usize, Ecn)> = None;
         let (mut len, mut count) = (0, 0);
+        // The inner checksum is left to the receiver's kernel where both have offload: the seal
+        // vouches for the bytes.
+        let sums = if self.offload { Sums::Partial } else { Sums::Complete };
         loop {
             let slot = self.slots[id.index()].as_mut()?;
             let Some(&(sequence, bytes)) = slot.stage.front() else { break };
@@ -151,17 +154,16 @@ impl Peer {
                 self.drops.copy_gone += u64::from(self.copies.gave_up(sequence));
                 continue;
             };
-            let size = copy.packet.len() + OVERHEAD;
+            let (size, distance, ecn) = (usize::from(copy.len) + OVERHEAD, copy.place.distance, copy.ecn);
             let room = count < RUN && len + size <= RUN_BYTES;
-            let fits = run.is_none_or(|(first, ecn)| size <= first && ecn == copy.ecn) && room;
+            let fits = run.is_none_or(|(first, marks)| size <= first && ecn == marks) && room;
             let Some(out) = buf.get_mut(len..len + size).filter(|_| fits) else { break };
-            let data =
-                Data { sequence, distance: copy.place.distance, timestamp: Timestamp::at(now), packet: &[] };
+            let data = Data { sequence, distance, timestamp: Timestamp::at(now), packet: &[] };
             let prefix: &mut [u8; DATA_PREFIX] =
                 (&mut out[HEADER..DATA_OFFSET]).try_into().expect("the constants say so");
             data.emit_prefix(prefix);
-            out[DATA_OFFSET..size - TAG].copy_from_slice(&copy.packet);
-            let ecn = copy.ecn;
+            let written = self.copies.write(sequence, &mut out[DATA_OFFSET..size - TAG], sums);
+            debug_assert!(written, "it was measured when it was queued");
             let Ok(sealed) = self.keys.seal(now, id, out, size - HEADER - TAG) else {
                 // The keys have ended. It waits for new ones where nobody is asked for it.
                 self.unstage(id.index());

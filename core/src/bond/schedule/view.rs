@@ -91,7 +91,12 @@ impl PathSet {
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = u8> {
-        (0..64).filter(move |path| self.contains(*path))
+        let mut left = self.0;
+        core::iter::from_fn(move || {
+            let path = (left != 0).then(|| left.trailing_zeros() as u8)?;
+            left &= left - 1;
+            Some(path)
+        })
     }
 }
 
