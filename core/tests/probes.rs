@@ -3,7 +3,8 @@
 use ropewalk_core::dispatch::{Config, Dispatch, HttpProbe, ProbeConfig};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
-    Device, Fault, Input, Machine, Output, QueryId, Report, StreamId, StreamMachine, UplinkId,
+    Assign, ConnId, Device, Fault, HostKey, Input, Machine, Output, QueryId, Report, StreamId, StreamMachine,
+    UplinkId, UplinkSet,
 };
 use ropewalk_core::name::{Destination, Host};
 use ropewalk_core::time::{Duration, Instant};
@@ -131,7 +132,20 @@ impl World {
     }
 
     fn advance(&mut self, secs: u64) {
-        let until = self.now + Duration::from_secs(secs);
+        self.advance_by(Duration::from_secs(secs));
+    }
+
+    /// The uplink that the next connection gets.
+    fn chosen(&mut self) -> Option<UplinkId> {
+        let to = "198.51.100.9:80".parse().expect("literal");
+        let conn = ConnId::from_parts(0, 0);
+        let assign =
+            Assign { conn, destination: Some(to), tried: UplinkSet::EMPTY, host: HostKey::default() };
+        self.pool.assign(self.now, &assign).and_then(|assignment| assignment.uplink)
+    }
+
+    fn advance_by(&mut self, span: Duration) {
+        let until = self.now + span;
         while let Some(at) = self.machine.poll_timeout().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             self.machine.handle_timeout(self.now);
@@ -166,6 +180,29 @@ fn a_silent_uplink_is_left_after_two_probes_and_used_again_with_the_first_that_s
     world.advance(2);
     assert_eq!(world.events, [left, Event::UplinkUp { uplink: UplinkId(1) }]);
     assert!(world.open.is_empty(), "a probe that failed is closed");
+}
+
+#[test]
+fn an_uplink_is_back_in_use_within_two_periods_of_its_return_whenever_that_is() {
+    // A period and a bit, in steps that hit each phase of it: before a probe, within one that is
+    // still silent, after one that has failed.
+    for after in (0..60).map(|step| Duration::from_millis(100 * step)) {
+        let mut world = World::new(vec![None, probe("192.0.2.1", None)], [Net::Answers(b""), Net::Silent]);
+        world.advance(20);
+        assert!(matches!(world.events[..], [Event::ProbesFailed { uplink: UplinkId(1), .. }]));
+        world.advance_by(after);
+        let back = world.now;
+        world.net[1] = Net::Answers(b"");
+        while world.events.len() == 1 {
+            let at = world.machine.poll_timeout().expect("it is probed");
+            world.advance_by(at - world.now);
+            assert!(world.now - back <= Duration::from_secs(10), "returned {after:?} later");
+        }
+        assert_eq!(world.events[1], Event::UplinkUp { uplink: UplinkId(1) });
+        // And by connections, not in word only.
+        let both = [world.chosen(), world.chosen()];
+        assert!(both.contains(&Some(UplinkId(1))), "{both:?}");
+    }
 }
 
 #[test]

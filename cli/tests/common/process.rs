@@ -47,3 +47,9 @@ pub(crate) fn used_during(pid: u32, span: Duration) -> Duration {
     std::thread::sleep(span);
     used(pid) - before
 }
+
+/// Sends SIGHUP.
+pub(crate) fn hang_up(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process");
+    rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("our own child");
+}

@@ -3,7 +3,7 @@
 use crate::common::here;
 use crate::common::proxy::ROPEWALK;
 use crate::common::servers::Server;
-use crate::world::World;
+use crate::world::{SERVER, World};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
@@ -55,6 +55,22 @@ fn a_missing_route_and_a_strict_filter_are_named_with_what_mends_them() {
     assert!(!well && said.contains("FAIL  uplink up2: "), "{said}");
     assert!(said.contains("ip route add default"), "{said}");
     assert!(said.contains("ok    uplink up1: "), "{said}");
+}
+
+#[test]
+fn with_what_it_says_of_a_strict_filter_the_second_uplink_carries() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    for key in ["all", "up1", "up2"] {
+        world.client.set(&format!("ipv4/conf/{key}/rp_filter"), "1");
+    }
+    let proxy = world.dispatch(&["up2", "--connect-timeout", "1"]);
+    assert!(world.ask(&proxy, SERVER).is_err(), "what comes back by up2 is dropped");
+    let (well, said) = doctor(&world, &["up1", "up2"]);
+    assert!(!well && said.contains("FAIL  kernel settings: up2: rp_filter=1"), "{said}");
+    mend(&world, &said, "up2: rp_filter=1", "to mend it: ");
+    let proxy = world.dispatch(&["up1", "up2"]);
+    let order = world.ask_times(&proxy, 10);
+    assert_eq!(order.iter().filter(|n| **n == 2).count(), 5, "{order:?}");
 }
 
 #[test]

@@ -137,6 +137,40 @@ fn a_refused_target_is_not_tried_again_and_hurts_no_uplink() {
 }
 
 #[test]
+fn what_routers_say_of_a_destination_has_its_code_and_hurts_no_uplink() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    // A router that knows: it says so.
+    world.far(1).set("ipv4/ip_forward", "1");
+    world.far(1).set("ipv4/icmp_ratelimit", "0");
+    world.far(1).ip("route add unreachable 198.51.100.4\nroute add prohibit 198.51.100.5\n");
+    let proxy = world.dispatch(&["up1", "up2"]);
+    // Host unreachable; forbidden by a router (Linux says the same to whoever connects); a network
+    // that the router has no route to.
+    for (to, code) in [("198.51.100.4:80", 4), ("198.51.100.5:80", 4), ("192.0.2.1:80", 3)] {
+        for _ in 0..4 {
+            let refused = world.connect(&proxy, to.parse().expect("an address")).map(drop);
+            assert_eq!(refused, Err(Refused(code)), "{to}");
+        }
+    }
+    let mut order = world.ask_times(&proxy, 2);
+    order.sort_unstable();
+    assert_eq!((order, proxy.count_lines(" rests")), (vec![1, 2], 0));
+}
+
+#[test]
+fn a_name_of_one_byte_that_nobody_knows_is_host_unreachable() {
+    let Some(world) = World::new(here!(), 1) else { return };
+    let proxy = world.dispatch(&["up1", "--lookup-timeout", "2"]);
+    let told = world.client.run(|| {
+        let mut stream = crate::common::socks::dial(proxy.address);
+        let request = [5, 1, 0, 5, 1, 0, 3, 1, b'x', 0, 80];
+        std::io::Write::write_all(&mut stream, &request).expect("the proxy reads");
+        crate::common::socks::read_answers(&mut stream).expect("a reply, never silence")
+    });
+    assert_eq!(told.map(drop), Err(Refused(4)));
+}
+
+#[test]
 fn where_no_uplink_has_a_route_the_reply_is_network_unreachable_at_once() {
     let Some(world) = World::new(here!(), 2) else { return };
     let proxy = world.dispatch(&["up1", "up2"]);

@@ -8,6 +8,10 @@
 //! | --- | --- |
 //! | `world` | the client, its uplinks, the far side, and a server there |
 //! | `capture` | what tcpdump sees on a device |
+//! | `caps` | tests: metered uplinks |
+//! | `clients` | tests: programs that people use, with two uplinks |
+//! | `policies` | tests: `--policy` |
+//! | `shared` | tests: two uplinks in one network |
 //! | `weights` | tests: the shares, by whatever the uplinks are written |
 //! | `faults` | tests: uplinks that do not work, destinations that do not |
 //! | `sources` | tests: the addresses connections leave with |
@@ -20,17 +24,21 @@
 //! | `ports` | tests: many connections from few ports |
 #![cfg(target_os = "linux")]
 
+mod caps;
 mod capture;
 mod changes;
+mod clients;
 #[path = "../common/mod.rs"]
 mod common;
 mod datagrams;
 mod doctor;
 mod faults;
 mod guests;
+mod policies;
 mod ports;
 mod probes;
 mod proxies;
+mod shared;
 mod sources;
 mod weights;
 mod world;

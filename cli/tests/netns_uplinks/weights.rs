@@ -80,6 +80,27 @@ fn three_uplinks_take_five_three_and_two_of_ten() {
 }
 
 #[test]
+fn when_an_uplink_drops_the_others_share_by_their_weights() {
+    let Some(world) = World::new(here!(), 3) else { return };
+    let proxy = world.dispatch(&["up1@5", "up2@3", "up3@2"]);
+    assert_eq!(shares(&world.ask_times(&proxy, 10)), [5, 3, 2]);
+    world.unplug(2);
+    proxy.wait_for("the interface of up2 has vanished");
+    let order = world.ask_times(&proxy, 70);
+    for seven in order.chunks(7) {
+        assert_eq!(shares(seven), [5, 0, 2], "in any seven: {seven:?}");
+    }
+    assert!(longest_run(&order) <= 3, "interleaved: {:?}", &order[..14]);
+    world.plug(2);
+    proxy.wait_for("the interface of up2 is there");
+    // It comes back where it was in the order, and then all is as before.
+    world.ask_times(&proxy, 10);
+    for ten in world.ask_times(&proxy, 50).chunks(10) {
+        assert_eq!(shares(ten), [5, 3, 2], "in any ten: {ten:?}");
+    }
+}
+
+#[test]
 fn weights_hold_in_ipv6() {
     let Some(world) = World::new(here!(), 2) else { return };
     let proxy = world.dispatch(&["up1@3", "fd77:2::2@2"]);

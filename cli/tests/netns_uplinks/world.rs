@@ -44,6 +44,8 @@ pub(crate) struct Seen {
     pub(crate) source: IpAddr,
     /// At which far side, from 1.
     pub(crate) far: usize,
+    /// From the request until the proxy's reply.
+    pub(crate) opened: Duration,
     /// From the request until all of this was known.
     pub(crate) took: Duration,
 }
@@ -81,6 +83,26 @@ impl World {
         }
         (1..=uplinks).for_each(|n| world.plug(n));
         Ok(world)
+    }
+
+    /// Two uplinks, 10.77.1.2 and 10.77.1.3, to one network with one gateway, 10.77.1.1.
+    pub(crate) fn one_network(test: &str) -> Option<Self> {
+        let world = World::build(0, false).inspect_err(|needs| skip(test, needs)).ok()?;
+        let far = world.far(1);
+        far.ip("link add br0 type bridge\nlink set br0 up\naddr add 10.77.1.1/24 dev br0\n");
+        for (n, last) in [(1, 2), (2, 3)] {
+            world.client.ip(&format!(
+                "link add up{n} type veth peer name far{n} netns {}\naddr add 10.77.1.{last}/24 dev up{n}\n",
+                far.name()
+            ));
+            far.ip(&format!("link set far{n} master br0\nlink set far{n} up\n"));
+            world.client.ip(&format!(
+                "link set up{n} up\nroute add default via 10.77.1.1 dev up{n} metric {}\n",
+                100 + n
+            ));
+            world.wait_for_carrier(n);
+        }
+        Some(world)
     }
 
     /// The far side of uplink `n`, counted from 1.
@@ -221,10 +243,11 @@ fn tell(mut stream: TcpStream, far: usize) {
 fn ask(proxy: SocketAddr, target: SocketAddr) -> Result<Seen, Refused> {
     let began = Instant::now();
     let tunnel = socks::connect(proxy, target)?;
+    let opened = began.elapsed();
     let mut line = String::new();
     BufReader::new(tunnel).read_line(&mut line).expect("the server speaks first");
     let seen = line.trim_end().split_once(' ').and_then(|(source, far)| {
-        Some(Seen { source: source.parse().ok()?, far: far.parse().ok()?, took: began.elapsed() })
+        Some(Seen { source: source.parse().ok()?, far: far.parse().ok()?, opened, took: began.elapsed() })
     });
     Ok(seen.unwrap_or_else(|| panic!("expected an address and a number, got {line:?}")))
 }

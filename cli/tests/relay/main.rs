@@ -6,6 +6,7 @@
 //! | `endings` | half-closes and resets |
 //! | `handshake` | bytes that come one at a time, all at once, or too slowly |
 //! | `bounds` | memory, descriptors, processor time |
+//! | `bytes` | tests: what a client says before it is connected, to the byte |
 //! | `limits` | the limits that flags set: connections, idle time, buffers |
 //! | `datagrams` | UDP ASSOCIATE |
 //! | `tunnel` | `--tunnel`: no handshake, several endpoints |
@@ -13,6 +14,7 @@
 
 #[cfg(target_os = "linux")]
 mod bounds;
+mod bytes;
 #[path = "../common/mod.rs"]
 mod common;
 #[cfg(target_os = "linux")]
