@@ -7,7 +7,8 @@ use super::delay::{RawDelay, timestamp};
 use super::delivery::{Arrival, Sample};
 use super::event::Event;
 use super::liveness::{State, Verdict};
-use super::sent::Was;
+use super::mtu::Mtu;
+use super::sent::{Packet, Was};
 use crate::time::{Duration, Instant};
 
 /// | constant | reason |
@@ -164,12 +165,18 @@ impl Path {
         if packet.mtu_probe {
             return;
         }
+        if self.mtu.handle_lost(now, packet.sent_at, packet.bytes) {
+            self.loss.clear();
+            self.random_loss.clear();
+            sink(Event::Mtu);
+        }
+        // It was too large: that says nothing of those that fit.
+        if !self.fits(packet.bytes.into()) {
+            return;
+        }
         self.loss.feed(0, 1);
         if !packet.probing {
             self.random_loss.feed(0, 1);
-        }
-        if self.mtu.handle_lost(now, packet.sent_at, packet.bytes) {
-            sink(Event::Mtu);
         }
     }
 
@@ -227,7 +234,8 @@ impl Path {
     pub(super) fn time_out(&mut self, now: Instant, sink: &mut impl FnMut(Event)) {
         let (oldest, timeout) = (self.oldest_unanswered().unwrap_or(now), self.probe_timeout());
         self.counters.timeouts += 1;
-        self.mtu.handle_silence();
+        let first = self.liveness.state() == State::Live;
+        self.mtu.handle_silence(first && self.misses_large_alone(now, timeout));
         match self.liveness.handle_timeout(now, oldest, timeout) {
             Verdict::Suspect => {
                 sink(Event::Suspect);
@@ -236,6 +244,13 @@ impl Path {
             Verdict::Probe => sink(Event::Probe),
             Verdict::Down => self.go_down(sink),
         }
+    }
+
+    /// Whether all that should have been answered by now is larger than what each path carries.
+    fn misses_large_alone(&self, now: Instant, timeout: Duration) -> bool {
+        let above = |packet: &&Packet| self.largest_acked.is_none_or(|largest| packet.number > largest);
+        let mut missing = self.sent.iter().filter(above).take_while(|packet| packet.sent_at + timeout <= now);
+        missing.all(|packet| packet.mtu_probe || Mtu::is_large(packet.bytes))
     }
 
     pub(super) fn go_down(&mut self, sink: &mut impl FnMut(Event)) {

@@ -10,8 +10,14 @@
 //! probes in a row without an answer, large packets that are lost while small ones arrive, a
 //! refusal by the operating system. From then on the path carries what is confirmed, no more.
 //!
-//! A path that swallows what it once carried (a black hole) falls back to the smallest and is
-//! searched again.
+//! A path that swallows what it once carried (a black hole, RFC 8899 section 4.3) falls back to the
+//! smallest and is searched again. Two things tell it from a path that is dead for a while:
+//!
+//! ```text
+//! small packets arrive beside them    S L S L L S   large ones that were sent after a small one arrived are lost
+//! nothing but large ones is sent      L L L . P a   a silence that the first probe ends, which is small. Several of
+//!                                     L L L . P a   them, or one and the confirmed size is asked for in vain
+//! ```
 
 use crate::time::{Duration, Instant};
 
@@ -23,6 +29,7 @@ use crate::time::{Duration, Instant};
 /// | `RAISE` 600 s | RFC 8899 section 5.1.1, PMTU_RAISE_TIMER |
 /// | `SWALLOWED` 8 | so many full packets in a row lost while smaller ones arrive: at 20% random loss 1 in 400,000 |
 /// | `AFTER` 2 | so many of those must have been sent after a small one arrived: a path that was dead lost all that was sent before |
+/// | `SILENCES` 3 | so many silences of large packets alone: as the tries of a probe. Two that fall on two pauses of the link are bad luck |
 /// | `DOUBTED` 2 | probes lost in a row end the trust in a new path: with one, each twentieth path of 5% loss was doubted |
 /// | `OPEN` 1 s | so long a search may take before the tunnel goes by what it has confirmed: most need three round trips |
 /// | `SAME` 10 ms | refusals by the system within that are of one burst: each alone would be a step down |
@@ -32,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const RAISE: Duration = Duration::from_secs(600);
 const SWALLOWED: u32 = 8;
 const AFTER: u32 = 2;
+const SILENCES: u32 = 3;
 const DOUBTED: u32 = 2;
 const OPEN: Duration = Duration::from_secs(1);
 const SAME: Duration = Duration::from_millis(10);
@@ -52,6 +60,10 @@ pub(crate) struct Mtu {
     after: u32,
     /// When the first small packet arrived since the last large one did.
     smaller: Option<Instant>,
+    /// Nothing but large packets is missing, and a probe asks whether the path is dead; how often
+    /// it was not, since the last large one arrived.
+    asked: bool,
+    silences: u32,
     /// Since when something speaks against the largest size.
     doubt: Option<Instant>,
     /// The search was long enough: what is confirmed counts.
@@ -73,6 +85,8 @@ impl Mtu {
             swallowed: 0,
             after: 0,
             smaller: None,
+            asked: false,
+            silences: 0,
             doubt: None,
             closed: false,
             refusal: None,
@@ -107,7 +121,13 @@ impl Mtu {
 
     /// A probe to send now, padded to that size. Tell [`Mtu::handle_sent`] when it left.
     pub(crate) fn poll_probe(&self, now: Instant) -> Option<u16> {
-        if self.probe.is_some() || self.raise.is_some_and(|raise| raise > now) {
+        if self.probe.is_some() {
+            return None;
+        }
+        if self.confirmed > 0 && self.silences > 0 {
+            return Some(self.size());
+        }
+        if self.raise.is_some_and(|raise| raise > now) {
             return None;
         }
         Some(SIZES[self.candidate()?])
@@ -125,6 +145,9 @@ impl Mtu {
     pub(crate) fn handle_acked(&mut self, now: Instant, bytes: u32) -> bool {
         self.probe = None;
         let Some(size) = SIZES.iter().position(|size| u32::from(*size) == bytes) else { return false };
+        if size >= self.confirmed {
+            self.forgive();
+        }
         if size <= self.confirmed {
             return false;
         }
@@ -148,7 +171,11 @@ impl Mtu {
         {
             self.probe = None;
             self.tries += 1;
-            if self.tries >= DOUBTED && self.doubt.is_none() {
+            if size <= self.confirmed {
+                if self.tries >= TRIES {
+                    self.fall_back(now);
+                }
+            } else if self.tries >= DOUBTED && self.doubt.is_none() {
                 self.doubted(now);
             } else if self.tries >= TRIES {
                 self.refused = self.refused.min(size);
@@ -183,9 +210,13 @@ impl Mtu {
 
     /// A packet that is no probe was acknowledged.
     pub(crate) fn handle_carried(&mut self, now: Instant, bytes: u32) {
-        if bytes > u32::from(SIZES[0]) {
-            (self.swallowed, self.after, self.smaller) = (0, 0, None);
+        if Self::is_large(bytes) {
+            self.forgive();
         } else {
+            if core::mem::take(&mut self.asked) {
+                self.tries *= self.silences.min(1);
+                self.silences += 1;
+            }
             self.smaller = self.smaller.or(Some(now));
         }
     }
@@ -194,24 +225,46 @@ impl Mtu {
     /// smaller now. What was sent before a small one arrived is no evidence: the path may have been
     /// dead for a while.
     pub(crate) fn handle_lost(&mut self, now: Instant, sent_at: Instant, bytes: u32) -> bool {
-        if bytes > u32::from(SIZES[0]) {
+        if Self::is_large(bytes) {
             self.swallowed += 1;
             self.after += u32::from(self.smaller.is_some_and(|smaller| sent_at > smaller));
         }
         let narrow = self.confirmed == 0 && self.doubt.is_some();
-        if self.swallowed < SWALLOWED || self.after < AFTER || narrow {
+        let evident = self.after >= AFTER || self.silences >= SILENCES;
+        if self.swallowed < SWALLOWED || !evident || narrow {
             return false;
         }
-        let refused = if self.confirmed == 0 { self.refused } else { self.confirmed + 1 };
-        *self = Mtu { refused, ..Mtu::new(u16::MAX) };
-        self.doubted(now);
+        self.fall_back(now);
         true
     }
 
-    /// The path is silent: whatever is lost now is lost for that. Probes
-    /// count all the same: two in a row are seconds apart.
-    pub(crate) fn handle_silence(&mut self) {
+    /// What was confirmed passes no longer: the search begins anew, up to there.
+    fn fall_back(&mut self, now: Instant) {
+        let refused = if self.confirmed == 0 { self.refused } else { self.confirmed + 1 };
+        *self = Mtu { refused, ..Mtu::new(u16::MAX) };
+        self.doubted(now);
+    }
+
+    /// A probe time-out passed. `large_alone`: it is the first of this silence, and all that is
+    /// missing is too large for the smallest size. Else whatever is lost now is lost because the
+    /// path is silent. Probes of a size count all the same: two in a row are seconds apart.
+    pub(crate) fn handle_silence(&mut self, large_alone: bool) {
+        if !large_alone {
+            self.forgive();
+        }
+        (self.after, self.smaller, self.asked) = (0, None, large_alone);
+    }
+
+    /// What was lost says nothing of sizes any more.
+    fn forgive(&mut self) {
+        self.tries *= u32::from(self.silences == 0);
         (self.swallowed, self.after, self.smaller) = (0, 0, None);
+        (self.asked, self.silences) = (false, 0);
+    }
+
+    /// Whether a packet of `bytes` is one that a narrow path may swallow.
+    pub(crate) fn is_large(bytes: u32) -> bool {
+        bytes > u32::from(SIZES[0])
     }
 
     /// Something speaks against the largest size: what is not confirmed is sent no longer.
@@ -305,12 +358,35 @@ mod tests {
         for second in 1..100 {
             let now = at(second * 1000);
             mtu.handle_carried(now, 100);
-            mtu.handle_silence();
+            mtu.handle_silence(false);
             // Its probe is answered; then all that was sent before counts as lost.
             mtu.handle_carried(now + Duration::from_millis(500), 100);
             let sent = now + Duration::from_millis(1);
             assert!(!(0..20).any(|_| mtu.handle_lost(now + Duration::from_millis(500), sent, 1500)));
         }
+    }
+
+    /// Silences in which five large packets are lost; how many until the path counts as narrow.
+    fn silences(mtu: &mut Mtu, probes: u32, between: impl Fn(&mut Mtu, Instant)) -> Option<u64> {
+        (1..20).find(|second| {
+            let now = at(second * 1000);
+            (0..probes).for_each(|probe| mtu.handle_silence(probe == 0));
+            mtu.handle_carried(now, 100);
+            let noticed = (0..5).any(|_| mtu.handle_lost(now, at(second * 1000 - 50), 1500));
+            between(mtu, now);
+            noticed
+        })
+    }
+
+    #[test]
+    fn large_packets_that_fall_silent_alone_again_and_again_are_swallowed() {
+        let mut found = Mtu::new(1500);
+        search(&mut found, at(0), 1500);
+        let run = |probes, between: fn(&mut Mtu, Instant)| silences(&mut found.clone(), probes, between);
+        assert_eq!(run(1, |_, _| ()), Some(3), "at the third");
+        assert_eq!(run(2, |_, _| ()), None, "the first probe was lost too: the path was dead");
+        assert_eq!(run(1, |mtu, now| mtu.handle_carried(now, 1500)), None, "large ones come through");
+        assert_eq!(run(1, |mtu, _| mtu.handle_silence(false)), None, "small ones are missing too");
     }
 
     #[test]

@@ -124,6 +124,8 @@ impl Peer {
             }
             path::Event::Live => {
                 self.mtu.stale = true;
+                // What it swallowed while it was silent may have been too large.
+                slot.sizes = slot.validated && slot.path.poll_mtu_probe(now).is_some();
                 self.tell(index, path::State::Live);
                 self.watch(now);
             }

@@ -130,12 +130,16 @@ impl Pair {
     /// The same, of `len` bytes each.
     pub(super) fn download_of(&mut self, packets: u32, len: u16) {
         for _ in 0..packets {
-            let packet = packet(len);
-            self.server.take_buf(TUN)[..packet.len()].copy_from_slice(&packet);
-            self.server.handle_packet(self.now, TUN, packet.len(), Offload::None);
-            self.settle();
+            self.download_bytes(&packet(len));
             self.run(Duration::from_millis(1));
         }
+    }
+
+    /// A packet that reaches the server's TUN.
+    pub(super) fn download_bytes(&mut self, packet: &[u8]) {
+        self.server.take_buf(TUN)[..packet.len()].copy_from_slice(packet);
+        self.server.handle_packet(self.now, TUN, packet.len(), Offload::None);
+        self.settle();
     }
 
     /// Bytes that the server has sent by each path.
@@ -256,7 +260,7 @@ fn drain(machine: &mut impl Application, now: Instant) -> Vec<Vec<u8>> {
 }
 
 /// A packet of UDP to the client, without a checksum of its own.
-fn packet(len: u16) -> Vec<u8> {
+pub(super) fn packet(len: u16) -> Vec<u8> {
     let [high, low] = len.to_be_bytes();
     let mut packet = Vec::from([0x45, 0, high, low, 0, 7, 0x40, 0, 64, 17, 0, 0]);
     packet.extend(OUTSIDE.octets());
