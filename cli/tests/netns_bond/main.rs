@@ -8,10 +8,13 @@
 //! | `world` | the two hosts and their links |
 //! | `capture` | what comes out of a link |
 //! | `download` | a download that has no end |
+//! | `light` | clients that are machines alone, many in one thread |
 //! | `carry` | tests: what goes through, and by which link |
 //! | `enrol` | tests: who comes in, who does not, and what is said of it |
 //! | `change` | tests: links and modes that change while it runs |
 //! | `uplinks` | tests: links that are pulled, come back and get another address under load |
+//! | `crowd` | tests: many clients of one server, and what each reaches |
+//! | `hostile` | tests: strangers, and whole sessions sent again |
 //! | `privileges` | tests: what both ends may still do once they run |
 //! | `host` | tests: what is changed on both hosts, what goes through then, and what is left |
 //! | `killed` | tests: whatever is killed, and whenever, all comes back |
@@ -23,11 +26,14 @@ mod carry;
 mod change;
 #[path = "../common/mod.rs"]
 mod common;
+mod crowd;
 mod download;
 mod enrol;
 mod host;
+mod hostile;
 mod killed;
 mod leaks;
+mod light;
 mod privileges;
 mod uplinks;
 mod world;
