@@ -15,6 +15,7 @@
 //! | `uplinks` | tests: links that are pulled, come back and get another address under load |
 //! | `crowd` | tests: many clients of one server, and what each reaches |
 //! | `hostile` | tests: strangers, and whole sessions sent again |
+//! | `endure` | tests: a long time of flapping links, and a long time of nothing |
 //! | `privileges` | tests: what both ends may still do once they run |
 //! | `host` | tests: what is changed on both hosts, what goes through then, and what is left |
 //! | `killed` | tests: whatever is killed, and whenever, all comes back |
@@ -28,6 +29,7 @@ mod change;
 mod common;
 mod crowd;
 mod download;
+mod endure;
 mod enrol;
 mod host;
 mod hostile;
