@@ -28,6 +28,17 @@ const WASTE: (u32, Duration) = (16, Duration::from_millis(1));
 /// A full packet's bytes.
 const FULL: u64 = 1500;
 
+/// What follows from the estimators for each packet that is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Bytes that may be in flight.
+    pub(super) cap: u64,
+    /// How long credit is counted that nobody used, in nanoseconds.
+    pub(super) round: u64,
+    /// Bytes of it that may be.
+    pub(super) waste: u64,
+}
+
 /// What an acknowledgement took out of the map.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Taken {
@@ -296,6 +307,17 @@ impl Path {
     /// Looks at the estimators again.
     pub(super) fn look(&mut self) {
         self.view = self.compute_view();
+        self.bounds = self.compute_bounds();
+    }
+
+    pub(super) fn compute_bounds(&self) -> Bounds {
+        let round = self.view.unloaded;
+        let long = round.max(WASTE.1 * WASTE.0).as_nanos();
+        Bounds {
+            cap: self.control.cap(&self.view),
+            round: u64::try_from(long).unwrap_or(u64::MAX),
+            waste: self.pacer.rate().bytes_in((round / WASTE.0).max(WASTE.1)),
+        }
     }
 
     /// What they say while they are being fed.
@@ -318,6 +340,7 @@ impl Path {
     pub(super) fn pace(&mut self, now: Instant) {
         let pace = self.control.pace(&self.view());
         self.pacer.feed_rate(now, pace);
+        self.bounds = self.compute_bounds();
     }
 
     /// Ends what time alone ends.
@@ -342,13 +365,13 @@ impl Path {
         if core::mem::take(&mut self.capped) {
             return;
         }
-        let round = self.view().unloaded;
+        debug_assert_eq!(self.bounds, self.compute_bounds(), "who changes the rate bounds it again");
         let (sum, since) = &mut self.wasted;
-        if now - *since > round.max(WASTE.1 * WASTE.0) {
+        if now.as_nanos().saturating_sub(since.as_nanos()) > self.bounds.round {
             (*sum, *since) = (0, now);
         }
         *sum += wasted;
-        if *sum > self.pacer.rate().bytes_in((round / WASTE.0).max(WASTE.1)) {
+        if *sum > self.bounds.waste {
             *sum = 0;
             self.gaps = self.gaps.wrapping_add(1);
             self.limited = true;

@@ -88,6 +88,7 @@ pub(crate) use sent::Packet;
 
 use super::rate::Rate;
 use crate::time::{Duration, Instant};
+use acking::Bounds;
 use aggregation::Aggregation;
 use control::{Control, Signal, View};
 use delay::OneWay;
@@ -181,6 +182,8 @@ pub(crate) struct Path {
     /// What the estimators say, as of the last that one of them was fed: it is asked for each
     /// packet, they change with each acknowledgement.
     view: View,
+    /// The cap, and what may go unused in a round, as of the same: both are asked for each packet.
+    bounds: Bounds,
     pacer: Pacer,
     liveness: Liveness,
     mtu: Mtu,
@@ -225,6 +228,7 @@ impl Path {
             ce: 0,
             control,
             view: View::default(),
+            bounds: Bounds::default(),
             pacer: Pacer::new(now, Rate::ZERO, startup::INITIAL),
             liveness: Liveness::default(),
             mtu: Mtu::new(config.largest),

@@ -93,8 +93,12 @@ impl Pacer {
     }
 
     fn accrue(&mut self, now: Instant) {
+        // A run leaves at one instant.
+        if now <= self.at {
+            return;
+        }
         let earned = self.earned.earn(self.rate, now - self.at);
-        self.at = self.at.max(now);
+        self.at = now;
         // The initial credit may be above the burst: it is spent, not cut.
         let room = signed(self.burst()).saturating_sub(self.credit).max(0).unsigned_abs();
         self.credit = self.credit.saturating_add(signed(earned.min(room)));

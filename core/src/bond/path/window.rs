@@ -8,7 +8,7 @@ use crate::time::{Duration, Instant};
 
 /// Buckets in a span: finer costs memory, coarser keeps a value longer. Eight is an eighth late at
 /// most.
-const BUCKETS: u32 = 8;
+const BUCKETS: u64 = 8;
 const SLOTS: usize = BUCKETS as usize + 1;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +40,7 @@ impl<const MAX: bool> Extreme<MAX> {
     pub(crate) fn feed(&mut self, now: Instant, span: Duration, value: i64) {
         let mut dropped = false;
         match self.buckets[..self.len].last_mut() {
-            Some(last) if now - last.since < span / BUCKETS => {
+            Some(last) if age(now, last.since) < nanos(span) / BUCKETS => {
                 last.best = Self::better(last.best, value);
                 last.until = last.until.max(now);
             }
@@ -54,7 +54,7 @@ impl<const MAX: bool> Extreme<MAX> {
                 self.len += 1;
             }
         }
-        while self.len > 1 && self.buckets[0].until + span < now {
+        while self.len > 1 && age(now, self.buckets[0].until) > nanos(span) {
             self.drop_oldest();
             dropped = true;
         }
@@ -77,6 +77,16 @@ impl<const MAX: bool> Extreme<MAX> {
         self.buckets.copy_within(1..self.len, 0);
         self.len -= 1;
     }
+}
+
+// Fed for each packet: plain nanoseconds, because a `Duration` is divided to be made.
+
+fn age(now: Instant, since: Instant) -> u64 {
+    now.as_nanos().saturating_sub(since.as_nanos())
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -293,6 +293,8 @@ impl Peer {
         let Some((flow, last)) = self.copies.flow(sequence).zip(last) else { return false };
         let head = Head { flow, bytes, backlog: bytes, sparse: true };
         let mut views = self.views(now, bytes);
+        // Some are left out below.
+        self.seen = false;
         let lossy = |slot: &super::Slot| why == Why::Lost && slot.path.random_loss() > LOSSY;
         if views.iter().any(|view| view.usable && view.path != last)
             && self.slots().any(|slot| slot.id.get() == last && lossy(slot))

@@ -165,6 +165,8 @@ pub(super) struct Peer {
     events: Vec<path::Event>,
     /// Room for the paths as the scheduler sees them.
     views: Vec<PathView>,
+    /// They are those of this pump: only packets were staged since.
+    seen: bool,
     repaired: u64,
     reinjected: u64,
 }
@@ -199,6 +201,7 @@ impl Peer {
             spare: Vec::new(),
             events: Vec::new(),
             views: Vec::new(),
+            seen: false,
             repaired: 0,
             reinjected: 0,
         }

@@ -3,6 +3,7 @@
 use super::copies::Place;
 use super::{Peer, RUN};
 use crate::bond::path::{Blocked, Path, RawDelay, State};
+use crate::bond::rate::Rate;
 use crate::bond::schedule::{Decision, Head, PathSet, PathView};
 use crate::bond::wire::OVERHEAD;
 use crate::time::{Duration, Instant};
@@ -15,7 +16,7 @@ const SOON: Duration = Duration::from_micros(1);
 impl Peer {
     /// Gives packets to paths until no path can carry one now.
     pub(in crate::bond) fn pump(&mut self, now: Instant) {
-        self.wake = None;
+        (self.wake, self.seen) = (None, false);
         // Without keys nothing can leave. Who brings new ones has the paths work again.
         if self.keys.is_usable(now) {
             while self.send_again_first(now) || self.send_new(now) {}
@@ -30,7 +31,7 @@ impl Peer {
         let Some(flow) = self.ingress.chosen().map(|queued| queued.flow.key) else { return false };
         let (flow_bytes, bytes) = (head.flow_bytes, head.bytes);
         let head = Head { flow, bytes, backlog: head.backlog, sparse: head.sparse };
-        let views = self.views(now, bytes);
+        let views = self.views_again(now, bytes);
         let paths = self.choose(now, &head, &views);
         self.views = views;
         let Some(paths) = paths else {
@@ -95,11 +96,41 @@ impl Peer {
         views.clear();
         let shortest = self.shortest();
         for slot in self.slots.iter_mut().flatten() {
+            let found = slot.path.rate_found();
+            views.push(PathView {
+                path: slot.id.get(),
+                usable: false,
+                fresh: found && slot.path.is_fresh(now),
+                found,
+                rate: Rate::ZERO,
+                delay: base_over(&slot.path, shortest) + queue(&slot.path),
+                far: base_over(&slot.path, shortest) + slot.path.foreign_excess(now),
+                free_at: now,
+                weight: slot.weight,
+            });
+        }
+        self.ask_for_room(now, bytes, &mut views);
+        views
+    }
+
+    /// As [`Peer::views`], for another packet while paths are only given packets: what a path is
+    /// stays the same, what it has room for does not.
+    fn views_again(&mut self, now: Instant, bytes: usize) -> Vec<PathView> {
+        if !core::mem::replace(&mut self.seen, true) {
+            return self.views(now, bytes);
+        }
+        let mut views = core::mem::take(&mut self.views);
+        self.ask_for_room(now, bytes, &mut views);
+        views
+    }
+
+    /// Sets what depends on the packet, and on those that were staged before it.
+    fn ask_for_room(&mut self, now: Instant, bytes: usize, views: &mut [PathView]) {
+        for (slot, view) in self.slots.iter_mut().flatten().zip(views) {
             let usable = slot.is_usable() && slot.fits(bytes);
             let bytes = (bytes + OVERHEAD) as u64 + u64::from(slot.remote.headers());
             // In start-up the rate is a lower bound, and only packets can raise it.
-            let found = slot.path.rate_found();
-            let rate = if found { slot.path.rate() } else { slot.path.pacing_rate() };
+            let rate = if view.found { slot.path.rate() } else { slot.path.pacing_rate() };
             let free_at = match slot.path.may_send(now, slot.staged, bytes) {
                 // The longer its socket has taken nothing, the longer it is likely to.
                 Ok(()) if slot.stage.len() >= RUN => now + slot.stuck(now).max(SOON),
@@ -112,19 +143,8 @@ impl Peer {
                 }
                 Err(Blocked::Packets | Blocked::State) => now + slot.path.rtt().smoothed().max(SOON),
             };
-            views.push(PathView {
-                path: slot.id.get(),
-                usable,
-                fresh: found && slot.path.is_fresh(now),
-                found,
-                rate,
-                delay: base_over(&slot.path, shortest) + queue(&slot.path),
-                far: base_over(&slot.path, shortest) + slot.path.foreign_excess(now),
-                free_at,
-                weight: slot.weight,
-            });
+            (view.usable, view.rate, view.free_at) = (usable, rate, free_at);
         }
-        views
     }
 
     /// The smallest base delay of the live paths.

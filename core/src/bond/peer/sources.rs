@@ -9,8 +9,8 @@
 //!
 //! Invariants
 //! - A source goes with its last holder, and its buffer is used again.
-//! - The bytes that copies hold are those of whole sources: of a superpacket a single packet that is
-//!   not acknowledged keeps all.
+//! - The bytes that copies hold are those of whole sources: one packet of a superpacket that is not
+//!   acknowledged keeps all of it.
 
 use crate::bond::ingress::Piece;
 use crate::bond::inner::{Ecn, FlowKey, Segments, Sums, mark_ce};
@@ -119,7 +119,8 @@ impl Sources {
         bytes
     }
 
-    /// Writes a packet of it to all of `out`, which is as long. False where there is no such packet.
+    /// Writes a packet of it to all of `out`, which is as long. False where there is no such
+    /// packet.
     pub(super) fn write(&self, id: SourceId, piece: Piece, out: &mut [u8], sums: Sums) -> bool {
         let Some(Some(source)) = self.slots.get(id.0 as usize) else { return false };
         let written = source.segments.write(&source.bytes, usize::from(piece.index), out, sums);

@@ -152,6 +152,16 @@ impl Scheduler {
             return self.round_robin(now, views, members);
         }
         let member = |view: &&PathView| members.contains(view.path);
+        // One path alone has nothing to be weighed against.
+        if members.len() == 1
+            && let Some(view) = views.iter().find(member)
+        {
+            return if view.is_ready(now) {
+                Decision::Send(view.path)
+            } else {
+                Decision::Wait(Some(view.free_at))
+            };
+        }
         let ready = || views.iter().filter(member).filter(|view| view.is_ready(now));
         let Some(best) = earliest(now, head.bytes as u64, ready()) else {
             return Decision::Wait(views.iter().filter(member).map(|view| view.free_at).min());

@@ -151,13 +151,21 @@ impl Keyring {
         self.largest[path.index()] = Some(largest.map_or(number, |largest| largest.max(number)));
         let confirms = in_next || in_current && !self.confirmed;
         if in_next {
-            let promoted = self.next.take();
-            let current = core::mem::replace(&mut self.current, promoted);
-            let previous = core::mem::replace(&mut self.previous, current);
-            self.retire(previous);
+            self.promote();
         }
         self.confirmed |= confirms;
         Ok(Opened { path, number, plain, confirms })
+    }
+
+    /// The peer has the next session. Out of line: sessions are large, and moved once in two
+    /// minutes.
+    #[cold]
+    #[inline(never)]
+    fn promote(&mut self) {
+        let promoted = self.next.take();
+        let current = core::mem::replace(&mut self.current, promoted);
+        let previous = core::mem::replace(&mut self.previous, current);
+        self.retire(previous);
     }
 
     /// Whether a session of this keyring opens packets with this receiver index.
