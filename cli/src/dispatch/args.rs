@@ -4,6 +4,7 @@ use super::cap::CapArg;
 use super::probe::ProbeArg;
 use crate::host::uplink::{self, UplinkArg};
 use crate::process::args::{Common, listen, seconds, seconds_or_none};
+use crate::process::record::RecordArgs;
 use ropewalk_core::uplink::Policy;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -140,6 +141,9 @@ pub(crate) struct Args {
     /// The most header fields in such a head
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) max_header_fields: u32,
+
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 
     #[command(flatten)]
     pub(crate) common: Common,

@@ -15,7 +15,7 @@
 
 mod args;
 mod associations;
-mod cap;
+pub(crate) mod cap;
 #[cfg(target_os = "linux")]
 pub(crate) mod doctor;
 mod probe;

@@ -12,6 +12,7 @@ use super::watch::{DispatchWatch, Named};
 use crate::host;
 use crate::host::monitor::Watched;
 use crate::process::logging;
+use crate::process::record::Recorded;
 use crate::process::reload::{changed, fixed_common};
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::machine::UplinkId;
@@ -69,7 +70,7 @@ impl Running<'_> {
         for handle in &self.handles {
             // As at the start, the first worker probes for all.
             let config = Config { probes: std::mem::take(&mut probes), ..config.clone() };
-            handle.call(move |now, machine: &mut Dispatch| match machine.reconfigure(now, config) {
+            handle.call(move |now, machine: &mut Recorded<Dispatch>| match machine.reconfigure(now, config) {
                 Ok(0) => {}
                 Ok(ended) => log::info!("connections of removed users have ended: {ended}"),
                 Err(error) => log::error!("a worker did not take the configuration: {error}"),
@@ -85,6 +86,7 @@ impl Running<'_> {
         changed("--listen", before.listen != options.listen)?;
         changed("--cap", before.cap != options.cap)?;
         changed("--usage-file", before.usage_file != options.usage_file)?;
+        changed("--record", before.record != options.record)?;
         changed("--tunnel", before.tunnel != options.tunnel)?;
         changed("--user-timeout", before.user_timeout != options.user_timeout)
     }

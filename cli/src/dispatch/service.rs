@@ -9,8 +9,9 @@ use super::upstream;
 use super::usage;
 use super::watch::{DispatchWatch, Named};
 use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles};
+use crate::process::record::Recording;
 use crate::process::{descriptors, listen, logging, serve, stats};
-use ropewalk_core::dispatch::{Config, Credentials, Dispatch, ProbeConfig, Upstream};
+use ropewalk_core::dispatch::{Config, Credentials, ProbeConfig, Upstream};
 use ropewalk_core::machine::Device;
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::{Handle, Shared, SocketOptions};
@@ -39,9 +40,11 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
 
     let named: Vec<Named> = pool.uplinks.iter().map(Named::of).collect();
     let count = named.len();
+    let labels: Vec<String> = named.iter().map(|named| named.label.clone()).collect();
     introduce(options, &pool, &bound);
     let pool = Pool::new(pool).map_err(|error| error.to_string())?;
-    let watch = Arc::new(DispatchWatch::new(named));
+    let recording = Recording::start(&options.record, "dispatch", &labels, options.common.workers)?;
+    let watch = Arc::new(DispatchWatch::new(named, recording.clone()));
     let user_timeout = Some(options.user_timeout).filter(|timeout| !timeout.is_zero());
     let sockets = SocketOptions { user_timeout, ..options.common.socket_options() };
     let shared = Shared::with_options(pool, Box::new(Arc::clone(&watch)), sockets);
@@ -56,11 +59,11 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let upstreams = upstream::introductions(&uplinks);
     let config = machine_config(options, fixed.clone(), credentials, count, upstreams);
     let mut workers = Vec::new();
-    for listeners in listeners {
+    for (number, listeners) in listeners.into_iter().enumerate() {
         // One worker probes for all: health is the process's.
         let probes = std::mem::take(&mut probes);
-        let machine =
-            Dispatch::new(Config { probes, ..config.clone() }).map_err(|error| error.to_string())?;
+        let config = Config { probes, ..config.clone() };
+        let machine = recording.dispatch(number, config).map_err(|error| error.to_string())?;
         let worker = options.common.runtime().worker(machine, listeners.into(), Arc::clone(&shared));
         workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }
@@ -74,6 +77,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let running = Running { options, fixed, shared: Arc::clone(&shared), watch: &watch, watched, handles };
     let result = serve::serve(workers, &mut || running.reload());
     drop(clerk);
+    recording.finish();
     // The summary must not be lost behind a flood of lines that is still being read.
     logging::flush();
     report(&shared, &watch);

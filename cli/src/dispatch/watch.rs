@@ -2,6 +2,7 @@
 
 use super::associations::Associations;
 use crate::host::obstacles;
+use crate::process::record::Recording;
 use crate::process::watch::{Flood, Relays, add, get};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{UplinkId, UplinkSet};
@@ -20,6 +21,7 @@ pub(crate) struct DispatchWatch {
     /// Which uplinks are down: a bit each.
     down: AtomicU64,
     flood_unacknowledged: Flood,
+    pub(crate) recording: Recording,
 }
 
 /// What people call an uplink, and its interface, where it has one.
@@ -37,7 +39,7 @@ impl Named {
 }
 
 impl DispatchWatch {
-    pub(crate) fn new(uplinks: Vec<Named>) -> Self {
+    pub(crate) fn new(uplinks: Vec<Named>, recording: Recording) -> Self {
         // As many as there can ever be: a reload may add some.
         let associations = Associations::new(UplinkSet::CAPACITY);
         DispatchWatch {
@@ -47,6 +49,7 @@ impl DispatchWatch {
             associations,
             down: AtomicU64::new(0),
             flood_unacknowledged: Flood::default(),
+            recording,
         }
     }
 
@@ -101,6 +104,7 @@ impl fmt::Display for Via {
 
 impl ropewalk_mio::Watch for DispatchWatch {
     fn event(&self, now: Instant, event: &Event) {
+        self.recording.news(now, event);
         match event {
             Event::Requested { conn, client, destination } => {
                 log::debug!("{conn:?}: {client} asks for {destination}");

@@ -8,6 +8,7 @@
 //! | `descriptors` | descriptors, and how many connections they make |
 //! | `runtime` | which driver moves the bytes |
 //! | `notify` | tells the service manager when the service is ready, and when it stops |
+//! | `record` | what happened, in a file; `unrecorded` stands for it in builds without |
 //! | `serve` | workers in threads, and the signals that end them |
 //! | `reload` | what a service cannot change while it runs |
 //! | `watch` | events as counters and log lines |
@@ -20,9 +21,14 @@ pub(crate) mod descriptors;
 pub(crate) mod listen;
 pub(crate) mod logging;
 mod notify;
+#[cfg(feature = "record")]
+pub(crate) mod record;
 #[cfg(any(feature = "dispatch", feature = "unwrap"))]
 pub(crate) mod reload;
 mod runtime;
 pub(crate) mod serve;
 pub(crate) mod stats;
+#[cfg(not(feature = "record"))]
+#[path = "unrecorded.rs"]
+pub(crate) mod record;
 pub(crate) mod watch;

@@ -11,8 +11,12 @@ Examples:
 
 /// Simulate links and the bond over them in virtual time, and tell what they would give
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[cfg(feature = "record")]
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+
     /// A scenario that ships (see --list), or a file that ends in .toml
     #[arg(value_name = "NAME|FILE", default_value = "s1")]
     scenario: String,
@@ -54,6 +58,13 @@ pub(crate) struct Args {
     /// Run each link alone and the bond by every strategy, and print one table
     #[arg(long, conflicts_with_all = ["json", "plot", "trace", "mode"])]
     pub(super) compare: bool,
+}
+
+/// What is no scenario.
+#[cfg(feature = "record")]
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Command {
+    Replay(super::replay::ReplayArgs),
 }
 
 /// The TCP of the hosts.

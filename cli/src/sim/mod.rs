@@ -2,6 +2,10 @@
 //! here are its switches.
 
 mod args;
+#[cfg(feature = "record")]
+mod replay;
+#[cfg(feature = "record")]
+mod timeline;
 
 pub(crate) use args::Args;
 
@@ -13,12 +17,16 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// Runs a scenario, or lists them.
+/// Runs a scenario, lists them, or replays a recording.
 ///
 /// # Errors
 /// What is wrong with the scenario, what cannot be written, or which expectation was missed.
 pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
     all.iter().try_for_each(|args| match args.list {
+        #[cfg(feature = "record")]
+        _ if args.command.is_some() => {
+            args.command.iter().try_for_each(|args::Command::Replay(replay)| replay::run(replay))
+        }
         true => print(&list()),
         false => simulate(args),
     })

@@ -7,6 +7,7 @@ use crate::machine::{
     DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine, Transmit,
     TunMachine, UplinkId,
 };
+use crate::record::{Discreet, Reading};
 use crate::service::{ConfigError, Counters, Service};
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -136,6 +137,16 @@ impl Machine for Dispatch {
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.service.poll_timeout()
+    }
+}
+
+impl Discreet for Dispatch {
+    fn reading(&self, stream: StreamId) -> Reading {
+        self.service.reading(stream)
+    }
+
+    fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize {
+        self.service.reads_of(socket, datagram)
     }
 }
 

@@ -79,6 +79,16 @@ impl Credentials {
         Ok(Credentials { entries })
     }
 
+    /// Users and passwords.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.entries.iter().map(|(user, password)| (user.as_slice(), password.as_slice()))
+    }
+
+    /// Of users and passwords that were read before.
+    pub(crate) fn from_entries(entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
+        Credentials { entries: entries.collect() }
+    }
+
     /// How many users there are, 1 or more.
     #[expect(clippy::len_without_is_empty, reason = "it is never empty")]
     pub fn len(&self) -> usize {

@@ -14,6 +14,7 @@ use super::opening::{Opening, Reached};
 use super::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Assignment, Close, ConnId, Fault, QueryId, Rx, SocketId, Splice, StreamId, UplinkId};
+use crate::record::Reading;
 use crate::service::{Accepted, Connection, Relay, RelayState, Side};
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -116,6 +117,32 @@ impl Connection for Conn {
                 Side::Target,
             )
             | (State::Gone, _) => 0,
+        }
+    }
+
+    fn reading(&self, side: Side, stream: StreamId) -> Reading {
+        match (&self.state, side) {
+            // Nobody reads what goes through a tunnel.
+            (State::Opening(opening), Side::Client) if opening.is_raw() => Reading::Nothing,
+            (State::Handshake(_) | State::Opening(_) | State::Forward(_), Side::Client) => Reading::Client,
+            (State::Opening(opening), Side::Target) => opening.reading_of(stream),
+            (State::Forward(forward), Side::Target) => forward.reading(),
+            (State::Handshake(_), Side::Target)
+            | (State::Relay(_) | State::Association(_) | State::Closing(_) | State::Gone, _) => {
+                Reading::Nothing
+            }
+        }
+    }
+
+    fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize {
+        match &self.state {
+            State::Association(association) => association.reads_of(socket, datagram),
+            State::Handshake(_)
+            | State::Opening(_)
+            | State::Relay(_)
+            | State::Forward(_)
+            | State::Closing(_)
+            | State::Gone => 0,
         }
     }
 

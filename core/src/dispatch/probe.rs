@@ -19,6 +19,7 @@ use crate::machine::{
     Assign, Assignment, Close, ConnId, Fault, HostKey, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
 };
 use crate::name::{Destination, Host};
+use crate::record::Reading;
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
 use alloc::format;
@@ -224,6 +225,14 @@ impl Probe {
                 self.stage = Stage::Talking { stream, unsent: text.into_bytes(), seen };
                 cx.mark_dirty(stream);
             }
+        }
+    }
+
+    pub(super) fn reading(&self) -> Reading {
+        match &self.stage {
+            Stage::Introducing { introduction, .. } => introduction.reading(),
+            Stage::Talking { .. } => Reading::Status,
+            Stage::Idle | Stage::Naming(_) | Stage::Asking | Stage::Connecting(_) => Reading::Nothing,
         }
     }
 

@@ -5,6 +5,7 @@ use super::config::Config;
 use super::connection::Conn;
 use super::probe::Probe;
 use crate::machine::{Assignment, Fault, QueryId, Rx, SocketId, Splice, StreamId, UplinkId};
+use crate::record::Reading;
 use crate::service::{Accepted, Connection, Side};
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -222,6 +223,20 @@ impl Connection for Served {
     fn addresses_gone(&mut self, gone: &[IpAddr], cx: &mut Cx) {
         if let Served::Client(conn) = self {
             conn.addresses_gone(gone, cx);
+        }
+    }
+
+    fn reading(&self, side: Side, stream: StreamId) -> Reading {
+        match self {
+            Served::Client(conn) => conn.reading(side, stream),
+            Served::Probe(probe) => probe.reading(),
+        }
+    }
+
+    fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize {
+        match self {
+            Served::Client(conn) => conn.reads_of(socket, datagram),
+            Served::Probe(_) => 0,
         }
     }
 

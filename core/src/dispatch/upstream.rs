@@ -15,6 +15,7 @@
 use super::config::Config;
 use crate::machine::{Fault, UplinkId, UplinkSet};
 use crate::name::Destination;
+use crate::record::Reading;
 use crate::wire::http::HeadEnd;
 use crate::wire::http::connect::{self, MAX_ANSWER};
 use crate::wire::socks5::{client, method};
@@ -128,6 +129,16 @@ impl Introduction {
     /// The first `len` of them have left.
     pub(super) fn written(&mut self, len: usize) {
         self.unsent.drain(..len.min(self.unsent.len()));
+    }
+
+    /// What is made of the bytes that come next.
+    pub(super) fn reading(&self) -> Reading {
+        match self.stage {
+            Stage::Greeting | Stage::Login | Stage::Socks5Request => {
+                Reading::Answer(UpstreamProtocol::Socks5)
+            }
+            Stage::HttpRequest => Reading::Answer(UpstreamProtocol::Http),
+        }
     }
 
     /// How many bytes may be read at once.

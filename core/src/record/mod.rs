@@ -6,9 +6,9 @@
 //! configuration the same inputs and compares: the same inputs give the same outputs, on every
 //! machine, or [`Divergence`] says where not.
 //!
-//! A recording holds what clients sent, passwords too: treat it as they would be treated. It never
+//! The recording of a [`Recorder`] holds what clients sent, passwords too: it is for tests. It never
 //! holds entropy ([`Input::Entropy`] is replayed as zeros): what was sealed with it replays in
-//! length and time only.
+//! length and time only. A live process is recorded without its secrets, by an `Incident`.
 //!
 //! ```
 //! use ropewalk_core::dispatch::{Config, Dispatch};
@@ -30,26 +30,39 @@
 //! | --- | --- |
 //! | `codec` | the bytes of an entry |
 //! | `datagram`, `tun` | entries of datagrams and of packets |
+//! | `entry` | entries that leave something out |
+//! | `replay` | a recording, run again |
+//! | `reading` | what of a stream a machine reads |
+//! | `incident` | recordings of a live process: see `core/docs/record.md` |
 
 mod codec;
 mod datagram;
+mod entry;
+#[cfg(all(feature = "dispatch", feature = "unwrap"))]
+mod incident;
+#[cfg(any(feature = "dispatch", feature = "unwrap"))]
+mod reading;
+mod replay;
 mod tun;
+
+#[cfg(all(feature = "dispatch", feature = "unwrap"))]
+pub use incident::{
+    FILE_MAGIC, File, FileError, Incident, Kind, Section, Sink, Stop, kind, replay_incident, section,
+};
+#[cfg(any(feature = "dispatch", feature = "unwrap"))]
+pub use reading::{Discreet, Reading};
+pub use replay::{Divergence, Moment, Replayed, replay};
 
 use crate::machine::{
     Application, Fault, Input, Layer, Offload, Output, Rx, SocketId, StreamId, Transmit, TunId,
 };
 use crate::time::Instant;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
-use codec::{Entry, Reader, Writer};
-use core::fmt;
+use codec::Writer;
 
 /// What a recording begins with: a name and the version of the format.
-pub const MAGIC: &[u8; 8] = b"RWREC\0\0\x03";
-
-/// No driver lends a larger buffer to send from: a damaged recording must not take memory.
-const MAX_ROOM: usize = 1 << 20;
+pub const MAGIC: &[u8; 8] = b"RWREC\0\0\x04";
 
 /// A machine that is written down.
 #[derive(Debug)]
@@ -119,7 +132,7 @@ impl<M: Application> Layer for Recorder<M> {
 
     fn poll_output(&mut self) -> Option<Output> {
         let output = self.machine.poll_output()?;
-        self.writer.output(fingerprint(format!("{output:?}").as_bytes()));
+        self.writer.output(print_of_output(&output));
         Some(output)
     }
 
@@ -168,194 +181,16 @@ fn print_of_packet(given: Option<(&[u8], Offload)>) -> u64 {
 /// The fingerprint of what is sent.
 fn print_of(transmit: &Transmit, buf: &[u8]) -> u64 {
     let bytes = buf.get(..transmit.len).unwrap_or(buf);
-    fingerprint(format!("{transmit:?}").as_bytes()) ^ fingerprint(bytes)
+    print_of_transmit(transmit) ^ fingerprint(bytes)
 }
 
-/// How much was replayed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Replayed {
-    /// Inputs and time-outs given.
-    pub inputs: usize,
-    /// Outputs and writes compared.
-    pub compared: usize,
+/// The fingerprint of what is sent, its bytes apart.
+fn print_of_transmit(transmit: &Transmit) -> u64 {
+    fingerprint(format!("{transmit:?}").as_bytes())
 }
 
-/// Where a replay is not what was recorded.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum Divergence {
-    /// The bytes are no recording, or are damaged at this offset.
-    Damaged {
-        /// The offset, in bytes.
-        at: usize,
-    },
-    /// The machine said something else, or nothing.
-    Output {
-        /// The number of the entry, from 0.
-        entry: usize,
-        /// What it said now.
-        got: Option<String>,
-    },
-    /// The machine said more than was recorded before this entry.
-    Extra {
-        /// The number of the entry, from 0.
-        entry: usize,
-        /// What it said.
-        got: String,
-    },
-    /// The machine would have written other bytes, or fewer.
-    Written {
-        /// The number of the entry, from 0.
-        entry: usize,
-        /// Where to.
-        stream: StreamId,
-    },
-    /// The machine would have sent another datagram, or none.
-    Sent {
-        /// The number of the entry, from 0.
-        entry: usize,
-        /// On which socket.
-        socket: SocketId,
-    },
-    /// The machine would have given another packet to a TUN device, or none.
-    Given {
-        /// The number of the entry, from 0.
-        entry: usize,
-        /// To which device.
-        tun: TunId,
-    },
-    /// The machine would not have taken that packet out of a TUN device.
-    Taken {
-        /// The number of the entry, from 0.
-        entry: usize,
-        /// Out of which device.
-        tun: TunId,
-    },
-    /// The machine would not have read that much.
-    Read {
-        /// The number of the entry, from 0.
-        entry: usize,
-        /// Where from.
-        stream: StreamId,
-    },
-}
-
-impl fmt::Display for Divergence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Divergence::Damaged { at } => {
-                write!(f, "not a recording of this version, or damaged at byte {at}")
-            }
-            Divergence::Output { entry, got: Some(got) } => {
-                write!(f, "entry {entry}: another output was recorded than {got}")
-            }
-            Divergence::Output { entry, got: None } => {
-                write!(f, "entry {entry}: an output was recorded, none came")
-            }
-            Divergence::Extra { entry, got } => write!(f, "before entry {entry}: {got} was not recorded"),
-            Divergence::Written { entry, stream } => {
-                write!(f, "entry {entry}: other bytes were written to {stream:?}")
-            }
-            Divergence::Sent { entry, socket } => {
-                write!(f, "entry {entry}: another datagram was sent on {socket:?}")
-            }
-            Divergence::Given { entry, tun } => {
-                write!(f, "entry {entry}: another packet was given to {tun:?}")
-            }
-            Divergence::Taken { entry, tun } => {
-                write!(f, "entry {entry}: no packet of that length would be taken out of {tun:?}")
-            }
-            Divergence::Read { entry, stream } => {
-                write!(f, "entry {entry}: {stream:?} would not be read that far")
-            }
-        }
-    }
-}
-
-impl core::error::Error for Divergence {}
-
-/// Tells `machine` what was recorded, and compares what it says.
-///
-/// # Errors
-/// [`Divergence`] names the first difference.
-pub fn replay<M: Application>(recording: &[u8], mut machine: M) -> Result<Replayed, Divergence> {
-    let mut reader = Reader::new(recording, MAGIC).ok_or(Divergence::Damaged { at: 0 })?;
-    let mut replayed = Replayed::default();
-    let mut entry = 0;
-    while let Some(next) = reader.next().map_err(|at| Divergence::Damaged { at })? {
-        match next {
-            Entry::Output(print) => {
-                let got = machine.poll_output().map(|output| format!("{output:?}"));
-                if got.as_ref().map(|got| fingerprint(got.as_bytes())) != Some(print) {
-                    return Err(Divergence::Output { entry, got });
-                }
-                replayed.compared += 1;
-            }
-            Entry::Input(now, input) => {
-                input.with(|input| machine.handle_input(now, input));
-                replayed.inputs += 1;
-            }
-            Entry::Read(now, stream, bytes) => {
-                let buf = machine.read_buf(stream);
-                let Some(buf) = buf.get_mut(..bytes.len()) else {
-                    return Err(Divergence::Read { entry, stream });
-                };
-                buf.copy_from_slice(bytes);
-                machine.handle_input(now, Input::Read { stream, len: bytes.len() });
-                replayed.inputs += 1;
-            }
-            Entry::Written(now, stream, len, print) => {
-                let written = machine.write_buf(stream).get(..len).map(fingerprint);
-                if written != Some(print) {
-                    return Err(Divergence::Written { entry, stream });
-                }
-                machine.handle_input(now, Input::Written { stream, len });
-                replayed.inputs += 1;
-                replayed.compared += 1;
-            }
-            Entry::Packet(now, tun, packet, offload) => {
-                let Some(buf) = machine.take_buf(tun).get_mut(..packet.len()) else {
-                    return Err(Divergence::Taken { entry, tun });
-                };
-                buf.copy_from_slice(packet);
-                machine.handle_packet(now, tun, packet.len(), offload);
-                replayed.inputs += 1;
-            }
-            Entry::Given(now, tun, print, result) => {
-                if print_of_packet(machine.give_buf(tun)) != print {
-                    return Err(Divergence::Given { entry, tun });
-                }
-                machine.handle_given(now, tun, result);
-                replayed.inputs += 1;
-                replayed.compared += 1;
-            }
-            Entry::Timeout(now) => {
-                machine.handle_timeout(now);
-                replayed.inputs += 1;
-            }
-            Entry::RefuseSplice(stream) => machine.refuse_splice(stream),
-            Entry::Datagrams(now, socket, groups) => {
-                let mut data: Vec<Vec<u8>> = groups.iter().map(|_| Vec::new()).collect();
-                let mut rx: Vec<Rx<'_>> =
-                    groups.iter().zip(&mut data).map(|(group, data)| group.rx(data)).collect();
-                machine.handle_datagrams(now, socket, &mut rx);
-                replayed.inputs += 1;
-            }
-            Entry::Transmit(now, socket, room, print) => {
-                let mut buf = alloc::vec![0; room.min(MAX_ROOM)];
-                let sent = machine.poll_transmit(now, socket, &mut buf);
-                if sent.map(|transmit| print_of(&transmit, &buf)) != Some(print) {
-                    return Err(Divergence::Sent { entry, socket });
-                }
-                replayed.compared += 1;
-            }
-        }
-        entry += 1;
-    }
-    match machine.poll_output() {
-        None => Ok(replayed),
-        Some(extra) => Err(Divergence::Extra { entry, got: format!("{extra:?}") }),
-    }
+fn print_of_output(output: &Output) -> u64 {
+    fingerprint(format!("{output:?}").as_bytes())
 }
 
 /// FNV-1a, 64 bits: short, the same everywhere, and no defence against an adversary, which is not

@@ -10,6 +10,7 @@ use super::limits::{ConfigError, Limits};
 use super::relay::Side;
 use crate::machine::{ConnId, Input, ListenerId, Output, QueryId, Rx, SocketId, Splice, StreamId, Transmit};
 use crate::name::Name;
+use crate::record::Reading;
 use crate::slab::Slab;
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
@@ -415,6 +416,18 @@ impl<C: Connection> Service<C> {
         self.side(stream)
             .and_then(|(id, side)| self.conn(id).map(|conn| conn.write_buf_of(side, stream)))
             .unwrap_or(&[])
+    }
+
+    /// See [`Connection::reading`].
+    pub(crate) fn reading(&self, stream: StreamId) -> Reading {
+        let Some((id, side)) = self.side(stream) else { return Reading::Nothing };
+        self.conn(id).map_or(Reading::Nothing, |conn| conn.reading(side, stream))
+    }
+
+    /// See [`Connection::reads_of`].
+    pub(crate) fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize {
+        let conn = self.cx.sockets.owner(socket).and_then(|id| self.conn(*id));
+        conn.map_or(0, |conn| conn.reads_of(socket, datagram))
     }
 
     pub(crate) fn splice(&self, from: StreamId) -> Option<Splice> {

@@ -5,6 +5,7 @@ use super::relay::Side;
 use crate::machine::{
     Assignment, ConnId, Fault, ListenerId, QueryId, Rx, SocketId, Splice, StreamId, UplinkId,
 };
+use crate::record::Reading;
 use crate::time::Instant;
 use core::net::{IpAddr, SocketAddr};
 
@@ -152,6 +153,15 @@ pub(crate) trait Connection: Sized {
     /// This host has lost addresses. Nothing to a service that leaves from none of its own.
     fn addresses_gone(&mut self, gone: &[IpAddr], cx: &mut Cx<Self::Config>) {
         let _ = (gone, cx);
+    }
+
+    /// What it makes of the bytes that it reads next from `stream`, on `side`.
+    fn reading(&self, side: Side, stream: StreamId) -> Reading;
+
+    /// How many of a datagram's first bytes it reads; the rest it passes on.
+    fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize {
+        let _ = (socket, datagram);
+        0
     }
 
     /// Bytes of `side` that are kept already and to which the next read is added; `None`: a read is

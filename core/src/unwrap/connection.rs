@@ -7,6 +7,7 @@ use super::names;
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, ConnId, Fault, ListenerId, Output, QueryId, Splice, StreamId, Target};
 use crate::name::Name;
+use crate::record::Reading;
 use crate::service::{Accepted, Connection, Relay, RelayState, Side};
 use crate::time::Instant;
 use crate::wire::Unparsed;
@@ -120,6 +121,13 @@ impl Connection for Conn {
             (State::Header(_), Side::Client) => HEADER_READ,
             (State::Relay(relay), side) if relay.wants_read(side) => usize::MAX,
             (State::Header(_), Side::Target) | (State::Opening(_) | State::Relay(_) | State::Gone, _) => 0,
+        }
+    }
+
+    fn reading(&self, side: Side, _: StreamId) -> Reading {
+        match (&self.state, side) {
+            (State::Header(_), Side::Client) => Reading::Header,
+            _ => Reading::Nothing,
         }
     }
 

@@ -61,6 +61,9 @@ pub(crate) struct Request<'a> {
     pub(crate) user: &'a [u8],
 }
 
+/// Where the user begins in a request.
+pub(crate) const USER_AT: usize = 8;
+
 /// Reads a request.
 pub(crate) fn parse_request(bytes: &[u8]) -> Parsed<Request<'_>> {
     // SOCKS4: VN is 4.
@@ -80,7 +83,7 @@ pub(crate) fn parse_request(bytes: &[u8]) -> Parsed<Request<'_>> {
         other => Command::Other(other),
     };
     let port = u16::from_be_bytes([high, low]);
-    let (user, next) = terminated(bytes, 8, MAX_USER, "a user of at most 255 bytes and a zero byte")?;
+    let (user, next) = terminated(bytes, USER_AT, MAX_USER, "a user of at most 255 bytes and a zero byte")?;
     // SOCKS4a: a client that cannot resolve the name sends 0.0.0.x with x not 0, and the name after
     // the user.
     let (address, used) = if a == 0 && b == 0 && c == 0 && d != 0 {

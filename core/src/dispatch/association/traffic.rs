@@ -28,6 +28,16 @@ impl Association {
         }
     }
 
+    /// How many of this datagram's first bytes are read: a client's header.
+    pub(in crate::dispatch) fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize {
+        match socks5::datagram::parse(datagram) {
+            _ if socket != self.socket => 0,
+            Ok((_, used)) => used,
+            // RFC 1928 section 7: the longest that a header may be.
+            Err(_) => datagram.len().min(4 + 1 + 255 + 2),
+        }
+    }
+
     fn client_sent(&mut self, rx: &Rx<'_>, cx: &mut Cx) {
         let from = SocketAddr::new(rx.from.ip().to_canonical(), rx.from.port());
         // RFC 1928 section 7: the relay server drops what comes from any other address than the

@@ -5,11 +5,24 @@ use super::super::reply::ReplyFormat;
 use super::{Forward, ForwardStep, Response, Tunnel, passed_on, take_bytes};
 use crate::machine::event::Refusal;
 use crate::machine::{Close, Fault};
+use crate::record::Reading;
 use crate::wire::Malformed;
 use crate::wire::http::{self, Asked, Body, Framing, HeadEnd, HttpError};
 use alloc::vec::Vec;
 
 impl Forward {
+    /// What is made of the bytes that come next from the origin.
+    pub(in super::super) fn reading(&self) -> Reading {
+        match &self.response {
+            Response::None => Reading::Nothing,
+            Response::Head { .. } | Response::Body(_) => Reading::Response {
+                head_request: self.head_request,
+                version_10: self.version_10,
+                upgrade: self.upgrade.clone(),
+            },
+        }
+    }
+
     /// `len` bytes were read from the origin into the scratch buffer.
     pub(in super::super) fn target_read(&mut self, len: usize, cx: &mut Cx) -> ForwardStep {
         self.active = cx.now;

@@ -15,6 +15,7 @@ use crate::dispatch::upstream::{Introduced, Introduction};
 use crate::machine::event::Refusal;
 use crate::machine::{Assignment, Close, ConnId, Fault, Report, StreamId, UplinkSet};
 use crate::name::{Destination, Host};
+use crate::record::Reading;
 use alloc::boxed::Box;
 use core::net::SocketAddr;
 
@@ -99,6 +100,16 @@ impl Opening {
     fn talk_mut(&mut self, stream: StreamId) -> Option<&mut Talk> {
         let attempt = self.attempts.iter_mut().find(|attempt| attempt.stream == stream)?;
         attempt.talk.as_deref_mut()
+    }
+
+    /// There is no handshake: all that the client sends is for the target.
+    pub(in crate::dispatch) fn is_raw(&self) -> bool {
+        matches!(self.format, ReplyFormat::Raw)
+    }
+
+    /// What is made of the bytes of this attempt.
+    pub(in crate::dispatch) fn reading_of(&self, stream: StreamId) -> Reading {
+        self.talk(stream).map_or(Reading::Nothing, |talk| talk.introduction.reading())
     }
 
     /// How much to read from the proxy.

@@ -1,6 +1,7 @@
 //! A recording, read back.
 
 use super::*;
+use crate::record::entry::{CONFIGURED, CUT_DATAGRAMS, CutGroup, KEPT, PUT, SENT, TAKEN};
 
 /// One entry, read back.
 #[derive(Debug)]
@@ -15,6 +16,34 @@ pub(in crate::record) enum Entry<'a> {
     Packet(Instant, TunId, &'a [u8], Offload),
     Given(Instant, TunId, u64, Result<(), Fault>),
     Input(Instant, Recorded),
+    Kept(StreamId, u64, &'a [u8]),
+    Taken(Instant, StreamId, usize),
+    Put(Instant, StreamId, usize, usize),
+    CutDatagrams(Instant, SocketId, Vec<CutGroup>),
+    Sent(Instant, SocketId, usize, u64),
+    Configured(Instant, &'a [u8]),
+}
+
+impl Entry<'_> {
+    /// When it was; `None`: when the entry before it was.
+    pub(in crate::record) fn at(&self) -> Option<Instant> {
+        match *self {
+            Entry::Output(_) | Entry::RefuseSplice(_) | Entry::Kept(..) => None,
+            Entry::CutDatagrams(at, ..) => Some(at),
+            Entry::Read(at, ..)
+            | Entry::Written(at, ..)
+            | Entry::Timeout(at)
+            | Entry::Datagrams(at, ..)
+            | Entry::Transmit(at, ..)
+            | Entry::Packet(at, ..)
+            | Entry::Given(at, ..)
+            | Entry::Input(at, _)
+            | Entry::Taken(at, ..)
+            | Entry::Put(at, ..)
+            | Entry::Sent(at, ..)
+            | Entry::Configured(at, _) => Some(at),
+        }
+    }
 }
 
 /// An input that owns what it brings.
@@ -60,6 +89,7 @@ impl<'a> Reader<'a> {
         match tag {
             OUTPUT => return Some(Entry::Output(self.print()?)),
             REFUSE_SPLICE => return Some(Entry::RefuseSplice(self.stream()?)),
+            KEPT => return self.kept(),
             _ => {}
         }
         let since = Duration::from_nanos(self.number()?);
@@ -75,6 +105,14 @@ impl<'a> Reader<'a> {
             TIMEOUT => return Some(Entry::Timeout(now)),
             DATAGRAMS => return Some(Entry::Datagrams(now, self.socket()?, self.groups()?)),
             TRANSMIT => return Some(Entry::Transmit(now, self.socket()?, self.len()?, self.print()?)),
+            TAKEN => return Some(Entry::Taken(now, self.stream()?, self.len()?)),
+            PUT => return Some(Entry::Put(now, self.stream()?, self.len()?, self.len()?)),
+            CUT_DATAGRAMS => return Some(Entry::CutDatagrams(now, self.socket()?, self.cut_groups()?)),
+            SENT => return Some(Entry::Sent(now, self.socket()?, self.len()?, self.print()?)),
+            CONFIGURED => {
+                let len = self.len()?;
+                return Some(Entry::Configured(now, self.raw(len)?));
+            }
             PACKET => return self.packet(now),
             GIVEN => return self.given(now),
             ACCEPTED => {

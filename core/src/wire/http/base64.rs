@@ -11,7 +11,7 @@
 use alloc::vec::Vec;
 
 /// The bytes that `text` spells, `None` if it is not the one spelling of any.
-pub(super) fn decode(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &[u8]) -> Option<Vec<u8>> {
     // RFC 4648 section 3.2: padding is part of the encoding.
     if !text.len().is_multiple_of(4) {
         return None;

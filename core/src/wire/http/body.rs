@@ -111,6 +111,22 @@ impl Body {
         }
     }
 
+    /// How many of the next bytes are data, from which nothing follows. 0: the next byte frames, or
+    /// is no longer the body's.
+    pub(crate) fn data_left(&self) -> u64 {
+        match &self.state {
+            State::Done => 0,
+            State::UntilClose => u64::MAX,
+            State::Length(left) => *left,
+            State::Chunks(chunks) => chunks.data_left(),
+        }
+    }
+
+    /// The next byte is an extension's or a trailer's value's: from text nothing follows.
+    pub(crate) fn is_beside(&self) -> bool {
+        matches!(&self.state, State::Chunks(chunks) if chunks.is_beside())
+    }
+
     /// The connection has ended: what is still to be said, or `None` where a part of the body is
     /// lost.
     pub(crate) fn end(&mut self) -> Option<&'static [u8]> {
@@ -132,12 +148,12 @@ pub(super) fn take(left: &mut u64, rest: &[u8]) -> usize {
 }
 
 /// What field values and extensions are made of (RFC 9110 section 5.5).
-pub(super) fn is_text(byte: u8) -> bool {
+pub(crate) fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
 /// RFC 9110 section 5.6.2.
-pub(super) fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 

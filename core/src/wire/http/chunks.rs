@@ -152,6 +152,19 @@ impl Chunks {
         self.state == State::Done
     }
 
+    /// See [`Body::data_left`](super::Body::data_left).
+    pub(super) fn data_left(&self) -> u64 {
+        match self.state {
+            State::Data(left) => left,
+            _ => 0,
+        }
+    }
+
+    /// See [`Body::is_beside`](super::Body::is_beside).
+    pub(super) fn is_beside(&self) -> bool {
+        matches!(self.state, State::Extension { .. } | State::TrailerValue)
+    }
+
     /// The connection has ended: what is left to say, or `None` where a part of the body is lost.
     pub(super) fn end(&self) -> Option<&'static [u8]> {
         let last_chunk = matches!(

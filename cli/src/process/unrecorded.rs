@@ -1,0 +1,38 @@
+//! What stands for `record` in a build without it: no switch, and machines as they are.
+
+use ropewalk_core::machine::event::Event;
+use ropewalk_core::time::Instant;
+
+/// No switches.
+#[derive(clap::Args, Debug, PartialEq, Eq)]
+pub(crate) struct RecordArgs {}
+
+/// A machine.
+pub(crate) type Recorded<M> = M;
+
+/// No recording.
+#[derive(Clone)]
+pub(crate) struct Recording;
+
+impl Recording {
+    pub(crate) fn start(_: &RecordArgs, _: &str, _: &[String], _: u16) -> Result<Self, String> {
+        Ok(Recording)
+    }
+
+    #[cfg(feature = "dispatch")]
+    pub(crate) fn dispatch(
+        &self,
+        _: usize,
+        config: ropewalk_core::dispatch::Config,
+    ) -> Result<ropewalk_core::dispatch::Dispatch, ropewalk_core::dispatch::ConfigError> {
+        ropewalk_core::dispatch::Dispatch::new(config)
+    }
+
+    pub(crate) fn news(&self, _: Instant, _: &Event) {}
+
+    pub(crate) fn figures(&self) -> Option<(u64, bool)> {
+        None
+    }
+
+    pub(crate) fn finish(&self) {}
+}

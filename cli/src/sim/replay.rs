@@ -1,0 +1,106 @@
+//! `ropewalk sim replay`: a recorded run in fresh machines, and its decisions as a timeline.
+
+use super::timeline::{Line, Timeline};
+use ropewalk_core::record::{self, Stop};
+use ropewalk_core::time::Instant;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  ropewalk dispatch --record incident.rec         record, until the file has 64 MiB
+  ropewalk sim replay incident.rec                the same run, and what was decided when";
+
+/// Run again what `--record` has recorded: the same decisions, as a timeline
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ReplayArgs {
+    /// A file that `ropewalk dispatch --record` has written
+    file: PathBuf,
+
+    /// No timeline: only whether the outputs are equal
+    #[arg(long)]
+    summary: bool,
+}
+
+/// What came of one worker's recording.
+struct Outcome {
+    worker: u16,
+    /// The time of the last step.
+    last: Instant,
+    result: Result<record::Replayed, record::Divergence>,
+}
+
+/// Replays a file.
+///
+/// # Errors
+/// What the file is in place of a recording, or the first difference.
+pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
+    let path = &args.file;
+    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let file = record::File::read(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut timeline = Timeline::new(&file.about);
+    let mut outcomes = Vec::new();
+    for (worker, recording) in &file.workers {
+        let mut last = Instant::ZERO;
+        let result = record::replay_incident(recording, &mut |moment| {
+            last = timeline.step(*worker, moment).unwrap_or(last);
+        });
+        outcomes.push(Outcome { worker: *worker, last, result });
+    }
+    for (at, text) in &file.news {
+        timeline.news(*at, text);
+    }
+    let mut text = head(&file, path);
+    if !args.summary {
+        for Line { at, worker, text: what } in timeline.lines() {
+            let worker = worker.map_or(String::from("-"), |worker| worker.to_string());
+            let _ = writeln!(text, "{:>12} {worker:>7}  {what}", seconds(*at));
+        }
+        text.push('\n');
+    }
+    let told = match file.stop {
+        Some(Stop::Ended) => "the recording ends with the process",
+        Some(Stop::Limit) => "the recording ends at its limit, before the process",
+        Some(Stop::Slow) => "the recording ends where the disk was too slow, before the process",
+        None => "the recording was cut off, or goes on",
+    };
+    let _ = writeln!(text, "{told}");
+    for Outcome { worker, result, .. } in &outcomes {
+        if let Ok(replayed) = result {
+            let _ = writeln!(
+                text,
+                "worker {worker}: {} inputs replayed, {} outputs equal",
+                replayed.inputs, replayed.compared
+            );
+        }
+    }
+    super::print(&text)?;
+    let differs = outcomes.iter().find_map(|outcome| {
+        let divergence = outcome.result.as_ref().err()?;
+        let (worker, at) = (outcome.worker, seconds(outcome.last));
+        Some(format!("{}: worker {worker} differs after {at} s: {divergence}", path.display()))
+    });
+    match differs {
+        Some(differs) => Err(differs),
+        None if outcomes.is_empty() => Err(format!("{}: no worker has recorded anything", path.display())),
+        None => Ok(()),
+    }
+}
+
+fn head(file: &record::File, path: &Path) -> String {
+    let of = |key: &str| file.about.iter().find(|(known, _)| known == key).map_or("?", |(_, value)| value);
+    let mut text = format!(
+        "{}: {} of ropewalk {}, began at {} (seconds since 1970)\n",
+        path.display(),
+        of("service"),
+        of("version"),
+        of("began")
+    );
+    let _ = writeln!(text, "\n{:>12} {:>7}  what", "seconds", "worker");
+    text
+}
+
+fn seconds(at: Instant) -> String {
+    format!("{}.{:06}", at.as_nanos() / 1_000_000_000, at.as_nanos() / 1000 % 1_000_000)
+}

@@ -1,0 +1,199 @@
+//! A replay's decisions, for people: who came, where it went by which uplink, what failed and why.
+//!
+//! Bytes that move are no lines. A connection is called as events call it; a stream that has none
+//! yet, by its client.
+
+use ropewalk_core::machine::event::Event;
+use ropewalk_core::machine::{Assignment, ConnId, Input, Output, Report, StreamId, UplinkId, Via};
+use ropewalk_core::record::Moment;
+use ropewalk_core::time::Instant;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+/// What happened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Line {
+    pub(super) at: Instant,
+    /// In this worker; `None`: in the pool.
+    pub(super) worker: Option<u16>,
+    pub(super) text: String,
+}
+
+/// An attempt under way.
+struct Attempt {
+    conn: ConnId,
+    to: SocketAddr,
+    uplink: Option<UplinkId>,
+    began: Instant,
+}
+
+#[derive(Default)]
+pub(super) struct Timeline {
+    lines: Vec<Line>,
+    uplinks: BTreeMap<u16, String>,
+    worker: Worker,
+}
+
+/// What is known of the worker that is being replayed.
+#[derive(Default)]
+struct Worker {
+    number: u16,
+    /// The pool's answers that no attempt has come of yet.
+    assigned: VecDeque<(ConnId, Assignment)>,
+    attempts: BTreeMap<StreamId, Attempt>,
+}
+
+impl Timeline {
+    pub(super) fn new(about: &[(String, String)]) -> Self {
+        let uplinks = about.iter().filter_map(|(key, label)| {
+            let number = key.strip_prefix("uplink.")?.parse().ok()?;
+            Some((number, label.clone()))
+        });
+        Timeline { uplinks: uplinks.collect(), ..Timeline::default() }
+    }
+
+    /// All lines, in the order of their times.
+    pub(super) fn lines(&mut self) -> &[Line] {
+        self.lines.sort_by_key(|line| line.at);
+        &self.lines
+    }
+
+    /// Something that the pool has said: `uplink 0 rests`.
+    pub(super) fn news(&mut self, at: Instant, text: &str) {
+        let told = text.strip_prefix("uplink ").and_then(|rest| {
+            let (number, rest) = rest.split_once(' ')?;
+            Some(format!("uplink {} {rest}", self.name(UplinkId(number.parse().ok()?))))
+        });
+        self.lines.push(Line { at, worker: None, text: told.unwrap_or_else(|| text.to_owned()) });
+    }
+
+    /// A step of this worker. Its time, where it has one.
+    pub(super) fn step(&mut self, worker: u16, moment: Moment<'_>) -> Option<Instant> {
+        if self.worker.number != worker {
+            self.worker = Worker { number: worker, ..Worker::default() };
+        }
+        let (at, text) = match moment {
+            Moment::Input(at, input) => (at, self.input(at, input)),
+            Moment::Output(at, output) => (at, self.output(at, output)),
+            Moment::Timeout(at) | Moment::Received(at, ..) | Moment::Sent(at, ..) => (at, None),
+            // The first is what it began with.
+            Moment::Configured(at) if at == Instant::ZERO => (at, None),
+            Moment::Configured(at) => (at, Some(String::from("is given another configuration (SIGHUP)"))),
+            _ => return None,
+        };
+        if let Some(text) = text {
+            self.lines.push(Line { at, worker: Some(worker), text });
+        }
+        Some(at)
+    }
+
+    fn name(&self, uplink: UplinkId) -> String {
+        self.uplinks.get(&uplink.0).cloned().unwrap_or_else(|| format!("uplink {}", uplink.0))
+    }
+
+    fn by(&self, uplink: Option<UplinkId>) -> String {
+        uplink.map_or_else(|| String::from("unbound"), |uplink| format!("by {}", self.name(uplink)))
+    }
+
+    fn input(&mut self, at: Instant, input: &Input<'_>) -> Option<String> {
+        Some(match *input {
+            Input::Accepted { peer, local, .. } => format!("{peer} connects to {local}"),
+            Input::AcceptFailed { fault, .. } => format!("accepting failed: {fault}"),
+            Input::Assigned { conn, assignment: None } => format!("{conn:?}: no uplink is left to try"),
+            Input::Assigned { conn, assignment: Some(assignment) } => {
+                self.worker.assigned.push_back((conn, assignment));
+                return None;
+            }
+            Input::Connected { stream, .. } => {
+                let Attempt { conn, to, uplink, began } = self.worker.attempts.remove(&stream)?;
+                format!("{conn:?}: {to} {} answers after {:?}", self.by(uplink), at - began)
+            }
+            Input::ConnectFailed { stream, fault } => {
+                let Attempt { conn, to, uplink, began } = self.worker.attempts.remove(&stream)?;
+                format!("{conn:?}: {to} {} failed after {:?}: {fault}", self.by(uplink), at - began)
+            }
+            Input::Resolved { addresses, .. } => {
+                let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                format!("a name is looked up: {}", all.join(", "))
+            }
+            Input::ResolveFailed { fault, .. } => format!("a name is not found: {fault}"),
+            Input::Failed { stream, fault } => format!("{stream:?} failed: {fault}"),
+            Input::WriteFailed { stream, fault } => format!("{stream:?} takes nothing any more: {fault}"),
+            Input::UplinkGone { uplink } => format!("the interface of {} has vanished", self.name(uplink)),
+            Input::UplinkBack { uplink, .. } => format!("{} is back", self.name(uplink)),
+            Input::OpenFailed { socket, fault } => format!("{socket:?} cannot be opened: {fault}"),
+            Input::Drain => String::from("drains: no new connections"),
+            _ => return None,
+        })
+    }
+
+    /// Whose answer of the pool an attempt has come of.
+    fn whose(&mut self, to: SocketAddr, via: Via) -> Option<(ConnId, Assignment)> {
+        let fits = |(_, known): &(ConnId, Assignment)| {
+            known.via == via && known.endpoint.is_none_or(|endpoint| endpoint == to)
+        };
+        let at = self.worker.assigned.iter().position(fits)?;
+        self.worker.assigned.remove(at)
+    }
+
+    fn output(&mut self, at: Instant, output: &Output) -> Option<String> {
+        Some(match output {
+            Output::Resolve { name, .. } => format!("looks up {name}"),
+            Output::Connect { stream, to, via } => {
+                let (conn, Assignment { uplink, patience, .. }) = self.whose(*to, *via)?;
+                let others = self.worker.attempts.values().filter(|other| other.conn == conn).count();
+                let beside = if others > 0 { ", beside one that is silent" } else { "" };
+                let text = format!(
+                    "{conn:?}: tries {to} {}, another way after {patience:?}{beside}",
+                    self.by(uplink)
+                );
+                self.worker.attempts.insert(*stream, Attempt { conn, to: *to, uplink, began: at });
+                text
+            }
+            Output::Close { stream, .. } => {
+                let Attempt { conn, to, uplink, began } = self.worker.attempts.remove(stream)?;
+                format!("{conn:?}: gives up {to} {} after {:?}", self.by(uplink), at - began)
+            }
+            Output::Report(report) => return self.report(report),
+            Output::Event(event) => return self.event(event),
+            Output::Finished => String::from("has finished"),
+            _ => return None,
+        })
+    }
+
+    fn report(&self, report: &Report) -> Option<String> {
+        Some(match report {
+            Report::Failed { uplink, fault } => format!("tells the pool: {} failed: {fault}", self.name(*uplink)),
+            Report::Outpaced { uplink } => format!("tells the pool: {} was outpaced", self.name(*uplink)),
+            Report::Mute { uplink, to } => {
+                format!("tells the pool: nothing moves between {to} and {}", self.name(*uplink))
+            }
+            Report::Probed { uplink, result: Ok(took), .. } => {
+                format!("a probe of {} took {took:?}", self.name(*uplink))
+            }
+            Report::Probed { uplink, result: Err(fault), .. } => {
+                format!("a probe of {} failed: {fault}", self.name(*uplink))
+            }
+            _ => return None,
+        })
+    }
+
+    fn event(&self, event: &Event) -> Option<String> {
+        Some(match event {
+            Event::Requested { conn, client, destination } => {
+                format!("{conn:?}: {client} asks for {destination}")
+            }
+            Event::Refused { conn, client, why } => format!("{conn:?}: {client} is refused: {why}"),
+            Event::Connected { conn, to, uplink, took } => {
+                format!("{conn:?}: relays to {to} {}, {took:?} after it was asked", self.by(*uplink))
+            }
+            Event::Closed { conn, sent, received, lasted, fault } => {
+                let why = fault.map_or_else(String::new, |fault| format!(": {fault}"));
+                format!("{conn:?}: ends after {lasted:?}, {sent} bytes up, {received} bytes down{why}")
+            }
+            // What follows from what is told already.
+            Event::AttemptFailed { .. } | Event::Datagrams { .. } => return None,
+            other => format!("{other:?}"),
+        })
+    }
+}
