@@ -11,6 +11,10 @@ pub mod contract {}
 #[doc = include_str!("../docs/porting.md")]
 pub mod porting {}
 
+#[cfg(feature = "dispatch")]
+#[doc = include_str!("../docs/record.md")]
+pub mod record {}
+
 #[cfg(feature = "bond")]
 #[doc = include_str!("../docs/bond.md")]
 pub mod bond_protocol {}

@@ -32,7 +32,7 @@ fn lab(credentials: Option<Credentials>) -> Lab {
 
 fn reconfigure(lab: &mut Lab, config: Config) -> Result<usize, ConfigError> {
     let now = lab.now();
-    lab.machine.inner.dispatch().expect("it is dispatch's").reconfigure(now, config)
+    lab.machine.inner.reconfigure(now, config).expect("it is dispatch's")
 }
 
 /// A client that is relayed, and says a word after `later`.

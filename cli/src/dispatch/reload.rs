@@ -70,10 +70,12 @@ impl Running<'_> {
         for handle in &self.handles {
             // As at the start, the first worker probes for all.
             let config = Config { probes: std::mem::take(&mut probes), ..config.clone() };
-            handle.call(move |now, machine: &mut Recorded<Dispatch>| match machine.reconfigure(now, config) {
-                Ok(0) => {}
-                Ok(ended) => log::info!("connections of removed users have ended: {ended}"),
-                Err(error) => log::error!("a worker did not take the configuration: {error}"),
+            handle.call(move |now, machine: &mut Recorded<Dispatch>| {
+                match machine.reconfigure(now, config) {
+                    Ok(0) => {}
+                    Ok(ended) => log::info!("connections of removed users have ended: {ended}"),
+                    Err(error) => log::error!("a worker did not take the configuration: {error}"),
+                }
             });
         }
         Ok(format!("the configuration was read again: {count} uplinks, {users} users"))

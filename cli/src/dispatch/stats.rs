@@ -1,7 +1,7 @@
 //! What `dispatch` tells: its counters, refusals by reason, each uplink's account.
 
 use super::watch::DispatchWatch;
-use crate::process::stats::{Samples, Source, relays};
+use crate::process::stats::{Samples, Source, recording, relays};
 use crate::process::watch::{Names, get};
 use ropewalk_core::uplink::UplinkView;
 use ropewalk_mio::Shared;
@@ -94,6 +94,7 @@ impl DispatchStats {
 impl Source for DispatchStats {
     fn collect(&self, out: &mut Samples) {
         relays(SERVICE, &self.watch.relays, out);
+        recording(&self.watch.recording, out);
         let help = "Attempts to reach a target that failed; another may have followed.";
         out.counter("dispatch_attempts_failed_total", help, get(&self.watch.attempts_failed));
         let closed = get(&self.watch.associations.closed);

@@ -23,12 +23,12 @@ pub(crate) mod logging;
 mod notify;
 #[cfg(feature = "record")]
 pub(crate) mod record;
+#[cfg(not(feature = "record"))]
+#[path = "unrecorded.rs"]
+pub(crate) mod record;
 #[cfg(any(feature = "dispatch", feature = "unwrap"))]
 pub(crate) mod reload;
 mod runtime;
 pub(crate) mod serve;
 pub(crate) mod stats;
-#[cfg(not(feature = "record"))]
-#[path = "unrecorded.rs"]
-pub(crate) mod record;
 pub(crate) mod watch;

@@ -1,6 +1,7 @@
 //! `ropewalk sim replay`: a recorded run in fresh machines, and its decisions as a timeline.
 
 use super::timeline::{Line, Timeline};
+use crate::dispatch::cap::Date;
 use ropewalk_core::record::{self, Stop};
 use ropewalk_core::time::Instant;
 use std::fmt::Write;
@@ -91,14 +92,23 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
 fn head(file: &record::File, path: &Path) -> String {
     let of = |key: &str| file.about.iter().find(|(known, _)| known == key).map_or("?", |(_, value)| value);
     let mut text = format!(
-        "{}: {} of ropewalk {}, began at {} (seconds since 1970)\n",
+        "{}: {} of ropewalk {}, began {}\n",
         path.display(),
         of("service"),
         of("version"),
-        of("began")
+        date(of("began"))
     );
     let _ = writeln!(text, "\n{:>12} {:>7}  what", "seconds", "worker");
     text
+}
+
+/// `2026-11-27 10:07:23 UTC`, of seconds since 1970.
+fn date(began: &str) -> String {
+    let Some(seconds) = began.split('.').next().and_then(|whole| whole.parse::<u64>().ok()) else {
+        return String::from("at an unknown time");
+    };
+    let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{} {hour:02}:{minute:02}:{second:02} UTC", Date::at(seconds))
 }
 
 fn seconds(at: Instant) -> String {

@@ -163,7 +163,9 @@ impl Timeline {
 
     fn report(&self, report: &Report) -> Option<String> {
         Some(match report {
-            Report::Failed { uplink, fault } => format!("tells the pool: {} failed: {fault}", self.name(*uplink)),
+            Report::Failed { uplink, fault } => {
+                format!("tells the pool: {} failed: {fault}", self.name(*uplink))
+            }
             Report::Outpaced { uplink } => format!("tells the pool: {} was outpaced", self.name(*uplink)),
             Report::Mute { uplink, to } => {
                 format!("tells the pool: nothing moves between {to} and {}", self.name(*uplink))

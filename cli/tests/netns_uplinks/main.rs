@@ -21,6 +21,7 @@
 //! | `guests` | tests: clients from beyond the host |
 //! | `probes` | tests: probes and backups |
 //! | `proxies` | tests: uplinks that are proxies |
+//! | `records` | tests: a recorded incident
 //! | `ports` | tests: many connections from few ports |
 #![cfg(target_os = "linux")]
 
@@ -38,6 +39,8 @@ mod policies;
 mod ports;
 mod probes;
 mod proxies;
+#[cfg(all(feature = "record", feature = "sim"))]
+mod records;
 mod shared;
 mod sources;
 mod weights;

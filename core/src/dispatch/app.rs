@@ -145,6 +145,10 @@ impl Discreet for Dispatch {
         self.service.reading(stream)
     }
 
+    fn is_pressed(&self) -> bool {
+        self.service.is_pressed()
+    }
+
     fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize {
         self.service.reads_of(socket, datagram)
     }

@@ -15,6 +15,8 @@ pub(super) const CUT_DATAGRAMS: u8 = 43;
 pub(super) const SENT: u8 = 44;
 pub(super) const CONFIGURED: u8 = 45;
 
+pub(super) const ASKED: u8 = 46;
+
 /// The most that one call may have received, in bytes: a damaged entry must not take memory.
 const MAX_RECEIVED: usize = 4 << 20;
 
@@ -26,6 +28,12 @@ impl Writer {
         self.number(from);
         self.number(bytes.len() as u64);
         self.raw(bytes);
+    }
+
+    /// The driver asked for the `read_buf` of a stream when that changes something.
+    pub(super) fn asked(&mut self, stream: StreamId) {
+        self.raw(&[ASKED]);
+        self.id(stream.index(), stream.generation());
     }
 
     /// So many bytes were read.

@@ -6,9 +6,9 @@
 //! configuration the same inputs and compares: the same inputs give the same outputs, on every
 //! machine, or [`Divergence`] says where not.
 //!
-//! The recording of a [`Recorder`] holds what clients sent, passwords too: it is for tests. It never
-//! holds entropy ([`Input::Entropy`] is replayed as zeros): what was sealed with it replays in
-//! length and time only. A live process is recorded without its secrets, by an `Incident`.
+//! The recording of a [`Recorder`] holds what clients sent, passwords too: it is for tests. It
+//! never holds entropy ([`Input::Entropy`] is replayed as zeros): what was sealed with it replays
+//! in length and time only. A live process is recorded without its secrets, by an `Incident`.
 //!
 //! ```
 //! use ropewalk_core::dispatch::{Config, Dispatch};

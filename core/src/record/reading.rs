@@ -34,6 +34,10 @@ pub trait Discreet: Application {
     /// What it makes of the bytes that it reads next from `stream`.
     fn reading(&self, stream: StreamId) -> Reading;
 
+    /// To ask for its `read_buf` may change it now, if only what it says. Where memory is short it
+    /// does.
+    fn is_pressed(&self) -> bool;
+
     /// How many of a datagram's first bytes it reads.
     fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize;
 }

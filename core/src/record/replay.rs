@@ -281,6 +281,10 @@ pub(super) fn run<M: Application>(
                 (0, 1)
             }
             Entry::Kept(..) => (0, 0),
+            Entry::Asked(stream) => {
+                machine.read_buf(stream);
+                (0, 0)
+            }
             Entry::Configured(_, configuration) => {
                 watch(Moment::Configured(now));
                 if !configure(now, machine, configuration) {
@@ -296,12 +300,7 @@ pub(super) fn run<M: Application>(
     Ok(replayed)
 }
 
-fn tell<M: Application>(
-    machine: &mut M,
-    now: Instant,
-    input: Input<'_>,
-    watch: &mut dyn FnMut(Moment<'_>),
-) {
+fn tell<M: Application>(machine: &mut M, now: Instant, input: Input<'_>, watch: &mut dyn FnMut(Moment<'_>)) {
     watch(Moment::Input(now, &input));
     machine.handle_input(now, input);
 }
@@ -319,11 +318,14 @@ fn receive<M: Application>(
     machine.handle_datagrams(now, socket, rx);
 }
 
+/// Where it begins in its stream, and what it is.
+type Part<'a> = (u64, &'a [u8]);
+
 /// Bytes that were kept of streams. A part may be kept after it was read: when what it belongs to
 /// was whole. So they are all known before the first is read.
 #[derive(Debug, Default)]
 struct Kept<'a> {
-    streams: BTreeMap<StreamId, (u64, Vec<(u64, &'a [u8])>)>,
+    streams: BTreeMap<StreamId, (u64, Vec<Part<'a>>)>,
 }
 
 impl<'a> Kept<'a> {

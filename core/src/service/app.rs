@@ -424,6 +424,11 @@ impl<C: Connection> Service<C> {
         self.conn(id).map_or(Reading::Nothing, |conn| conn.reading(side, stream))
     }
 
+    /// See [`Discreet::is_pressed`](crate::record::Discreet::is_pressed).
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.cx.is_pressed()
+    }
+
     /// See [`Connection::reads_of`].
     pub(crate) fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize {
         let conn = self.cx.sockets.owner(socket).and_then(|id| self.conn(*id));

@@ -311,6 +311,11 @@ impl Common {
         room
     }
 
+    /// To ask for room or for a buffer changes something, if only what is told.
+    pub(super) fn is_pressed(&self) -> bool {
+        self.buffers.is_exhausted() || self.kept >= self.limits.max_kept
+    }
+
     /// The buffer to read into; small while all large ones are taken.
     pub(super) fn scratch(&mut self) -> &mut [u8] {
         if self.buffers.is_exhausted() && !self.told_exhausted {

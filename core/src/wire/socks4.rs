@@ -22,7 +22,7 @@ use super::{Malformed, Parsed, Unparsed};
 pub(crate) const VERSION: u8 = 4;
 
 /// The longest user, in bytes. The protocol sets no bound; this one is that of RFC 1929.
-const MAX_USER: usize = 255;
+pub(crate) const MAX_USER: usize = 255;
 
 /// The longest name, in bytes (RFC 1035 section 2.3.4).
 const MAX_NAME: usize = 255;

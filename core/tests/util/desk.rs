@@ -1,6 +1,7 @@
 //! The dispatch machine and its pool, driven by hand: for UDP associations. The contract of
 //! datagrams is checked at each call, and when a test has ended its recording is replayed.
 
+use super::incident::Recorded;
 use super::manual::segments;
 use super::{addr, say};
 use ropewalk_core::dispatch::{Config, Dispatch};
@@ -41,7 +42,7 @@ pub(crate) struct Sent {
 }
 
 pub(crate) struct Desk {
-    pub(crate) machine: Recorder<Dispatch>,
+    pub(crate) machine: Recorder<Recorded>,
     config: Config,
     pub(crate) pool: Pool,
     pub(crate) now: Instant,
@@ -89,7 +90,7 @@ pub(crate) fn wrapped_name(name: &str, port: u16, data: &[u8]) -> Vec<u8> {
 impl Desk {
     pub(crate) fn new(config: Config, pool: PoolConfig) -> Self {
         let config = Config { listeners: vec![addr(LISTEN)], ..config };
-        let machine = Dispatch::new(config.clone()).expect("a valid configuration");
+        let machine = Recorded::new(config.clone()).expect("a valid configuration");
         let mut desk = Desk {
             machine: Recorder::new(machine),
             config,

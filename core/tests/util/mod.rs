@@ -16,6 +16,7 @@
 //! - [`lab`]: all of it, and the loop that steps it; around unwrap's machine by `unwrapped`.
 //! - [`manual`]: unwrap's machine without a world, driven call by call.
 //! - [`asking`]: SOCKS5 clients in a few words.
+//! - [`incident`]: dispatch's machine, recorded as a live process records it, and replayed.
 //! - [`desk`]: dispatch's machine and its pool, for UDP associations.
 //! - [`say`]: bytes of the protocols.
 
@@ -27,6 +28,8 @@ pub(crate) mod asking;
 #[cfg(feature = "unwrap")]
 pub(crate) mod desk;
 pub(crate) mod http;
+#[cfg(feature = "unwrap")]
+pub(crate) mod incident;
 pub(crate) mod lab;
 #[cfg(feature = "unwrap")]
 pub(crate) mod manual;

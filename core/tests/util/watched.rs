@@ -1,6 +1,6 @@
 //! The machine, with the contract checked at each call, and a trace of all that was said.
 
-use ropewalk_core::dispatch::{Counters, Dispatch};
+use ropewalk_core::dispatch::{Config, ConfigError, Counters, Dispatch};
 use ropewalk_core::machine::{
     Application, Assign, Assignment, Input, Layer, ListenerId, Output, Splice, StreamId,
 };
@@ -27,8 +27,8 @@ pub(crate) struct Asked {
 pub(crate) trait Subject: Application {
     fn counters(&self) -> Counters;
     fn buffers_taken(&self) -> usize;
-    /// The machine of dispatch, where it is one.
-    fn dispatch(&mut self) -> Option<&mut Dispatch> {
+    /// Another configuration for the machine of dispatch, where it is one.
+    fn reconfigure(&mut self, _: Instant, _: Config) -> Option<Result<usize, ConfigError>> {
         None
     }
     /// Every input it got, where that is written down.
@@ -44,8 +44,24 @@ impl Subject for Dispatch {
     fn buffers_taken(&self) -> usize {
         Dispatch::buffers_taken(self)
     }
-    fn dispatch(&mut self) -> Option<&mut Dispatch> {
-        Some(self)
+    fn reconfigure(&mut self, now: Instant, config: Config) -> Option<Result<usize, ConfigError>> {
+        Some(Dispatch::reconfigure(self, now, config))
+    }
+}
+
+#[cfg(feature = "unwrap")]
+impl Subject for super::incident::Recorded {
+    fn counters(&self) -> Counters {
+        self.dispatch().counters()
+    }
+    fn buffers_taken(&self) -> usize {
+        self.dispatch().buffers_taken()
+    }
+    fn reconfigure(&mut self, now: Instant, config: Config) -> Option<Result<usize, ConfigError>> {
+        Some(self.reconfigure(now, config))
+    }
+    fn recording(&mut self) -> Option<Vec<u8>> {
+        Some(self.entries.bytes())
     }
 }
 

@@ -135,14 +135,12 @@ impl Kept {
                 waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
             let mut bytes = std::mem::take(&mut waiting.news);
-            let heads = bytes.len();
             for (worker, lane) in (0..).zip(&mut waiting.lanes) {
                 if !lane.is_empty() {
                     bytes.extend(section(Section::Entries(worker, &std::mem::take(lane))));
                     self.shared.recorded.fetch_add(HEAD, Ordering::Relaxed);
                 }
             }
-            debug_assert!(heads <= bytes.len());
             let stop = waiting.stop.or(waiting.ended.then_some(Stop::Ended));
             drop(waiting);
             bytes.extend(stop.into_iter().flat_map(|why| section(Section::Stop(why))));

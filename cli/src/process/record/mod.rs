@@ -36,7 +36,7 @@ pub(crate) struct RecordArgs {
     record: Option<PathBuf>,
 
     /// The file that --record names may be there already, and is replaced
-    #[arg(long, requires = "record")]
+    #[arg(long)]
     record_replace: bool,
 
     /// The recording ends when its file has this size; the service goes on
@@ -44,7 +44,7 @@ pub(crate) struct RecordArgs {
     record_limit: u64,
 
     /// Record what clients and servers send each other, too
-    #[arg(long, requires = "record")]
+    #[arg(long)]
     record_payload: bool,
 }
 
@@ -167,7 +167,9 @@ fn told(event: &Event) -> Option<String> {
         Event::ProbesFailed { uplink, failed, fault } => {
             format!("uplink {} is left: {failed} probes failed in a row: {fault}", uplink.0)
         }
-        Event::CapReached { uplink, cap } => format!("uplink {} has carried its cap of {cap} bytes", uplink.0),
+        Event::CapReached { uplink, cap } => {
+            format!("uplink {} has carried its cap of {cap} bytes", uplink.0)
+        }
         Event::CapReset { uplink } => format!("uplink {} may carry again: a new period", uplink.0),
         Event::UplinkUp { uplink } => format!("uplink {} carries again", uplink.0),
         _ => return None,
@@ -184,7 +186,10 @@ fn create(path: &Path, replace: bool) -> Result<File, String> {
     match std::fs::symlink_metadata(path) {
         Ok(there) if replace && there.is_file() => std::fs::remove_file(path).map_err(failed)?,
         Ok(_) if replace => {
-            return Err(format!("--record {}: expected a file to replace, got something else", path.display()));
+            return Err(format!(
+                "--record {}: expected a file to replace, got something else",
+                path.display()
+            ));
         }
         Ok(_) => {
             return Err(format!(

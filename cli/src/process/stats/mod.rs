@@ -16,7 +16,7 @@ mod relays;
 mod samples;
 mod server;
 
-pub(crate) use relays::relays;
+pub(crate) use relays::{recording, relays};
 pub(crate) use samples::Samples;
 
 use super::logging;

@@ -1,6 +1,7 @@
 //! What every service that relays connections tells, under its name as a label.
 
 use super::Samples;
+use crate::process::record::Recording;
 use crate::process::watch::{REASONS, Relays, get};
 
 pub(crate) fn relays(service: &'static str, counts: &Relays, out: &mut Samples) {
@@ -39,4 +40,11 @@ pub(crate) fn relays(service: &'static str, counts: &Relays, out: &mut Samples) 
         .add(&[service, ("limit", "quarantine")], get(&counts.quarantine_full))
         .add(&[service, ("limit", "names")], sockets.names)
         .add(&[service, ("limit", "pipes")], sockets.pipes);
+}
+
+/// Figures of a recording, where there is one.
+pub(crate) fn recording(recording: &Recording, out: &mut Samples) {
+    let Some((bytes, stopped)) = recording.figures() else { return };
+    out.gauge("recording_bytes", "Bytes of the file of --record.", bytes);
+    out.gauge("recording_stopped", "1 where the recording has ended and the service goes on.", stopped);
 }

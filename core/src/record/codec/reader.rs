@@ -1,7 +1,7 @@
 //! A recording, read back.
 
 use super::*;
-use crate::record::entry::{CONFIGURED, CUT_DATAGRAMS, CutGroup, KEPT, PUT, SENT, TAKEN};
+use crate::record::entry::{ASKED, CONFIGURED, CUT_DATAGRAMS, CutGroup, KEPT, PUT, SENT, TAKEN};
 
 /// One entry, read back.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub(in crate::record) enum Entry<'a> {
     Given(Instant, TunId, u64, Result<(), Fault>),
     Input(Instant, Recorded),
     Kept(StreamId, u64, &'a [u8]),
+    Asked(StreamId),
     Taken(Instant, StreamId, usize),
     Put(Instant, StreamId, usize, usize),
     CutDatagrams(Instant, SocketId, Vec<CutGroup>),
@@ -28,7 +29,7 @@ impl Entry<'_> {
     /// When it was; `None`: when the entry before it was.
     pub(in crate::record) fn at(&self) -> Option<Instant> {
         match *self {
-            Entry::Output(_) | Entry::RefuseSplice(_) | Entry::Kept(..) => None,
+            Entry::Output(_) | Entry::RefuseSplice(_) | Entry::Kept(..) | Entry::Asked(_) => None,
             Entry::CutDatagrams(at, ..) => Some(at),
             Entry::Read(at, ..)
             | Entry::Written(at, ..)
@@ -90,6 +91,7 @@ impl<'a> Reader<'a> {
             OUTPUT => return Some(Entry::Output(self.print()?)),
             REFUSE_SPLICE => return Some(Entry::RefuseSplice(self.stream()?)),
             KEPT => return self.kept(),
+            ASKED => return Some(Entry::Asked(self.stream()?)),
             _ => {}
         }
         let since = Duration::from_nanos(self.number()?);

@@ -253,7 +253,11 @@ mod tests {
     fn a_configuration_is_read_back_without_its_passwords() {
         let probe = ProbeConfig {
             destination: Destination { host: Host::parse(b"example.org").expect("a host"), port: 80 },
-            http: Some(HttpProbe { host: "example.org".into(), path: "/x?key=hunter22".into(), status: Some(204) }),
+            http: Some(HttpProbe {
+                host: "example.org".into(),
+                path: "/x?key=hunter22".into(),
+                status: Some(204),
+            }),
             period: Duration::from_secs(9),
             timeout: Duration::from_secs(2),
         };
@@ -263,7 +267,10 @@ mod tests {
             credentials: Some(Credentials::parse(b"ann:hunter22\n").expect("valid")),
             upstreams: vec![
                 None,
-                Some(Upstream { protocol: UpstreamProtocol::Http, login: Some((b"me".into(), b"hunter22".into())) }),
+                Some(Upstream {
+                    protocol: UpstreamProtocol::Http,
+                    login: Some((b"me".into(), b"hunter22".into())),
+                }),
             ],
             probes: vec![Some(probe), None],
             idle_timeout: Some(Duration::from_secs(7)),

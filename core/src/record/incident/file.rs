@@ -129,7 +129,8 @@ impl File {
         }
         let mut file = File::default();
         let mut at = FILE_MAGIC.len();
-        while let Some((&[kind, w1, w0, a, b, c, d], rest)) = bytes.get(at..).and_then(<[u8]>::split_first_chunk)
+        while let Some((&[kind, w1, w0, a, b, c, d], rest)) =
+            bytes.get(at..).and_then(<[u8]>::split_first_chunk)
         {
             let len = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
             let Some(body) = rest.get(..len) else { break };

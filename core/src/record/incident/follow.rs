@@ -12,9 +12,9 @@
 //! Invariant: bytes are kept only where a rule here says so. Where the track and the machine are of
 //! different minds a replay diverges, and nothing secret is told.
 
+use super::FILLER;
 use super::mask;
 use super::secrets::Secrets;
-use super::FILLER;
 use crate::dispatch::UpstreamProtocol;
 use crate::record::Reading;
 use crate::wire::http::{
@@ -327,14 +327,17 @@ impl Track {
             })
         }
         let (parsed, again) = match state {
-            State::Status => {
-                (told(client::parse_auth_status(&self.waiting)).map(|(_, used)| (State::Answer, used)), State::Status)
-            }
-            State::Answer => {
-                (told(client::parse_answer(&self.waiting)).map(|(_, used)| (State::Payload, used)), State::Answer)
-            }
+            State::Status => (
+                told(client::parse_auth_status(&self.waiting)).map(|(_, used)| (State::Answer, used)),
+                State::Status,
+            ),
+            State::Answer => (
+                told(client::parse_answer(&self.waiting)).map(|(_, used)| (State::Payload, used)),
+                State::Answer,
+            ),
             _ => {
-                let next = |method| if method == method::USER_PASSWORD { State::Status } else { State::Answer };
+                let next =
+                    |method| if method == method::USER_PASSWORD { State::Status } else { State::Answer };
                 let parsed = told(client::parse_method(&self.waiting));
                 (parsed.map(|(method, used)| (next(method), used)), State::Method)
             }

@@ -66,7 +66,12 @@ pub(super) fn socks4(bytes: &[u8]) -> Vec<u8> {
     let mut out = bytes.to_vec();
     let user = out.get_mut(socks4::USER_AT..).unwrap_or_default();
     let len = user.iter().position(|byte| *byte == 0).unwrap_or(user.len());
-    user[..len].fill(FILLER);
+    // A user that is too long is refused at this byte, which is told.
+    let (user, beyond) = user.split_at_mut(len.min(socks4::MAX_USER));
+    user.fill(FILLER);
+    if let Some(beyond) = beyond.get_mut(1..).filter(|_| len > socks4::MAX_USER) {
+        beyond.fill(FILLER);
+    }
     out
 }
 

@@ -23,12 +23,14 @@ mod follow;
 mod mask;
 mod secrets;
 
-pub use file::{File, FileError, FILE_MAGIC, Section, Stop, section};
+pub use file::{FILE_MAGIC, File, FileError, Section, Stop, section};
 
 use super::codec::Writer;
 use super::entry::first_configuration;
 use super::replay::FILLER;
-use super::{Discreet, Divergence, MAGIC, Moment, Reading, Replayed, print_of_output, print_of_transmit, replay};
+use super::{
+    Discreet, Divergence, MAGIC, Moment, Reading, Replayed, print_of_output, print_of_transmit, replay,
+};
 use crate::dispatch::{self, ConfigError, Dispatch};
 use crate::machine::{Fault, Input, Layer, Offload, Output, Rx, SocketId, StreamId, Transmit, TunId};
 use crate::time::Instant;
@@ -73,7 +75,7 @@ impl Log {
             secrets: Secrets::default(),
             heads: HeadLimits { bytes: 0, fields: 0 },
             payload,
-                    headers: crate::wire::proxy::Rules {
+            headers: crate::wire::proxy::Rules {
                 transport: crate::wire::proxy::Transport::Stream,
                 max_length: 0,
                 mixed_families: false,
@@ -92,12 +94,8 @@ impl Log {
         if self.tracks.len() <= at {
             self.tracks.resize_with(at + 1, || None);
         }
-        let rules = Rules {
-            secrets: &self.secrets,
-            heads: self.heads,
-            payload: self.payload,
-                    headers: self.headers.clone(),
-        };
+        let rules =
+            Rules { secrets: &self.secrets, heads: self.heads, payload: self.payload, headers: self.headers };
         let Some(slot) = self.tracks.get_mut(at) else { return };
         if slot.as_ref().is_none_or(|(generation, _)| *generation != stream.generation()) {
             *slot = Some((stream.generation(), Track::default()));
@@ -147,7 +145,8 @@ impl Incident<Dispatch> {
         payload: bool,
         sink: Box<dyn Sink>,
     ) -> Result<Self, ConfigError> {
-        let mut incident = Incident { machine: Dispatch::new(config.clone())?, log: Some(Log::new(sink, payload)) };
+        let mut incident =
+            Incident { machine: Dispatch::new(config.clone())?, log: Some(Log::new(sink, payload)) };
         incident.configured(Instant::ZERO, &config);
         Ok(incident)
     }
@@ -210,6 +209,13 @@ impl<M: Discreet> Layer for Incident<M> {
         let output = self.machine.poll_output()?;
         self.log(|log, _| log.writer.output(print_of_output(&output)));
         Some(output)
+    }
+
+    fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
+        if self.machine.is_pressed() {
+            self.log(|log, _| log.writer.asked(stream));
+        }
+        self.machine.read_buf(stream)
     }
 
     fn refuse_splice(&mut self, from: StreamId) {

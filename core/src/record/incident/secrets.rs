@@ -14,14 +14,17 @@ use alloc::vec::Vec;
 /// What a pseudonym is written in. No colon, which ends a user (RFC 7617), and not the filler.
 const DIGITS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwyz0123456789_";
 
-#[derive(Debug, Default)]
+/// A user and a password.
+type Login = (Vec<u8>, Vec<u8>);
+
+#[derive(Default)]
 pub(super) struct Secrets {
     credentials: Option<Credentials>,
     /// How many users of each length have a pseudonym, and how many passwords.
     users: BTreeMap<usize, u64>,
     passwords: BTreeMap<usize, u64>,
     /// What stands for whom. Those that are gone stay: one that comes back is the same.
-    known: BTreeMap<(Vec<u8>, Vec<u8>), (Vec<u8>, Vec<u8>)>,
+    known: BTreeMap<Login, Login>,
     by_user: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -64,9 +67,10 @@ impl Secrets {
     /// The configuration's, under pseudonyms.
     pub(super) fn credentials(&self) -> Option<Credentials> {
         let entries = self.credentials.as_ref()?.entries();
-        Some(Credentials::from_entries(entries.filter_map(|(user, password)| {
-            self.known.get(&(user.to_vec(), password.to_vec())).cloned()
-        })))
+        Some(Credentials::from_entries(
+            entries
+                .filter_map(|(user, password)| self.known.get(&(user.to_vec(), password.to_vec())).cloned()),
+        ))
     }
 
     /// What stands for these, and whether they are right, or none are asked for.
@@ -101,7 +105,10 @@ mod tests {
             .map(|(user, password)| secrets.pseudonym(user.as_bytes(), password.as_bytes()))
             .into();
         assert!(names.iter().all(|(right, _, _)| *right), "{names:?}");
-        assert_eq!(names.iter().map(|(_, u, p)| (u.len(), p.len())).collect::<Vec<_>>(), [(3, 6), (3, 6), (1, 1)]);
+        assert_eq!(
+            names.iter().map(|(_, u, p)| (u.len(), p.len())).collect::<Vec<_>>(),
+            [(3, 6), (3, 6), (1, 1)]
+        );
         assert_ne!(names[0].1, names[1].1);
         let told = secrets.credentials().expect("has some");
         assert!(names.iter().all(|(_, user, password)| told.check(user, password)));

@@ -1,0 +1,38 @@
+//! A recorded incident: an uplink is black-holed under a process that records, and the recording
+//! replays with equal outputs.
+
+use crate::common::proxy::run;
+use crate::common::{LONG, Scratch, here, wait_until};
+use crate::world::{SERVER, World, ip};
+use std::os::unix::fs::PermissionsExt;
+
+#[test]
+fn a_black_holed_uplink_is_recorded_and_replayed_with_equal_outputs() {
+    let Some(world) = World::new(here!(), 2) else { return };
+    let scratch = Scratch::new();
+    // The process has no privilege.
+    std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o777)).expect("our own");
+    let file = scratch.path().join("incident.rec");
+    let file = file.to_str().expect("temporary paths are text");
+    let proxy = world.dispatch(&["up1", "up2", "--record", file]);
+    assert!(world.ask_times(&proxy, 4).contains(&2), "both carry");
+    world.black_hole(2);
+    wait_until("up2 rests", LONG, || {
+        assert_eq!(world.ask(&proxy, SERVER).expect("up1 works").source, ip(1));
+        proxy.count_lines("up2 rests") == 1
+    });
+    proxy.stop();
+    let mode = std::fs::metadata(file).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    // In another place than where it happened: there is no such uplink here.
+    let replayed = run(&["sim", "replay", file]);
+    assert_eq!((replayed.code, replayed.stderr.as_str()), (Some(0), ""), "{}", replayed.stdout);
+    let told = |text: &str| replayed.stdout.lines().filter(|line| line.contains(text)).count();
+    assert!(told("relays to 203.0.113.1:80 by up2") >= 1, "{}", replayed.stdout);
+    assert!(told("beside one that is silent") >= 1, "{}", replayed.stdout);
+    assert!(told("gives up 203.0.113.1:80 by up2") >= 1, "{}", replayed.stdout);
+    assert_eq!(told("uplink up2 rests for"), 1, "{}", replayed.stdout);
+    assert_eq!(told("outputs equal"), 1, "{}", replayed.stdout);
+    assert_eq!(told("the recording ends with the process"), 1, "{}", replayed.stdout);
+}
