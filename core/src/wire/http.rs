@@ -71,8 +71,13 @@ use super::Malformed;
 pub(crate) use crate::machine::event::Excess;
 use crate::name::Destination;
 
-pub(crate) use base64::{decode as base64_decode, encode as base64_encode};
-pub(crate) use body::{Body, Framing, Out, is_text, is_token};
+#[cfg(feature = "unwrap")]
+pub(crate) use base64::decode as base64_decode;
+#[cfg(any(test, feature = "unwrap"))]
+pub(crate) use base64::encode as base64_encode;
+pub(crate) use body::{Body, Framing, Out};
+#[cfg(feature = "unwrap")]
+pub(crate) use body::{is_text, is_token};
 pub(crate) use head_end::HeadEnd;
 pub(crate) use request::parse_request;
 pub(crate) use request_line::empty_lines;
