@@ -13,6 +13,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub(crate) const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 
+/// What a datagram has beside an inner packet, and the inner packets that tell themselves from all
+/// else by their length.
+pub(crate) const OVERHEAD: usize = 36;
+pub(crate) const SHORTEST: usize = 300;
+pub(crate) const LONGEST: usize = 1200;
+
 /// A turn's fuel, as the shipped driver's, and turns in a row without a wait: more is a machine
 /// that never comes to rest.
 const FUEL: usize = 64;
@@ -38,7 +44,7 @@ impl<M: Application> End<M> {
         self.turn(now);
     }
 
-    fn turn(&mut self, now: Instant) {
+    pub(crate) fn turn(&mut self, now: Instant) {
         self.io.now = now;
         for _ in 0..RESTLESS {
             let Turn { more, timeout, finished } = self.drive.turn(&mut self.machine, &mut self.io, FUEL);
@@ -110,6 +116,10 @@ pub(crate) struct Lab {
     pub(crate) hash: u64,
     /// Bytes of small sealed IP packets that the clients sent, and the server.
     pub(crate) sent: [u64; 2],
+    /// Bytes of IP that the clients sent, and the server, in datagrams of the size of data, by path.
+    pub(crate) data: [BTreeMap<u8, u64>; 2],
+    /// The lengths of those that have come: to the server, and to the clients.
+    pub(crate) brought: [Vec<usize>; 2],
     /// The next large datagram to the server comes from there.
     pub(crate) hijack: Option<SocketAddr>,
     keys: Vec<SecretKey>,
@@ -162,6 +172,8 @@ impl Lab {
             sealed: BTreeSet::new(),
             hash: 0xcbf2_9ce4_8422_2325,
             sent: [0; 2],
+            data: Default::default(),
+            brought: Default::default(),
             hijack: None,
             keys,
             server_key,
@@ -272,14 +284,18 @@ impl Lab {
     }
 
     pub(crate) fn reach_server(&mut self, datagram: Datagram) {
+        let len = datagram.data.len();
         if let Some(socket) = self.server.io.arrive(datagram) {
+            self.brought[0].extend(is_data(len).then_some(len));
             self.server.drive.socket_ready(socket, true, false);
             self.server.turn(self.now);
         }
     }
 
     pub(crate) fn reach_client(&mut self, client: usize, datagram: Datagram) {
+        let len = datagram.data.len();
         if let Some(socket) = self.clients[client].io.arrive(datagram) {
+            self.brought[1].extend(is_data(len).then_some(len));
             self.clients[client].drive.socket_ready(socket, true, false);
             self.clients[client].turn(self.now);
         }
@@ -305,7 +321,8 @@ impl Lab {
         }
     }
 
-    fn flush(&mut self) {
+    /// What the ends have sent enters the links.
+    pub(crate) fn flush(&mut self) {
         let now = self.now;
         for client in 0..self.clients.len() {
             while let Some(mut datagram) = self.clients[client].io.outbox.pop_front() {
@@ -335,6 +352,9 @@ impl Lab {
                 self.sealed.insert((by_client, place)),
                 "sealed twice with one key, path and number: {place:?}"
             );
+            if is_data(data.len()) {
+                *self.data[usize::from(!by_client)].entry(data[5]).or_default() += data.len() as u64 + 28;
+            }
         }
         if self.heard.len() < 256 {
             self.heard.push(datagram.clone());
@@ -343,6 +363,12 @@ impl Lab {
             self.heard[at] = datagram.clone();
         }
     }
+}
+
+/// Whether a datagram of that length can only be data, if inner packets have [`SHORTEST`] to
+/// [`LONGEST`] bytes: those of control are shorter, probes of an MTU longer.
+fn is_data(len: usize) -> bool {
+    (SHORTEST + OVERHEAD..=LONGEST + OVERHEAD).contains(&len)
 }
 
 fn common(setup: &Setup, side: usize, key: &SecretKey) -> Common {

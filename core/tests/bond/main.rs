@@ -5,6 +5,7 @@
 //! - [`reference`]: what must be true of what comes out, from nothing but what went in.
 //! - [`sut`]: the bond in its world ([`lab`], [`io`], [`link`]), to which it is done.
 //! - [`assertions`]: the comparison, by the numbers of the protocol's invariants.
+//! - [`holes`], [`weights`], [`budgets`], [`idle`]: invariants 3, 7, 8, 9.
 //! - [`restart`]: an end that forgets, a link that falls silent, at each moment of a handshake.
 //! - [`server`]: many clients, strangers, and bugs of others.
 //!
@@ -12,6 +13,9 @@
 //! PROPTEST_CASES asks for more than the usual number.
 
 mod assertions;
+mod budgets;
+mod holes;
+mod idle;
 mod io;
 mod lab;
 mod link;
@@ -21,6 +25,7 @@ mod restart;
 mod server;
 mod sut;
 mod transition;
+mod weights;
 
 use lab::Setup;
 use proptest::collection::vec;

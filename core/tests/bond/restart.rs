@@ -93,3 +93,38 @@ fn a_link_that_falls_silent_at_any_moment_of_a_rekey_carries_again() {
         }
     }
 }
+
+/// How long after the server's restart a packet comes out `out` that was sent after it, while the
+/// systems send one each 10 ms in these directions.
+fn found_after(links: usize, ways: &[Way], out: Way) -> Duration {
+    let mut sut = Sut::new(&calm(13, links));
+    let begin = |sut: &mut Sut| ways.iter().for_each(|way| send(sut, *way));
+    let flow = Flow { client: 0, way: out, kind: Kind::WireGuard, id: 3 };
+    for _ in 0..100 {
+        begin(&mut sut);
+        sut.apply(&Transition::Wait(10));
+    }
+    sut.apply(&Transition::Restart(Way::Down));
+    let (restarted, first) = (sut.lab.now, sut.reference.flows[&flow].next);
+    while sut.reference.flows[&flow].delivered.last().is_none_or(|last| *last < first) {
+        begin(&mut sut);
+        sut.apply(&Transition::Wait(10));
+        assert!(sut.lab.now - restarted < Duration::from_secs(60), "{:#?}", sut.client());
+    }
+    sut.lab.now - restarted
+}
+
+#[test]
+fn a_client_that_sends_finds_a_restarted_server_after_a_few_time_outs() {
+    for links in 1..=3 {
+        for (ways, out) in
+            [(&[Way::Up][..], Way::Up), (&[Way::Up, Way::Down], Way::Up), (&[Way::Up, Way::Down], Way::Down)]
+        {
+            let took = found_after(links, ways, out);
+            assert!(
+                took < Duration::from_millis(400),
+                "{links} links, {ways:?}: {took:?} until something came {out:?}"
+            );
+        }
+    }
+}

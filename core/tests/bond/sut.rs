@@ -177,7 +177,7 @@ impl Sut {
     }
 
     /// Takes what has come out.
-    fn collect(&mut self) {
+    pub(crate) fn collect(&mut self) {
         let out = std::mem::take(&mut self.lab.clients[0].io.tun_out);
         self.take(Way::Down, out);
         let out = std::mem::take(&mut self.lab.server.io.tun_out);

@@ -51,7 +51,7 @@ pub(crate) enum Transition {
     StopReading { at: Way, stop: bool },
 }
 
-fn nature() -> impl Strategy<Value = Nature> {
+pub(crate) fn nature() -> impl Strategy<Value = Nature> {
     let rates = prop_oneof![Just(100_000u64), Just(600_000), Just(2_500_000), Just(12_500_000)];
     let delays = prop_oneof![4 => 0u64..40, 1 => 100u64..300];
     let jitters = prop_oneof![3 => Just(0u64), 2 => 1u64..30];
