@@ -1,5 +1,5 @@
-//! 3: a hole in one flow never delays another. What has come, with all before it in its own flow, is
-//! out at once, whatever other flows miss.
+//! 3: a hole in one flow never delays another. What has come, with all before it in its own flow,
+//! is out at once, whatever other flows miss.
 //!
 //! Each packet has a length of its own: the datagram that brings it is known without its key.
 

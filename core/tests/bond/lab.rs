@@ -116,7 +116,7 @@ pub(crate) struct Lab {
     pub(crate) hash: u64,
     /// Bytes of small sealed IP packets that the clients sent, and the server.
     pub(crate) sent: [u64; 2],
-    /// Bytes of IP that the clients sent, and the server, in datagrams of the size of data, by path.
+    /// Bytes of IP that the clients sent, and the server, in datagrams of data's size, by path.
     pub(crate) data: [BTreeMap<u8, u64>; 2],
     /// The lengths of those that have come: to the server, and to the clients.
     pub(crate) brought: [Vec<usize>; 2],

@@ -20,7 +20,7 @@ fn fitting(seed: u64, weights: &[u16]) -> Setup {
     let mut setup = calm(seed, weights.len());
     setup.tuning.strategy = Spread::Weighted;
     for (both, weight) in setup.clients[0].iter_mut().zip(weights) {
-        *both = both.map(|nature| Nature { rate: u64::from(*weight) * 500_000, ..nature });
+        *both = both.map(|nature| Nature { rate: u64::from(*weight) * 200_000, ..nature });
     }
     setup
 }
@@ -58,9 +58,9 @@ proptest! {
         let mut sut = Sut::new(&fitting(seed, &weights));
         weigh(&mut sut, &weights);
         let (way, total) = (if up { Way::Up } else { Way::Down }, weights.iter().map(|weight| u64::from(*weight)).sum::<u64>());
-        load(&mut sut, way, total * 500_000, 3000);
+        load(&mut sut, way, total * 200_000, 3000);
         let before = sut.lab.data[way as usize].clone();
-        load(&mut sut, way, total * 500_000, 2000);
+        load(&mut sut, way, total * 200_000, 2000);
         let after = &sut.lab.data[way as usize];
         let sent: Vec<u64> = (0u8..).zip(&weights).map(|(path, _)| after[&path] - before[&path]).collect();
         let all: u64 = sent.iter().sum();
