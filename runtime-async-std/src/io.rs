@@ -209,6 +209,11 @@ impl Io for AsyncIo {
         self.sockets.bind(id, &mut self.binder, [local, to], via, take)
     }
 
+    #[cfg(feature = "entropy")]
+    fn entropy(&mut self, bytes: &mut [u8; 32]) -> bool {
+        ropewalk_sockets::entropy(bytes)
+    }
+
     fn close_socket(&mut self, id: SocketId) {
         self.sockets.close(id);
     }

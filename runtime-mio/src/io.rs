@@ -340,7 +340,7 @@ impl Io for MioIo {
         self.tuns.configure(tun, configuration)
     }
 
-    #[cfg(all(unix, feature = "tun"))]
+    #[cfg(feature = "entropy")]
     fn entropy(&mut self, bytes: &mut [u8; 32]) -> bool {
         ropewalk_sockets::entropy(bytes)
     }

@@ -16,6 +16,7 @@
 //! | `bind` | sockets bound to a device and a source address |
 //! | `route` | whether a device has a route (Linux) |
 //! | `resolve` | names, looked up off the loop |
+//! | `entropy` | random bytes (feature `entropy`) |
 //! | `tun` | TUN devices with offload (Unix, feature `tun`) |
 //! | `splice` | bytes moved in the kernel, through pooled pipes (Linux) |
 
@@ -23,6 +24,8 @@
 
 mod bind;
 mod datagram;
+#[cfg(feature = "entropy")]
+mod entropy;
 mod hits;
 mod listeners;
 mod resolve;
@@ -40,6 +43,8 @@ mod tun;
 pub use bind::connect_local;
 pub use bind::{Binder, SocketOptions};
 pub use datagram::{Buffers, Datagrams, listen_datagrams};
+#[cfg(feature = "entropy")]
+pub use entropy::entropy;
 pub use hits::{LimitHits, limit_hits, sockets_without_gso};
 pub use listeners::Listeners;
 pub use resolve::{Answer, Resolver};
@@ -49,7 +54,7 @@ pub use socket::{Tried, accept, before_close, finish_connect, listen, shutdown, 
 pub use splice::Pipes;
 pub use table::{DatagramSocket, DatagramTable};
 #[cfg(all(unix, feature = "tun"))]
-pub use tun::{Configure, Tun, entropy};
+pub use tun::{Configure, Tun};
 
 /// A socket of any make, lent.
 #[cfg(unix)]
