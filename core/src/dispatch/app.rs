@@ -1,13 +1,20 @@
 //! The application: the dispatch machine of one worker.
 
+use super::Cx;
 use super::config::Config;
+#[cfg(feature = "names")]
+use super::names::Names;
 use super::probe::Probe;
 use super::served::Served;
+#[cfg(feature = "names")]
+use crate::machine::{ConnId, Fault};
 use crate::machine::{
     DatagramMachine, Input, Machine, Output, Rx, SocketId, Splice, StreamId, StreamMachine, Transmit,
     TunMachine, UplinkId,
 };
 use crate::record::{Discreet, Reading};
+#[cfg(feature = "names")]
+use crate::service::Mail;
 use crate::service::{ConfigError, Counters, Service};
 use crate::time::Instant;
 use alloc::boxed::Box;
@@ -18,6 +25,9 @@ use core::net::IpAddr;
 #[derive(Debug)]
 pub struct Dispatch {
     service: Service<Served>,
+    /// The connection that looks names up, where uplinks have name servers of their own.
+    #[cfg(feature = "names")]
+    names: Option<ConnId>,
 }
 
 impl Dispatch {
@@ -28,16 +38,72 @@ impl Dispatch {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         check(&config)?;
         let limits = config.limits();
-        let mut dispatch = Dispatch { service: Service::new(config, limits)? };
+        let mut dispatch = Dispatch {
+            service: Service::new(config, limits)?,
+            #[cfg(feature = "names")]
+            names: None,
+        };
+        dispatch.begin_names();
         dispatch.begin_probes();
         Ok(dispatch)
+    }
+
+    #[cfg(not(feature = "names"))]
+    fn begin_names(&mut self) {}
+
+    #[cfg(not(feature = "names"))]
+    fn settle(&mut self, _: Instant) {}
+
+    #[cfg(feature = "names")]
+    fn begin_names(&mut self) {
+        if self.names.is_none() && self.service.config().names.is_used() && !self.service.is_draining() {
+            let make = |id, _: &mut Cx| Served::Names(Box::new(Names::new(id)));
+            self.names = Some(self.service.spawn(make));
+        }
+    }
+
+    /// Hands on what connections have for each other, until none has anything.
+    #[cfg(feature = "names")]
+    fn settle(&mut self, now: Instant) {
+        while let Some(mail) = self.service.take_mail() {
+            match mail {
+                Mail::Ask { query, name, uplink } => match self.names {
+                    Some(names) => self.with_names(now, names, |its, cx| its.ask(query, &name, uplink, cx)),
+                    None => {
+                        let fault = Fault::NameUnavailable;
+                        self.service.handle_input(now, Input::ResolveFailed { query, fault });
+                    }
+                },
+                Mail::Cancel { query } => {
+                    let Some(names) = self.names else { continue };
+                    self.with_names(now, names, |its, cx| its.cancel(query, cx));
+                }
+                Mail::Answer { query, answer } => {
+                    let input = match &answer {
+                        Ok(addresses) => Input::Resolved { query, addresses },
+                        Err(fault) => Input::ResolveFailed { query, fault: *fault },
+                    };
+                    self.service.handle_input(now, input);
+                }
+            }
+        }
+    }
+
+    #[cfg(feature = "names")]
+    fn with_names(&mut self, now: Instant, names: ConnId, f: impl FnOnce(&mut Names, &mut Cx)) {
+        self.service.tell(now, names, |served, cx| {
+            if let Served::Names(names) = served {
+                f(names, cx);
+            }
+        });
     }
 
     fn begin_probes(&mut self) {
         let probes = self.service.config_mut().probes.clone();
         for (uplink, probe) in (0..).map(UplinkId).zip(probes) {
             let Some(probe) = probe else { continue };
-            self.service.spawn(|id, cx| Served::Probe(Box::new(Probe::new(id, uplink, probe, cx.now))));
+            let make = |id, cx: &mut Cx| Served::Probe(Box::new(Probe::new(id, uplink, probe, cx.now)));
+            self.service.spawn(make);
         }
     }
 
@@ -62,6 +128,8 @@ impl Dispatch {
             ..config
         };
         let other_probes = own.probes != before.probes;
+        #[cfg(feature = "names")]
+        let other_names = own.names != before.names;
         let next = own.credentials.clone();
         let gone = before.credentials.as_ref().map_or(Vec::new(), |known| known.gone(next.as_ref()));
         let mut ended = 0;
@@ -70,10 +138,16 @@ impl Dispatch {
                 served.end_probe(cx);
             }
             ended += usize::from(served.user_gone(&gone, cx));
+            #[cfg(feature = "names")]
+            if let (Served::Names(names), true) = (served, other_names) {
+                names.forget();
+            }
         });
+        self.begin_names();
         if other_probes && !self.service.is_draining() {
             self.begin_probes();
         }
+        self.settle(now);
         Ok(ended)
     }
 
@@ -124,11 +198,17 @@ impl Machine for Dispatch {
             let gone: Vec<IpAddr> = before.into_iter().filter(|ip| !addresses.contains(ip)).collect();
             self.service.addresses_gone(now, &gone);
         }
+        #[cfg(feature = "names")]
+        if let (Input::Entropy { bytes }, Some(names)) = (input, self.names) {
+            self.with_names(now, names, |its, _| its.entropy(bytes));
+        }
         self.service.handle_input(now, input);
+        self.settle(now);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
         self.service.handle_timeout(now);
+        self.settle(now);
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -137,6 +217,11 @@ impl Machine for Dispatch {
 
     fn poll_timeout(&self) -> Option<Instant> {
         self.service.poll_timeout()
+    }
+
+    /// Ids of questions come from it, which go over the wire as they are.
+    fn entropy_is_secret(&self) -> bool {
+        false
     }
 }
 
@@ -164,6 +249,7 @@ impl DatagramMachine for Dispatch {
 
     fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
         self.service.handle_datagrams(now, socket, rx);
+        self.settle(now);
     }
 
     fn poll_transmit(&mut self, _: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {

@@ -1,8 +1,12 @@
 //! The configuration of a dispatch machine.
 
 use super::auth::Credentials;
+#[cfg(feature = "names")]
+use super::names::NamesConfig;
 use super::probe::ProbeConfig;
 use super::upstream::Upstream;
+use crate::machine::{UplinkId, UplinkSet};
+use crate::name::Name;
 use crate::service::Limits;
 use crate::time::Duration;
 use crate::wire::http::HeadLimits;
@@ -63,6 +67,10 @@ pub struct Config {
     /// The proxy behind each uplink that has one, in the pool's order. Names go to it unresolved.
     /// No UDP association uses such an uplink. Default: none.
     pub upstreams: Vec<Option<Upstream>>,
+    /// Which names are looked up through the uplink that will carry their connection. Default:
+    /// none.
+    #[cfg(feature = "names")]
+    pub names: NamesConfig,
     /// UDP associations open at once; more are refused. 0: UDP ASSOCIATE is not served. Default
     /// 1,024.
     pub max_associations: usize,
@@ -117,6 +125,8 @@ impl Default for Config {
             lookup_timeout: Duration::from_secs(8),
             probes: Vec::new(),
             upstreams: Vec::new(),
+            #[cfg(feature = "names")]
+            names: NamesConfig::default(),
             max_associations: 1024,
             max_destinations: 1024,
             flow_idle_timeout: Duration::from_secs(120),
@@ -135,6 +145,39 @@ impl Config {
     /// How large an HTTP head may be.
     pub(super) fn heads(&self) -> HeadLimits {
         HeadLimits { bytes: self.max_head, fields: self.max_fields }
+    }
+
+    /// The uplink, where name servers of its own are to be asked for this name.
+    #[cfg(feature = "names")]
+    pub(super) fn asks(&self, uplink: Option<UplinkId>, name: &Name) -> Option<UplinkId> {
+        let names = &self.names;
+        uplink.filter(|uplink| !names.servers(*uplink).is_empty() && names.may_ask(name))
+    }
+
+    /// Whether a name may go to an uplink's own name servers: which uplink is then known first.
+    #[cfg(feature = "names")]
+    pub(super) fn may_ask(&self, name: &Name) -> bool {
+        self.names.is_used() && self.names.may_ask(name)
+    }
+
+    /// Uplinks that take a name before its addresses are known: proxies, and those with name
+    /// servers that may be asked for it.
+    pub(super) fn naming_set(&self, name: &Name) -> UplinkSet {
+        let mut set = self.upstream_set();
+        (0..UplinkSet::CAPACITY as u16)
+            .filter_map(|index| self.asks(Some(UplinkId(index)), name))
+            .for_each(|uplink| set.insert(uplink));
+        set
+    }
+
+    #[cfg(not(feature = "names"))]
+    pub(super) fn asks(&self, _: Option<UplinkId>, _: &Name) -> Option<UplinkId> {
+        None
+    }
+
+    #[cfg(not(feature = "names"))]
+    pub(super) fn may_ask(&self, _: &Name) -> bool {
+        false
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -380,10 +380,7 @@ impl Connection for Conn {
             association.resolved(query, answer, cx);
         }
         if let State::Opening(opening) = &mut self.state {
-            let opened = match answer {
-                Ok(addresses) => opening.resolved(self.id, addresses, cx),
-                Err(fault) => opening.resolve_failed(self.id, fault, cx),
-            };
+            let opened = opening.looked_up(self.id, query, answer, cx);
             self.after_opening(opened, cx);
         }
     }

@@ -15,6 +15,7 @@
 //! - `association` is what becomes of a connection that asks for UDP: it carries datagrams until
 //!   the connection ends.
 //! - `probe` asks uplinks whether they carry, by connections that no client has asked for.
+//! - `names` looks names up through the uplink that will carry their connection (feature `names`).
 //! - `upstream` is the handshake with another proxy, where an uplink is one.
 //! - `guard` says where a client may not go, `auth` whether a client may connect, `reply` which
 //!   code reports a fault.
@@ -29,6 +30,8 @@ mod forward;
 mod guard;
 mod handshake;
 mod meter;
+#[cfg(feature = "names")]
+mod names;
 mod opening;
 mod probe;
 mod reply;
@@ -39,6 +42,8 @@ pub use crate::service::{ConfigError, Counters};
 pub use app::Dispatch;
 pub use auth::{AuthError, Credentials};
 pub use config::Config;
+#[cfg(feature = "names")]
+pub use names::NamesConfig;
 pub use probe::{HttpProbe, ProbeConfig};
 pub use upstream::{Upstream, UpstreamProtocol};
 

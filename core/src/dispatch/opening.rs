@@ -6,15 +6,16 @@
 //!                                     └─────────────────────┴─▶ silent: one more, after its patience
 //! ```
 //!
-//! Where uplinks are proxies, a name asks the pool first: one that is a proxy takes the name as it
-//! is, and has connected once the proxy says so; any other one has the name looked up, and is the
-//! first that its addresses are tried through.
+//! Where uplinks are proxies or have name servers of their own, a name asks the pool first: one
+//! that is a proxy takes the name as it is, and has connected once the proxy says so; any other one
+//! has the name looked up (`names`), and is the first that its addresses are tried through.
 //!
 //! This is RFC 8305 over address x uplink. A destination's refusal is believed: the same address is
 //! not asked again through another uplink. All attempts together have a limit and a deadline, so
 //! there is no storm. Which address, and which family, comes first: `addresses`.
 
 mod addresses;
+mod names;
 mod parts;
 mod upstream;
 
@@ -24,7 +25,7 @@ use super::guard;
 use super::reply::ReplyFormat;
 use crate::machine::event::{Event, FixedLimit, Refusal};
 use crate::machine::{
-    Assign, Assignment, Close, ConnId, Fault, HostKey, Output, QueryId, Report, StreamId, UplinkId, UplinkSet,
+    Assign, Assignment, Close, ConnId, Fault, HostKey, Output, Report, StreamId, UplinkId, UplinkSet,
 };
 use crate::name::{Destination, Host};
 use crate::time::Instant;
@@ -32,7 +33,7 @@ use addresses::interleave;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use parts::{Asking, Attempt, Candidate, Talk, weight};
+use parts::{Asking, Attempt, Candidate, Sought, Talk, weight};
 pub(super) use parts::{Reached, Winner};
 
 /// Attempts for one connection, one after another.
@@ -56,12 +57,17 @@ pub(super) struct Opening {
     port: u16,
     began: Instant,
     deadline: Instant,
-    /// A look-up under way, and when it began.
-    query: Option<(QueryId, Instant)>,
-    /// The name, where an uplink that is a proxy may take it. Its candidate is the first.
+    /// Look-ups under way.
+    sought: Vec<Sought>,
+    /// The name, where the pool is asked for it before its addresses are known. Its candidate is
+    /// the first.
     by_name: Option<Destination>,
     /// The name was looked up for this uplink.
     chosen: Option<UplinkId>,
+    /// Its name servers were silent when another's had answered.
+    doubted: Option<UplinkId>,
+    /// The system could not look the name up.
+    system_failed: bool,
     /// The name could not be looked up.
     name_fault: Option<Fault>,
     candidates: Vec<Candidate>,
@@ -96,9 +102,11 @@ impl Opening {
             port,
             began: cx.now,
             deadline: cx.now + cx.config.connect_timeout,
-            query: None,
+            sought: Vec::new(),
             by_name: None,
             chosen: None,
+            doubted: None,
+            system_failed: false,
             name_fault: None,
             candidates: Vec::new(),
             attempts: Vec::new(),
@@ -124,11 +132,11 @@ impl Opening {
             Host::Ip(ip) => self.resolved(conn, &[*ip], cx),
             // RFC 6761 section 6.3: these names mean loopback; no resolver is asked.
             Host::Name(name) if name.is_localhost() => self.resolved(conn, &LOOPBACK, cx),
-            Host::Name(_) if !cx.config.upstream_set().is_empty() => {
+            Host::Name(name) if !cx.config.upstream_set().is_empty() || cx.config.may_ask(name) => {
                 self.start_by_name(conn, destination, cx)
             }
             Host::Name(name) => {
-                self.query = Some((cx.query(conn, self.client_ip, name), cx.now));
+                self.start_by_system(conn, name, cx);
                 Ok(())
             }
         }
@@ -163,48 +171,10 @@ impl Opening {
     }
 
     pub(super) fn next_deadline(&self, config: &Config) -> Instant {
-        let looked_up = self.query.map(|(_, began)| began + config.lookup_timeout);
-        [looked_up, self.next_attempt_at].into_iter().flatten().fold(self.deadline, Instant::min)
-    }
-
-    /// Takes in the addresses of the name.
-    pub(super) fn resolved(
-        &mut self,
-        conn: ConnId,
-        addresses: &[IpAddr],
-        cx: &mut Cx,
-    ) -> Result<(), Refusal> {
-        self.query = None;
-        // A proxy was, or will be, told the name instead.
-        let tried = self.by_name.as_ref().map_or(UplinkSet::EMPTY, |_| cx.config.upstream_set());
-        let first = self.candidates.len();
-        let mut refusal = None;
-        for ip in interleave(addresses) {
-            // IPv4-mapped addresses are dialled over IPv4.
-            let to = SocketAddr::new(ip.to_canonical(), self.port);
-            match guard::allowed(&cx.config, self.client_ip, to) {
-                Ok(()) => self.candidates.push(Candidate::new(Some(to), tried)),
-                Err(why) => refusal = refusal.or(Some(why)),
-            }
-        }
-        if self.candidates.len() == first {
-            return Err(refusal.unwrap_or(Refusal::Name(Fault::NameNotFound)));
-        }
-        self.exhausted = false;
-        if let Some(only) = self.chosen.filter(|_| self.asking.is_none()) {
-            self.question(conn, Asking { candidate: first, fresh_uplink: false, only: Some(only) }, cx);
-            return Ok(());
-        }
-        self.ask(conn, false, cx)
-    }
-
-    pub(super) fn resolve_failed(&mut self, conn: ConnId, fault: Fault, cx: &mut Cx) -> Result<(), Refusal> {
-        self.query = None;
-        if self.by_name.is_none() {
-            return Err(Refusal::Name(fault));
-        }
-        self.name_fault = Some(fault);
-        self.ask(conn, true, cx)
+        [self.lookup_deadline(config), self.next_attempt_at]
+            .into_iter()
+            .flatten()
+            .fold(self.deadline, Instant::min)
     }
 
     /// Asks the pool for the next way, if there may be one.
@@ -223,7 +193,7 @@ impl Opening {
         }
         let Some(candidate) = next.filter(|_| self.attempts_made < MAX_ATTEMPTS) else {
             // Its addresses will be more to try.
-            if self.query.is_some() {
+            if !self.sought.is_empty() {
                 self.next_attempt_at = None;
                 return Ok(());
             }
@@ -258,8 +228,12 @@ impl Opening {
         let Some(asking) = self.asking.take() else { return Ok(()) };
         let candidate = &mut self.candidates[asking.candidate];
         let Some(assignment) = assignment else {
-            if asking.fresh_uplink || asking.only.is_some() {
-                self.question(conn, Asking { fresh_uplink: false, only: None, ..asking }, cx);
+            if asking.only.is_some() {
+                self.not_by_chosen(conn, asking, cx);
+                return Ok(());
+            }
+            if asking.fresh_uplink {
+                self.question(conn, Asking { fresh_uplink: false, ..asking }, cx);
                 return Ok(());
             }
             candidate.dead = true;
@@ -316,7 +290,9 @@ impl Opening {
             cx.close(stream, Close::Reset);
             self.suspects.extend(uplink.map(|uplink| (uplink, candidate)));
         }
-        self.next_attempt_at = Some(cx.now + assignment.patience);
+        let doubted = assignment.uplink.is_some() && assignment.uplink == self.doubted;
+        let patience = if doubted { assignment.patience / 2 } else { assignment.patience };
+        self.next_attempt_at = Some(cx.now + patience);
         Ok(())
     }
 
@@ -420,15 +396,7 @@ impl Opening {
 
     /// Time has passed.
     pub(super) fn timeout(&mut self, conn: ConnId, cx: &mut Cx) -> Result<(), Refusal> {
-        if let Some((query, began)) = self.query
-            && cx.now >= (began + cx.config.lookup_timeout).min(self.deadline)
-        {
-            if self.by_name.is_none() {
-                return Err(Refusal::Name(Fault::TimedOut));
-            }
-            cx.cancel(query);
-            return self.resolve_failed(conn, Fault::TimedOut, cx);
-        }
+        self.lookups_late(conn, cx)?;
         if cx.now >= self.deadline {
             self.blame_mute_proxies(cx);
             let known = self.fault.filter(|known| weight(*known) > weight(Fault::TimedOut));
@@ -443,9 +411,7 @@ impl Opening {
 
     /// Gives up the query and all attempts.
     pub(super) fn give_up(&mut self, cx: &mut Cx) {
-        if let Some((query, _)) = self.query.take() {
-            cx.cancel(query);
-        }
+        self.sought.drain(..).for_each(|sought| cx.cancel(sought.query));
         for attempt in self.attempts.drain(..) {
             over(attempt.uplink, cx);
             cx.close(attempt.stream, Close::Reset);

@@ -136,7 +136,8 @@ impl Probe {
         match self.config.destination.host.clone() {
             Host::Ip(ip) => self.named(Some(ip), cx),
             Host::Name(name) => {
-                self.stage = Stage::Naming(cx.query(self.conn, NOBODY, &name));
+                let by = cx.config.asks(Some(self.uplink), &name);
+                self.stage = Stage::Naming(cx.query(self.conn, NOBODY, &name, by));
             }
         }
     }

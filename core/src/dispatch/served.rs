@@ -1,8 +1,11 @@
-//! What dispatch's service serves: a client's connection, or the probes of an uplink.
+//! What dispatch's service serves: a client's connection, the probes of an uplink, or the names of
+//! all.
 
 use super::Cx;
 use super::config::Config;
 use super::connection::Conn;
+#[cfg(feature = "names")]
+use super::names::Names;
 use super::probe::Probe;
 use crate::machine::{Assignment, Fault, QueryId, Rx, SocketId, Splice, StreamId, UplinkId};
 use crate::record::Reading;
@@ -16,6 +19,8 @@ use core::net::{IpAddr, SocketAddr};
 pub(super) enum Served {
     Client(Box<Conn>),
     Probe(Box<Probe>),
+    #[cfg(feature = "names")]
+    Names(Box<Names>),
 }
 
 impl Served {
@@ -23,7 +28,7 @@ impl Served {
     pub(super) fn user_gone(&mut self, gone: &[&[u8]], cx: &mut Cx) -> bool {
         match self {
             Served::Client(conn) => conn.user_gone(gone, cx),
-            Served::Probe(_) => false,
+            _ => false,
         }
     }
 
@@ -47,6 +52,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.is_gone(),
             Served::Probe(probe) => probe.is_gone(),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.is_gone(),
         }
     }
 
@@ -64,6 +71,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.deadline(config),
             Served::Probe(probe) => Some(probe.deadline()),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.deadline(),
         }
     }
 
@@ -71,6 +80,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.timeout(cx),
             Served::Probe(probe) => probe.timeout(cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.timeout(cx),
         }
     }
 
@@ -78,6 +89,15 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.drain(cx),
             Served::Probe(probe) => probe.end(cx),
+            #[cfg(feature = "names")]
+            Served::Names(_) => {}
+        }
+    }
+
+    #[cfg(feature = "names")]
+    fn retire(&mut self, cx: &mut Cx) {
+        if let Served::Names(names) = self {
+            names.retire(cx);
         }
     }
 
@@ -85,6 +105,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.wants(side),
             Served::Probe(probe) => probe.wants(),
+            #[cfg(feature = "names")]
+            Served::Names(_) => 0,
         }
     }
 
@@ -92,6 +114,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.write_buf(side),
             Served::Probe(probe) => probe.write_buf(),
+            #[cfg(feature = "names")]
+            Served::Names(_) => &[],
         }
     }
 
@@ -99,6 +123,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.wants_of(side, stream),
             Served::Probe(probe) => probe.wants(),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.wants_of(stream),
         }
     }
 
@@ -106,13 +132,15 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.write_buf_of(side, stream),
             Served::Probe(probe) => probe.write_buf(),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.write_buf_of(stream),
         }
     }
 
     fn splice(&self, side: Side) -> Option<Splice> {
         match self {
             Served::Client(conn) => conn.splice(side),
-            Served::Probe(_) => None,
+            _ => None,
         }
     }
 
@@ -130,6 +158,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.read(side, len, cx),
             Served::Probe(probe) => probe.read(len, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => on(cx, |stream, cx| names.read(stream, len, cx)),
         }
     }
 
@@ -137,6 +167,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.read_closed(side, cx),
             Served::Probe(probe) => probe.failed(Fault::Malformed, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => on(cx, |stream, cx| names.stream_failed(stream, cx)),
         }
     }
 
@@ -144,6 +176,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.written(side, len, cx),
             Served::Probe(probe) => probe.written(len),
+            #[cfg(feature = "names")]
+            Served::Names(names) => on(cx, |stream, _| names.written(stream, len)),
         }
     }
 
@@ -157,6 +191,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.failed(side, fault, cx),
             Served::Probe(probe) => probe.failed(fault, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => on(cx, |stream, cx| names.stream_failed(stream, cx)),
         }
     }
 
@@ -164,6 +200,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.write_failed(side, fault, cx),
             Served::Probe(probe) => probe.failed(fault, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => on(cx, |stream, cx| names.stream_failed(stream, cx)),
         }
     }
 
@@ -171,6 +209,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.connected(stream, local, cx),
             Served::Probe(probe) => probe.connected(stream, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.connected(stream, cx),
         }
     }
 
@@ -178,6 +218,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.connect_failed(stream, fault, cx),
             Served::Probe(probe) => probe.connect_failed(stream, fault, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.stream_failed(stream, cx),
         }
     }
 
@@ -185,6 +227,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.assigned(assignment, cx),
             Served::Probe(probe) => probe.assigned(assignment, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.assigned(assignment, cx),
         }
     }
 
@@ -192,37 +236,62 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.resolved(query, answer, cx),
             Served::Probe(probe) => probe.resolved(answer, cx),
+            #[cfg(feature = "names")]
+            Served::Names(_) => {}
         }
     }
 
     fn socket_opened(&mut self, socket: SocketId, result: Result<SocketAddr, Fault>, cx: &mut Cx) {
-        if let Served::Client(conn) = self {
-            conn.socket_opened(socket, result, cx);
+        match self {
+            Served::Client(conn) => conn.socket_opened(socket, result, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) if result.is_err() => names.socket_failed(socket, true, cx),
+            _ => {}
         }
     }
 
     fn received(&mut self, socket: SocketId, rx: &[Rx<'_>], cx: &mut Cx) {
-        if let Served::Client(conn) = self {
-            conn.received(socket, rx, cx);
+        match self {
+            Served::Client(conn) => conn.received(socket, rx, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.received(socket, rx, cx),
+            Served::Probe(_) => {}
         }
     }
 
     fn send_failed(&mut self, socket: SocketId, fault: Fault, cx: &mut Cx) {
-        if let Served::Client(conn) = self {
-            conn.send_failed(socket, fault, cx);
+        match self {
+            Served::Client(conn) => conn.send_failed(socket, fault, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.socket_failed(socket, false, cx),
+            Served::Probe(_) => {}
+        }
+    }
+
+    #[cfg(feature = "names")]
+    fn socket_failed(&mut self, socket: SocketId, _: Fault, cx: &mut Cx) {
+        // Nobody listens there.
+        if let Served::Names(names) = self {
+            names.socket_failed(socket, false, cx);
         }
     }
 
     fn uplink_gone(&mut self, uplink: UplinkId, cx: &mut Cx) {
-        // A probe under way fails by its deadline, and its next one tells.
-        if let Served::Client(conn) = self {
-            conn.uplink_gone(uplink, cx);
+        match self {
+            Served::Client(conn) => conn.uplink_gone(uplink, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.uplink_gone(uplink, cx),
+            // A probe under way fails by its deadline, and its next one tells.
+            Served::Probe(_) => {}
         }
     }
 
     fn addresses_gone(&mut self, gone: &[IpAddr], cx: &mut Cx) {
-        if let Served::Client(conn) = self {
-            conn.addresses_gone(gone, cx);
+        match self {
+            Served::Client(conn) => conn.addresses_gone(gone, cx),
+            #[cfg(feature = "names")]
+            Served::Names(names) => names.addresses_gone(gone, cx),
+            Served::Probe(_) => {}
         }
     }
 
@@ -230,6 +299,8 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.reading(side, stream),
             Served::Probe(probe) => probe.reading(),
+            #[cfg(feature = "names")]
+            Served::Names(_) => Reading::Message,
         }
     }
 
@@ -237,13 +308,23 @@ impl Connection for Served {
         match self {
             Served::Client(conn) => conn.reads_of(socket, datagram),
             Served::Probe(_) => 0,
+            #[cfg(feature = "names")]
+            Served::Names(_) => datagram.len(),
         }
     }
 
     fn keeps(&self, side: Side) -> Option<usize> {
         match self {
             Served::Client(conn) => conn.keeps(side),
-            Served::Probe(_) => None,
+            _ => None,
         }
+    }
+}
+
+/// Names have several streams: which one it is about.
+#[cfg(feature = "names")]
+fn on(cx: &mut Cx, f: impl FnOnce(StreamId, &mut Cx)) {
+    if let Some(stream) = cx.stream {
+        f(stream, cx);
     }
 }

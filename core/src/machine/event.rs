@@ -6,11 +6,14 @@
 //! | --- | --- |
 //! | `refusal` | why a connection was refused |
 //! | `flow` | why a UDP flow ended, why a datagram was dropped |
+//! | `names` | what happened to names that are looked up through uplinks |
 
 mod flow;
+mod names;
 mod refusal;
 
 pub use flow::{Dropped, FlowEnd};
+pub use names::NamesNews;
 pub use refusal::{Excess, Refusal};
 
 use super::{ConnId, Fault, ListenerId, SocketId, Target, UplinkId};
@@ -33,6 +36,13 @@ pub enum Event {
         client: Option<u32>,
         /// What.
         news: BondNews,
+    },
+    /// Something happened to a name that is looked up through an uplink.
+    Names {
+        /// Which uplink.
+        uplink: UplinkId,
+        /// What.
+        news: NamesNews,
     },
     /// A client asked for a destination. Said only where the configuration asks for it: it copies a
     /// name.

@@ -167,7 +167,8 @@ pub enum Input<'a> {
         /// Why.
         fault: Fault,
     },
-    /// The answer to [`Output::Entropy`]: secret random bytes. A recording never holds them.
+    /// The answer to [`Output::Entropy`]: secret random bytes. A recording holds none that make
+    /// keys (see [`Machine::entropy_is_secret`](super::Machine::entropy_is_secret)).
     Entropy {
         /// The bytes.
         bytes: &'a [u8; 32],

@@ -38,6 +38,10 @@ pub trait Layer {
         self.inner().poll_timeout()
     }
 
+    fn entropy_is_secret(&self) -> bool {
+        self.inner().entropy_is_secret()
+    }
+
     fn poll_dirty(&mut self) -> Option<StreamId> {
         self.inner_mut().poll_dirty()
     }
@@ -110,6 +114,10 @@ impl<L: Layer> Machine for L {
 
     fn poll_timeout(&self) -> Option<Instant> {
         Layer::poll_timeout(self)
+    }
+
+    fn entropy_is_secret(&self) -> bool {
+        Layer::entropy_is_secret(self)
     }
 }
 

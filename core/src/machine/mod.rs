@@ -73,6 +73,12 @@ pub trait Machine {
 
     /// When [`Machine::handle_timeout`] wants to be called next. It may be early; it is never late.
     fn poll_timeout(&self) -> Option<Instant>;
+
+    /// Whether a recording must not hold what [`Input::Entropy`] gave: keys come from it. A machine
+    /// that says no makes numbers of it that others see anyway, and replays with them.
+    fn entropy_is_secret(&self) -> bool {
+        true
+    }
 }
 
 /// What a driver drives: a machine of streams, datagrams and packets of TUN devices.

@@ -40,6 +40,7 @@ const SEND_FAILED: u8 = 27;
 const UPLINK_BACK: u8 = 28;
 const CONFIGURE_FAILED: u8 = 29;
 const ENTROPY: u8 = 30;
+const ENTROPY_TOLD: u8 = 31;
 
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -161,6 +162,12 @@ impl Writer {
 
     pub(super) fn timeout(&mut self, now: Instant) {
         self.tag(TIMEOUT, now);
+    }
+
+    /// What a machine makes no secret of.
+    pub(super) fn entropy(&mut self, now: Instant, bytes: &[u8; 32]) {
+        self.tag(ENTROPY_TOLD, now);
+        self.raw(bytes);
     }
 
     pub(super) fn refuse_splice(&mut self, stream: StreamId) {

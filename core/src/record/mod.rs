@@ -7,8 +7,9 @@
 //! machine, or [`Divergence`] says where not.
 //!
 //! The recording of a [`Recorder`] holds what clients sent, passwords too: it is for tests. It
-//! never holds entropy ([`Input::Entropy`] is replayed as zeros): what was sealed with it replays
-//! in length and time only. A live process is recorded without its secrets, by an `Incident`.
+//! never holds entropy that makes keys ([`Input::Entropy`] is replayed as zeros): what was sealed
+//! with it replays in length and time only. A live process is recorded without its secrets, by an
+//! `Incident`.
 //!
 //! ```
 //! use ropewalk_core::dispatch::{Config, Dispatch};
@@ -119,6 +120,9 @@ impl<M: Application> Layer for Recorder<M> {
                 let written = self.machine.write_buf(stream);
                 let print = fingerprint(&written[..len.min(written.len())]);
                 self.writer.written(now, stream, len, print);
+            }
+            Input::Entropy { bytes } if !self.machine.entropy_is_secret() => {
+                self.writer.entropy(now, bytes);
             }
             other => self.writer.input(now, &other),
         }

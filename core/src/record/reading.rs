@@ -25,6 +25,8 @@ pub enum Reading {
     },
     /// The first bytes of a status line.
     Status,
+    /// A name server answers.
+    Message,
     /// A PROXY header.
     Header,
 }

@@ -7,6 +7,7 @@ use super::connection::Connection;
 use super::counters::Counters;
 use super::cx::{Cx, Owner, Timer};
 use super::limits::{ConfigError, Limits};
+use super::mail::Wanted;
 use super::relay::Side;
 use crate::machine::{ConnId, Input, ListenerId, Output, QueryId, Rx, SocketId, Splice, StreamId, Transmit};
 use crate::name::Name;
@@ -107,7 +108,7 @@ impl<C: Connection> Service<C> {
     /// A connection of the service's own: no client has asked for it. It begins with the first
     /// timeout.
     #[cfg_attr(not(feature = "dispatch"), expect(dead_code, reason = "only dispatch probes"))]
-    pub(crate) fn spawn(&mut self, make: impl FnOnce(ConnId, &mut Cx<C::Config>) -> C) {
+    pub(crate) fn spawn(&mut self, make: impl FnOnce(ConnId, &mut Cx<C::Config>) -> C) -> ConnId {
         let cx = &mut self.cx;
         let client = IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
         let id = self.conns.insert_with(|id: ConnId| Entry {
@@ -121,6 +122,7 @@ impl<C: Connection> Service<C> {
         self.clients.come(client);
         self.own += 1;
         self.with(id, |_, _| ());
+        id
     }
 
     fn drain(&mut self) {
@@ -145,9 +147,16 @@ impl<C: Connection> Service<C> {
     }
 
     fn finish_if_drained(&mut self) {
-        if self.draining && !self.finished && self.conns.len() == 0 {
+        if !self.draining || self.finished {
+            return;
+        }
+        if self.conns.len() == 0 {
             self.finished = true;
             self.cx.push_output(Output::Finished);
+        } else if self.conns.len() == self.own {
+            for id in self.conns.keys() {
+                self.with(id, C::retire);
+            }
         }
     }
 
@@ -203,12 +212,25 @@ impl<C: Connection> Service<C> {
     #[cfg_attr(not(feature = "unwrap"), expect(dead_code, reason = "flows have no connection"))]
     pub(crate) fn look_up(&mut self, now: Instant, client: IpAddr, name: &Name) -> QueryId {
         self.cx.now = now;
-        self.cx.ask(None, client, name)
+        self.cx.ask(None, client, Wanted { name: name.clone(), by: None })
     }
 
     /// What its connections are configured with.
     pub(crate) fn config(&self) -> &C::Config {
         &self.cx.config
+    }
+
+    /// The oldest letter of its connections.
+    #[cfg(feature = "names")]
+    pub(crate) fn take_mail(&mut self) -> Option<super::mail::Mail> {
+        self.cx.take_mail()
+    }
+
+    /// Lets this connection take something in.
+    #[cfg(feature = "names")]
+    pub(crate) fn tell(&mut self, now: Instant, id: ConnId, f: impl FnOnce(&mut C, &mut Cx<C::Config>)) {
+        self.cx.now = now;
+        self.with(id, f);
     }
 
     /// It takes no new work.
@@ -336,13 +358,14 @@ impl<C: Connection> Service<C> {
             Input::SendFailed { socket, fault, id: _, sent: _ } => {
                 self.on_socket(socket, |conn, cx| conn.send_failed(socket, fault, cx));
             }
-            // What the machine has taken, packets, of which a service has none, and news of a
-            // socket's past, of which nothing follows: it speaks with many.
+            Input::SocketFailed { socket, fault } => {
+                self.on_socket(socket, |conn, cx| conn.socket_failed(socket, fault, cx));
+            }
+            // What the machine has taken, and packets, of which a service has none.
             Input::LocalAddresses { .. }
             | Input::UplinkBack { .. }
             | Input::ConfigureFailed { .. }
-            | Input::Entropy { .. }
-            | Input::SocketFailed { .. } => {}
+            | Input::Entropy { .. } => {}
             Input::UplinkGone { uplink } => {
                 for id in self.conns.keys() {
                     self.with(id, |conn, cx| conn.uplink_gone(uplink, cx));

@@ -53,6 +53,11 @@ pub(crate) trait Connection: Sized {
     /// No new work: what is idle ends.
     fn drain(&mut self, cx: &mut Cx<Self::Config>);
 
+    /// While the service drains: none is left but those of its own. They end.
+    fn retire(&mut self, cx: &mut Cx<Self::Config>) {
+        let _ = cx;
+    }
+
     // ---- what the driver may do ----
 
     /// At most how many bytes to read from `side` now.
@@ -142,6 +147,12 @@ pub(crate) trait Connection: Sized {
 
     /// A datagram was not sent.
     fn send_failed(&mut self, socket: SocketId, fault: Fault, cx: &mut Cx<Self::Config>) {
+        let _ = (socket, fault, cx);
+    }
+
+    /// The system tells of a datagram that was sent before, such as that nobody listens there.
+    /// Nothing to one whose sockets speak with many.
+    fn socket_failed(&mut self, socket: SocketId, fault: Fault, cx: &mut Cx<Self::Config>) {
         let _ = (socket, fault, cx);
     }
 

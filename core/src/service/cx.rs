@@ -3,6 +3,7 @@
 
 use super::limits::Limits;
 use super::lookups::{Begun, Lookups};
+use super::mail::{Mail, Wanted};
 use super::sockets::Sockets;
 use crate::buffer::{Buffers, Filled};
 use crate::machine::event::Event;
@@ -41,6 +42,16 @@ pub(super) enum Timer {
 struct Entry {
     owner: Owner,
     dirty: bool,
+}
+
+/// A name that is looked up.
+#[derive(Debug)]
+struct Query {
+    /// Who waits for it; `None`: the service itself.
+    conn: Option<ConnId>,
+    client: IpAddr,
+    /// Through this uplink; `None`: by the system.
+    by: Option<UplinkId>,
 }
 
 /// What a connection may keep though the limit is reached: most requests are smaller.
@@ -90,8 +101,10 @@ pub(crate) struct Common {
     pub(crate) sockets: Sockets<ConnId>,
     /// Connections that have some.
     pub(crate) associations: usize,
-    /// Who waits for each, if it is a connection, and for which client.
-    queries: Slab<(Option<ConnId>, IpAddr)>,
+    /// Who waits for each.
+    queries: Slab<Query>,
+    /// What connections have for each other.
+    mail: VecDeque<Mail>,
     lookups: Lookups,
     /// When a name that waits may have its turn.
     pub(super) lookups_at: Option<Instant>,
@@ -121,6 +134,7 @@ impl Common {
             sockets: Sockets::new(),
             associations: 0,
             queries: Slab::new(),
+            mail: VecDeque::new(),
             lookups: Lookups::new(limits.max_lookups),
             lookups_at: None,
             lookups_limit: 0,
@@ -209,6 +223,14 @@ impl Common {
         socket
     }
 
+    /// Asks for a datagram socket of `conn` that speaks with `to` only.
+    #[cfg(feature = "names")]
+    pub(crate) fn open_socket(&mut self, conn: ConnId, to: SocketAddr, via: Via) -> SocketId {
+        let socket = self.sockets.insert(conn);
+        self.push_output(Output::OpenSocket { socket, to, via, fragments: true });
+        socket
+    }
+
     /// Closes a datagram socket, if it is not closed yet.
     pub(crate) fn close_socket(&mut self, socket: SocketId) {
         if self.sockets.remove(socket).is_some() {
@@ -236,16 +258,23 @@ impl Common {
         None
     }
 
-    /// Asks for the addresses of a name, for a client: now or when it is its turn.
-    pub(crate) fn query(&mut self, conn: ConnId, client: IpAddr, name: &Name) -> QueryId {
-        self.ask(Some(conn), client, name)
+    /// Asks for the addresses of a name, for a client: now or when it is its turn. `by`: through
+    /// this uplink, else by the system.
+    pub(crate) fn query(
+        &mut self,
+        conn: ConnId,
+        client: IpAddr,
+        name: &Name,
+        by: Option<UplinkId>,
+    ) -> QueryId {
+        self.ask(Some(conn), client, Wanted { name: name.clone(), by })
     }
 
     /// The same for the service itself.
-    pub(super) fn ask(&mut self, conn: Option<ConnId>, client: IpAddr, name: &Name) -> QueryId {
-        let query = self.queries.insert((conn, client));
-        match self.lookups.begin(self.now, client, query, name.clone()) {
-            Begun::Now(name) => self.push_output(Output::Resolve { query, name }),
+    pub(super) fn ask(&mut self, conn: Option<ConnId>, client: IpAddr, wanted: Wanted) -> QueryId {
+        let query = self.queries.insert(Query { conn, client, by: wanted.by });
+        match self.lookups.begin(self.now, client, query, wanted) {
+            Begun::Now(wanted) => self.begin_lookup(query, wanted),
             Begun::Waits => {}
             Begun::ShareTaken => {
                 self.lookups_limit += 1;
@@ -257,9 +286,16 @@ impl Common {
         query
     }
 
+    fn begin_lookup(&mut self, query: QueryId, Wanted { name, by }: Wanted) {
+        match by {
+            None => self.push_output(Output::Resolve { query, name }),
+            Some(uplink) => self.mail.push_back(Mail::Ask { query, name, uplink }),
+        }
+    }
+
     /// The connection that waits for this query, which has ended.
     pub(super) fn answered(&mut self, query: QueryId) -> Option<ConnId> {
-        let (conn, client) = self.queries.remove(query)?;
+        let Query { conn, client, .. } = self.queries.remove(query)?;
         self.lookups.end(client, query);
         self.begin_lookups();
         conn
@@ -267,20 +303,39 @@ impl Common {
 
     /// No connection waits for this query any more.
     pub(crate) fn cancel(&mut self, query: QueryId) {
-        let Some((_, client)) = self.queries.remove(query) else { return };
+        let Some(Query { client, by, .. }) = self.queries.remove(query) else { return };
         if self.lookups.end(client, query) {
-            self.push_output(Output::CancelResolve { query });
+            match by {
+                None => self.push_output(Output::CancelResolve { query }),
+                Some(_) => self.mail.push_back(Mail::Cancel { query }),
+            }
         }
         self.begin_lookups();
     }
 
     /// Names that have waited have their turn.
     pub(super) fn begin_lookups(&mut self) {
-        while let Some((query, name)) = self.lookups.next(self.now) {
-            self.push_output(Output::Resolve { query, name });
+        while let Some((query, wanted)) = self.lookups.next(self.now) {
+            self.begin_lookup(query, wanted);
         }
         let at = self.lookups.next_timeout();
         self.timers.rearm(Timer::Lookups, &mut self.lookups_at, at);
+    }
+
+    /// The oldest letter.
+    #[cfg_attr(not(feature = "names"), expect(dead_code, reason = "only names are asked for so"))]
+    pub(super) fn take_mail(&mut self) -> Option<Mail> {
+        self.mail.pop_front()
+    }
+
+    /// Answers a query that came as [`Mail::Ask`].
+    #[cfg(feature = "names")]
+    pub(crate) fn answer(
+        &mut self,
+        query: QueryId,
+        answer: Result<alloc::vec::Vec<IpAddr>, crate::machine::Fault>,
+    ) {
+        self.mail.push_back(Mail::Answer { query, answer });
     }
 
     /// A connection keeps `after` bytes where it kept `before`.

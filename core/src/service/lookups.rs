@@ -13,8 +13,8 @@
 //! - When all clients together have many under way, each may have only a few.
 
 use super::clients::whose;
+use super::mail::Wanted;
 use crate::machine::QueryId;
-use crate::name::Name;
 use crate::time::{Duration, Instant};
 use alloc::collections::{BTreeMap, VecDeque};
 use core::net::IpAddr;
@@ -33,7 +33,7 @@ struct Share {
     fresh: VecDeque<(Instant, QueryId)>,
     /// Under way for longer.
     slow: VecDeque<QueryId>,
-    waiting: VecDeque<(QueryId, Name)>,
+    waiting: VecDeque<(QueryId, Wanted)>,
 }
 
 impl Share {
@@ -56,7 +56,7 @@ pub(super) struct Lookups {
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Begun {
     /// It goes out now.
-    Now(Name),
+    Now(Wanted),
     /// It waits for its turn.
     Waits,
     /// It waits, for all that its client may have is under way.
@@ -74,16 +74,16 @@ impl Lookups {
     }
 
     /// A query of `client` is to begin.
-    pub(super) fn begin(&mut self, now: Instant, client: IpAddr, query: QueryId, name: Name) -> Begun {
+    pub(super) fn begin(&mut self, now: Instant, client: IpAddr, query: QueryId, what: Wanted) -> Begun {
         let share = self.clients.entry(whose(client)).or_default();
         age(share, now);
         if may_begin(share, self.share, self.running) && share.waiting.is_empty() {
             share.fresh.push_back((now, query));
             self.running += 1;
-            return Begun::Now(name);
+            return Begun::Now(what);
         }
         let taken = share.running() + share.waiting.len() >= self.share;
-        share.waiting.push_back((query, name));
+        share.waiting.push_back((query, what));
         self.waiting += 1;
         if taken { Begun::ShareTaken } else { Begun::Waits }
     }
@@ -106,7 +106,7 @@ impl Lookups {
     }
 
     /// A query that may begin now, of those that waited.
-    pub(super) fn next(&mut self, now: Instant) -> Option<(QueryId, Name)> {
+    pub(super) fn next(&mut self, now: Instant) -> Option<(QueryId, Wanted)> {
         if self.waiting == 0 {
             return None;
         }
@@ -115,11 +115,11 @@ impl Lookups {
             age(share, now);
             (!share.waiting.is_empty() && may_begin(share, limit, running)).then_some(share)
         })?;
-        let (query, name) = share.waiting.pop_front()?;
+        let (query, what) = share.waiting.pop_front()?;
         share.fresh.push_back((now, query));
         self.running += 1;
         self.waiting -= 1;
-        Some((query, name))
+        Some((query, what))
     }
 
     /// When one that waits may begin though none has ended.
@@ -162,9 +162,9 @@ mod tests {
 
     const SHARE: usize = 64;
 
-    fn name() -> Name {
+    fn name() -> Wanted {
         match Host::parse(b"host.example") {
-            Ok(Host::Name(name)) => name,
+            Ok(Host::Name(name)) => Wanted { name, by: None },
             other => panic!("{other:?}"),
         }
     }

@@ -21,6 +21,7 @@
 //! | `limits`, `counters` | what a service may use; what it counts |
 //! | `clients` | how many connections each client has |
 //! | `lookups` | names under way, a share for each client |
+//! | `mail` | names that the machine itself looks up |
 //! | `sockets`, `outbox` | datagram sockets; what waits on each |
 //! | `flows` | UDP sessions, and which is the longest idle |
 
@@ -32,6 +33,7 @@ mod cx;
 mod flows;
 mod limits;
 mod lookups;
+mod mail;
 mod outbox;
 mod relay;
 mod sockets;
@@ -43,6 +45,8 @@ pub(crate) use cx::Cx;
 pub(crate) use flows::{FlowId, Flows, Tally};
 pub use limits::ConfigError;
 pub(crate) use limits::Limits;
+#[cfg(feature = "names")]
+pub(crate) use mail::Mail;
 pub(crate) use outbox::Address;
 pub(crate) use relay::{Relay, RelayState, Side};
 #[cfg(feature = "unwrap")]

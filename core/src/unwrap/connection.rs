@@ -305,7 +305,7 @@ impl Conn {
         let now = cx.now;
         match cx.config.names.may_ask(to, now) {
             Some(name) => {
-                let query = cx.query(self.id, self.peer.ip(), &name);
+                let query = cx.query(self.id, self.peer.ip(), &name, None);
                 opening.lookup = Lookup::Asked(name, query);
             }
             None => self.refuse_if_failed(cx),

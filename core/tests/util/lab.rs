@@ -229,6 +229,8 @@ impl Lab {
         assert_eq!(self.machine.buffers_taken(), 0, "buffers are left");
         assert_eq!(self.world.open_sockets(), 0, "sockets are left: {stuck:?}");
         assert_eq!(self.machine.live_streams(), 0, "streams are left");
+        #[cfg(feature = "names")]
+        assert!(self.world.askers.is_empty(), "sockets are left: {:?}", self.world.askers);
         assert!(self.world.queries.is_empty(), "queries are left: {:?}", self.world.queries);
         for (label, account, _) in self.world.pool.accounts(self.world.now) {
             assert_eq!(account.open, 0, "the pool thinks that {label} carries connections");
@@ -269,6 +271,10 @@ impl Lab {
         for listener in std::mem::take(&mut self.world.listener_hints) {
             self.drive.listener_ready(listener);
         }
+        #[cfg(feature = "names")]
+        for index in std::mem::take(&mut self.world.socket_hints) {
+            self.drive.socket_ready(index, true, true);
+        }
         self.world.in_vain = 0;
         let mut turns = 0;
         loop {
@@ -308,6 +314,8 @@ impl Lab {
                 self.world.socks[sock].in_rst = true;
                 self.world.hint(sock, true, true);
             }
+            #[cfg(feature = "names")]
+            Ev::Datagram(socket, what) => self.world.datagram(socket, what),
             Ev::Wake(sock) => self.wake(sock),
             Ev::Notice(sock) => {
                 self.world.socks[sock].noticed = false;

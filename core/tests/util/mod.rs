@@ -18,6 +18,7 @@
 //! - [`asking`]: SOCKS5 clients in a few words.
 //! - [`incident`]: dispatch's machine, recorded as a live process records it, and replayed.
 //! - [`desk`]: dispatch's machine and its pool, for UDP associations.
+//! - `servers`: name servers of uplinks.
 //! - [`say`]: bytes of the protocols.
 
 // Each test file uses a part of it.
@@ -37,6 +38,8 @@ pub(crate) mod person;
 pub(crate) mod place;
 pub(crate) mod rng;
 pub(crate) mod say;
+#[cfg(feature = "names")]
+pub(crate) mod servers;
 pub(crate) mod sock;
 #[cfg(feature = "unwrap")]
 mod unwrapped;

@@ -95,6 +95,8 @@ pub(crate) enum Ev {
     Notice(usize),
     Sip(usize),
     ConnectDone(usize, Option<Fault>),
+    #[cfg(feature = "names")]
+    Datagram(ropewalk_core::machine::SocketId, Result<Vec<u8>, Fault>),
     Answer(QueryId, Result<Vec<IpAddr>, Fault>),
     SetLink(usize, Link),
     SetFdLimit(usize),

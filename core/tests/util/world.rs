@@ -6,10 +6,14 @@ use super::place::{Answer, Attempt, Behave, Ev, Link, SpliceMode, Target};
 use super::rng::Rng;
 use super::sock::{Sock, Stage};
 use ropewalk_core::drive::{Incoming, Io, Moved, SpliceError, SpliceMoved, TryError};
+#[cfg(feature = "names")]
+use ropewalk_core::drive::{Received, TransmitError};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
     Assign, Assignment, Close, Device, Fault, ListenerId, QueryId, Report, StreamId, Via,
 };
+#[cfg(feature = "names")]
+use ropewalk_core::machine::{Rx, SocketId, Transmit};
 use ropewalk_core::name::Name;
 use ropewalk_core::time::{Duration, Instant};
 use ropewalk_core::uplink::Pool;
@@ -32,6 +36,15 @@ pub(crate) struct World {
     pub(crate) names: BTreeMap<String, VecDeque<Answer>>,
     pub(crate) queries: BTreeMap<QueryId, String>,
     pub(crate) asked_names: Vec<String>,
+    #[cfg(feature = "names")]
+    pub(crate) name_servers: BTreeMap<SocketAddr, super::servers::NameServer>,
+    /// Sockets that speak with them.
+    #[cfg(feature = "names")]
+    pub(crate) askers: BTreeMap<u32, super::servers::Asker>,
+    #[cfg(feature = "names")]
+    pub(crate) questions: Vec<super::servers::Question>,
+    #[cfg(feature = "names")]
+    pub(crate) socket_hints: Vec<u32>,
     pub(crate) cancelled: usize,
     pub(crate) pool: Pool,
     pub(crate) splice: SpliceMode,
@@ -71,6 +84,14 @@ impl World {
             names: BTreeMap::new(),
             queries: BTreeMap::new(),
             asked_names: Vec::new(),
+            #[cfg(feature = "names")]
+            name_servers: BTreeMap::new(),
+            #[cfg(feature = "names")]
+            askers: BTreeMap::new(),
+            #[cfg(feature = "names")]
+            questions: Vec::new(),
+            #[cfg(feature = "names")]
+            socket_hints: Vec::new(),
             cancelled: 0,
             pool,
             splice: SpliceMode::Never,
@@ -427,6 +448,41 @@ impl Io for World {
     fn cancel_resolve(&mut self, query: QueryId) {
         assert!(self.queries.remove(&query).is_some(), "a query that nobody waits for was cancelled");
         self.cancelled += 1;
+    }
+
+    #[cfg(feature = "names")]
+    fn open_socket(&mut self, id: SocketId, to: SocketAddr, via: &Via, _: bool) -> Result<SocketAddr, Fault> {
+        self.asker_opens(id, to, via)
+    }
+
+    #[cfg(feature = "names")]
+    fn close_socket(&mut self, id: SocketId) {
+        self.asker_closes(id);
+    }
+
+    #[cfg(feature = "names")]
+    fn try_receive(
+        &mut self,
+        id: SocketId,
+        sink: &mut dyn FnMut(&mut [Rx<'_>]),
+    ) -> Result<Received, TryError> {
+        self.asker_receives(id, sink)
+    }
+
+    #[cfg(feature = "names")]
+    fn try_transmit(
+        &mut self,
+        id: SocketId,
+        source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,
+    ) -> Result<usize, TransmitError> {
+        self.asker_sends(id, source)
+    }
+
+    /// Always the same numbers: who writes a test's answers knows them.
+    #[cfg(feature = "names")]
+    fn entropy(&mut self, bytes: &mut [u8; 32]) -> bool {
+        bytes.iter_mut().zip(1..).for_each(|(byte, n)| *byte = n);
+        true
     }
 
     fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment> {

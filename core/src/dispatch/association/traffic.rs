@@ -119,7 +119,7 @@ impl Association {
         self.names.room()?;
         let mut held = Held::default();
         held.push(ecn, data)?;
-        let query = cx.query(self.conn, self.peer.ip(), &name.0);
+        let query = cx.query(self.conn, self.peer.ip(), &name.0, None);
         self.names.asked(name, query, cx.now + cx.config.lookup_timeout, held);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What an opening is made of: addresses to try, attempts under way, and what comes of them.
 
 use crate::dispatch::upstream::{Introduction, Upstream};
-use crate::machine::{Fault, StreamId, UplinkId, UplinkSet};
+use crate::machine::{Fault, QueryId, StreamId, UplinkId, UplinkSet};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -49,6 +49,15 @@ pub(super) struct Talk {
     pub(super) introduction: Introduction,
     /// Our own address on this connection.
     pub(super) local: SocketAddr,
+}
+
+/// A name that is looked up.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sought {
+    pub(super) query: QueryId,
+    pub(super) began: Instant,
+    /// By this uplink's name servers; `None`: by the system.
+    pub(super) by: Option<UplinkId>,
 }
 
 /// A question to the pool that is under way.

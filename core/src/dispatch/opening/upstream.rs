@@ -1,20 +1,19 @@
 //! Attempts through uplinks that are proxies.
 //!
 //! ```text
-//!  name ─▶ ask the pool ─┬─▶ a proxy: connect, tell it the name ─▶ [`Introduction`] ─▶ its answer
-//!                        └─▶ any other uplink: look the name up, begin with this uplink
+//!  name ─▶ ask the pool ─▶ a proxy: connect, tell it the name ─▶ [`Introduction`] ─▶ its answer
 //! ```
 //!
-//! The name is the first candidate; only proxies take it, and only other uplinks take its
-//! addresses.
+//! The name is the first candidate; only proxies take it as it is, and only other uplinks take its
+//! addresses (`names`).
 
 use super::{Candidate, Opening, Reached, Talk};
 use crate::dispatch::Cx;
 use crate::dispatch::reply::ReplyFormat;
 use crate::dispatch::upstream::{Introduced, Introduction};
 use crate::machine::event::Refusal;
-use crate::machine::{Assignment, Close, ConnId, Fault, Report, StreamId, UplinkSet};
-use crate::name::{Destination, Host};
+use crate::machine::{Close, ConnId, Fault, Report, StreamId};
+use crate::name::Destination;
 use crate::record::Reading;
 use alloc::boxed::Box;
 use core::net::SocketAddr;
@@ -28,48 +27,6 @@ impl Candidate {
 }
 
 impl Opening {
-    /// Begins with the name itself, which a proxy may be told.
-    ///
-    /// What it leads to is not known here: it is the proxy's to guard. (An address that the client
-    /// gives is guarded as ever.)
-    pub(super) fn start_by_name(
-        &mut self,
-        conn: ConnId,
-        destination: &Destination,
-        cx: &mut Cx,
-    ) -> Result<(), Refusal> {
-        // As the guard has it for addresses.
-        if destination.port == 0 {
-            return Err(Refusal::Unreachable(Fault::Refused));
-        }
-        self.by_name = Some(destination.clone());
-        self.candidates.push(Candidate::new(None, UplinkSet::EMPTY));
-        self.ask(conn, false, cx)
-    }
-
-    /// The pool has chosen an uplink that is no proxy: addresses are needed.
-    pub(super) fn look_up(
-        &mut self,
-        conn: ConnId,
-        candidate: usize,
-        assignment: Assignment,
-        cx: &mut Cx,
-    ) -> Result<(), Refusal> {
-        // No other uplink is asked to take the name but proxies.
-        let proxies = cx.config.upstream_set();
-        let tried = &mut self.candidates[candidate].tried;
-        *tried = UplinkSet::from_bits(tried.to_bits() | !proxies.to_bits());
-        match self.by_name.as_ref().map(|destination| &destination.host) {
-            Some(Host::Name(name)) if self.chosen.is_none() => {
-                self.chosen = assignment.uplink;
-                self.query = Some((cx.query(conn, self.client_ip, name), cx.now));
-                self.next_attempt_at = (!self.attempts.is_empty()).then(|| cx.now + assignment.patience);
-                Ok(())
-            }
-            _ => self.ask(conn, false, cx),
-        }
-    }
-
     /// The destination has refused, at one of its addresses or by its name: the name is not tried
     /// any more, or no address is.
     pub(super) fn refused_by_name(&mut self, candidate: usize) {

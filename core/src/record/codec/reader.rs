@@ -53,6 +53,7 @@ pub(in crate::record) enum Recorded {
     Plain(Input<'static>),
     Resolved(QueryId, Vec<IpAddr>),
     LocalAddresses(Vec<IpAddr>),
+    Entropy([u8; 32]),
 }
 
 impl Recorded {
@@ -61,6 +62,7 @@ impl Recorded {
             Recorded::Plain(input) => f(*input),
             Recorded::Resolved(query, addresses) => f(Input::Resolved { query: *query, addresses }),
             Recorded::LocalAddresses(addresses) => f(Input::LocalAddresses { addresses }),
+            Recorded::Entropy(bytes) => f(Input::Entropy { bytes }),
         }
     }
 }
@@ -159,6 +161,10 @@ impl<'a> Reader<'a> {
                 Input::UplinkBack { uplink, via: self.via()? }
             }
             CONFIGURE_FAILED => Input::ConfigureFailed { tun: self.tun()?, fault: self.fault()? },
+            ENTROPY_TOLD => {
+                let bytes = self.raw(32)?.try_into().ok()?;
+                return Some(Entry::Input(now, Recorded::Entropy(bytes)));
+            }
             ENTROPY => Input::Entropy { bytes: &[0; 32] },
             DRAIN => Input::Drain,
             _ => return None,

@@ -5,6 +5,8 @@
 
 use super::secrets::Secrets;
 use super::{FILLER, Kind};
+#[cfg(feature = "names")]
+use crate::dispatch::NamesConfig;
 use crate::dispatch::{Config, Credentials, HttpProbe, ProbeConfig, Upstream, UpstreamProtocol};
 use crate::name::{Destination, Host};
 use crate::record::codec::{Reader, Writer};
@@ -112,6 +114,8 @@ pub(super) fn of_dispatch(config: &Config, secrets: &Secrets) -> Vec<u8> {
         max_head,
         max_fields,
         request_events,
+        #[cfg(feature = "names")]
+        names,
     } = config;
     let mut w = Writer::default();
     w.raw(&[DISPATCH]);
@@ -152,6 +156,11 @@ pub(super) fn of_dispatch(config: &Config, secrets: &Secrets) -> Vec<u8> {
     w.size(*max_head);
     w.size(*max_fields);
     w.flag(*request_events);
+    #[cfg(feature = "names")]
+    of_names(&mut w, names);
+    // So that a build without them reads what one with them writes, and the other way round.
+    #[cfg(not(feature = "names"))]
+    (0..3).for_each(|_| w.size(0));
     w.take()
 }
 
@@ -192,7 +201,24 @@ pub(super) fn to_dispatch(bytes: &[u8]) -> Option<Config> {
         max_head: r.len()?,
         max_fields: r.len()?,
         request_events: r.flag()?,
+        #[cfg(feature = "names")]
+        names: to_names(&mut r)?,
     })
+}
+
+#[cfg(feature = "names")]
+fn of_names(w: &mut Writer, names: &NamesConfig) {
+    let NamesConfig { resolvers, cache, system } = names;
+    w.all(resolvers.iter(), |w, servers| w.all(servers.iter(), |w, address| w.address(*address)));
+    w.size(*cache);
+    w.all(system.iter(), |w, name| w.bytes(name.as_bytes()));
+}
+
+#[cfg(feature = "names")]
+fn to_names(r: &mut Reader<'_>) -> Option<NamesConfig> {
+    let resolvers = r.all(|r| r.all(Reader::address))?;
+    let cache = r.len()?;
+    Some(NamesConfig { resolvers, cache, system: r.all(Reader::text)?.into_iter().collect() })
 }
 
 /// A login is written as so much filler: the machine tells it, and never compares it.
@@ -274,6 +300,12 @@ mod tests {
             ],
             probes: vec![Some(probe), None],
             idle_timeout: Some(Duration::from_secs(7)),
+            #[cfg(feature = "names")]
+            names: NamesConfig {
+                resolvers: vec![vec![address("192.0.2.53:53"), address("[2001:db8::53]:5353")], vec![]],
+                cache: 9,
+                system: ["nas.home.example".into()].into(),
+            },
             ..Config::default()
         };
         let mut secrets = Secrets::default();

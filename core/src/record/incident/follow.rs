@@ -145,7 +145,7 @@ impl Track {
             (Reading::Client, State::Head) => return self.head(rules, kept),
             (Reading::Client, _) => return self.start(rules, kept),
             // All of it is read, and it has no room for more.
-            (Reading::Status, _) => {
+            (Reading::Status | Reading::Message, _) => {
                 let all = self.waiting.clone();
                 self.used(all.len(), all, State::Start, kept);
             }

@@ -195,6 +195,7 @@ impl<M: Discreet> Layer for Incident<M> {
                 let offered = machine.write_buf(stream).len();
                 log.writer.put(now, stream, len, offered);
             }
+            Input::Entropy { bytes } if !machine.entropy_is_secret() => log.writer.entropy(now, bytes),
             other => log.writer.input(now, &other),
         });
         self.machine.handle_input(now, input);

@@ -1,0 +1,151 @@
+//! One name, asked for through one uplink: what is known of it, and what is still open.
+
+use super::Known;
+use super::message::{Answer, Kind};
+use crate::machine::{Fault, QueryId, SocketId, StreamId, Via};
+use crate::time::{Duration, Instant};
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+
+/// RFC 8305 section 3: how long one family's addresses wait for the other's.
+const SETTLE: Duration = Duration::from_millis(50);
+/// How long "there is none" is believed of a family that nobody has answered for.
+const HALF_TTL: u32 = 30;
+
+/// What one family came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Found {
+    Addresses(Vec<IpAddr>, u32),
+    Nothing(Option<u32>),
+}
+
+/// One server that was asked for both families, from one socket.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) to: SocketAddr,
+    pub(super) via: Via,
+    pub(super) socket: Option<SocketId>,
+    /// What was asked with which id; `None`: it is answered, or will not be.
+    pub(super) asked: [Option<u16>; 2],
+    /// Questions that are asked again over TCP.
+    pub(super) streams: [Option<Stream>; 2],
+}
+
+/// A question over TCP: each message goes behind its length (RFC 1035 section 4.2.2).
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: StreamId,
+    pub(super) unsent: Vec<u8>,
+    pub(super) seen: Vec<u8>,
+}
+
+impl Exchange {
+    /// Where this stream stands.
+    pub(super) fn kind_of(&self, stream: StreamId) -> Option<Kind> {
+        Kind::ALL
+            .into_iter()
+            .find(|kind| self.streams[*kind as usize].as_ref().is_some_and(|its| its.id == stream))
+    }
+}
+
+/// One name and one uplink.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    pub(super) waiters: Vec<QueryId>,
+    pub(super) began: Instant,
+    /// Nobody waits longer.
+    pub(super) until: Instant,
+    pub(super) tries: usize,
+    pub(super) next_try: Option<Instant>,
+    pub(super) exchanges: Vec<Exchange>,
+    /// A server was named and the pool has not said yet how it is reached.
+    pub(super) asking: bool,
+    found: [Option<Found>; 2],
+    settle: Option<Instant>,
+    /// What its deadline is set to.
+    pub(super) armed: Option<Instant>,
+}
+
+impl Lookup {
+    pub(super) fn new(waiter: QueryId, now: Instant, patience: Duration) -> Self {
+        Lookup {
+            waiters: [waiter].into(),
+            began: now,
+            until: now + patience,
+            tries: 0,
+            next_try: None,
+            exchanges: Vec::new(),
+            asking: false,
+            found: [None, None],
+            settle: None,
+            armed: None,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        [self.next_try, self.settle].into_iter().flatten().fold(self.until, Instant::min)
+    }
+
+    /// The families that nobody has answered for.
+    pub(super) fn open(&self) -> impl Iterator<Item = Kind> {
+        Kind::ALL.into_iter().filter(|kind| self.found[*kind as usize].is_none())
+    }
+
+    /// Takes in what a server says of a family.
+    pub(super) fn learn(&mut self, now: Instant, kind: Kind, answer: Answer) {
+        match answer {
+            Answer::Found { addresses, ttl } => {
+                self.found[kind as usize] = Some(Found::Addresses(addresses, ttl));
+                self.settle = self.settle.or(Some(now + SETTLE));
+            }
+            // Of a name that is not there no family is.
+            Answer::Nothing { ttl, anything: true } => {
+                self.found.iter_mut().for_each(|found| *found = found.take().or(Some(Found::Nothing(ttl))));
+            }
+            Answer::Nothing { ttl, anything: false } => {
+                self.found[kind as usize] = Some(Found::Nothing(ttl));
+            }
+            Answer::Stray | Answer::Truncated | Answer::Failed => {}
+        }
+    }
+
+    /// All that is to be known is known, or what is known is enough.
+    pub(super) fn is_complete(&self, now: Instant) -> bool {
+        self.open().next().is_none() || self.settle.is_some_and(|at| at <= now)
+    }
+
+    /// Somebody may still answer for a family that is open.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.asking
+            || self
+                .exchanges
+                .iter()
+                .any(|exchange| self.open().any(|kind| exchange.asked[kind as usize].is_some()))
+    }
+
+    /// What came of it, and for how many seconds that holds; `late`: where nothing did.
+    pub(super) fn result(&self, late: Fault) -> (Known, u32) {
+        let mut addresses = Vec::new();
+        let (mut ttl, mut nothing) = (u32::MAX, 0);
+        for found in &self.found {
+            match found {
+                Some(Found::Addresses(some, its)) => {
+                    addresses.extend(some);
+                    ttl = ttl.min(*its);
+                }
+                Some(Found::Nothing(its)) => {
+                    nothing += 1;
+                    // RFC 2308 section 5: without an SOA it is not kept. (Addresses are.)
+                    ttl = ttl.min(its.unwrap_or(HALF_TTL));
+                }
+                None => ttl = ttl.min(HALF_TTL),
+            }
+        }
+        let unknown = self.found.iter().any(|found| matches!(found, Some(Found::Nothing(None)) | None));
+        match addresses.is_empty() {
+            false => (Ok(addresses), ttl),
+            true if nothing == self.found.len() => (Err(Fault::NameNotFound), if unknown { 0 } else { ttl }),
+            true => (Err(late), 0),
+        }
+    }
+}
