@@ -2,6 +2,8 @@
 
 use super::cap::CapArg;
 use super::probe::ProbeArg;
+#[cfg(feature = "names")]
+use super::resolver::ResolverArg;
 use crate::host::uplink::{self, UplinkArg};
 use crate::process::args::{Common, listen, seconds, seconds_or_none};
 use crate::process::record::RecordArgs;
@@ -85,6 +87,17 @@ pub(crate) struct Args {
     /// A name must be looked up after this many seconds
     #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = seconds)]
     pub(crate) lookup_timeout: Duration,
+
+    /// Who is asked for names through an uplink: ADDRESS, ADDRESS:PORT or `system`, with UPLINK=
+    /// before it for one of them; may be given several times [default: system]
+    #[cfg(feature = "names")]
+    #[arg(long, value_name = "[UPLINK=]ADDRESS", value_parser = super::resolver::parse, conflicts_with = "tunnel")]
+    pub(crate) resolver: Vec<ResolverArg>,
+
+    /// Answers of such resolvers that are kept, in each worker, for as long as they hold. 0: none
+    #[cfg(feature = "names")]
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(..=1_048_576))]
+    pub(crate) name_cache: u32,
 
     /// Ask uplinks whether they carry: HOST:PORT or http://HOST/PATH, with ,period=5 ,timeout=2
     /// ,fall=2 ,rise=1 or ,status=204 behind it, with UPLINK= before it for one of them; may be

@@ -20,6 +20,8 @@ pub(crate) mod cap;
 pub(crate) mod doctor;
 mod probe;
 mod reload;
+#[cfg(feature = "names")]
+mod resolver;
 mod service;
 mod stats;
 mod upstream;

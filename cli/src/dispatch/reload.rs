@@ -43,7 +43,10 @@ impl Running<'_> {
         self.check_fixed(&options)?;
         let links = host::links::snapshot()
             .map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
-        let Plan { pool, uplinks, probes, credentials, metered: _ } = Plan::new(&options, &links)?;
+        let plan = Plan::new(&options, &links)?;
+        #[cfg(feature = "names")]
+        let mut names = plan.names;
+        let Plan { pool, uplinks, probes, credentials, .. } = plan;
         let users = credentials.as_ref().map_or(0, |credentials| credentials.len());
         let upstreams = upstream::introductions(&uplinks);
         let config =
@@ -66,6 +69,11 @@ impl Running<'_> {
         logging::set_level(options.common.verbose, options.common.quiet);
         upstream::follow(&self.watched, &self.shared);
         let config = Config { upstreams: by_id(&ids, upstreams), ..config };
+        #[cfg(feature = "names")]
+        let config = {
+            names.resolvers = by_id(&ids, names.resolvers);
+            Config { names, ..config }
+        };
         let mut probes = by_id(&ids, probes);
         for handle in &self.handles {
             // As at the start, the first worker probes for all.
@@ -104,9 +112,9 @@ impl Running<'_> {
 }
 
 /// What each uplink has, in the order of the uplinks' ids.
-fn by_id<T: Clone>(ids: &[UplinkId], each: Vec<Option<T>>) -> Vec<Option<T>> {
+fn by_id<T: Clone + Default>(ids: &[UplinkId], each: Vec<T>) -> Vec<T> {
     let len = ids.iter().map(|id| usize::from(id.0) + 1).max().unwrap_or(0);
-    let mut all = vec![None; len];
+    let mut all = vec![T::default(); len];
     for (id, its) in ids.iter().zip(each) {
         all[usize::from(id.0)] = its;
     }

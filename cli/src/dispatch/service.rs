@@ -4,6 +4,8 @@ use super::args::{self, Args};
 use super::cap::{self, Metered};
 use super::probe;
 use super::reload::Running;
+#[cfg(feature = "names")]
+use super::resolver;
 use super::stats::DispatchStats;
 use super::upstream;
 use super::usage;
@@ -11,6 +13,8 @@ use super::watch::{DispatchWatch, Named};
 use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles};
 use crate::process::record::Recording;
 use crate::process::{descriptors, listen, logging, serve, stats};
+#[cfg(feature = "names")]
+use ropewalk_core::dispatch::NamesConfig;
 use ropewalk_core::dispatch::{Config, Credentials, ProbeConfig, Upstream};
 use ropewalk_core::machine::Device;
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
@@ -32,7 +36,10 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         log::warn!("cannot read this host's interfaces: {error}");
         Vec::new()
     });
-    let Plan { pool, uplinks, mut probes, credentials, metered } = Plan::new(options, &links)?;
+    let plan = Plan::new(options, &links)?;
+    #[cfg(feature = "names")]
+    let names = plan.names;
+    let Plan { pool, uplinks, mut probes, credentials, metered, .. } = plan;
     let listeners = listen::bind_all(&options.listen, &options.common)?;
     let bound: Vec<SocketAddr> = listeners[0].iter().filter_map(|l| l.local_addr().ok()).collect();
 
@@ -58,6 +65,8 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     };
     let upstreams = upstream::introductions(&uplinks);
     let config = machine_config(options, fixed.clone(), credentials, count, upstreams);
+    #[cfg(feature = "names")]
+    let config = Config { names, ..config };
     let mut workers = Vec::new();
     for (number, listeners) in listeners.into_iter().enumerate() {
         // One worker probes for all: health is the process's.
@@ -98,6 +107,8 @@ pub(super) struct Plan {
     pub(super) uplinks: Vec<UplinkSpec>,
     /// In the order of the pool's uplinks.
     pub(super) probes: Vec<Option<ProbeConfig>>,
+    #[cfg(feature = "names")]
+    pub(super) names: NamesConfig,
     pub(super) credentials: Option<Credentials>,
     /// The uplinks with a cap.
     pub(super) metered: Vec<Metered>,
@@ -115,7 +126,17 @@ impl Plan {
         let probes = probe::assign(&options.probe, &mut pool.uplinks)?;
         let metered = cap::assign(&options.cap, &mut pool.uplinks)?;
         pool.policy = options.policy;
-        Ok(Plan { pool, uplinks, probes, credentials, metered })
+        #[cfg(feature = "names")]
+        let names = resolver::plan(options, &pool.uplinks)?;
+        Ok(Plan {
+            pool,
+            uplinks,
+            probes,
+            #[cfg(feature = "names")]
+            names,
+            credentials,
+            metered,
+        })
     }
 }
 

@@ -8,11 +8,14 @@
 //! | `proxy` | a running `ropewalk`, its log, its end |
 //! | `socks` | a minimal SOCKS5 client |
 //! | `udp` | a minimal client of UDP ASSOCIATE |
+//! | `dns` | a name server |
 //! | `servers` | servers in threads |
 //! | `process` | what /proc says of a process (Linux) |
 //! | `ns` | one network namespace (Linux) |
 #![allow(dead_code, unused_macros, unused_imports, reason = "each test binary takes a part of it")]
 
+#[cfg(feature = "names")]
+pub(crate) mod dns;
 #[cfg(target_os = "linux")]
 pub(crate) mod ns;
 #[cfg(target_os = "linux")]

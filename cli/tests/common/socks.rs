@@ -34,6 +34,14 @@ pub(crate) fn hello(target: SocketAddr) -> Vec<u8> {
     bytes
 }
 
+/// The same for a name.
+pub(crate) fn hello_name(name: &str, port: u16) -> Vec<u8> {
+    let mut bytes = vec![5, 1, 0, 5, 1, 0, 3, name.len() as u8];
+    bytes.extend(name.bytes());
+    bytes.extend(port.to_be_bytes());
+    bytes
+}
+
 /// Reads the answers to [`hello`]. On success the address in BND.
 pub(crate) fn read_answers(stream: &mut impl Read) -> io::Result<Result<SocketAddr, Refused>> {
     let mut method = [0; 2];

@@ -27,6 +27,11 @@ impl Capture {
         Capture::of(ns, device, "udp and dst host 203.0.113.1")
     }
 
+    /// Watches `device` of `ns` for questions to name servers.
+    pub(crate) fn of_questions(ns: &Ns, device: &str) -> Self {
+        Capture::of(ns, device, "udp and dst port 53")
+    }
+
     fn of(ns: &Ns, device: &str, filter: &str) -> Self {
         let mut command = Command::new("tcpdump");
         command.args(["-i", device, "-n", "-l", "--immediate-mode", "-Z", "root", filter]);

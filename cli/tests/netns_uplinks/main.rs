@@ -19,6 +19,7 @@
 //! | `datagrams` | tests: UDP associations |
 //! | `doctor` | tests: `ropewalk doctor dispatch` |
 //! | `guests` | tests: clients from beyond the host |
+//! | `names` | tests: names through the uplink that carries their connection |
 //! | `probes` | tests: probes and backups |
 //! | `proxies` | tests: uplinks that are proxies |
 //! | `records` | tests: a recorded incident
@@ -35,6 +36,8 @@ mod datagrams;
 mod doctor;
 mod faults;
 mod guests;
+#[cfg(feature = "names")]
+mod names;
 mod policies;
 mod ports;
 mod probes;
