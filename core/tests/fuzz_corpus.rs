@@ -29,3 +29,8 @@ fn no_input_of_the_fuzzer_breaks_a_law_of_the_bonds_packets() {
 fn no_input_of_the_fuzzer_breaks_a_law_of_the_bonds_handshake() {
     hold_for_corpus("bond_handshake", laws::assert_handshake_laws);
 }
+
+#[test]
+fn no_input_of_the_fuzzer_breaks_a_law_of_name_servers_answers() {
+    hold_for_corpus("dns_answer", ropewalk_core::dispatch::assert_answer_laws);
+}

@@ -163,6 +163,11 @@ impl Dispatch {
         }
     }
 
+    /// Its configuration, as it is now.
+    pub fn config(&self) -> &Config {
+        self.service.config()
+    }
+
     /// What has happened since the start.
     pub fn counters(&self) -> Counters {
         self.service.counters()

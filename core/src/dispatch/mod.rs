@@ -44,6 +44,9 @@ pub use auth::{AuthError, Credentials};
 pub use config::Config;
 #[cfg(feature = "names")]
 pub use names::NamesConfig;
+#[cfg(feature = "laws")]
+#[doc(hidden)]
+pub use names::assert_answer_laws;
 pub use probe::{HttpProbe, ProbeConfig};
 pub use upstream::{Upstream, UpstreamProtocol};
 

@@ -167,6 +167,26 @@ fn negative_ttl(packet: &Packet<'_>) -> Option<u32> {
     })
 }
 
+/// What holds of any bytes that come as an answer: nothing breaks, and nothing is believed that
+/// does not repeat the question.
+///
+/// # Panics
+/// If it does not hold.
+#[cfg(feature = "laws")]
+pub fn assert_laws(bytes: &[u8]) {
+    let name = "host.example";
+    let id = bytes.first_chunk().map_or(7, |id| u16::from_be_bytes(*id));
+    for kind in Kind::ALL {
+        assert_eq!(read(bytes, id.wrapping_add(1), name, kind), Answer::Stray, "another id");
+        let answer = read(bytes, id, name, kind);
+        if let Answer::Found { addresses, ttl } = &answer {
+            assert!(!addresses.is_empty() && addresses.len() <= MAX_ADDRESSES && *ttl <= MAX_TTL);
+            assert!(addresses.iter().all(|ip| ip.is_ipv6() == (kind == Kind::V6)));
+            assert_eq!(read(bytes, id, "other.example", kind), Answer::Stray, "another name");
+        }
+    }
+}
+
 #[cfg(test)]
 #[path = "message_tests.rs"]
 mod tests;

@@ -47,6 +47,8 @@ use alloc::vec::Vec;
 use cache::Cache;
 use core::net::{IpAddr, SocketAddr};
 use lookup::Lookup;
+#[cfg(feature = "laws")]
+pub use message::assert_laws as assert_answer_laws;
 use random::Random;
 pub use settings::NamesConfig;
 
