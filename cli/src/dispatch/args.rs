@@ -89,7 +89,8 @@ pub(crate) struct Args {
     pub(crate) lookup_timeout: Duration,
 
     /// Who is asked for names through an uplink: ADDRESS, ADDRESS:PORT or `system`, with UPLINK=
-    /// before it for one of them; may be given several times [default: system]
+    /// before it for one of them; may be given several times [default: those that this host knows
+    /// for its link, else system]
     #[cfg(feature = "names")]
     #[arg(long, value_name = "[UPLINK=]ADDRESS", value_parser = super::resolver::parse, conflicts_with = "tunnel")]
     pub(crate) resolver: Vec<ResolverArg>,

@@ -10,6 +10,7 @@
 //! | `doctor` | `ropewalk doctor dispatch`: what an uplink lacks, and a connection by each (Linux) |
 //! | `upstream` | proxies as uplinks |
 //! | `associations` | events of UDP associations as counters and log lines |
+//! | `resolver`, `names` | who is asked for names through an uplink; what came of it (feature `names`) |
 //! | `watch` | its events as counters and log lines |
 //! | `stats` | its counters as figures |
 
@@ -18,6 +19,8 @@ mod associations;
 pub(crate) mod cap;
 #[cfg(target_os = "linux")]
 pub(crate) mod doctor;
+#[cfg(feature = "names")]
+mod names;
 mod probe;
 mod reload;
 #[cfg(feature = "names")]

@@ -28,6 +28,8 @@ pub(super) struct Running<'a> {
     pub(super) watch: &'a DispatchWatch,
     pub(super) watched: Watched,
     pub(super) handles: Vec<Handle>,
+    #[cfg(feature = "names")]
+    pub(super) resolvers: Arc<std::sync::Mutex<Vec<super::resolver::ResolverArg>>>,
 }
 
 impl Running<'_> {
@@ -72,6 +74,8 @@ impl Running<'_> {
         #[cfg(feature = "names")]
         let config = {
             names.resolvers = by_id(&ids, names.resolvers);
+            let mut wanted = self.resolvers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            wanted.clone_from(&options.resolver);
             Config { names, ..config }
         };
         let mut probes = by_id(&ids, probes);

@@ -3,13 +3,22 @@
 
 use super::args::Args;
 use super::probe;
-use ropewalk_core::dispatch::NamesConfig;
+use crate::host::links::Link;
+use crate::host::monitor::Watched;
+use crate::host::name_servers::{self, PORT};
+use crate::process::record::Recorded;
+use ropewalk_core::dispatch::{Dispatch, NamesConfig};
+use ropewalk_core::machine::{Device, UplinkId};
 use ropewalk_core::uplink::UplinkConfig;
+use ropewalk_mio::Handle;
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-/// Where name servers listen (RFC 1035 section 4.2).
-const PORT: u16 = 53;
+/// How often the name servers of links are looked at: leases are files, of which nobody tells.
+const ROUND: Duration = Duration::from_secs(5);
+const STACK: usize = 256 * 1024;
 
 /// One as it was written.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,26 +53,93 @@ pub(crate) fn parse(text: &str) -> Result<ResolverArg, String> {
 ///
 /// # Errors
 /// A server that is for no uplink.
-pub(super) fn plan(options: &Args, uplinks: &[UplinkConfig]) -> Result<NamesConfig, String> {
+pub(super) fn plan(options: &Args, uplinks: &[UplinkConfig], links: &[Link]) -> Result<NamesConfig, String> {
     let all = &options.resolver;
     for name in all.iter().filter_map(|arg| arg.uplink.as_ref()) {
         probe::find(name, uplinks, "--resolver")?;
     }
-    let resolvers = uplinks.iter().map(|uplink| servers(all, uplink)).collect();
+    let of = |uplink: &UplinkConfig| {
+        // A proxy is told names as they are.
+        let is_proxy = uplink.endpoint.is_some() || uplink.upstream;
+        if is_proxy { Vec::new() } else { servers(all, &uplink.label, uplink.device, links) }
+    };
+    let resolvers: Vec<Vec<SocketAddr>> = uplinks.iter().map(of).collect();
+    for (uplink, servers) in uplinks.iter().zip(&resolvers).filter(|(_, servers)| !servers.is_empty()) {
+        log::info!("names through {}: asked of {}", uplink.label, listed(servers));
+    }
     let system = std::fs::read("/etc/hosts").map(|bytes| names_of(&bytes)).unwrap_or_default();
     Ok(NamesConfig { resolvers, cache: options.name_cache as usize, system })
 }
 
-fn servers(all: &[ResolverArg], uplink: &UplinkConfig) -> Vec<SocketAddr> {
-    // A proxy is told names as they are.
-    if uplink.endpoint.is_some() || uplink.upstream {
-        return Vec::new();
-    }
-    let of = |name: Option<&String>| {
-        let its: Vec<_> = all.iter().filter(|arg| arg.uplink.as_ref() == name).collect();
+fn listed(servers: &[SocketAddr]) -> String {
+    let shown = |at: &SocketAddr| if at.port() == PORT { at.ip().to_string() } else { at.to_string() };
+    servers.iter().map(shown).collect::<Vec<_>>().join(", ")
+}
+
+/// Those that the switches name for this uplink, else those for all, else those of its link.
+fn servers(all: &[ResolverArg], label: &str, device: Option<Device>, links: &[Link]) -> Vec<SocketAddr> {
+    let of = |name: Option<&str>| {
+        let its: Vec<_> = all.iter().filter(|arg| arg.uplink.as_deref() == name).collect();
         (!its.is_empty()).then(|| its.into_iter().filter_map(|arg| arg.server).collect())
     };
-    of(Some(&uplink.label)).or_else(|| of(None)).unwrap_or_default()
+    of(Some(label)).or_else(|| of(None)).unwrap_or_else(|| {
+        let link = links.iter().find(|link| device.is_some() && link.device == device);
+        link.map(name_servers::of).unwrap_or_default()
+    })
+}
+
+/// Looks after the name servers of links from now on: a new lease may name others.
+pub(super) fn follow(all: &Arc<Mutex<Vec<ResolverArg>>>, watched: &Watched, workers: Vec<Handle>) {
+    let (all, watched) = (Arc::clone(all), watched.clone());
+    let mut before = None;
+    let thread = std::thread::Builder::new().name("resolvers".into()).stack_size(STACK);
+    let spawned = thread.spawn(move || {
+        loop {
+            let wanted = all.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let now = current(&wanted, &watched);
+            if before.as_ref().is_some_and(|before| *before != now) {
+                tell(&now, &workers);
+            }
+            before = Some(now);
+            std::thread::sleep(ROUND);
+        }
+    });
+    if let Err(error) = spawned {
+        log::warn!("cannot look after the name servers of links: {error}; what changes is not noticed");
+    }
+}
+
+/// The servers of each uplink that is no proxy.
+fn current(all: &[ResolverArg], watched: &Watched) -> Vec<(UplinkId, String, Vec<SocketAddr>)> {
+    let links = crate::host::links::snapshot().unwrap_or_default();
+    let plain = watched.specs().into_iter().filter(|(_, spec)| spec.upstream.is_none());
+    let its = plain.map(|(id, spec)| {
+        let servers = servers(all, &spec.label, spec.device, &links);
+        (id, spec.label, servers)
+    });
+    its.collect()
+}
+
+fn tell(now: &[(UplinkId, String, Vec<SocketAddr>)], workers: &[Handle]) {
+    for (_, label, servers) in now {
+        let servers = if servers.is_empty() { "the system".into() } else { listed(servers) };
+        log::info!("names through {label}: asked of {servers}");
+    }
+    let len = now.iter().map(|(id, ..)| usize::from(id.0) + 1).max().unwrap_or(0);
+    let mut resolvers = vec![Vec::new(); len];
+    for (id, _, servers) in now {
+        resolvers[usize::from(id.0)].clone_from(servers);
+    }
+    for worker in workers {
+        let resolvers = resolvers.clone();
+        worker.call(move |now, machine: &mut Recorded<Dispatch>| {
+            let mut config = machine.machine().config().clone();
+            config.names.resolvers = resolvers;
+            if let Err(error) = machine.reconfigure(now, config) {
+                log::error!("a worker did not take other name servers: {error}");
+            }
+        });
+    }
 }
 
 /// The names of a hosts file (hosts(5)), as they are compared.
@@ -95,18 +171,16 @@ mod tests {
     }
 
     #[test]
-    fn an_uplinks_own_servers_go_before_those_of_all_and_a_proxy_has_none() {
+    fn an_uplinks_own_servers_go_before_those_of_all() {
         let all = ["192.0.2.1", "b=192.0.2.2", "b=192.0.2.3:5353", "c=system"]
             .map(|text| parse(text).expect("valid"));
         let of = |label: &str| {
-            let its = servers(&all, &UplinkConfig::new(label));
+            let its = servers(&all, label, None, &[]);
             its.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(of("a"), ["192.0.2.1:53"]);
         assert_eq!(of("b"), ["192.0.2.2:53", "192.0.2.3:5353"]);
         assert!(of("c").is_empty());
-        let proxy = UplinkConfig { upstream: true, ..UplinkConfig::new("a") };
-        assert!(servers(&all, &proxy).is_empty());
     }
 
     #[test]

@@ -80,10 +80,25 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let watched = monitor::Watched::new(uplinks, &links);
     upstream::follow(&watched, &shared);
     monitor::start(watched.clone(), Arc::clone(&shared), handles.clone());
+    #[cfg(feature = "names")]
+    let resolvers = Arc::new(std::sync::Mutex::new(options.resolver.clone()));
+    #[cfg(feature = "names")]
+    if !options.tunnel {
+        resolver::follow(&resolvers, &watched, handles.clone());
+    }
     if let Some(endpoint) = stats {
         endpoint.serve(DispatchStats::new(Arc::clone(&watch), Arc::clone(&shared)))?;
     }
-    let running = Running { options, fixed, shared: Arc::clone(&shared), watch: &watch, watched, handles };
+    let running = Running {
+        options,
+        fixed,
+        shared: Arc::clone(&shared),
+        watch: &watch,
+        watched,
+        handles,
+        #[cfg(feature = "names")]
+        resolvers,
+    };
     let result = serve::serve(workers, &mut || running.reload());
     drop(clerk);
     recording.finish();
@@ -127,7 +142,7 @@ impl Plan {
         let metered = cap::assign(&options.cap, &mut pool.uplinks)?;
         pool.policy = options.policy;
         #[cfg(feature = "names")]
-        let names = resolver::plan(options, &pool.uplinks)?;
+        let names = resolver::plan(options, &pool.uplinks, links)?;
         Ok(Plan {
             pool,
             uplinks,

@@ -107,6 +107,8 @@ impl Source for DispatchStats {
         let help = "Destinations of UDP associations whose uplink was no more.";
         out.counter("dispatch_destinations_moved_total", help, get(&self.watch.associations.moved));
         self.watch.associations.datagrams.collect(&DATAGRAMS, out);
+        #[cfg(feature = "names")]
+        self.watch.names.collect(out);
         self.uplinks(out);
     }
 }

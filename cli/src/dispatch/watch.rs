@@ -18,6 +18,8 @@ pub(crate) struct DispatchWatch {
     pub(crate) relays: Relays,
     pub(crate) attempts_failed: AtomicU64,
     pub(crate) associations: Associations,
+    #[cfg(feature = "names")]
+    pub(crate) names: super::names::Names,
     /// Which uplinks are down: a bit each.
     down: AtomicU64,
     flood_unacknowledged: Flood,
@@ -47,6 +49,8 @@ impl DispatchWatch {
             relays: Relays::default(),
             attempts_failed: AtomicU64::new(0),
             associations,
+            #[cfg(feature = "names")]
+            names: super::names::Names::default(),
             down: AtomicU64::new(0),
             flood_unacknowledged: Flood::default(),
             recording,
@@ -163,6 +167,8 @@ impl ropewalk_mio::Watch for DispatchWatch {
                 self.down.fetch_and(!bit(*uplink), Ordering::Relaxed);
                 log::info!("uplink{} carries again", self.via(Some(*uplink)));
             }
+            #[cfg(feature = "names")]
+            Event::Names { uplink, news } => self.names.event(now, news, self.via(Some(*uplink))),
             other if self.relays.event(now, other) => {}
             other if self.associations.event(now, other, |uplink| self.via(uplink)) => {}
             other => log::debug!("{other:?}"),

@@ -6,13 +6,14 @@
 //!             ├─▶ links: Vec<Link> ─┼─▶ matching `wlan0@3` to an UplinkSpec, with warnings
 //!  if-addrs ──┘                     ├─▶ monitor  passes changes to pool and workers
 //!                                   └─▶ obstacles  settings that keep an uplink from working
+//!  files of resolved, networkd, leases ─▶ name_servers  who is asked for names by a link
 //!  rtnetlink ◀──▶ policy: rules and routes that services add and remove
 //! ```
 //!
 //! Invariants
-//! - Only [`links::snapshot`], [`port::who_listens`] and [`obstacles::system`] look at the machine,
-//!   and `policy` where a service asks it to; all else is a function of a snapshot, so that it can
-//!   be asked again whenever the links have changed.
+//! - Only [`links::snapshot`], [`port::who_listens`], [`obstacles::system`] and `name_servers` look
+//!   at the machine, and `policy` where a service asks it to; all else is a function of a snapshot,
+//!   so that it can be asked again whenever the links have changed.
 //! - What the system does not report is `None`, never a guess.
 
 #[cfg(test)]
@@ -20,6 +21,8 @@ pub(crate) mod fixtures;
 pub(crate) mod links;
 pub(crate) mod matching;
 pub(crate) mod monitor;
+#[cfg(feature = "names")]
+pub(crate) mod name_servers;
 #[cfg(target_os = "linux")]
 mod netlink;
 pub(crate) mod obstacles;

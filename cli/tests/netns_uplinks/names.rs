@@ -82,3 +82,15 @@ fn a_name_is_asked_for_through_the_uplink_that_carries_its_connection() {
         assert_eq!(ports.len(), on(n), "each name is asked for from a port of its own: {ports:?}");
     }
 }
+
+#[test]
+fn names_are_found_while_one_of_two_uplinks_is_black_holed() {
+    let Some(two) = Two::new(here!()) else { return };
+    let proxy = two.world.dispatch(&["up1", "up2", "--resolver", "198.51.100.53"]);
+    assert_eq!(two.far_of(&proxy, "missing.example"), Err(4));
+    // Nothing comes back from the first network.
+    two.world.far(1).ip("route add blackhole 10.77.1.2\n");
+    for n in 0..6 {
+        assert_eq!(two.far_of(&proxy, &format!("host{n}.example")), Ok(2), "name {n}");
+    }
+}

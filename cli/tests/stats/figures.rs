@@ -1,6 +1,8 @@
 //! What is counted, in both forms.
 
 use crate::Watched;
+#[cfg(feature = "names")]
+use crate::common::dns;
 use crate::common::servers::{ClosedPort, Server};
 use crate::common::socks::{self, round_trip};
 use crate::common::{has, here, skip};
@@ -69,6 +71,31 @@ fn refusals_are_counted_by_reason_and_attempts_as_failed() {
     let _one = socks::dial(limit.proxy.address);
     let _two = socks::dial(limit.proxy.address);
     limit.wait_for("ropewalk_limit_hits_total{service=\"dispatch\",limit=\"connections\"}", 1.0);
+}
+
+#[cfg(feature = "names")]
+#[test]
+fn names_are_counted_as_known_answered_and_failed() {
+    let server = Server::echo();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a free port");
+    let resolver = format!("lo={}", socket.local_addr().expect("it is bound"));
+    let asked = dns::serve(socket, |name| match name {
+        "here.example" => vec![std::net::Ipv4Addr::LOCALHOST.into()],
+        _ => Vec::new(),
+    });
+    let watched = Watched::start(&["lo", "--resolver", &resolver]);
+    let connect = |name| {
+        let mut stream = socks::dial(watched.proxy.address);
+        stream.write_all(&socks::hello_name(name, server.address.port())).expect("it reads");
+        socks::read_answers(&mut stream).expect("a reply").is_ok()
+    };
+    assert_eq!(["here.example", "here.example", "not.example"].map(connect), [true, true, false]);
+    for result in ["known", "answered", "failed"] {
+        watched.wait_for(&format!("ropewalk_dispatch_names_total{{result=\"{result}\"}}"), 1.0);
+    }
+    watched.wait_for("ropewalk_dispatch_name_questions_total{over=\"udp\"}", 2.0);
+    watched.wait_for("ropewalk_dispatch_name_strays_total", 0.0);
+    assert_eq!(asked.all().len(), 4, "both families of each name, once: {:?}", asked.all());
 }
 
 #[test]

@@ -134,6 +134,21 @@ pub(super) fn settings(uplinks: &[UplinkSpec], links: &[Link], report: &mut Repo
     }
 }
 
+/// Who is asked for names through it, where no `--resolver` says otherwise.
+#[cfg(feature = "names")]
+pub(super) fn names(uplink: &UplinkSpec, links: &[Link], report: &mut Report) {
+    let what = format!("names through {}", uplink.label);
+    let link = links.iter().find(|link| uplink.device.is_some() && link.device == uplink.device);
+    let servers = link.map(crate::host::name_servers::of).unwrap_or_default();
+    match &servers[..] {
+        [] => report.ok(what, "asked of the system; --resolver names a server of its own"),
+        servers => {
+            let all: Vec<String> = servers.iter().map(ToString::to_string).collect();
+            report.ok(what, format_args!("asked of {}, which this host knows for its link", all.join(", ")));
+        }
+    }
+}
+
 /// Whether a connection may be bound to it.
 pub(super) fn binding(uplink: &UplinkSpec, report: &mut Report) -> bool {
     let what = format!("binding to {}", uplink.label);

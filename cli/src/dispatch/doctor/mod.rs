@@ -46,6 +46,8 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     checks::settings(&found, &links, &mut report);
     // A proxy is asked by the service itself: a connection from here would pass it by.
     for uplink in found.iter().filter(|uplink| uplink.upstream.is_none()) {
+        #[cfg(feature = "names")]
+        checks::names(uplink, &links, &mut report);
         if checks::binding(uplink, &mut report) {
             probe::ask(uplink, &args.probe, &mut report);
         }
