@@ -177,6 +177,6 @@ proptest! {
             desk.advance(secs(700));
         }
         prop_assert!(desk.finished && desk.sockets.is_empty() && desk.asked.is_empty());
-        prop_assert_eq!(desk.machine.machine().dispatch().counters().open, 0);
+        prop_assert_eq!(desk.machine.machine().counters().open, 0);
     }
 }

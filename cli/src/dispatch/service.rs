@@ -50,7 +50,13 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let labels: Vec<String> = named.iter().map(|named| named.label.clone()).collect();
     introduce(options, &pool, &bound);
     let pool = Pool::new(pool).map_err(|error| error.to_string())?;
-    let recording = Recording::start(&options.record, "dispatch", &labels, options.common.workers)?;
+    let recording = Recording::start(
+        &options.record,
+        Recording::open(&options.record)?,
+        "dispatch",
+        &labels,
+        options.common.workers,
+    )?;
     let watch = Arc::new(DispatchWatch::new(named, recording.clone()));
     let user_timeout = Some(options.user_timeout).filter(|timeout| !timeout.is_zero());
     let sockets = SocketOptions { user_timeout, ..options.common.socket_options() };

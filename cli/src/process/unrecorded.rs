@@ -10,12 +10,19 @@ pub(crate) struct RecordArgs {}
 /// A machine.
 pub(crate) type Recorded<M> = M;
 
+/// No file.
+pub(crate) struct Opened;
+
 /// No recording.
 #[derive(Clone)]
 pub(crate) struct Recording;
 
 impl Recording {
-    pub(crate) fn start(_: &RecordArgs, _: &str, _: &[String], _: u16) -> Result<Self, String> {
+    pub(crate) fn open(_: &RecordArgs) -> Result<Opened, String> {
+        Ok(Opened)
+    }
+
+    pub(crate) fn start(_: &RecordArgs, _: Opened, _: &str, _: &[String], _: u16) -> Result<Self, String> {
         Ok(Recording)
     }
 
@@ -26,6 +33,15 @@ impl Recording {
         config: ropewalk_core::dispatch::Config,
     ) -> Result<ropewalk_core::dispatch::Dispatch, ropewalk_core::dispatch::ConfigError> {
         ropewalk_core::dispatch::Dispatch::new(config)
+    }
+
+    #[cfg(feature = "unwrap")]
+    pub(crate) fn unwrap(
+        &self,
+        _: usize,
+        config: ropewalk_core::unwrap::Config,
+    ) -> Result<ropewalk_core::unwrap::Unwrap, ropewalk_core::unwrap::ConfigError> {
+        ropewalk_core::unwrap::Unwrap::new(config)
     }
 
     pub(crate) fn news(&self, _: Instant, _: &Event) {}

@@ -4,13 +4,15 @@ use super::timeline::{Line, Timeline};
 use crate::dispatch::cap::Date;
 use ropewalk_core::record::{self, Stop};
 use ropewalk_core::time::Instant;
+use ropewalk_sim::report::lanes_to_svg;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
   ropewalk dispatch --record incident.rec         record, until the file has 64 MiB
-  ropewalk sim replay incident.rec                the same run, and what was decided when";
+  ropewalk sim replay incident.rec                the same run, and what was decided when
+  ropewalk sim replay incident.rec --plot it.svg  and what each uplink did, as a picture";
 
 /// Run again what `--record` has recorded: the same decisions, as a timeline
 #[derive(clap::Args, Debug)]
@@ -22,6 +24,10 @@ pub(super) struct ReplayArgs {
     /// No timeline: only whether the outputs are equal
     #[arg(long)]
     summary: bool,
+
+    /// Draw what each uplink did, and what was thought of it, into this SVG file
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
 }
 
 /// What came of one worker's recording.
@@ -47,6 +53,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
         let result = record::replay_incident(recording, &mut |moment| {
             last = timeline.step(*worker, moment).unwrap_or(last);
         });
+        timeline.end();
         outcomes.push(Outcome { worker: *worker, last, result });
     }
     for (at, text) in &file.news {
@@ -75,6 +82,12 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
                 replayed.inputs, replayed.compared
             );
         }
+    }
+    if let Some(plot) = &args.plot {
+        let (lanes, end) = timeline.lanes();
+        let title = format!("{}: what each uplink did", path.display());
+        let picture = lanes_to_svg(&title, end, &lanes)?;
+        std::fs::write(plot, picture).map_err(|error| format!("--plot {}: {error}", plot.display()))?;
     }
     super::print(&text)?;
     let differs = outcomes.iter().find_map(|outcome| {

@@ -7,6 +7,7 @@ use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{Assignment, ConnId, Input, Output, Report, StreamId, UplinkId, Via};
 use ropewalk_core::record::Moment;
 use ropewalk_core::time::Instant;
+use ropewalk_sim::report::{Bar, Doing, Lane};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
@@ -21,7 +22,8 @@ pub(super) struct Line {
 
 /// An attempt under way.
 struct Attempt {
-    conn: ConnId,
+    /// Whose it is, where the pool was asked for it.
+    conn: Option<ConnId>,
     to: SocketAddr,
     uplink: Option<UplinkId>,
     began: Instant,
@@ -32,6 +34,11 @@ pub(super) struct Timeline {
     lines: Vec<Line>,
     uplinks: BTreeMap<u16, String>,
     worker: Worker,
+    /// What each uplink did; without one: what left unbound.
+    lanes: BTreeMap<Option<u16>, Lane>,
+    /// Uplinks that rest, and since when.
+    resting: BTreeMap<u16, Instant>,
+    last: Instant,
 }
 
 /// What is known of the worker that is being replayed.
@@ -41,6 +48,8 @@ struct Worker {
     /// The pool's answers that no attempt has come of yet.
     assigned: VecDeque<(ConnId, Assignment)>,
     attempts: BTreeMap<StreamId, Attempt>,
+    /// Connections that carry: by which uplink, since when.
+    open: BTreeMap<ConnId, (Option<UplinkId>, Instant)>,
 }
 
 impl Timeline {
@@ -58,8 +67,53 @@ impl Timeline {
         &self.lines
     }
 
+    /// What each uplink did, and until when something was recorded.
+    pub(super) fn lanes(&mut self) -> (Vec<Lane>, f64) {
+        let last = self.last;
+        for (uplink, since) in std::mem::take(&mut self.resting) {
+            self.bar(Some(UplinkId(uplink)), since, last, Doing::Resting);
+        }
+        (std::mem::take(&mut self.lanes).into_values().collect(), seconds(last))
+    }
+
+    fn lane(&mut self, uplink: Option<UplinkId>) -> &mut Lane {
+        let name = uplink.map_or_else(|| String::from("unbound"), |uplink| self.name(uplink));
+        self.lanes.entry(uplink.map(|uplink| uplink.0)).or_insert_with(|| Lane { name, ..Lane::default() })
+    }
+
+    fn bar(&mut self, uplink: Option<UplinkId>, from: Instant, to: Instant, doing: Doing) {
+        self.lane(uplink).bars.push(Bar { from: seconds(from), to: seconds(to), doing });
+    }
+
+    /// What is still open when a worker's recording ends.
+    pub(super) fn end(&mut self) {
+        let Worker { attempts, open, .. } = std::mem::take(&mut self.worker);
+        let last = self.last;
+        for Attempt { uplink, began, .. } in attempts.into_values() {
+            self.bar(uplink, began, last, Doing::Trying);
+        }
+        for (uplink, since) in open.into_values() {
+            self.bar(uplink, since, last, Doing::Carrying);
+        }
+    }
+
     /// Something that the pool has said: `uplink 0 rests`.
     pub(super) fn news(&mut self, at: Instant, text: &str) {
+        self.last = self.last.max(at);
+        let of = text.strip_prefix("uplink ").and_then(|rest| {
+            let (number, rest) = rest.split_once(' ')?;
+            Some((number.parse::<u16>().ok()?, rest))
+        });
+        if let Some((uplink, said)) = of {
+            self.lane(Some(UplinkId(uplink))).marks.push((seconds(at), said.to_owned()));
+            if said.starts_with("rests") || said.starts_with("is left") {
+                self.resting.entry(uplink).or_insert(at);
+            } else if said.starts_with("carries again")
+                && let Some(since) = self.resting.remove(&uplink)
+            {
+                self.bar(Some(UplinkId(uplink)), since, at, Doing::Resting);
+            }
+        }
         let told = text.strip_prefix("uplink ").and_then(|rest| {
             let (number, rest) = rest.split_once(' ')?;
             Some(format!("uplink {} {rest}", self.name(UplinkId(number.parse().ok()?))))
@@ -81,6 +135,7 @@ impl Timeline {
             Moment::Configured(at) => (at, Some(String::from("is given another configuration (SIGHUP)"))),
             _ => return None,
         };
+        self.last = self.last.max(at);
         if let Some(text) = text {
             self.lines.push(Line { at, worker: Some(worker), text });
         }
@@ -106,11 +161,13 @@ impl Timeline {
             }
             Input::Connected { stream, .. } => {
                 let Attempt { conn, to, uplink, began } = self.worker.attempts.remove(&stream)?;
-                format!("{conn:?}: {to} {} answers after {:?}", self.by(uplink), at - began)
+                self.bar(uplink, began, at, Doing::Trying);
+                format!("{}{to} {} answers after {:?}", whose(conn), self.by(uplink), at - began)
             }
             Input::ConnectFailed { stream, fault } => {
                 let Attempt { conn, to, uplink, began } = self.worker.attempts.remove(&stream)?;
-                format!("{conn:?}: {to} {} failed after {:?}: {fault}", self.by(uplink), at - began)
+                self.bar(uplink, began, at, Doing::Failing);
+                format!("{}{to} {} failed after {:?}: {fault}", whose(conn), self.by(uplink), at - began)
             }
             Input::Resolved { addresses, .. } => {
                 let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -140,22 +197,30 @@ impl Timeline {
         Some(match output {
             Output::Resolve { name, .. } => format!("looks up {name}"),
             Output::Connect { stream, to, via } => {
-                let (conn, Assignment { uplink, patience, .. }) = self.whose(*to, *via)?;
-                let others = self.worker.attempts.values().filter(|other| other.conn == conn).count();
+                let Some((conn, Assignment { uplink, patience, .. })) = self.whose(*to, *via) else {
+                    let attempt = Attempt { conn: None, to: *to, uplink: None, began: at };
+                    self.worker.attempts.insert(*stream, attempt);
+                    let source = via.transparent.map_or_else(String::new, |from| format!(" from {from}"));
+                    return Some(format!("tries {to}{source}"));
+                };
+                let others = self.worker.attempts.values().filter(|other| other.conn == Some(conn)).count();
                 let beside = if others > 0 { ", beside one that is silent" } else { "" };
                 let text = format!(
                     "{conn:?}: tries {to} {}, another way after {patience:?}{beside}",
                     self.by(uplink)
                 );
-                self.worker.attempts.insert(*stream, Attempt { conn, to: *to, uplink, began: at });
+                self.worker
+                    .attempts
+                    .insert(*stream, Attempt { conn: Some(conn), to: *to, uplink, began: at });
                 text
             }
             Output::Close { stream, .. } => {
                 let Attempt { conn, to, uplink, began } = self.worker.attempts.remove(stream)?;
-                format!("{conn:?}: gives up {to} {} after {:?}", self.by(uplink), at - began)
+                self.bar(uplink, began, at, Doing::Failing);
+                format!("{}gives up {to} {} after {:?}", whose(conn), self.by(uplink), at - began)
             }
             Output::Report(report) => return self.report(report),
-            Output::Event(event) => return self.event(event),
+            Output::Event(event) => return self.event(at, event),
             Output::Finished => String::from("has finished"),
             _ => return None,
         })
@@ -180,7 +245,21 @@ impl Timeline {
         })
     }
 
-    fn event(&self, event: &Event) -> Option<String> {
+    fn event(&mut self, at: Instant, event: &Event) -> Option<String> {
+        match event {
+            Event::Connected { conn, uplink, .. } => {
+                self.worker.open.insert(*conn, (*uplink, at));
+            }
+            Event::Unwrapped { conn, .. } => {
+                self.worker.open.insert(*conn, (None, at));
+            }
+            Event::Closed { conn, .. } => {
+                if let Some((uplink, since)) = self.worker.open.remove(conn) {
+                    self.bar(uplink, since, at, Doing::Carrying);
+                }
+            }
+            _ => {}
+        }
         Some(match event {
             Event::Requested { conn, client, destination } => {
                 format!("{conn:?}: {client} asks for {destination}")
@@ -193,9 +272,21 @@ impl Timeline {
                 let why = fault.map_or_else(String::new, |fault| format!(": {fault}"));
                 format!("{conn:?}: ends after {lasted:?}, {sent} bytes up, {received} bytes down{why}")
             }
+            Event::Unwrapped { conn, peer, client, to, took } => {
+                format!("{conn:?}: {peer} is {client}, relays to {to}, {took:?} after its header")
+            }
             // What follows from what is told already.
             Event::AttemptFailed { .. } | Event::Datagrams { .. } => return None,
             other => format!("{other:?}"),
         })
     }
+}
+
+/// `c0.0: `, where an attempt is a connection's.
+fn whose(conn: Option<ConnId>) -> String {
+    conn.map_or_else(String::new, |conn| format!("{conn:?}: "))
+}
+
+fn seconds(at: Instant) -> f64 {
+    (at - Instant::ZERO).as_secs_f64()
 }

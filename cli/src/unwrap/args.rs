@@ -2,6 +2,7 @@
 
 use super::target::{self, Protocol, Wanted};
 use crate::process::args::{Common, listen, seconds};
+use crate::process::record::RecordArgs;
 use ropewalk_core::machine::LocalPath;
 use ropewalk_core::uplink::Prefix;
 use std::fmt;
@@ -144,6 +145,9 @@ pub(crate) struct Process {
     /// but what foreign addresses need [default: ropewalk if there is such a user, else 65534]
     #[arg(long, value_name = "USER")]
     pub(crate) user: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 
     #[command(flatten)]
     pub(crate) common: Common,

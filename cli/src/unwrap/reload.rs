@@ -3,6 +3,7 @@
 use super::args::Options;
 use super::service::{plan, set_limits};
 use crate::process::logging;
+use crate::process::record::Recorded;
 use crate::process::reload::{changed, fixed_common};
 use ropewalk_core::unwrap::{Config, Unwrap};
 use ropewalk_mio::Handle;
@@ -50,6 +51,7 @@ impl Running<'_> {
         let [before, now] = [self.all, &all[..]].map(|all| all.first().map(|options| &options.process));
         let (Some(before), Some(now)) = (before, now) else { return Err("no listener is set".into()) };
         fixed_common(&before.common, &now.common)?;
+        changed("--record", before.record != now.record)?;
         changed("--mark", before.mark != now.mark)?;
         changed("--user", before.user != now.user)?;
         // Low ports take a privilege that was given up.
@@ -76,7 +78,7 @@ impl Running<'_> {
                 _ => Vec::new(),
             };
             let config = Config { datagram_listeners, ..config.clone() };
-            handle.call(move |now, machine: &mut Unwrap| {
+            handle.call(move |now, machine: &mut Recorded<Unwrap>| {
                 if let Err(error) = machine.reconfigure(now, config) {
                     log::error!("a worker did not take the configuration: {error}");
                 }

@@ -9,11 +9,10 @@ use super::target::{Ports, Protocol, Wanted};
 use super::watch::UnwrapWatch;
 use super::{privileges, subnets};
 use crate::host::{links, monitor};
+use crate::process::record::Recording;
 use crate::process::{descriptors, listen, logging, serve, stats};
 use ropewalk_core::machine::{LocalPath, Target};
-use ropewalk_core::unwrap::{
-    self, Config, DatagramListener, Destinations, Listener, Names, PortConflict, Unwrap,
-};
+use ropewalk_core::unwrap::{self, Config, DatagramListener, Destinations, Listener, Names, PortConflict};
 use ropewalk_core::uplink::{Pool, PoolConfig};
 use ropewalk_mio::{Handle, Listeners, Shared};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -44,6 +43,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
         listener.address = socket.local_addr().map_err(|error| error.to_string())?;
     }
     let stats = process.common.stats.map(stats::Endpoint::bind).transpose()?;
+    let opened = Recording::open(&process.record)?;
     // Before there is another thread: each would keep what it has.
     let low_ports = process.on_port_conflict == OnPortConflict::Fail;
     let notes = privileges::drop_to(process.user.as_deref(), low_ports, process.mark)?;
@@ -56,13 +56,14 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     config.local_addresses = links::local_addresses(&links);
     introduce(all, &config);
 
+    let recording = Recording::start(&process.record, opened, "unwrap", &[], process.common.workers)?;
     let watch = Arc::new(UnwrapWatch::default());
     let pool = Pool::new(PoolConfig::default()).map_err(|error| error.to_string())?;
     let sockets = process.common.socket_options();
     let shared = Shared::with_options(pool, Box::new(Arc::clone(&watch)), sockets);
     let mut workers = Vec::new();
     let mut datagrams = Some(datagrams);
-    for streams in streams {
+    for (number, streams) in streams.into_iter().enumerate() {
         // One worker has all UDP: so there is one owner for each client, whichever way it comes.
         let datagrams = datagrams.take();
         let datagram_listeners =
@@ -70,7 +71,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
         if streams.is_empty() && datagrams.is_none() {
             break;
         }
-        let machine = Unwrap::new(Config { datagram_listeners, ..config.clone() });
+        let machine = recording.unwrap(number, Config { datagram_listeners, ..config.clone() });
         let machine = machine.map_err(|error| error.to_string())?;
         let listeners = Listeners::new(streams, datagrams.unwrap_or_default());
         let worker = process.common.runtime().worker(machine, listeners, Arc::clone(&shared));
@@ -79,10 +80,11 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     let handles: Vec<Handle> = workers.iter().map(|(_, handle)| handle.clone()).collect();
     monitor::start(monitor::Watched::default(), Arc::clone(&shared), handles.clone());
     if let Some(endpoint) = stats {
-        endpoint.serve(UnwrapStats(Arc::clone(&watch)))?;
+        endpoint.serve(UnwrapStats(Arc::clone(&watch), recording.clone()))?;
     }
     let running = Running { all, asked, bound: Asked::of(&config), descriptors, handles };
     let result = serve::serve(workers, &mut || running.reload());
+    recording.finish();
     // The summary must not be lost behind a flood of lines that is still being read.
     logging::flush();
     log::info!("{}", watch.summary());

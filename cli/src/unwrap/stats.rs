@@ -1,7 +1,8 @@
 //! What `unwrap` tells: its connections, its UDP flows, and why something was refused or dropped.
 
 use super::watch::UnwrapWatch;
-use crate::process::stats::{Samples, Source, relays};
+use crate::process::record::Recording;
+use crate::process::stats::{Samples, Source, recording, relays};
 use crate::process::watch::{Names, get};
 use std::sync::Arc;
 
@@ -11,12 +12,13 @@ const DATAGRAMS: Names = Names {
     lost: "unwrap_datagrams_lost_total",
 };
 
-pub(crate) struct UnwrapStats(pub(crate) Arc<UnwrapWatch>);
+pub(crate) struct UnwrapStats(pub(crate) Arc<UnwrapWatch>, pub(crate) Recording);
 
 impl Source for UnwrapStats {
     fn collect(&self, out: &mut Samples) {
         let watch = &self.0;
         relays("unwrap", &watch.relays, out);
+        recording(&self.1, out);
         let help = "Clients that were given another port, as their own could not be had.";
         out.counter("unwrap_ports_changed_total", help, get(&watch.ports_changed));
         let closed = get(&watch.flows_closed);

@@ -19,6 +19,7 @@
 //! | `privileges` | tests: what it may still do once it serves |
 //! | `limits` | tests: connections, descriptors, one unwrap for each address |
 //! | `container` | tests: servers in a container, and known by name |
+//! | `records` | tests: a recording, replayed
 //! | `programs` | real programs, run |
 //! | `senders` | tests: HAProxy, nginx, curl in front; nginx and sshd behind |
 #![cfg(target_os = "linux")]
@@ -37,6 +38,8 @@ mod nobody;
 mod ports;
 mod privileges;
 mod programs;
+#[cfg(all(feature = "record", feature = "sim"))]
+mod records;
 mod senders;
 mod start;
 mod targets;

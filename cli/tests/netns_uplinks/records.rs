@@ -26,7 +26,9 @@ fn a_black_holed_uplink_is_recorded_and_replayed_with_equal_outputs() {
     assert_eq!(mode & 0o777, 0o600);
 
     // In another place than where it happened: there is no such uplink here.
-    let replayed = run(&["sim", "replay", file]);
+    let plot = scratch.path().join("incident.svg");
+    let plot = plot.to_str().expect("temporary paths are text");
+    let replayed = run(&["sim", "replay", file, "--plot", plot]);
     assert_eq!((replayed.code, replayed.stderr.as_str()), (Some(0), ""), "{}", replayed.stdout);
     let told = |text: &str| replayed.stdout.lines().filter(|line| line.contains(text)).count();
     assert!(told("relays to 203.0.113.1:80 by up2") >= 1, "{}", replayed.stdout);
@@ -35,4 +37,9 @@ fn a_black_holed_uplink_is_recorded_and_replayed_with_equal_outputs() {
     assert_eq!(told("uplink up2 rests for"), 1, "{}", replayed.stdout);
     assert_eq!(told("outputs equal"), 1, "{}", replayed.stdout);
     assert_eq!(told("the recording ends with the process"), 1, "{}", replayed.stdout);
+    let picture = std::fs::read_to_string(plot).expect("it was drawn");
+    assert!(picture.contains("up1") && picture.contains("rests for"), "{picture}");
+    if let Ok(kept) = std::env::var("ROPEWALK_KEEP") {
+        std::fs::copy(plot, kept).expect("a place for it");
+    }
 }

@@ -19,7 +19,7 @@ use crate::service::{ConfigError, Counters, Service};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// The dispatch machine of one worker.
 #[derive(Debug)]
@@ -239,7 +239,7 @@ impl Discreet for Dispatch {
         self.service.is_pressed()
     }
 
-    fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize {
+    fn reads_of(&self, socket: SocketId, _: SocketAddr, datagram: &[u8]) -> usize {
         self.service.reads_of(socket, datagram)
     }
 }

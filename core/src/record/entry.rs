@@ -18,7 +18,7 @@ pub(super) const CONFIGURED: u8 = 45;
 pub(super) const ASKED: u8 = 46;
 
 /// The most that one call may have received, in bytes: a damaged entry must not take memory.
-const MAX_RECEIVED: usize = 4 << 20;
+const MAX_RECEIVED: usize = 16 << 20;
 
 impl Writer {
     /// These bytes of `stream`, from its byte `from` on, were kept.
@@ -57,7 +57,7 @@ impl Writer {
         now: Instant,
         socket: SocketId,
         rx: &[Rx<'_>],
-        kept: impl Fn(&[u8]) -> usize,
+        kept: impl Fn(SocketAddr, &[u8]) -> usize,
     ) {
         self.tag(CUT_DATAGRAMS, now);
         self.socket(socket);
@@ -70,7 +70,7 @@ impl Writer {
             self.raw(&[rx.ecn]);
             self.number(rx.data.len() as u64);
             for datagram in rx.datagrams() {
-                let kept = datagram.get(..kept(datagram)).unwrap_or(datagram);
+                let kept = datagram.get(..kept(rx.from, datagram)).unwrap_or(datagram);
                 self.number(kept.len() as u64);
                 self.raw(kept);
             }

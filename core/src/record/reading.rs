@@ -2,6 +2,7 @@
 
 use crate::machine::{Application, SocketId, StreamId};
 use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 /// What a machine makes of the bytes that it reads next from a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,5 +42,5 @@ pub trait Discreet: Application {
     fn is_pressed(&self) -> bool;
 
     /// How many of a datagram's first bytes it reads.
-    fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize;
+    fn reads_of(&self, socket: SocketId, from: SocketAddr, datagram: &[u8]) -> usize;
 }

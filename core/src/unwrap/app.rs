@@ -9,6 +9,7 @@ use crate::machine::{
     Transmit, TunMachine,
 };
 use crate::name::Name;
+use crate::record::{Discreet, Reading};
 use crate::service::{ConfigError, Counters, Service};
 use crate::time::Instant;
 use alloc::vec::Vec;
@@ -191,6 +192,20 @@ impl Machine for Unwrap {
     fn poll_timeout(&self) -> Option<Instant> {
         let (service, flows) = (self.service.poll_timeout(), self.flows.poll_timeout());
         service.into_iter().chain(flows).min()
+    }
+}
+
+impl Discreet for Unwrap {
+    fn reading(&self, stream: StreamId) -> Reading {
+        self.service.reading(stream)
+    }
+
+    fn is_pressed(&self) -> bool {
+        self.service.is_pressed()
+    }
+
+    fn reads_of(&self, socket: SocketId, from: SocketAddr, datagram: &[u8]) -> usize {
+        self.flows.reads_of(socket, from, datagram, self.service.config())
     }
 }
 

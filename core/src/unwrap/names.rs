@@ -48,6 +48,11 @@ impl Names {
         }
     }
 
+    /// Names, and where they lead.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&Name, SocketAddr)> {
+        self.entries.iter().map(|entry| (&entry.name, entry.at))
+    }
+
     /// The name that leads to `to` now.
     pub(super) fn of(&self, to: SocketAddr) -> Option<&Name> {
         self.entries.iter().find(|entry| entry.at == to).map(|entry| &entry.name)

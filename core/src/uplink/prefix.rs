@@ -23,6 +23,16 @@ impl Prefix {
         Some(Prefix { network, bits })
     }
 
+    /// Its first address.
+    pub(crate) fn network(&self) -> IpAddr {
+        self.network
+    }
+
+    /// How many leading bits count.
+    pub(crate) fn bits(&self) -> u8 {
+        self.bits
+    }
+
     /// Whether `address` is inside. An IPv4 address is never inside an IPv6 prefix.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.network, address) {

@@ -42,7 +42,7 @@ pub(crate) struct Sent {
 }
 
 pub(crate) struct Desk {
-    pub(crate) machine: Recorder<Recorded>,
+    pub(crate) machine: Recorder<Recorded<Dispatch>>,
     config: Config,
     pub(crate) pool: Pool,
     pub(crate) now: Instant,
@@ -90,7 +90,7 @@ pub(crate) fn wrapped_name(name: &str, port: u16, data: &[u8]) -> Vec<u8> {
 impl Desk {
     pub(crate) fn new(config: Config, pool: PoolConfig) -> Self {
         let config = Config { listeners: vec![addr(LISTEN)], ..config };
-        let machine = Recorded::new(config.clone()).expect("a valid configuration");
+        let machine = Recorded::dispatch(config.clone()).expect("a valid configuration");
         let mut desk = Desk {
             machine: Recorder::new(machine),
             config,

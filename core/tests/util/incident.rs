@@ -1,10 +1,12 @@
-//! A dispatch machine that is recorded as a live process records it. When a test has ended, the
+//! A machine that is recorded as a live process records it. When a test has ended, the
 //! recording is replayed: whatever a test does, the same is decided without secrets and payload.
 
-use ropewalk_core::dispatch::{Config, ConfigError, Dispatch};
+use ropewalk_core::dispatch::{self, ConfigError, Dispatch};
 use ropewalk_core::machine::Layer;
-use ropewalk_core::record::{Incident, Sink, replay_incident};
+use ropewalk_core::record::{Discreet, Incident, Sink, replay_incident};
 use ropewalk_core::time::Instant;
+use ropewalk_core::unwrap::{self, Unwrap};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 /// Entries, one after another.
@@ -24,40 +26,58 @@ impl Entries {
     }
 }
 
-pub(crate) struct Recorded {
-    incident: Incident<Dispatch>,
+pub(crate) struct Recorded<M> {
+    incident: Incident<M>,
     pub(crate) entries: Entries,
 }
 
-impl Recorded {
-    pub(crate) fn new(config: Config) -> Result<Self, ConfigError> {
+impl Recorded<Dispatch> {
+    pub(crate) fn dispatch(config: dispatch::Config) -> Result<Self, ConfigError> {
         let entries = Entries::default();
         let incident = Incident::of_dispatch(config, false, Box::new(entries.clone()))?;
         Ok(Recorded { incident, entries })
     }
 
-    pub(crate) fn dispatch(&self) -> &Dispatch {
-        self.incident.machine()
-    }
-
-    pub(crate) fn reconfigure(&mut self, now: Instant, config: Config) -> Result<usize, ConfigError> {
+    pub(crate) fn reconfigure(
+        &mut self,
+        now: Instant,
+        config: dispatch::Config,
+    ) -> Result<usize, ConfigError> {
         self.incident.reconfigure(now, config)
     }
 }
 
-impl Layer for Recorded {
-    type Inner = Incident<Dispatch>;
+impl Recorded<Unwrap> {
+    pub(crate) fn unwrap(config: unwrap::Config) -> Result<Self, ConfigError> {
+        let entries = Entries::default();
+        let incident = Incident::of_unwrap(config, false, Box::new(entries.clone()))?;
+        Ok(Recorded { incident, entries })
+    }
+}
 
-    fn inner(&self) -> &Incident<Dispatch> {
+/// The machine inside.
+impl<M> Deref for Recorded<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        self.incident.machine()
+    }
+}
+
+impl<M: Discreet> Layer for Recorded<M> {
+    type Inner = Incident<M>;
+
+    fn inner(&self) -> &Incident<M> {
         &self.incident
     }
 
-    fn inner_mut(&mut self) -> &mut Incident<Dispatch> {
+    fn inner_mut(&mut self) -> &mut Incident<M> {
         &mut self.incident
     }
 }
 
-impl Drop for Recorded {
+/// The recording replays.
+impl<M> Drop for Recorded<M> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;

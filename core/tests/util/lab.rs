@@ -60,7 +60,8 @@ impl Setup {
 
     pub(crate) fn build(self) -> Lab {
         #[cfg(feature = "unwrap")]
-        let machine = super::incident::Recorded::new(self.config.clone()).expect("a valid configuration");
+        let machine =
+            super::incident::Recorded::dispatch(self.config.clone()).expect("a valid configuration");
         #[cfg(not(feature = "unwrap"))]
         let machine = Dispatch::new(self.config.clone()).expect("a valid configuration");
         let listeners = self.config.listeners.clone();

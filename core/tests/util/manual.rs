@@ -2,6 +2,7 @@
 //! when a test has ended its recording is replayed. It sends on a socket only after the machine has
 //! listed it: a socket that the machine forgets to list stays silent.
 
+use super::incident::Recorded;
 use super::{addr, secs};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
 use ropewalk_core::machine::{
@@ -74,7 +75,7 @@ pub(crate) enum Socket {
 }
 
 pub(crate) struct ManualDriver {
-    pub(crate) machine: Recorder<Unwrap>,
+    pub(crate) machine: Recorder<Recorded<Unwrap>>,
     config: Config,
     pub(crate) now: Instant,
     /// Live streams, and the listener of those that wait for a client.
@@ -106,7 +107,7 @@ pub(crate) struct ManualDriver {
 
 impl ManualDriver {
     pub(crate) fn new(config: Config) -> Self {
-        let machine = Unwrap::new(config.clone()).expect("a valid configuration");
+        let machine = Recorded::unwrap(config.clone()).expect("a valid configuration");
         let mut driver = ManualDriver {
             machine: Recorder::new(machine),
             config,

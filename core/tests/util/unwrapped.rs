@@ -1,12 +1,13 @@
 //! A lab around unwrap's machine, which is recorded.
 
+use super::incident::Recorded;
 use super::lab::{Lab, Setup};
 use super::watched::Subject;
 use ropewalk_core::dispatch::Counters;
 use ropewalk_core::record::{Recorder, Replayed, replay};
 use ropewalk_core::unwrap::{Config, Unwrap};
 
-impl Subject for Recorder<Unwrap> {
+impl Subject for Recorder<Recorded<Unwrap>> {
     fn counters(&self) -> Counters {
         self.machine().counters()
     }
@@ -22,7 +23,7 @@ impl Setup {
     /// The lab of an unwrap machine.
     pub(crate) fn unwrap(self, config: Config) -> Lab {
         let listeners = config.listeners.iter().map(|listener| listener.address).collect();
-        let machine = Unwrap::new(config).expect("a valid configuration");
+        let machine = Recorded::unwrap(config).expect("a valid configuration");
         self.around(listeners, Box::new(Recorder::new(machine)))
     }
 }

@@ -50,12 +50,12 @@ impl Subject for Dispatch {
 }
 
 #[cfg(feature = "unwrap")]
-impl Subject for super::incident::Recorded {
+impl Subject for super::incident::Recorded<Dispatch> {
     fn counters(&self) -> Counters {
-        self.dispatch().counters()
+        Dispatch::counters(self)
     }
     fn buffers_taken(&self) -> usize {
-        self.dispatch().buffers_taken()
+        Dispatch::buffers_taken(self)
     }
     fn reconfigure(&mut self, now: Instant, config: Config) -> Option<Result<usize, ConfigError>> {
         Some(self.reconfigure(now, config))

@@ -4,12 +4,14 @@
 //! | file | is |
 //! | --- | --- |
 //! | `table`, `json`, `picture` | for a person, for a program, as SVG |
+//! | `lanes` | what uplinks did over time, as SVG: of a recording that was replayed |
 //! | `check` | what was expected, and whether it came |
 //! | `compare` | one scenario, run in every way (`--compare`) |
 
 mod check;
 mod compare;
 mod json;
+mod lanes;
 mod picture;
 mod table;
 
@@ -19,6 +21,7 @@ use std::time::Duration;
 
 pub use check::Verdict;
 pub use compare::{Comparison, Way, compare};
+pub use lanes::{Bar, Doing, Lane, lanes_to_svg};
 
 /// What a world has measured.
 pub(crate) struct Measured {

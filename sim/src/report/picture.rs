@@ -32,9 +32,9 @@ struct Panel {
     curves: Vec<Curve>,
 }
 
-const WIDTH: u32 = 1000;
+pub(super) const WIDTH: u32 = 1000;
 const HEAD: u32 = 64;
-const FONT: &str = "DejaVu Sans, Helvetica, Arial, sans-serif";
+pub(super) const FONT: &str = "DejaVu Sans, Helvetica, Arial, sans-serif";
 /// Distinct also for most eyes that see red and green alike (Okabe and Ito), without the light
 /// yellow.
 const COLORS: [RGBColor; 6] = [
@@ -45,8 +45,8 @@ const COLORS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
 ];
-const GREY: RGBColor = RGBColor(150, 150, 150);
-const DARK: RGBColor = RGBColor(30, 30, 30);
+pub(super) const GREY: RGBColor = RGBColor(150, 150, 150);
+pub(super) const DARK: RGBColor = RGBColor(30, 30, 30);
 
 fn color(index: usize) -> RGBColor {
     COLORS[index % COLORS.len()]
@@ -276,7 +276,7 @@ fn event_color() -> RGBColor {
 }
 
 /// Without digits that say nothing.
-fn shown(value: f64) -> String {
+pub(super) fn shown(value: f64) -> String {
     let text = format!("{value:.2}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

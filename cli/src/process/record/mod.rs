@@ -18,6 +18,7 @@ use ropewalk_core::dispatch::{Config, ConfigError, Dispatch};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::record::{FILE_MAGIC, Incident, Section, section};
 use ropewalk_core::time::Instant;
+use ropewalk_core::unwrap::{self, Unwrap};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -59,6 +60,9 @@ fn size(text: &str) -> Result<u64, String> {
 /// A machine that may be recorded.
 pub(crate) type Recorded<M> = Incident<M>;
 
+/// A file that nothing was written to yet, or none.
+pub(crate) struct Opened(Option<File>);
+
 /// A recording under way, or none.
 #[derive(Clone)]
 pub(crate) struct Recording(Option<Arc<Running>>);
@@ -70,19 +74,27 @@ struct Running {
 }
 
 impl Recording {
-    /// Makes the file, and the thread that writes it. `uplinks`: what people call them.
+    /// Makes the file: with the privileges of the start, where there are some.
+    ///
+    /// # Errors
+    /// A sentence that names the file.
+    pub(crate) fn open(args: &RecordArgs) -> Result<Opened, String> {
+        args.record.as_deref().map(|path| create(path, args.record_replace)).transpose().map(Opened)
+    }
+
+    /// Starts the thread that writes it. `uplinks`: what people call them.
     ///
     /// # Errors
     /// A sentence that names the file.
     pub(crate) fn start(
         args: &RecordArgs,
+        opened: Opened,
         service: &str,
         uplinks: &[String],
         workers: u16,
     ) -> Result<Self, String> {
-        let Some(path) = &args.record else { return Ok(Recording(None)) };
+        let (Some(path), Some(mut file)) = (&args.record, opened.0) else { return Ok(Recording(None)) };
         let failed = |error: std::io::Error| format!("--record {}: {error}", path.display());
-        let mut file = create(path, args.record_replace)?;
         let about = about(service, uplinks);
         let head = [FILE_MAGIC.to_vec(), section(Section::About(&about))].concat();
         file.write_all(&head).map_err(failed)?;
@@ -112,6 +124,24 @@ impl Recording {
             Some(running) => {
                 let lane = Box::new(running.shared.lane(worker));
                 Incident::of_dispatch(config, running.payload, lane)
+            }
+        }
+    }
+
+    /// The same for `unwrap`.
+    ///
+    /// # Errors
+    /// As [`Unwrap::new`].
+    pub(crate) fn unwrap(
+        &self,
+        worker: usize,
+        config: unwrap::Config,
+    ) -> Result<Recorded<Unwrap>, ConfigError> {
+        match &self.0 {
+            None => Unwrap::new(config).map(Incident::off),
+            Some(running) => {
+                let lane = Box::new(running.shared.lane(worker));
+                Incident::of_unwrap(config, running.payload, lane)
             }
         }
     }

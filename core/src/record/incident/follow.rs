@@ -420,8 +420,9 @@ impl Track {
             }
             Err(Unparsed::Incomplete) => self.wait(State::Start, kept),
             Err(Unparsed::Malformed(_)) => {
-                let most = mask::broken_header(&self.waiting);
-                self.refused_at(most, kept)
+                let masked = self.waiting[..proxy::looked_at(&self.waiting)].to_vec();
+                self.give_up(masked, kept);
+                false
             }
         }
     }

@@ -75,16 +75,6 @@ pub(super) fn socks4(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// How much of what is no PROXY header may be kept: as much as a line of version 1 or the fixed
-/// part of version 2 has, as far as it looks like one.
-pub(super) fn broken_header(bytes: &[u8]) -> usize {
-    match bytes.first() {
-        Some(b'\r') => 15,
-        Some(b'P') => bytes.iter().position(|byte| *byte == b'\n').unwrap_or(107).min(107),
-        _ => 0,
-    }
-}
-
 /// A request's head, whole or not.
 pub(super) fn request(bytes: &[u8], secrets: &Secrets) -> Vec<u8> {
     let mut out = bytes.to_vec();

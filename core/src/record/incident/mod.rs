@@ -32,8 +32,11 @@ use super::{
     Discreet, Divergence, MAGIC, Moment, Reading, Replayed, print_of_output, print_of_transmit, replay,
 };
 use crate::dispatch::{self, ConfigError, Dispatch};
-use crate::machine::{Fault, Input, Layer, Offload, Output, Rx, SocketId, StreamId, Transmit, TunId};
+use crate::machine::{
+    Application, Fault, Input, Layer, Offload, Output, Rx, SocketId, StreamId, Transmit, TunId,
+};
 use crate::time::Instant;
+use crate::unwrap::{self, Unwrap};
 use crate::wire::http::HeadLimits;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -171,6 +174,41 @@ impl Incident<Dispatch> {
     }
 }
 
+impl Incident<Unwrap> {
+    /// As [`Incident::of_dispatch`].
+    ///
+    /// # Errors
+    /// As [`Unwrap::new`].
+    pub fn of_unwrap(
+        config: unwrap::Config,
+        payload: bool,
+        sink: Box<dyn Sink>,
+    ) -> Result<Self, ConfigError> {
+        let machine = Unwrap::new(config.clone())?;
+        let mut incident = Incident { machine, log: Some(Log::new(sink, payload)) };
+        incident.configured(Instant::ZERO, &config);
+        Ok(incident)
+    }
+
+    fn configured(&mut self, now: Instant, config: &unwrap::Config) {
+        self.log(|log, _| {
+            log.headers.max_length = config.max_header;
+            log.headers.mixed_families = config.mixed_families;
+            log.writer.configured(now, &config::of_unwrap(config));
+        });
+    }
+
+    /// See [`Unwrap::reconfigure`].
+    ///
+    /// # Errors
+    /// As [`Unwrap::reconfigure`].
+    pub fn reconfigure(&mut self, now: Instant, config: unwrap::Config) -> Result<(), ConfigError> {
+        self.machine.check_change(&config)?;
+        self.configured(now, &config);
+        self.machine.reconfigure(now, config)
+    }
+}
+
 impl<M: Discreet> Layer for Incident<M> {
     type Inner = M;
 
@@ -227,9 +265,9 @@ impl<M: Discreet> Layer for Incident<M> {
     fn handle_datagrams(&mut self, now: Instant, socket: SocketId, rx: &mut [Rx<'_>]) {
         self.log(|log, machine| {
             let payload = log.payload;
-            let kept = |datagram: &[u8]| match payload {
+            let kept = |from, datagram: &[u8]| match payload {
                 true => datagram.len(),
-                false => machine.reads_of(socket, datagram),
+                false => machine.reads_of(socket, from, datagram),
             };
             log.writer.cut_datagrams(now, socket, rx, kept);
         });
@@ -258,6 +296,8 @@ impl<M: Discreet> Layer for Incident<M> {
 pub enum Kind {
     /// [`Dispatch`].
     Dispatch,
+    /// [`Unwrap`].
+    Unwrap,
 }
 
 /// Which machine a worker's recording is of.
@@ -276,23 +316,35 @@ pub fn kind(recording: &[u8]) -> Result<Kind, Divergence> {
 /// # Errors
 /// [`Divergence`] says where the replay is not what was recorded.
 pub fn replay_incident(recording: &[u8], watch: &mut dyn FnMut(Moment<'_>)) -> Result<Replayed, Divergence> {
-    let damaged = Divergence::Damaged { at: MAGIC.len() };
+    let damaged = || Divergence::Damaged { at: MAGIC.len() };
     let first = first_configuration(recording).ok_or(Divergence::Damaged { at: 0 })?;
     match kind(recording)? {
         Kind::Dispatch => {
-            let config = config::to_dispatch(first).ok_or(damaged.clone())?;
-            let mut machine = Dispatch::new(config).map_err(|_| damaged)?;
-            let mut configurations = 0;
-            replay::run(recording, &mut machine, watch, &mut |now, machine, bytes| {
-                configurations += 1;
-                if configurations == 1 {
-                    return true;
-                }
+            let config = config::to_dispatch(first).ok_or_else(damaged)?;
+            let machine = Dispatch::new(config).map_err(|_| damaged())?;
+            again(recording, machine, watch, |now, machine, bytes| {
                 config::to_dispatch(bytes).is_some_and(|config| machine.reconfigure(now, config).is_ok())
+            })
+        }
+        Kind::Unwrap => {
+            let config = config::to_unwrap(first).ok_or_else(damaged)?;
+            let machine = Unwrap::new(config).map_err(|_| damaged())?;
+            again(recording, machine, watch, |now, machine, bytes| {
+                config::to_unwrap(bytes).is_some_and(|config| machine.reconfigure(now, config).is_ok())
             })
         }
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// The first configuration is what `machine` was made of; the others change it.
+fn again<M: Application>(
+    recording: &[u8],
+    mut machine: M,
+    watch: &mut dyn FnMut(Moment<'_>),
+    mut reconfigure: impl FnMut(Instant, &mut M, &[u8]) -> bool,
+) -> Result<Replayed, Divergence> {
+    let mut first = true;
+    replay::run(recording, &mut machine, watch, &mut |now, machine, bytes| {
+        core::mem::take(&mut first) || reconfigure(now, machine, bytes)
+    })
+}

@@ -34,6 +34,30 @@ impl Flows {
         }
     }
 
+    /// How many of this datagram's first bytes are read: a balancer's header.
+    pub(in crate::unwrap) fn reads_of(
+        &self,
+        socket: SocketId,
+        from: SocketAddr,
+        datagram: &[u8],
+        config: &Config,
+    ) -> usize {
+        let Some(Owner::Listener(index)) = self.sockets.owner(socket).copied() else { return 0 };
+        let Some(listener) = config.datagram_listeners.get(index) else { return 0 };
+        let first = listener.header == UdpHeader::First;
+        if first && self.by_balancer.contains_key(&(index, from)) {
+            return 0;
+        }
+        let Config { max_header, mixed_families, .. } = *config;
+        let rules = Rules { transport: Transport::Datagram, max_length: max_header, mixed_families };
+        match proxy::parse(datagram, &rules) {
+            Ok((_, used)) => used,
+            // That it begins otherwise is all that is read of it.
+            Err(_) if first && !datagram.starts_with(&proxy::SIGNATURE) => datagram.len().min(1),
+            Err(_) => proxy::looked_at(datagram),
+        }
+    }
+
     fn balancer_sent(&mut self, index: usize, rx: &Rx<'_>, config: &Config) {
         let Some(listener) = config.datagram_listeners.get(index) else { return };
         let ip = rx.from.ip().to_canonical();

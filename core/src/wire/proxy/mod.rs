@@ -221,6 +221,22 @@ pub(crate) fn parse(bytes: &[u8], rules: &Rules) -> Parsed<Header> {
     Err(Malformed { expected, found: Some(first.into()), at: 0 }.into())
 }
 
+/// How many bytes of what is no PROXY header were looked at, at most: what a line of version 1, a
+/// header of version 2 or of Simple Proxy Protocol may have.
+pub(crate) fn looked_at(bytes: &[u8]) -> usize {
+    let most = match bytes {
+        [b'\r', ..] if bytes.starts_with(&SIGNATURE) => {
+            let len = bytes.get(14..16).map_or(0, |len| usize::from(len[0]) << 8 | usize::from(len[1]));
+            16 + len
+        }
+        [b'\r', ..] => 16,
+        [b'P', ..] => bytes.iter().position(|byte| *byte == b'\n').map_or(108, |at| at + 1).min(108),
+        [0x56, ..] => 38,
+        _ => 1,
+    };
+    most.min(bytes.len())
+}
+
 /// Whether the bytes at `at` are `wanted`, as far as there are any.
 fn literal(bytes: &[u8], at: usize, wanted: &[u8], expected: &'static str) -> Result<(), Unparsed> {
     let rest = bytes.get(at..).ok_or(Unparsed::Incomplete)?;

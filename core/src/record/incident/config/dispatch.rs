@@ -1,87 +1,18 @@
-//! The configuration that a machine was recorded with. Each field is named here: a new one does not
-//! compile until it is written and read.
-//!
-//! Passwords are written as their pseudonyms.
+//! What a dispatch machine is configured with.
 
-use super::secrets::Secrets;
-use super::{FILLER, Kind};
+use super::super::FILLER;
+use super::super::secrets::Secrets;
+use super::{DISPATCH, MAX_BUFFER};
 #[cfg(feature = "names")]
 use crate::dispatch::NamesConfig;
 use crate::dispatch::{Config, Credentials, HttpProbe, ProbeConfig, Upstream, UpstreamProtocol};
 use crate::name::{Destination, Host};
 use crate::record::codec::{Reader, Writer};
-use crate::time::Duration;
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
 
-const DISPATCH: u8 = 1;
-
-/// Larger buffers nobody has: a damaged configuration must not take memory.
-const MAX_BUFFER: usize = 16 << 20;
-
-/// Which machine has such a configuration.
-pub(super) fn kind(bytes: &[u8]) -> Option<Kind> {
-    match bytes.first() {
-        Some(&DISPATCH) => Some(Kind::Dispatch),
-        _ => None,
-    }
-}
-
-impl Writer {
-    fn size(&mut self, size: usize) {
-        self.number(size as u64);
-    }
-
-    fn flag(&mut self, flag: bool) {
-        self.raw(&[u8::from(flag)]);
-    }
-
-    fn duration(&mut self, duration: Duration) {
-        self.number(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.size(bytes.len());
-        self.raw(bytes);
-    }
-
-    fn all<T>(&mut self, all: impl ExactSizeIterator<Item = T>, mut each: impl FnMut(&mut Self, T)) {
-        self.size(all.len());
-        all.for_each(|one| each(self, one));
-    }
-}
-
-impl Reader<'_> {
-    fn flag(&mut self) -> Option<bool> {
-        match self.byte()? {
-            0 => Some(false),
-            1 => Some(true),
-            _ => None,
-        }
-    }
-
-    fn duration(&mut self) -> Option<Duration> {
-        self.number().map(Duration::from_nanos)
-    }
-
-    fn bytes(&mut self) -> Option<Vec<u8>> {
-        let len = self.len()?;
-        self.raw(len).map(<[u8]>::to_vec)
-    }
-
-    fn text(&mut self) -> Option<String> {
-        String::from_utf8(self.bytes()?).ok()
-    }
-
-    fn all<T>(&mut self, mut each: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = self.len()?;
-        (0..count).map(|_| each(self)).collect()
-    }
-}
-
 /// Writes what a dispatch machine is configured with.
-pub(super) fn of_dispatch(config: &Config, secrets: &Secrets) -> Vec<u8> {
+pub(in super::super) fn of_dispatch(config: &Config, secrets: &Secrets) -> Vec<u8> {
     let Config {
         listeners,
         local_addresses,
@@ -165,7 +96,7 @@ pub(super) fn of_dispatch(config: &Config, secrets: &Secrets) -> Vec<u8> {
 }
 
 /// Reads it back. The fields are read in the order in which they stand here.
-pub(super) fn to_dispatch(bytes: &[u8]) -> Option<Config> {
+pub(in super::super) fn to_dispatch(bytes: &[u8]) -> Option<Config> {
     let mut r = Reader::new(bytes, &[DISPATCH])?;
     Some(Config {
         listeners: r.all(Reader::address)?,
@@ -269,6 +200,7 @@ fn to_probe(r: &mut Reader<'_>) -> Option<ProbeConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Duration;
     use core::net::{IpAddr, SocketAddr};
 
     fn address(text: &str) -> SocketAddr {
