@@ -264,12 +264,22 @@ impl Track {
                 true
             }
             Err(HttpError::Incomplete) => false,
-            Err(HttpError::Refused { .. } | HttpError::TooLarge(_)) => {
+            Err(why) => {
                 let masked = mask::request(&self.waiting, rules.secrets);
-                self.give_up(masked, kept);
-                false
+                self.refused(masked, why, kept)
             }
         }
+    }
+
+    /// A head is refused. The byte that is told of it is kept as it came.
+    fn refused(&mut self, mut masked: Vec<u8>, why: HttpError, kept: &mut Kept) -> bool {
+        if let HttpError::Refused { why, .. } = why
+            && let (Some(place), Some(came)) = (masked.get_mut(why.at), self.waiting.get(why.at))
+        {
+            *place = *came;
+        }
+        self.give_up(masked, kept);
+        false
     }
 
     /// What frames a body is kept.
@@ -302,6 +312,10 @@ impl Track {
             }
             at += len;
             if body.pass(&rest[..len]).is_err() {
+                // The byte that is told of.
+                if let Some(last) = run.last_mut().filter(|_| beside) {
+                    *last = rest[0];
+                }
                 flush(at, &mut run, self.at);
                 self.at += waiting.len() as u64;
                 self.state = State::Payload;
@@ -362,10 +376,9 @@ impl Track {
                     return true;
                 }
                 Err(HttpError::Incomplete) => {}
-                Err(HttpError::Refused { .. } | HttpError::TooLarge(_)) => {
+                Err(why) => {
                     let masked = mask::response(&self.waiting);
-                    self.give_up(masked, kept);
-                    return false;
+                    return self.refused(masked, why, kept);
                 }
             }
         }
@@ -391,10 +404,9 @@ impl Track {
                 true
             }
             Err(HttpError::Incomplete) => self.partial_response(kept),
-            Err(HttpError::Refused { .. } | HttpError::TooLarge(_)) => {
+            Err(why) => {
                 let masked = mask::response(&self.waiting);
-                self.give_up(masked, kept);
-                false
+                self.refused(masked, why, kept)
             }
         }
     }
@@ -419,8 +431,9 @@ impl Track {
                 true
             }
             Err(Unparsed::Incomplete) => self.wait(State::Start, kept),
-            Err(Unparsed::Malformed(_)) => {
-                let masked = self.waiting[..proxy::looked_at(&self.waiting)].to_vec();
+            Err(Unparsed::Malformed(why)) => {
+                let most = proxy::looked_at(&self.waiting).max(why.at.saturating_add(1));
+                let masked = self.waiting.get(..most).unwrap_or(&self.waiting).to_vec();
                 self.give_up(masked, kept);
                 false
             }

@@ -230,7 +230,7 @@ pub(crate) fn looked_at(bytes: &[u8]) -> usize {
             16 + len
         }
         [b'\r', ..] => 16,
-        [b'P', ..] => bytes.iter().position(|byte| *byte == b'\n').map_or(108, |at| at + 1).min(108),
+        [b'P', ..] => 108,
         [0x56, ..] => 38,
         _ => 1,
     };
