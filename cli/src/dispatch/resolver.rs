@@ -133,7 +133,7 @@ fn tell(now: &[(UplinkId, String, Vec<SocketAddr>)], workers: &[Handle]) {
     for worker in workers {
         let resolvers = resolvers.clone();
         worker.call(move |now, machine: &mut Recorded<Dispatch>| {
-            let mut config = machine.machine().config().clone();
+            let mut config = machine.config().clone();
             config.names.resolvers = resolvers;
             if let Err(error) = machine.reconfigure(now, config) {
                 log::error!("a worker did not take other name servers: {error}");

@@ -2,7 +2,7 @@
 //!
 //! A [`Recorder`] stands between a driver and its machine and writes down everything that reaches
 //! the machine: inputs with their times, the bytes that were read, the pool's answers. Of the
-//! machine's outputs it writes fingerprints. [`replay`] gives a fresh machine of the same
+//! machine's outputs it writes fingerprints. [`replay()`] gives a fresh machine of the same
 //! configuration the same inputs and compares: the same inputs give the same outputs, on every
 //! machine, or [`Divergence`] says where not.
 //!

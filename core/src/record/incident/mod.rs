@@ -138,6 +138,11 @@ impl<M> fmt::Debug for Incident<M> {
 }
 
 impl Incident<Dispatch> {
+    /// The machine's configuration, as it is now.
+    pub fn config(&self) -> &dispatch::Config {
+        self.machine.config()
+    }
+
     /// A machine of this configuration that is recorded from its beginning. `payload`: what clients
     /// and targets send is kept too.
     ///
