@@ -107,6 +107,9 @@ impl<S: AsSocket> Datagrams<S> {
         // What quinn-udp has set: never fragment, and probe beyond the route's MTU.
         if fragments {
             may_fragment(&socket);
+        } else if peer.is_some() {
+            // A path of a tunnel: a small buffer would drop at a burst what the path has carried.
+            enlarge(&socket);
         }
         let mut datagrams = Datagrams { socket, state, peer, held: VecDeque::new(), ungrouped: false };
         datagrams.note_groups();
@@ -177,6 +180,17 @@ impl<S: AsSocket> Datagrams<S> {
     /// What came between bind and connect is here too, from whomever.
     fn is_from_peer(&self, from: SocketAddr) -> bool {
         self.peer.is_none_or(|peer| (peer.ip(), peer.port()) == (from.ip(), from.port()))
+    }
+}
+
+/// Asks for room for a burst: beyond net.core.rmem_max where this process may.
+fn enlarge(socket: &impl AsSocket) {
+    #[cfg(target_os = "linux")]
+    if nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::RcvBufForce, &BUFFER).is_ok() {
+        return;
+    }
+    if let Err(error) = socket2::SockRef::from(socket).set_recv_buffer_size(BUFFER) {
+        log::debug!("SO_RCVBUF: {error}");
     }
 }
 
