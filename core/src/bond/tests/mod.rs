@@ -5,8 +5,11 @@
 //! | `pair` | a client and a server with two paths between them, in virtual time |
 //! | `change` | modes, weights and links |
 //! | `enrol` | invitations |
+//! | `mtu` | the tunnel's size |
+//! | `stuck` | sockets and devices that take nothing for a while |
 
 mod change;
 mod enrol;
 mod mtu;
 mod pair;
+mod stuck;

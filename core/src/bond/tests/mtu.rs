@@ -21,11 +21,11 @@ impl Pair {
     }
 
     /// What each end dropped.
-    fn drops(&self) -> [Drops; 2] {
+    pub(super) fn drops(&self) -> [Drops; 2] {
         [self.client.status(self.now).drops, self.server.status(self.now)[0].1.drops]
     }
 
-    fn link(&mut self, id: u16, up: bool) {
+    pub(super) fn link(&mut self, id: u16, up: bool) {
         let uplink = UplinkId(id);
         let via = Via::default();
         let input = if up { Input::UplinkBack { uplink, via } } else { Input::UplinkGone { uplink } };

@@ -10,7 +10,7 @@ use crate::machine::{
     TunMachine, UplinkId, Via,
 };
 use crate::time::{Duration, Instant};
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -41,6 +41,13 @@ pub(super) struct Pair {
     pub(super) mtus: Vec<(Instant, u16)>,
     /// Packets that came out of the client's TUN, and of the server's.
     pub(super) given: [Vec<Vec<u8>>; 2],
+    /// The client's sockets, by uplink, that take nothing; and those that were named meanwhile.
+    pub(super) stuck: [bool; 2],
+    named: BTreeSet<SocketId>,
+    /// The client's TUN and the server's, if they take nothing.
+    pub(super) full: [bool; 2],
+    /// Datagrams that the client has sent by each uplink.
+    pub(super) left: [u64; 2],
 }
 
 pub(super) fn key(seed: u8) -> SecretKey {
@@ -98,6 +105,10 @@ impl Pair {
             widths: [1500; 2],
             mtus: Vec::new(),
             given: [Vec::new(), Vec::new()],
+            stuck: [false; 2],
+            named: BTreeSet::new(),
+            full: [false; 2],
+            left: [0; 2],
         }
     }
 
@@ -142,6 +153,20 @@ impl Pair {
         self.settle();
     }
 
+    /// Packets from inside the client's host, a millisecond apart.
+    pub(super) fn upload(&mut self, packets: u32) {
+        let mut bytes = packet(1000);
+        // From the inner address to the one outside: the sum of the header stays.
+        bytes[12..16].copy_from_slice(&INSIDE.octets());
+        bytes[16..20].copy_from_slice(&OUTSIDE.octets());
+        for _ in 0..packets {
+            self.client.take_buf(TUN)[..bytes.len()].copy_from_slice(&bytes);
+            self.client.handle_packet(self.now, TUN, bytes.len(), Offload::None);
+            self.settle();
+            self.run(Duration::from_millis(1));
+        }
+    }
+
     /// Bytes that the server has sent by each path.
     pub(super) fn sent(&self) -> [u64; 2] {
         let status = &self.server.status(self.now)[0].1;
@@ -171,8 +196,8 @@ impl Pair {
                 }
             }
             self.transmit();
-            self.given[0].append(&mut drain(&mut self.client, self.now));
-            self.given[1].append(&mut drain(&mut self.server, self.now));
+            self.given[0].append(&mut drain(&mut self.client, self.now, self.full[0]));
+            self.given[1].append(&mut drain(&mut self.server, self.now, self.full[1]));
             if self.sent == before {
                 return;
             }
@@ -181,7 +206,13 @@ impl Pair {
 
     fn transmit(&mut self) {
         let mut buf = [0; 65_535];
-        while let Some(socket) = self.client.poll_dirty_socket() {
+        self.named.extend(core::iter::from_fn(|| self.client.poll_dirty_socket()));
+        for socket in self.named.clone() {
+            let uplink = socket.index() as usize;
+            if self.stuck[uplink] {
+                continue;
+            }
+            self.named.remove(&socket);
             while let Some(sent) = self.client.poll_transmit(self.now, socket, &mut buf) {
                 let from = self.sockets.iter().find(|(_, open)| **open == socket).map(|(from, _)| *from);
                 let Some(from) = from.filter(|_| self.now >= self.deaf) else {
@@ -189,6 +220,7 @@ impl Pair {
                     continue;
                 };
                 for datagram in buf[..sent.len].chunks(sent.segment.unwrap_or(sent.len)) {
+                    self.left[uplink] += 1;
                     self.send(true, from, datagram);
                 }
             }
@@ -248,9 +280,13 @@ impl Pair {
     }
 }
 
-fn drain(machine: &mut impl Application, now: Instant) -> Vec<Vec<u8>> {
+/// What the device takes: it is asked each time, as by a driver that hears that there is room.
+fn drain(machine: &mut impl Application, now: Instant, full: bool) -> Vec<Vec<u8>> {
     let mut given = Vec::new();
-    while machine.poll_dirty_tun().is_some() {
+    while machine.poll_dirty_tun().is_some() || !full {
+        if full || machine.give_buf(TUN).is_none() {
+            break;
+        }
         while let Some((packet, _)) = machine.give_buf(TUN) {
             given.push(packet.to_vec());
             machine.handle_given(now, TUN, Ok(()));
