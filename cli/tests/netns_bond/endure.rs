@@ -7,6 +7,7 @@ use crate::common::process::{descriptors, resident};
 use crate::common::proxy::Proxy;
 use crate::common::{LONG, assert_pattern, has, here, wait_until};
 use crate::world::{World, member};
+use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -225,8 +226,8 @@ fn links_flap_under_iperf3_and_nothing_hangs_or_grows() {
     large.judge("the server", &server);
 }
 
-/// Bits a second of IP in these frames. The largest does not count: a window of any length may begin
-/// just before it.
+/// Bits a second of IP in these frames. The largest does not count: a window of any length may
+/// begin just before it.
 fn rate(frames: &[Frame], span: Duration) -> u64 {
     let sizes: Vec<u64> = frames
         .iter()
@@ -261,7 +262,11 @@ fn an_idle_bond_sends_next_to_nothing_and_is_small() {
     for (capture, (_, device)) in captures.into_iter().zip(ends) {
         let frames = capture.stop();
         let rate = rate(&frames, long);
-        eprintln!("{device} got {rate} bit/s in {long:?}, {} frames", frames.len());
+        let mut sizes: BTreeMap<usize, usize> = BTreeMap::new();
+        for frame in frames.iter().filter(|frame| frame.udp().is_some()) {
+            *sizes.entry(frame.ip().map_or(0, <[u8]>::len)).or_default() += 1;
+        }
+        eprintln!("{device} got {rate} bit/s in {long:?}; bytes of a packet, and how many: {sizes:?}");
         assert!(rate < IDLE, "{device} got {rate} bit/s, expected less than {IDLE}");
     }
     for (name, end) in [("the client", &client), ("the server", &server)] {
