@@ -8,7 +8,7 @@
 mod scenarios;
 
 use ropewalk_sim::scenario::catalog;
-use scenarios::{holds, holds_whole};
+use scenarios::{holds, judge_whole};
 
 #[test]
 fn equal_links_are_full_both_ways() {
@@ -74,5 +74,6 @@ fn a_link_that_vanishes_and_comes_back_costs_no_packet() {
 #[test]
 #[ignore = "takes minutes"]
 fn every_scenario_holds_its_figures_to_its_end() {
-    catalog::BUILTIN.iter().for_each(|builtin| holds_whole(builtin.name));
+    let faults: Vec<String> = catalog::BUILTIN.iter().flat_map(|builtin| judge_whole(builtin.name)).collect();
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
