@@ -4,7 +4,8 @@ use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::drive::{Drive, Incoming, Io, Moved, TryError};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
-    Assign, Assignment, Close, Fault, Input, ListenerId, Machine, Output, QueryId, Report, StreamId, Via,
+    Assign, Assignment, Close, Fault, Input, ListenerId, Machine, Output, QueryId, Report, StreamId,
+    UplinkId, Via,
 };
 use ropewalk_core::name::Name;
 use ropewalk_core::time::{Duration, Instant};
@@ -159,4 +160,81 @@ fn a_turn_makes_no_more_operations_than_its_fuel_and_one_share() {
         }
         assert!(io.reads > 0 || fuel < 8, "who was accepted has its turn too");
     }
+}
+
+/// A system that holds the process up within a turn, just after a connect was begun.
+#[derive(Default)]
+struct HeldUp {
+    now: Instant,
+    asks: Vec<u8>,
+    connecting: Vec<StreamId>,
+    accepted: bool,
+}
+
+impl Io for HeldUp {
+    fn now(&mut self) -> Instant {
+        self.now
+    }
+    fn try_accept(&mut self, _: ListenerId, _: StreamId) -> Result<Incoming, TryError> {
+        match std::mem::replace(&mut self.accepted, true) {
+            true => Err(TryError::WouldBlock),
+            false => Ok(Incoming { peer: peer(), local: peer() }),
+        }
+    }
+    fn unlisten(&mut self, _: ListenerId) {}
+    fn connect(&mut self, stream: StreamId, _: SocketAddr, _: &Via) -> Result<(), Fault> {
+        self.connecting.push(stream);
+        self.now += Duration::from_millis(300);
+        Ok(())
+    }
+    fn finish_connect(&mut self, _: StreamId) -> Result<SocketAddr, TryError> {
+        Ok(peer())
+    }
+    fn try_read(&mut self, _: StreamId, buf: &mut [u8]) -> Result<Moved, TryError> {
+        if self.asks.is_empty() {
+            return Err(TryError::WouldBlock);
+        }
+        let asks = std::mem::take(&mut self.asks);
+        buf[..asks.len()].copy_from_slice(&asks);
+        Ok(Moved { len: asks.len(), more: false })
+    }
+    fn try_write(&mut self, _: StreamId, data: &[u8]) -> Result<Moved, TryError> {
+        Ok(Moved { len: data.len(), more: true })
+    }
+    fn shutdown(&mut self, _: StreamId) {}
+    fn close(&mut self, _: StreamId, _: Close) {}
+    fn resolve(&mut self, _: QueryId, _: &Name) -> Result<(), Fault> {
+        Err(Fault::NameUnavailable)
+    }
+    fn cancel_resolve(&mut self, _: QueryId) {}
+    fn assign(&mut self, _: Instant, assign: &Assign) -> Option<Assignment> {
+        let uplink = (0..2).map(UplinkId).find(|uplink| !assign.tried.contains(*uplink));
+        let patience = Duration::from_millis(250);
+        Some(Assignment { uplink, via: Via::default(), endpoint: None, patience })
+    }
+    fn report(&mut self, _: Instant, _: &Report) {}
+    fn event(&mut self, _: Instant, _: &Event) {}
+}
+
+#[test]
+fn a_process_that_was_held_up_looks_what_has_come_before_it_takes_an_attempt_for_silent() {
+    let asks = vec![5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 7, 0, 80];
+    let (mut m, mut io, mut drive) = (machine(1, 10), HeldUp { asks, ..HeldUp::default() }, Drive::new());
+    drive.turn(&mut m, &mut io, 64);
+    drive.listener_ready(ListenerId(0));
+    let turn = drive.turn(&mut m, &mut io, 64);
+    assert_eq!(io.connecting.len(), 1, "300 ms have passed, and nobody has looked at the events since");
+    assert!(turn.more);
+    drive.ready(io.connecting[0].index(), true, true);
+    drive.turn(&mut m, &mut io, 64);
+    assert_eq!(io.connecting.len(), 1, "it has succeeded long ago");
+
+    // One that is silent gets company in the turn after that.
+    let asks = vec![5, 1, 0, 5, 1, 0, 1, 192, 0, 2, 7, 0, 80];
+    let (mut m, mut io, mut drive) = (machine(1, 10), HeldUp { asks, ..HeldUp::default() }, Drive::new());
+    drive.turn(&mut m, &mut io, 64);
+    drive.listener_ready(ListenerId(0));
+    drive.turn(&mut m, &mut io, 64);
+    drive.turn(&mut m, &mut io, 64);
+    assert_eq!(io.connecting.len(), 2);
 }

@@ -12,7 +12,7 @@ use super::datagram::Sockets;
 use super::io::{Incoming, Io, TryError};
 use super::tun::Tuns;
 use crate::machine::{Application, Fault, Input, ListenerId, QueryId, StreamId};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -76,6 +76,8 @@ struct Listener {
 /// How much one stream or listener may do before the others have theirs, in operations; many bytes
 /// count as more.
 const SHARE: usize = 8;
+/// A turn that took longer than this was held up: the machine is busy with something else.
+const HELD_UP: Duration = Duration::from_millis(10);
 /// Copying this many bytes takes about as long as one more operation.
 pub(super) const COPIED: usize = 32 * 1024;
 /// And this many, moved in the kernel.
@@ -91,6 +93,8 @@ pub struct Drive {
     pub(super) sockets: Sockets,
     pub(super) tuns: Tuns,
     finished: bool,
+    /// The last turn left due timers to the next.
+    waited: bool,
 }
 
 impl Drive {
@@ -172,6 +176,7 @@ impl Drive {
     /// spliced count as one more), then due timers. A turn is how long everything else waits: 64 is
     /// about a millisecond of bulk.
     pub fn turn<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, fuel: usize) -> Turn {
+        let began = io.now();
         self.settle(machine, io);
         let mut left = fuel;
         while left > 0 && self.has_work() {
@@ -191,14 +196,22 @@ impl Drive {
                 left = left.saturating_sub(self.pump_tun(machine, io, tun).max(1));
             }
         }
+        // Where the process was held up within this turn, its timers are late and so is what has
+        // come meanwhile: that first, or an attempt that has succeeded would be taken for silent.
+        let now = io.now();
+        let due = |machine: &M| machine.poll_timeout().is_some_and(|at| at <= now);
+        self.waited = due(machine) && !self.waited && now - began > HELD_UP;
+        if self.waited {
+            return Turn { more: true, timeout: machine.poll_timeout(), finished: self.finished };
+        }
         let mut late = false;
         for _ in 0..SHARE {
-            let now = io.now();
-            late = machine.poll_timeout().is_some_and(|at| at <= now);
+            // What comes due while these are handled is the next turn's.
+            late = due(machine);
             if !late {
                 break;
             }
-            machine.handle_timeout(now);
+            machine.handle_timeout(io.now());
             self.settle(machine, io);
         }
         Turn { more: late || self.has_work(), timeout: machine.poll_timeout(), finished: self.finished }
@@ -215,7 +228,12 @@ impl Drive {
         let slot = &mut self.slots[index as usize];
         if slot.state != State::Empty && !slot.queued {
             slot.queued = true;
-            self.queue.push_back(index);
+            match slot.state {
+                // How an attempt has ended is known before timers start another beside it, however
+                // much there is to do.
+                State::Connecting => self.queue.push_front(index),
+                State::Open | State::Empty => self.queue.push_back(index),
+            }
         }
     }
 
