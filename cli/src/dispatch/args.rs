@@ -2,6 +2,7 @@
 
 use super::cap::CapArg;
 use super::probe::ProbeArg;
+use super::rate::RateArg;
 #[cfg(feature = "names")]
 use super::resolver::ResolverArg;
 use crate::host::uplink::{self, UplinkArg};
@@ -124,6 +125,11 @@ pub(crate) struct Args {
     /// Keep here what uplinks with a --cap have carried [default: `usage` in $STATE_DIRECTORY]
     #[arg(long, value_name = "FILE")]
     pub(crate) usage_file: Option<PathBuf>,
+
+    /// What this uplink may carry in a second, UPLINK=20Mbit each way or UPLINK=20Mbit,up=5Mbit;
+    /// shared out evenly among the workers. May be given several times
+    #[arg(long, value_name = "UPLINK=RATE", value_parser = super::rate::parse)]
+    pub(crate) rate: Vec<RateArg>,
 
     /// UDP associations (SOCKS5) open at once, shared out evenly among the workers; more are
     /// refused. 0: none is served [default: 1024, of small systems a quarter of the descriptors]

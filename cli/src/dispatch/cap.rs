@@ -19,6 +19,8 @@ pub(crate) struct CapArg {
 pub(crate) struct Metered {
     pub(crate) uplink: UplinkId,
     pub(crate) label: String,
+    /// In bytes.
+    pub(crate) cap: u64,
     pub(crate) reset_day: u32,
 }
 
@@ -73,7 +75,7 @@ pub(crate) fn assign(all: &[CapArg], uplinks: &mut [UplinkConfig]) -> Result<Vec
         uplinks[at].cap = Some(cap.bytes);
         let uplink = UplinkId(at as u16);
         metered.retain(|other| other.uplink != uplink);
-        metered.push(Metered { uplink, label: cap.uplink.clone(), reset_day: cap.reset_day });
+        metered.push(Metered { uplink, label: cap.uplink.clone(), cap: cap.bytes, reset_day: cap.reset_day });
     }
     Ok(metered)
 }

@@ -3,7 +3,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | `args` | the switches |
-//! | `probe`, `cap` | two of them |
+//! | `probe`, `cap`, `rate` | three of them |
 //! | `usage` | what metered uplinks have carried, in a file |
 //! | `reload` | its files read again while it runs |
 //! | `service` | from switches to running workers |
@@ -22,13 +22,14 @@ pub(crate) mod doctor;
 #[cfg(feature = "names")]
 mod names;
 mod probe;
+mod rate;
 mod reload;
 #[cfg(feature = "names")]
 mod resolver;
 mod service;
 mod stats;
 mod upstream;
-mod usage;
+pub(crate) mod usage;
 mod watch;
 
 pub(crate) use args::Args;

@@ -48,13 +48,13 @@ impl Running<'_> {
         let plan = Plan::new(&options, &links)?;
         #[cfg(feature = "names")]
         let mut names = plan.names;
-        let Plan { pool, uplinks, probes, credentials, .. } = plan;
+        let Plan { pool, uplinks, probes, rates, credentials, .. } = plan;
         let users = credentials.as_ref().map_or(0, |credentials| credentials.len());
         let upstreams = upstream::introductions(&uplinks);
         let config =
             machine_config(&options, self.fixed.clone(), credentials, pool.uplinks.len(), upstreams.clone());
         // What a new machine would take, those that run take.
-        Dispatch::new(Config { probes: probes.clone(), ..config.clone() })
+        Dispatch::new(Config { probes: probes.clone(), rates: rates.clone(), ..config.clone() })
             .map_err(|error| error.to_string())?;
         let named: Vec<Named> = pool.uplinks.iter().map(Named::of).collect();
         let count = named.len();
@@ -70,7 +70,7 @@ impl Running<'_> {
             .map_err(|error| self.no_room(&error))?;
         logging::set_level(options.common.verbose, options.common.quiet);
         upstream::follow(&self.watched, &self.shared);
-        let config = Config { upstreams: by_id(&ids, upstreams), ..config };
+        let config = Config { upstreams: by_id(&ids, upstreams), rates: by_id(&ids, rates), ..config };
         #[cfg(feature = "names")]
         let config = {
             names.resolvers = by_id(&ids, names.resolvers);

@@ -3,6 +3,7 @@
 use super::args::{self, Args};
 use super::cap::{self, Metered};
 use super::probe;
+use super::rate;
 use super::reload::Running;
 #[cfg(feature = "names")]
 use super::resolver;
@@ -15,7 +16,7 @@ use crate::process::record::Recording;
 use crate::process::{descriptors, listen, logging, serve, stats};
 #[cfg(feature = "names")]
 use ropewalk_core::dispatch::NamesConfig;
-use ropewalk_core::dispatch::{Config, Credentials, ProbeConfig, Upstream};
+use ropewalk_core::dispatch::{Config, Credentials, ProbeConfig, Rate, Upstream};
 use ropewalk_core::machine::Device;
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::{Handle, Shared, SocketOptions};
@@ -39,7 +40,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let plan = Plan::new(options, &links)?;
     #[cfg(feature = "names")]
     let names = plan.names;
-    let Plan { pool, uplinks, mut probes, credentials, metered, .. } = plan;
+    let Plan { pool, uplinks, mut probes, rates, credentials, metered, .. } = plan;
     let listeners = listen::bind_all(&options.listen, &options.common)?;
     let bound: Vec<SocketAddr> = listeners[0].iter().filter_map(|l| l.local_addr().ok()).collect();
 
@@ -71,6 +72,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     };
     let upstreams = upstream::introductions(&uplinks);
     let config = machine_config(options, fixed.clone(), credentials, count, upstreams);
+    let config = Config { rates, ..config };
     #[cfg(feature = "names")]
     let config = Config { names, ..config };
     let mut workers = Vec::new();
@@ -128,6 +130,8 @@ pub(super) struct Plan {
     pub(super) uplinks: Vec<UplinkSpec>,
     /// In the order of the pool's uplinks.
     pub(super) probes: Vec<Option<ProbeConfig>>,
+    /// The same, for one worker.
+    pub(super) rates: Vec<Option<Rate>>,
     #[cfg(feature = "names")]
     pub(super) names: NamesConfig,
     pub(super) credentials: Option<Credentials>,
@@ -146,6 +150,7 @@ impl Plan {
         probe::set_tiers(&options.backup, &mut pool.uplinks)?;
         let probes = probe::assign(&options.probe, &mut pool.uplinks)?;
         let metered = cap::assign(&options.cap, &mut pool.uplinks)?;
+        let rates = rate::assign(&options.rate, &pool.uplinks, options.common.workers)?;
         pool.policy = options.policy;
         #[cfg(feature = "names")]
         let names = resolver::plan(options, &pool.uplinks, links)?;
@@ -153,6 +158,7 @@ impl Plan {
             pool,
             uplinks,
             probes,
+            rates,
             #[cfg(feature = "names")]
             names,
             credentials,
@@ -161,7 +167,7 @@ impl Plan {
     }
 }
 
-/// What a machine gets, without probes.
+/// What a machine gets, without probes and rates.
 pub(super) fn machine_config(
     options: &Args,
     fixed: Fixed,
@@ -356,6 +362,7 @@ fn introduce(options: &Args, pool: &PoolConfig, bound: &[SocketAddr]) {
         let cap = uplink.cap.map(|cap| format!(", up to {cap} bytes a month")).unwrap_or_default();
         log::info!("{what} {number}: {}, weight {}{cap}", uplink.label, uplink.weight);
     }
+    options.rate.iter().for_each(|rate| log::info!("{rate}"));
     if pool.uplinks.len() > 1 {
         log::info!("policy: {}", pool.policy);
     }

@@ -1,9 +1,10 @@
 //! What metered uplinks have carried in their periods: kept in a file, so that a restart forgets
 //! nothing.
 //!
-//! The file has a line for each uplink: its name, its bytes, the day on which its period began. It
-//! is replaced whole, at most once in [`PAUSE`] and at the end; a crash loses what came in between.
-//! Lines of uplinks that are not in use now are kept.
+//! The file has a line for each uplink: its name, its bytes, the day on which its period began, and
+//! its cap, which is for readers of the file alone. It is replaced whole, at most once in [`PAUSE`]
+//! and at the end; a crash loses what came in between. Lines of uplinks that are not in use now are
+//! kept.
 
 use super::cap::{Date, Metered};
 use ropewalk_mio::Shared;
@@ -71,6 +72,45 @@ pub(crate) fn start(path: PathBuf, metered: Vec<Metered>, shared: Arc<Shared>) -
     Ok(Clerk { stop: Some(stop), thread: Some(thread) })
 }
 
+/// What the account says of an uplink.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Used {
+    pub(crate) label: String,
+    pub(crate) bytes: u64,
+    /// Of the period that began on this day.
+    pub(crate) since: Date,
+    pub(crate) cap: Option<u64>,
+}
+
+/// What the file says, for people.
+///
+/// # Errors
+/// A file that is not there, or none of ours.
+pub(crate) fn told(path: &Path) -> Result<Vec<Used>, String> {
+    let named = |error: String| format!("--usage-file {}: {error}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+    let book = parse(&text).map_err(named)?;
+    let cap = |label: &str| {
+        let line = text.lines().find(|line| line.split_whitespace().next() == Some(label))?;
+        line.split_whitespace().nth(3)?.parse().ok()
+    };
+    let used = |(label, (bytes, since)): (String, (u64, Date))| {
+        let cap = cap(&label);
+        Used { label, bytes, since, cap }
+    };
+    Ok(book.into_iter().map(used).collect())
+}
+
+impl std::fmt::Display for Used {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Used { label, bytes, since, cap } = self;
+        match cap {
+            Some(cap) => write!(f, "{label} has carried {bytes} of {cap} bytes since {since} (--cap)"),
+            None => write!(f, "{label} has carried {bytes} bytes since {since}"),
+        }
+    }
+}
+
 fn today() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
@@ -89,7 +129,9 @@ fn parse(text: &str) -> Result<Book, String> {
         let read = (|| {
             let (label, bytes, date) = (words.next()?, words.next()?, words.next()?);
             let entry = (label.to_owned(), (bytes.parse().ok()?, Date::parse(date)?));
-            words.next().is_none().then_some(entry)
+            // The cap is the switch's to say.
+            let cap = words.next().is_none_or(|cap| cap.parse::<u64>().is_ok());
+            (cap && words.next().is_none()).then_some(entry)
         })();
         read.ok_or_else(|| format!("line {number}: expected UPLINK BYTES YEAR-MONTH-DAY, got {line:?}"))
     };
@@ -169,7 +211,9 @@ impl Account {
     fn write(&self) -> Result<(), String> {
         let mut text = String::new();
         for (label, (bytes, date)) in &self.book {
-            let _ = writeln!(text, "{label} {bytes} {date}");
+            let cap = self.metered.iter().find(|metered| metered.label == *label);
+            let cap = cap.map(|metered| format!(" {}", metered.cap)).unwrap_or_default();
+            let _ = writeln!(text, "{label} {bytes} {date}{cap}");
         }
         let new = self.path.with_extension("new");
         let write = || {
@@ -199,7 +243,7 @@ mod tests {
         let uplink = UplinkConfig { cap: Some(1000), ..UplinkConfig::new("usb0") };
         let config = PoolConfig { uplinks: vec![uplink], ..PoolConfig::default() };
         let shared = Shared::new(Pool::new(config).expect("valid"), Box::new(Deaf));
-        let metered = vec![Metered { uplink: UplinkId(0), label: "usb0".into(), reset_day: 15 }];
+        let metered = vec![Metered { uplink: UplinkId(0), label: "usb0".into(), cap: 1000, reset_day: 15 }];
         Account { path: path.into(), metered, shared, book: read(path).expect("readable"), broken: false }
     }
 
@@ -233,7 +277,7 @@ mod tests {
         assert!(second.look(date("2026-12-14")));
         second.write().expect("writable");
         let text = std::fs::read_to_string(&path).expect("readable");
-        assert_eq!(text, "usb0 1000 2026-11-15\nwlan9 7 2026-01-01\n");
+        assert_eq!(text, "usb0 1000 2026-11-15 1000\nwlan9 7 2026-01-01\n");
         // While it runs, and at a start.
         assert!(second.look(date("2026-12-15")) && !spent(&second));
         let mut third = account(&path);

@@ -46,7 +46,7 @@ impl DispatchWatch {
         let associations = Associations::new(UplinkSet::CAPACITY);
         DispatchWatch {
             uplinks: RwLock::new(uplinks),
-            relays: Relays::default(),
+            relays: Relays::live(),
             attempts_failed: AtomicU64::new(0),
             associations,
             #[cfg(feature = "names")]

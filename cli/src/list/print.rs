@@ -7,6 +7,7 @@
 //! eth0       up     hardware  192.168.1.7/24    yes         no          used
 //! ```
 
+use super::Account;
 use crate::host::links::{Address, Link, Reach};
 use crate::host::obstacles::{self, Obstacle, Read};
 use crate::host::select;
@@ -17,15 +18,24 @@ use std::io;
 const HEADER: [&str; 7] = ["INTERFACE", "STATE", "KIND", "ADDRESSES", "DEFAULT V4", "DEFAULT V6", "AUTO"];
 
 /// Writes the list to `out`: a table, or one JSON array.
-pub(crate) fn print(links: &[Link], read: Read<'_>, json: bool, out: &mut dyn io::Write) -> io::Result<()> {
+pub(super) fn print(
+    links: &[Link],
+    accounts: &[Account],
+    read: Read<'_>,
+    json: bool,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
     let used = links.iter().filter(|link| select::judge(link, links).is_ok());
     let used: Vec<&str> = used.map(|link| link.name.as_str()).collect();
     let obstacles = obstacles::find(links, &used, read);
-    let text = if json { as_json(links, &obstacles) } else { as_table(links, &obstacles) };
+    let text = match json {
+        true => as_json(links, accounts, &obstacles),
+        false => as_table(links, accounts, &obstacles),
+    };
     out.write_all(text.as_bytes())
 }
 
-fn as_table(links: &[Link], obstacles: &[Obstacle]) -> String {
+fn as_table(links: &[Link], accounts: &[Account], obstacles: &[Obstacle]) -> String {
     let mut rows: Vec<[String; 7]> = vec![HEADER.map(str::to_string)];
     for link in links {
         let mut addresses = link.addresses.iter().map(written);
@@ -54,6 +64,9 @@ fn as_table(links: &[Link], obstacles: &[Obstacle]) -> String {
     }
     if links.iter().flat_map(|link| &link.addresses).any(is_marked) {
         text.push_str("* no source for what leaves its link: link-local, tentative or deprecated\n");
+    }
+    for account in accounts {
+        let _ = writeln!(text, "{}", account.said);
     }
     for obstacle in obstacles {
         let _ = writeln!(text, "! {obstacle}");
@@ -98,7 +111,7 @@ fn auto(link: &Link, links: &[Link]) -> String {
     }
 }
 
-fn as_json(links: &[Link], obstacles: &[Obstacle]) -> String {
+fn as_json(links: &[Link], accounts: &[Account], obstacles: &[Obstacle]) -> String {
     let mut text = array(links.iter().map(|link| {
         let used = select::judge(link, links);
         let own = obstacles.iter().filter(|obstacle| obstacle.interface == link.name);
@@ -122,10 +135,19 @@ fn as_json(links: &[Link], obstacles: &[Obstacle]) -> String {
             ("uplink", optional(used.as_ref().ok().map(|uplink| string(&uplink.label)))),
             ("left_out_because", optional(used.as_ref().err().map(|why| string(why)))),
             ("obstacles", array(own.map(|obstacle| string(&obstacle.to_string())))),
+            ("account", optional(accounts.iter().find(|one| one.label == link.name).map(account_json))),
         ])
     }));
     text.push('\n');
     text
+}
+
+fn account_json(account: &Account) -> String {
+    object(&[
+        ("used", account.bytes.to_string()),
+        ("cap", optional(account.cap.map(|cap| cap.to_string()))),
+        ("since", string(&account.since)),
+    ])
 }
 
 fn address_json(address: &Address) -> String {
@@ -162,7 +184,7 @@ mod tests {
 
     fn printed(links: &[Link], json: bool) -> String {
         let mut out = Vec::new();
-        print(links, &|_, _| None, json, &mut out).expect("a Vec takes all");
+        print(links, &[], &|_, _| None, json, &mut out).expect("a Vec takes all");
         String::from_utf8(out).expect("text")
     }
 
@@ -228,7 +250,9 @@ ppp0       up     ppp       203.0.113.9 to 198.51.100.1/32  no          no      
                 r#""gateway":"10.0.0.1","table":254,"metric":100,"reached":"always","source":null"#
             )
         );
-        assert!(text.contains(r#""auto":true,"uplink":"eth0","left_out_because":null,"obstacles":[]"#));
+        assert!(text.contains(
+            r#""auto":true,"uplink":"eth0","left_out_because":null,"obstacles":[],"account":null"#
+        ));
         assert!(text.contains(r#""master":"br0""#), "{text}");
         assert!(text.contains(r#""left_out_because":"a port of the bridge br0""#), "{text}");
     }

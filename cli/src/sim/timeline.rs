@@ -276,7 +276,7 @@ impl Timeline {
                 format!("{conn:?}: {peer} is {client}, relays to {to}, {took:?} after its header")
             }
             // What follows from what is told already.
-            Event::AttemptFailed { .. } | Event::Datagrams { .. } => return None,
+            Event::AttemptFailed { .. } | Event::Datagrams { .. } | Event::Moved { .. } => return None,
             other => format!("{other:?}"),
         })
     }

@@ -1,6 +1,6 @@
 //! `--cap` and `--usage-file`: a metered uplink carries what it may, whatever restarts in between.
 
-use crate::common::proxy::Proxy;
+use crate::common::proxy::{Proxy, run};
 use crate::common::servers::Server;
 use crate::common::socks::Refused;
 use crate::common::{Scratch, here};
@@ -34,7 +34,7 @@ fn state() -> (Scratch, String) {
     (scratch, usage)
 }
 
-/// What the file says of up1: bytes and the day its period began.
+/// What the file says of up1: bytes; the day its period began and its cap.
 #[track_caller]
 fn told(usage: &str) -> (u64, String) {
     let text = std::fs::read_to_string(usage).expect("it was written");
@@ -58,7 +58,13 @@ fn an_uplink_at_its_cap_is_left_also_after_a_restart_until_its_period_ends() {
     let (bytes, day) = told(&usage);
     // Replies and requests of the client are no bytes of the uplink.
     assert!((600_000..700_000).contains(&bytes), "{bytes}");
-    assert!(day.ends_with("-01"), "{day}");
+    assert!(day.ends_with("-01 400000"), "{day}");
+    // And to people: the uplink by its name, as the interface is.
+    let listed = world.client.run(|| run(&["list", "--usage-file", &usage])).stdout;
+    let line = format!("up1 has carried {bytes} of 400000 bytes since ");
+    assert!(listed.contains(&line), "{listed}");
+    let json = world.client.run(|| run(&["list", "--usage-file", &usage, "--json"])).stdout;
+    assert!(json.contains(&format!("\"account\":{{\"used\":{bytes},\"cap\":400000,")), "{json}");
 
     let proxy = world.dispatch(&args);
     assert_eq!(world.ask_times(&proxy, 6), [2; 6], "a restart forgets nothing");
@@ -88,7 +94,7 @@ fn an_account_that_cannot_be_read_is_not_taken_for_nothing() {
     let scratch = Scratch::new();
     let usage = scratch.file("usage", b"lo nonsense\n");
     let args = ["dispatch", "lo", "-l", "127.0.0.1:0", "--cap", "lo=1GB", "--usage-file", &usage];
-    let outcome = crate::common::proxy::run(&args);
+    let outcome = run(&args);
     assert!(outcome.code != Some(0), "it does not serve");
     let wanted = "line 1: expected UPLINK BYTES YEAR-MONTH-DAY";
     assert!(outcome.stderr.contains(wanted) && outcome.stderr.contains(&usage), "{}", outcome.stderr);

@@ -265,8 +265,8 @@ fn requests_come_through_with_pysocks() {
     came(proxy, 5, "203.0.113.1:8000");
 }
 
-/// Two sessions of libtorrent: one has a file and sits on the far side, the other fetches it by uTP,
-/// which is UDP, through the association. No TCP connection to the peer is allowed.
+/// Two sessions of libtorrent: one has a file and sits on the far side, the other fetches it by
+/// uTP, which is UDP, through the association. No TCP connection to the peer is allowed.
 const TORRENT: &str = "
 import libtorrent, os, sys, time
 

@@ -269,3 +269,48 @@ fn what_is_never_acknowledged_breaks_its_connection_when_it_was_said_and_the_log
     let line = proxy.wait_for("what it sent was not acknowledged");
     assert!(line.contains("through up1") && line.contains("ip link set up1 mtu"), "{line}");
 }
+
+#[test]
+fn an_mtu_black_hole_is_told_with_what_mends_it_and_small_requests_go_on() {
+    if !crate::common::has(here!(), "nft") {
+        return;
+    }
+    let Some(world) = World::new(here!(), 1) else { return };
+    let listener = world.far(1).run(|| std::net::TcpListener::bind("203.0.113.1:7")).expect("a free port");
+    let sink = crate::common::servers::Server::of(listener, |mut stream| {
+        let count = std::io::copy(&mut stream, &mut std::io::sink()).unwrap_or(0);
+        let _ = std::io::Write::write_all(&mut stream, &count.to_be_bytes());
+    });
+    // Each segment as it would be on a wire, and a tunnel somewhere behind uplink 1 that carries
+    // 1280 bytes and says nothing of it.
+    world.client.ip("link set up1 gso_max_segs 1\n");
+    let rules = "add table ip narrow\n\
+                 add chain ip narrow in { type filter hook prerouting priority -300; }\n\
+                 add rule ip narrow in iifname far1 meta length > 1280 drop\n";
+    let scratch = crate::common::Scratch::new();
+    let rules = scratch.file("rules", rules.as_bytes());
+    let nft = || std::process::Command::new("nft").args(["-f", &rules]).output();
+    let output = world.far(1).run(nft).expect("asked for before");
+    if !output.status.success() {
+        return crate::common::skip(here!(), "the kernel's nf_tables");
+    }
+    let proxy = world.dispatch(&["up1", "--user-timeout", "2"]);
+    let upload = || {
+        let mut tunnel = world.connect(&proxy, sink.address).expect("connects are answered");
+        tunnel.set_read_timeout(Some(LONG)).expect("above zero");
+        std::io::Write::write_all(&mut tunnel, &[7; 50_000])?;
+        tunnel.shutdown(std::net::Shutdown::Write)?;
+        let mut count = [0; 8];
+        std::io::Read::read_exact(&mut tunnel, &mut count).map(|()| u64::from_be_bytes(count))
+    };
+    let end = upload().map_err(|error| error.kind());
+    assert!(end.is_err(), "large segments vanish, and it ended as {end:?}");
+    let line = proxy.wait_for("what it sent was not acknowledged");
+    assert!(line.contains("the link carries no large packets"), "{line}");
+    // It is no fault of connects or small requests, and no reason to rest.
+    assert_eq!(world.ask_times(&proxy, 4), [1; 4]);
+    assert_eq!(proxy.count_lines(" rests"), 0);
+    let command = line.split_once("ip link set ").and_then(|(_, rest)| rest.split(',').next());
+    world.client.ip(&format!("link set {}\n", command.expect("it names a command")));
+    assert_eq!(upload().expect("mended as told"), 50_000);
+}

@@ -11,6 +11,7 @@
 //! | `caps` | tests: metered uplinks |
 //! | `clients` | tests: programs that people use, with two uplinks |
 //! | `policies` | tests: `--policy` |
+//! | `rates` | tests: `--rate` |
 //! | `shared` | tests: two uplinks in one network |
 //! | `weights` | tests: the shares, by whatever the uplinks are written |
 //! | `faults` | tests: uplinks that do not work, destinations that do not |
@@ -42,6 +43,7 @@ mod policies;
 mod ports;
 mod probes;
 mod proxies;
+mod rates;
 #[cfg(all(feature = "record", feature = "sim"))]
 mod records;
 mod shared;

@@ -162,3 +162,54 @@ fn a_mute_origin_is_given_up_when_it_was_said() {
     client.read_to_string(&mut answer).expect("an answer and its end");
     assert!(answer.starts_with("HTTP/1.1 504 "), "{answer}");
 }
+
+/// Descriptors of this process, as many as there may be.
+#[cfg(target_os = "linux")]
+fn descriptors() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let most = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+    most.unwrap_or(u64::MAX)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ten_thousand_half_open_connections_keep_no_good_client_waiting() {
+    const COUNT: usize = 10_000;
+    const BOUND: usize = 4_000;
+    if descriptors() < COUNT as u64 + 4_000 {
+        return crate::common::skip(crate::common::here!(), "14000 descriptors (ulimit -Hn)");
+    }
+    let server = Server::echo();
+    let bound = BOUND.to_string();
+    let places = ["--max-connections", "9000", "--max-client-connections", "9000"];
+    let proxy =
+        Proxy::start(&[&places[..], &["--max-handshakes", &bound, "--handshake-timeout", "600"]].concat());
+    // Each says half of a greeting and no more.
+    let mut half: Vec<TcpStream> = Vec::with_capacity(COUNT);
+    for n in 0..COUNT {
+        let mut stream = socks::dial(proxy.address);
+        // One that is reset already is one of the oldest.
+        assert!(stream.write_all(&[5]).is_ok() || n >= BOUND);
+        half.push(stream);
+    }
+    let line = format!("{BOUND} handshakes are incomplete in this worker: the oldest go for new ones");
+    proxy.wait_for(&line);
+    // Without the bound they would hold every place for ten minutes.
+    for _ in 0..20 {
+        let mut tunnel = socks::connect(proxy.address, server.address).expect("a tunnel");
+        round_trip(&mut tunnel);
+    }
+    let ended = |stream: &mut TcpStream| {
+        stream.set_nonblocking(true).expect("a socket");
+        let end = stream.read(&mut [0; 1]).map_err(|error| error.kind());
+        !matches!(end, Err(ErrorKind::WouldBlock))
+    };
+    let oldest = half[..1000].iter_mut().filter_map(|stream| ended(stream).then_some(())).count();
+    let newest = half[COUNT - 1000..].iter_mut().filter_map(|stream| ended(stream).then_some(())).count();
+    assert_eq!((oldest, newest), (1000, 0), "the oldest have ended, the newest wait on");
+    let resident = crate::common::process::resident(proxy.id());
+    assert!(resident < 128 << 20, "{resident} bytes for {BOUND} handshakes");
+    drop(half);
+    proxy.stop();
+}

@@ -25,11 +25,16 @@ fn connections_bytes_and_uplinks_are_counted() {
         [(); 3].map(|()| socks::connect(watched.proxy.address, server.address).expect("a tunnel"));
     tunnels.iter_mut().for_each(round_trip);
     watched.wait_for("ropewalk_open_connections{service=\"dispatch\"}", 3.0);
-    drop(tunnels);
-    watched.wait_for("ropewalk_open_connections{service=\"dispatch\"}", 0.0);
-    watched.wait_for("ropewalk_connections_total{service=\"dispatch\"}", 3.0);
+    // While they are open, and not twice when they have ended.
     watched.wait_for("ropewalk_bytes_total{service=\"dispatch\",direction=\"sent\"}", 12.0);
     watched.wait_for("ropewalk_bytes_total{service=\"dispatch\",direction=\"received\"}", 12.0);
+    drop(tunnels);
+    watched.wait_for("ropewalk_open_connections{service=\"dispatch\"}", 0.0);
+    for direction in ["sent", "received"] {
+        let sample = format!("ropewalk_bytes_total{{service=\"dispatch\",direction=\"{direction}\"}}");
+        assert_eq!(watched.metrics().get(&sample), Some(12.0));
+    }
+    watched.wait_for("ropewalk_connections_total{service=\"dispatch\"}", 3.0);
     let after = watched.metrics();
     assert!(after.get("ropewalk_uptime_seconds") > before.get("ropewalk_uptime_seconds"));
     assert!(before.names().eq(after.names()), "what is not there yet is 0");

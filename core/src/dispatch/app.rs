@@ -38,12 +38,14 @@ impl Dispatch {
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         check(&config)?;
         let limits = config.limits();
+        let rates = config.rate_pairs();
         let mut dispatch = Dispatch {
             service: Service::new(config, limits)?,
             #[cfg(feature = "names")]
             names: None,
         };
         dispatch.begin_names();
+        dispatch.service.set_rates(Instant::ZERO, &rates);
         dispatch.begin_probes();
         Ok(dispatch)
     }
@@ -127,12 +129,16 @@ impl Dispatch {
             buffer_size: before.buffer_size,
             ..config
         };
+        let other_rates = (own.rates != before.rates).then(|| own.rate_pairs());
         let other_probes = own.probes != before.probes;
         #[cfg(feature = "names")]
         let other_names = own.names != before.names;
         let next = own.credentials.clone();
         let gone = before.credentials.as_ref().map_or(Vec::new(), |known| known.gone(next.as_ref()));
         let mut ended = 0;
+        if let Some(rates) = other_rates {
+            self.service.set_rates(now, &rates);
+        }
         self.service.revise(now, |served, cx| {
             if other_probes {
                 served.end_probe(cx);
@@ -190,6 +196,9 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         ("max_destinations", config.max_destinations),
         ("max_queue", config.max_queue),
     ];
+    if config.rate_pairs().as_flattened().contains(&Some(0)) {
+        return Err(ConfigError::Zero("rates"));
+    }
     match counts.into_iter().find(|(_, count)| *count == 0) {
         Some((name, _)) => Err(ConfigError::Zero(name)),
         None => Ok(()),

@@ -13,6 +13,15 @@ use crate::wire::http::HeadLimits;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
+/// How fast an uplink may carry, in bytes a second. What has no limit is `None`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rate {
+    /// To targets. At least 1.
+    pub sent: Option<u64>,
+    /// From targets. At least 1.
+    pub received: Option<u64>,
+}
+
 /// The configuration of one [`Dispatch`](super::Dispatch) machine (one worker).
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -71,6 +80,9 @@ pub struct Config {
     /// none.
     #[cfg(feature = "names")]
     pub names: NamesConfig,
+    /// How fast each uplink may carry, in the pool's order, in this worker. What has a rate is not
+    /// spliced. Datagrams count and are not held back. Default: as fast as they can.
+    pub rates: Vec<Option<Rate>>,
     /// UDP associations open at once; more are refused. 0: UDP ASSOCIATE is not served. Default
     /// 1,024.
     pub max_associations: usize,
@@ -101,6 +113,14 @@ pub struct Config {
     pub request_events: bool,
 }
 
+impl Config {
+    /// The rates as the service has them, to targets and from them.
+    pub(super) fn rate_pairs(&self) -> Vec<[Option<u64>; 2]> {
+        let pair = |rate: &Option<Rate>| rate.map_or([None; 2], |rate| [rate.sent, rate.received]);
+        self.rates.iter().map(pair).collect()
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -127,6 +147,7 @@ impl Default for Config {
             upstreams: Vec::new(),
             #[cfg(feature = "names")]
             names: NamesConfig::default(),
+            rates: Vec::new(),
             max_associations: 1024,
             max_destinations: 1024,
             flow_idle_timeout: Duration::from_secs(120),

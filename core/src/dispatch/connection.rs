@@ -146,6 +146,10 @@ impl Connection for Conn {
         }
     }
 
+    fn uplink(&self) -> Option<UplinkId> {
+        self.moved().and_then(|(uplink, _)| uplink)
+    }
+
     fn keeps(&self, side: Side) -> Option<usize> {
         match (&self.state, side) {
             (State::Handshake(handshake), Side::Client) => Some(handshake.kept()),
@@ -214,6 +218,9 @@ impl Connection for Conn {
 
     /// `len` bytes were read from `side` into the scratch buffer.
     fn read(&mut self, side: Side, len: usize, cx: &mut Cx) {
+        if let Some(uplink) = self.uplink() {
+            cx.spend(uplink, side, len as u64);
+        }
         match (&mut self.state, side) {
             (State::Handshake(handshake), Side::Client) => {
                 let step = handshake.read(&cx.config, cx.buffers.peek(len));

@@ -1,4 +1,5 @@
-//! What a connection moves, told to the pool while it goes on, and whether it is answered.
+//! What a connection moves, told to the watcher and the pool while it goes on, and whether it is
+//! answered.
 //!
 //! While something moves, or the last that moved was the client's, the meter ticks once a second;
 //! an idle connection has no timer. A connection on which the client spoke last and nothing moved
@@ -6,6 +7,7 @@
 //! bytes in each tick.
 
 use super::Cx;
+use crate::machine::event::Event;
 use crate::machine::{Report, UplinkId};
 use crate::service::Side;
 use crate::time::{Duration, Instant};
@@ -49,7 +51,7 @@ impl Meter {
     }
 
     /// A tick has ended: `totals` bytes have moved to the target and from it.
-    pub(super) fn tick(&mut self, uplink: UplinkId, to: IpAddr, totals: (u64, u64), cx: &mut Cx) {
+    pub(super) fn tick(&mut self, uplink: Option<UplinkId>, to: IpAddr, totals: (u64, u64), cx: &mut Cx) {
         let moved = totals != self.told;
         self.tell(uplink, totals, cx);
         self.silent = match (self.unanswered, moved) {
@@ -58,28 +60,31 @@ impl Meter {
             (true, false) => self.silent.saturating_add(1),
         };
         if self.silent > MUTE {
-            cx.report(Report::Mute { uplink, to });
+            if let Some(uplink) = uplink {
+                cx.report(Report::Mute { uplink, to });
+            }
             (self.unanswered, self.silent) = (false, 0);
         }
         self.ticks = moved || self.unanswered;
     }
 
-    /// Tells what the pool does not know yet.
-    pub(super) fn tell(&mut self, uplink: UplinkId, totals: (u64, u64), cx: &mut Cx) {
+    /// Tells what the watcher, and the pool, do not know yet.
+    fn tell(&mut self, uplink: Option<UplinkId>, totals: (u64, u64), cx: &mut Cx) {
         let sent = totals.0.saturating_sub(self.told.0);
         let received = totals.1.saturating_sub(self.told.1);
         if sent + received > 0 {
             let over = cx.now - self.since;
-            cx.report(Report::Traffic { uplink, sent, received, over });
+            cx.event(Event::Moved { sent, received });
+            if let Some(uplink) = uplink {
+                cx.report(Report::Traffic { uplink, sent, received, over });
+            }
         }
         (self.told, self.since) = (totals, cx.now);
     }
 
     /// The connection to the target is over; another may follow.
     pub(super) fn end(&mut self, uplink: Option<UplinkId>, totals: (u64, u64), cx: &mut Cx) {
-        if let Some(uplink) = uplink {
-            self.tell(uplink, totals, cx);
-        }
+        self.tell(uplink, totals, cx);
         *self = Meter::new(cx.now);
     }
 }

@@ -41,7 +41,7 @@ mod upstream;
 pub use crate::service::{ConfigError, Counters};
 pub use app::Dispatch;
 pub use auth::{AuthError, Credentials};
-pub use config::Config;
+pub use config::{Config, Rate};
 #[cfg(feature = "names")]
 pub use names::NamesConfig;
 #[cfg(feature = "laws")]

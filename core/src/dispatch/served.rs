@@ -137,6 +137,13 @@ impl Connection for Served {
         }
     }
 
+    fn uplink(&self) -> Option<UplinkId> {
+        match self {
+            Served::Client(conn) => conn.uplink(),
+            Served::Probe(_) => None,
+        }
+    }
+
     fn splice(&self, side: Side) -> Option<Splice> {
         match self {
             Served::Client(conn) => conn.splice(side),

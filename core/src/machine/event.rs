@@ -85,6 +85,14 @@ pub enum Event {
         /// From the request to the connection.
         took: Duration,
     },
+    /// Bytes have moved over a connection of `dispatch`: told about once a second while they do,
+    /// and at its end. The sum is what [`Event::Closed`] tells.
+    Moved {
+        /// Bytes from client to target.
+        sent: u64,
+        /// Bytes from target to client.
+        received: u64,
+    },
     /// A connection that had reached its target has ended.
     Closed {
         /// The connection.

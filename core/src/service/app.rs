@@ -8,6 +8,7 @@ use super::counters::Counters;
 use super::cx::{Cx, Owner, Timer};
 use super::limits::{ConfigError, Limits};
 use super::mail::Wanted;
+use super::rates::Pair;
 use super::relay::Side;
 use crate::machine::{ConnId, Input, ListenerId, Output, QueryId, Rx, SocketId, Splice, StreamId, Transmit};
 use crate::name::Name;
@@ -250,6 +251,13 @@ impl<C: Connection> Service<C> {
         Ok(())
     }
 
+    /// How fast each uplink may carry, in the pool's order.
+    #[cfg_attr(not(feature = "dispatch"), expect(dead_code, reason = "only dispatch has uplinks"))]
+    pub(crate) fn set_rates(&mut self, now: Instant, rates: &[Pair]) {
+        self.cx.now = now;
+        self.cx.set_rates(rates);
+    }
+
     /// Has `f` look at each connection, after which its deadline is set anew; then asks for
     /// connections that the limits may have room for now.
     pub(crate) fn revise(&mut self, now: Instant, mut f: impl FnMut(&mut C, &mut Cx<C::Config>)) {
@@ -401,6 +409,10 @@ impl<C: Connection> Service<C> {
                     self.cx.lookups_at = None;
                     self.cx.begin_lookups();
                 }
+                Timer::Rates => {
+                    self.cx.rates_at = None;
+                    self.cx.wake_for_rates();
+                }
                 Timer::Conn(id) => self.timeout(id),
             }
         }
@@ -421,11 +433,16 @@ impl<C: Connection> Service<C> {
     pub(crate) fn read_buf(&mut self, stream: StreamId) -> &mut [u8] {
         let Some((id, side)) = self.side(stream) else { return &mut [] };
         let Some(conn) = self.conn(id) else { return &mut [] };
-        let (mut wants, keeps) = (conn.wants_of(side, stream), conn.keeps(side));
+        let (mut wants, keeps, uplink) = (conn.wants_of(side, stream), conn.keeps(side), conn.uplink());
         if let Some(kept) = keeps
             && wants > 0
         {
             wants = wants.min(self.cx.room(stream, kept));
+        }
+        if let Some(uplink) = uplink
+            && wants > 0
+        {
+            wants = wants.min(self.cx.rate_room(stream, uplink, side));
         }
         if wants == 0 {
             return &mut [];

@@ -78,6 +78,11 @@ pub(crate) trait Connection: Sized {
         self.write_buf(side)
     }
 
+    /// By which uplink its bytes move, where they do: that may have a rate.
+    fn uplink(&self) -> Option<UplinkId> {
+        None
+    }
+
     /// Leave to move bytes from `side` in the kernel.
     fn splice(&self, side: Side) -> Option<Splice>;
 

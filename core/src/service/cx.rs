@@ -4,6 +4,8 @@
 use super::limits::Limits;
 use super::lookups::{Begun, Lookups};
 use super::mail::{Mail, Wanted};
+use super::rates::{Pair, Rates};
+use super::relay::Side;
 use super::sockets::Sockets;
 use crate::buffer::{Buffers, Filled};
 use crate::machine::event::Event;
@@ -34,6 +36,8 @@ pub(super) enum Timer {
     Listener(ListenerId),
     /// A name that waits may have its turn.
     Lookups,
+    /// Who waits for an uplink's rate may have its turn.
+    Rates,
     /// The connection knows what for.
     Conn(ConnId),
 }
@@ -110,6 +114,10 @@ pub(crate) struct Common {
     pub(super) lookups_at: Option<Instant>,
     /// How often a client's share of names was taken.
     pub(super) lookups_limit: u64,
+    /// How fast uplinks may carry.
+    rates: Rates,
+    /// When who waits for that may have its turn.
+    pub(super) rates_at: Option<Instant>,
     outputs: VecDeque<Output>,
     dirty: VecDeque<StreamId>,
     /// Bytes that connections keep before their relays stand.
@@ -138,6 +146,8 @@ impl Common {
             lookups: Lookups::new(limits.max_lookups),
             lookups_at: None,
             lookups_limit: 0,
+            rates: Rates::default(),
+            rates_at: None,
             outputs: VecDeque::new(),
             dirty: VecDeque::new(),
             kept: 0,
@@ -167,9 +177,12 @@ impl Common {
         self.outputs.push_back(Output::Report(report));
     }
 
-    /// Reports bytes moved through an uplink, if any moved.
+    /// Reports bytes of datagrams through an uplink, if any moved. They are not held back, but they
+    /// count towards its rate.
     pub(crate) fn traffic(&mut self, uplink: UplinkId, sent: u64, received: u64) {
         if sent + received > 0 {
+            self.spend(uplink, Side::Client, sent);
+            self.spend(uplink, Side::Target, received);
             self.report(Report::Traffic { uplink, sent, received, over: Duration::ZERO });
         }
     }
@@ -368,7 +381,47 @@ impl Common {
 
     /// To ask for room or for a buffer changes something, if only what is told.
     pub(super) fn is_pressed(&self) -> bool {
-        self.buffers.is_exhausted() || self.kept >= self.limits.max_kept
+        self.buffers.is_exhausted() || self.kept >= self.limits.max_kept || !self.rates.is_empty()
+    }
+
+    /// Other rates of the uplinks.
+    pub(super) fn set_rates(&mut self, rates: &[Pair]) {
+        for stream in self.rates.set(self.now, rates) {
+            self.mark_dirty(stream);
+        }
+        self.arm_rates();
+    }
+
+    /// Whether bytes by this uplink have a rate.
+    pub(super) fn has_rate(&self, uplink: Option<UplinkId>) -> bool {
+        self.rates.limits(uplink)
+    }
+
+    /// `len` bytes have come from a side of a connection by `uplink`.
+    pub(crate) fn spend(&mut self, uplink: UplinkId, from: Side, len: u64) {
+        self.rates.spend(self.now, uplink, from, len);
+    }
+
+    /// The most that may be read from `stream`, a side of a connection by `uplink`.
+    pub(super) fn rate_room(&mut self, stream: StreamId, uplink: UplinkId, from: Side) -> usize {
+        let room = self.rates.room(self.now, uplink, from, stream);
+        if room == 0 {
+            self.arm_rates();
+        }
+        room
+    }
+
+    /// Who waits for an uplink's rate may try again.
+    pub(super) fn wake_for_rates(&mut self) {
+        for stream in self.rates.wake(self.now) {
+            self.mark_dirty(stream);
+        }
+        self.arm_rates();
+    }
+
+    fn arm_rates(&mut self) {
+        let at = self.rates.next_timeout();
+        self.timers.rearm(Timer::Rates, &mut self.rates_at, at);
     }
 
     /// The buffer to read into; small while all large ones are taken.

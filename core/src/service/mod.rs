@@ -23,6 +23,7 @@
 //! | `lookups` | names under way, a share for each client |
 //! | `mail` | names that the machine itself looks up |
 //! | `sockets`, `outbox` | datagram sockets; what waits on each |
+//! | `rates` | how fast uplinks may carry |
 //! | `flows` | UDP sessions, and which is the longest idle |
 
 mod app;
@@ -35,6 +36,7 @@ mod limits;
 mod lookups;
 mod mail;
 mod outbox;
+mod rates;
 mod relay;
 mod sockets;
 

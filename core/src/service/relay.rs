@@ -167,7 +167,8 @@ impl Relay {
     /// `len` bytes were read at `side` into the scratch buffer.
     pub(crate) fn read(&mut self, side: Side, len: usize, cx: &mut Common) {
         self.active = cx.now;
-        let after = cx.limits.splice_after;
+        // What the kernel moves cannot be counted before it has moved.
+        let after = if cx.has_rate(self.uplink) { 0 } else { cx.limits.splice_after };
         let full = cx.buffers.was_filled(len);
         let direction = self.direction_mut(side);
         direction.held = Some(cx.buffers.take(len));
@@ -208,12 +209,14 @@ impl Relay {
     ) -> RelayState {
         self.active = cx.now;
         let stream = self.stream(side);
+        // A rate that came by a reload.
+        let has_rate = cx.has_rate(self.uplink);
         let direction = self.direction_mut(side);
         direction.total += given as u64;
         direction.piped = (direction.piped + taken).saturating_sub(given);
         direction.ended |= eof;
         direction.thin = if taken < THIN { direction.thin.saturating_add(1) } else { 0 };
-        if direction.thin >= THIN_ENOUGH && direction.piped == 0 {
+        if (direction.thin >= THIN_ENOUGH || has_rate) && direction.piped == 0 {
             (direction.splicing, direction.full_reads) = (false, 0);
             cx.mark_dirty(stream);
         }

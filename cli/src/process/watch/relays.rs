@@ -12,7 +12,10 @@ pub(crate) struct Relays {
     pub(crate) connected: AtomicU64,
     pub(crate) closed: AtomicU64,
     pub(crate) broken: AtomicU64,
-    /// Bytes of connections that have ended, from clients to targets.
+    /// Bytes are told while they move, and not at a connection's end.
+    live: bool,
+    /// Bytes from clients to targets: of connections that have ended, or of all where they are told
+    /// live.
     pub(crate) sent: AtomicU64,
     /// The same, from targets to clients.
     pub(crate) received: AtomicU64,
@@ -53,6 +56,11 @@ pub(crate) fn get(counter: &AtomicU64) -> u64 {
 }
 
 impl Relays {
+    /// Of a service that tells of bytes while they move.
+    pub(crate) fn live() -> Self {
+        Relays { live: true, ..Relays::default() }
+    }
+
     /// Counts a refusal.
     pub(crate) fn refused(&self, why: &Refusal) {
         add(&self.refused);
@@ -91,10 +99,16 @@ impl Relays {
                     self.heads.warn(now, format_args!("{why} ({switch})"));
                 }
             }
-            Event::Closed { conn, sent, received, lasted, fault } => {
-                add(&self.closed);
+            Event::Moved { sent, received } => {
                 self.sent.fetch_add(*sent, Ordering::Relaxed);
                 self.received.fetch_add(*received, Ordering::Relaxed);
+            }
+            Event::Closed { conn, sent, received, lasted, fault } => {
+                add(&self.closed);
+                if !self.live {
+                    self.sent.fetch_add(*sent, Ordering::Relaxed);
+                    self.received.fetch_add(*received, Ordering::Relaxed);
+                }
                 match fault {
                     None => {
                         log::debug!("{conn:?}: closed after {lasted:?}: {sent} bytes up, {received} down");

@@ -51,11 +51,11 @@ impl Conn {
         }
     }
 
-    /// The uplink, and the bytes that have moved to the target and from it.
-    fn moved(&self) -> Option<(UplinkId, (u64, u64))> {
+    /// The uplink, where there is one, and the bytes that have moved to the target and from it.
+    pub(super) fn moved(&self) -> Option<(Option<UplinkId>, (u64, u64))> {
         match &self.state {
-            State::Relay(relay) => relay.uplink.map(|uplink| (uplink, relay.totals())),
-            State::Forward(forward) => forward.uplink.map(|uplink| (uplink, forward.totals())),
+            State::Relay(relay) => Some((relay.uplink, relay.totals())),
+            State::Forward(forward) => Some((forward.uplink, forward.totals())),
             State::Handshake(_)
             | State::Opening(_)
             | State::Association(_)
@@ -64,7 +64,7 @@ impl Conn {
         }
     }
 
-    /// When the meter is to be read next: only what leaves by an uplink is metered.
+    /// When the meter is to be read next.
     pub(super) fn meter_deadline(&self) -> Option<Instant> {
         self.moved().and_then(|_| self.meter.deadline())
     }

@@ -5,7 +5,7 @@ use super::super::secrets::Secrets;
 use super::{DISPATCH, MAX_BUFFER};
 #[cfg(feature = "names")]
 use crate::dispatch::NamesConfig;
-use crate::dispatch::{Config, Credentials, HttpProbe, ProbeConfig, Upstream, UpstreamProtocol};
+use crate::dispatch::{Config, Credentials, HttpProbe, ProbeConfig, Rate, Upstream, UpstreamProtocol};
 use crate::name::{Destination, Host};
 use crate::record::codec::{Reader, Writer};
 use alloc::vec;
@@ -35,6 +35,7 @@ pub(in super::super) fn of_dispatch(config: &Config, secrets: &Secrets) -> Vec<u
         lookup_timeout,
         probes,
         upstreams,
+        rates,
         max_associations,
         max_destinations,
         flow_idle_timeout,
@@ -77,6 +78,12 @@ pub(in super::super) fn of_dispatch(config: &Config, secrets: &Secrets) -> Vec<u
     w.duration(*lookup_timeout);
     w.all(probes.iter(), |w, probe| w.option(probe.as_ref(), of_probe));
     w.all(upstreams.iter(), |w, upstream| w.option(upstream.as_ref(), of_upstream));
+    w.all(rates.iter(), |w, rate| {
+        w.option(*rate, |w, Rate { sent, received }| {
+            w.option(sent, Writer::number);
+            w.option(received, Writer::number);
+        });
+    });
     w.size(*max_associations);
     w.size(*max_destinations);
     w.duration(*flow_idle_timeout);
@@ -122,6 +129,12 @@ pub(in super::super) fn to_dispatch(bytes: &[u8]) -> Option<Config> {
         lookup_timeout: r.duration()?,
         probes: r.all(|r| r.option(to_probe))?,
         upstreams: r.all(|r| r.option(to_upstream))?,
+        rates: r.all(|r| {
+            r.option(|r| {
+                let sent = r.option(Reader::number)?;
+                Some(Rate { sent, received: r.option(Reader::number)? })
+            })
+        })?,
         max_associations: r.len()?,
         max_destinations: r.len()?,
         flow_idle_timeout: r.duration()?,
@@ -231,6 +244,7 @@ mod tests {
                 }),
             ],
             probes: vec![Some(probe), None],
+            rates: vec![None, Some(Rate { sent: Some(5), received: None })],
             idle_timeout: Some(Duration::from_secs(7)),
             #[cfg(feature = "names")]
             names: NamesConfig {
