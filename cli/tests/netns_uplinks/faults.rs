@@ -307,6 +307,11 @@ fn an_mtu_black_hole_is_told_with_what_mends_it_and_small_requests_go_on() {
     assert!(end.is_err(), "large segments vanish, and it ended as {end:?}");
     let line = proxy.wait_for("what it sent was not acknowledged");
     assert!(line.contains("the link carries no large packets"), "{line}");
+    // Plain HTTP too.
+    let mut client = world.client.run(|| crate::common::socks::dial(proxy.address));
+    let head = "POST http://203.0.113.1:7/ HTTP/1.1\r\nHost: 203.0.113.1:7\r\nContent-Length: 50000\r\n\r\n";
+    let _ = std::io::Write::write_all(&mut client, &[head.as_bytes(), &[7; 50_000]].concat());
+    proxy.wait_for_nth("what it sent was not acknowledged", 2);
     // It is no fault of connects or small requests, and no reason to rest.
     assert_eq!(world.ask_times(&proxy, 4), [1; 4]);
     assert_eq!(proxy.count_lines(" rests"), 0);

@@ -354,7 +354,7 @@ impl Connection for Conn {
                 let state = relay.write_failed(side, fault, cx);
                 self.relay_changed(state, cx);
             }
-            (State::Forward(forward), Side::Target) => forward.target_write_failed(cx),
+            (State::Forward(forward), Side::Target) => forward.target_write_failed(fault, cx),
             (
                 State::Handshake(_)
                 | State::Opening(_)

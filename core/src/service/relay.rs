@@ -237,11 +237,7 @@ impl Relay {
     /// The stream of `side` failed. What was read from it before is still delivered.
     pub(crate) fn failed(&mut self, side: Side, fault: Fault, cx: &mut Common) -> RelayState {
         self.lose_what_was_for(side, cx);
-        if let (Side::Target, Fault::TimedOut, Some(uplink)) = (side, fault, self.uplink)
-            && self.up.total > 0
-        {
-            cx.event(Event::Unacknowledged { uplink });
-        }
+        self.tell_of_silence(side, fault, cx);
         // The first fault says more than what follows from it.
         let fault = self.broken.map_or(fault, |broken| broken.fault);
         self.broken = Some(Broken { side, fault, at: cx.now, readable: false });
@@ -259,11 +255,21 @@ impl Relay {
             return self.failed(side, fault, cx);
         }
         self.lose_what_was_for(side, cx);
+        self.tell_of_silence(side, fault, cx);
         // Copied, so that a read reports its end.
         self.direction_mut(side).splicing = false;
         self.broken = Some(Broken { side, fault, at: cx.now, readable: true });
         cx.mark_dirty(self.stream(side));
         self.state()
+    }
+
+    /// What was sent by an uplink was not acknowledged in time, whether a write or a read says so.
+    fn tell_of_silence(&self, side: Side, fault: Fault, cx: &mut Common) {
+        if let (Side::Target, Fault::TimedOut, Some(uplink), None) = (side, fault, self.uplink, self.broken)
+            && self.up.total > 0
+        {
+            cx.event(Event::Unacknowledged { uplink });
+        }
     }
 
     fn lose_what_was_for(&mut self, side: Side, cx: &mut Common) {

@@ -3,7 +3,7 @@
 use super::super::Cx;
 use super::super::reply::ReplyFormat;
 use super::{Forward, ForwardStep, Response, Tunnel, passed_on, take_bytes};
-use crate::machine::event::Refusal;
+use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, Fault};
 use crate::record::Reading;
 use crate::wire::Malformed;
@@ -166,6 +166,7 @@ impl Forward {
 
     /// The connection to the origin failed.
     pub(in super::super) fn target_failed(&mut self, fault: Fault, cx: &mut Cx) -> ForwardStep {
+        self.tell_of_silence(fault, cx);
         self.drop_origin(Close::Reset, cx);
         match &self.response {
             Response::None => ForwardStep::Open,
@@ -201,7 +202,8 @@ impl Forward {
 
     /// Nothing can be written to the origin any more; its answer may still be there. The request is
     /// cut short, so it is the last.
-    pub(in super::super) fn target_write_failed(&mut self, cx: &mut Cx) {
+    pub(in super::super) fn target_write_failed(&mut self, fault: Fault, cx: &mut Cx) {
+        self.tell_of_silence(fault, cx);
         self.client_stays = false;
         self.origin_stays = false;
         if let Some(filled) = self.to_target.take() {
@@ -209,6 +211,15 @@ impl Forward {
         }
         self.stopped_reading = true;
         self.mark(cx);
+    }
+
+    /// What was sent by an uplink was not acknowledged in time.
+    fn tell_of_silence(&self, fault: Fault, cx: &mut Cx) {
+        if let (Fault::TimedOut, Some(uplink)) = (fault, self.uplink)
+            && self.sent > 0
+        {
+            cx.event(Event::Unacknowledged { uplink });
+        }
     }
 
     /// `out` is owed to the client before that.
