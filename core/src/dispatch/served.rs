@@ -138,10 +138,7 @@ impl Connection for Served {
     }
 
     fn uplink(&self) -> Option<UplinkId> {
-        match self {
-            Served::Client(conn) => conn.uplink(),
-            Served::Probe(_) => None,
-        }
+        if let Served::Client(conn) = self { conn.uplink() } else { None }
     }
 
     fn splice(&self, side: Side) -> Option<Splice> {
