@@ -104,6 +104,27 @@ proptest! {
     }
 }
 
+#[test]
+fn payload_is_recorded_where_it_is_asked_for_and_secrets_are_not() {
+    let mut setup = Setup::new(1).with(|config: &mut Config| {
+        config.credentials = Some(Credentials::parse(b"ann:secret22\n").expect("valid"));
+    });
+    setup.payload = true;
+    let mut lab = setup.build();
+    lab.serve(FAR, origin(&["HTTP/1.1 200 OK\r\nSet-Cookie: cookie99\r\nContent-Length: 6\r\n\r\nanswer"]));
+    socks(&mut lab, 1000, "ann", "secret22", "relayedword");
+    web(&mut lab, 1000, "ann:secret22", "chunkedword");
+    lab.run_for(ms(2000));
+    let recording = lab.machine.inner.recording().expect("it is recorded");
+    for word in ["relayedword", "chunkedword", "answer"] {
+        assert!(has(&recording, word.as_bytes()), "{word}");
+    }
+    for secret in ["secret22", "cookie99", "id=chunkedword", &base64(b"ann:secret22")] {
+        assert!(!has(&recording, secret.as_bytes()), "{secret}");
+    }
+    assert!(replay_incident(&recording, &mut |_| {}).is_ok());
+}
+
 /// A run of every kind of entry that a client can cause.
 fn recording() -> Vec<u8> {
     let mut lab = lab("ann", "secret22");

@@ -169,3 +169,41 @@ fn a_known_miss_is_told_and_is_no_error() {
     }
     std::fs::remove_file(file).expect("we made it");
 }
+
+#[cfg(feature = "record")]
+#[test]
+fn what_is_no_recording_is_refused_in_words() {
+    let cases: [(&str, &[u8], &str); 5] = [
+        ("text", b"hello", "expected a recording of ropewalk, got another file"),
+        ("version", b"RWLOG\0\0\x09", "expected a recording of format version 1, got version 9"),
+        ("section", b"RWLOG\0\0\x01\x63\0\0\0\0\0\0", "the recording is damaged at byte 8"),
+        (
+            "entries",
+            b"RWLOG\0\0\x01\x02\0\0\0\0\0\x01x",
+            "worker 0 differs after 0.000000 s: not a recording",
+        ),
+        // It says that nearly 4 GiB follow.
+        ("cut", b"RWLOG\0\0\x01\x02\0\0\xff\xff\xff\xff", "no worker has recorded anything"),
+    ];
+    for (name, bytes, told) in cases {
+        let file = scratch(name);
+        std::fs::write(&file, bytes).expect("a file of our own");
+        let outcome = run(&["sim", "replay", file.to_str().expect("temporary paths are text")]);
+        std::fs::remove_file(&file).expect("our own");
+        assert_eq!(outcome.code, Some(1), "{name}");
+        assert!(outcome.stderr.contains(told), "{name}: {}", outcome.stderr);
+    }
+}
+
+#[cfg(feature = "record")]
+#[test]
+fn a_file_that_is_there_is_recorded_over_only_where_that_is_said() {
+    let file = scratch("there.rec");
+    std::fs::write(&file, "mine").expect("a file of our own");
+    let path = file.to_str().expect("temporary paths are text");
+    let outcome = run(&["dispatch", "--listen", "127.0.0.1:0", "--record", path]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.stderr.contains("expected a file that is not there yet"), "{}", outcome.stderr);
+    assert_eq!(std::fs::read(&file).expect("still there"), b"mine");
+    std::fs::remove_file(&file).expect("our own");
+}

@@ -33,8 +33,13 @@ pub(crate) struct Recorded<M> {
 
 impl Recorded<Dispatch> {
     pub(crate) fn dispatch(config: dispatch::Config) -> Result<Self, ConfigError> {
+        Recorded::dispatch_with(config, false)
+    }
+
+    /// The same, with or without payload.
+    pub(crate) fn dispatch_with(config: dispatch::Config, payload: bool) -> Result<Self, ConfigError> {
         let entries = Entries::default();
-        let incident = Incident::of_dispatch(config, false, Box::new(entries.clone()))?;
+        let incident = Incident::of_dispatch(config, payload, Box::new(entries.clone()))?;
         Ok(Recorded { incident, entries })
     }
 

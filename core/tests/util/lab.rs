@@ -28,6 +28,8 @@ pub(crate) struct Setup {
     pub(crate) exact_more: bool,
     /// Readiness that is not so, for any index, at each step.
     pub(crate) rumours: bool,
+    /// What relays carry is recorded, too.
+    pub(crate) payload: bool,
 }
 
 /// The device of uplink `index`.
@@ -50,6 +52,7 @@ impl Setup {
             splice: SpliceMode::Never,
             exact_more: true,
             rumours: false,
+            payload: false,
         }
     }
 
@@ -60,8 +63,8 @@ impl Setup {
 
     pub(crate) fn build(self) -> Lab {
         #[cfg(feature = "unwrap")]
-        let machine =
-            super::incident::Recorded::dispatch(self.config.clone()).expect("a valid configuration");
+        let machine = super::incident::Recorded::dispatch_with(self.config.clone(), self.payload)
+            .expect("a valid configuration");
         #[cfg(not(feature = "unwrap"))]
         let machine = Dispatch::new(self.config.clone()).expect("a valid configuration");
         let listeners = self.config.listeners.clone();
