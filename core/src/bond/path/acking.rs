@@ -33,9 +33,7 @@ const FULL: u64 = 1500;
 pub(super) struct Bounds {
     /// Bytes that may be in flight.
     pub(super) cap: u64,
-    /// How long credit is counted that nobody used, in nanoseconds.
-    pub(super) round: u64,
-    /// Bytes of it that may be.
+    /// Bytes of credit that nobody need use in a round.
     pub(super) waste: u64,
 }
 
@@ -312,10 +310,8 @@ impl Path {
 
     pub(super) fn compute_bounds(&self) -> Bounds {
         let round = self.view.unloaded;
-        let long = round.max(WASTE.1 * WASTE.0).as_nanos();
         Bounds {
             cap: self.control.cap(&self.view),
-            round: u64::try_from(long).unwrap_or(u64::MAX),
             waste: self.pacer.rate().bytes_in((round / WASTE.0).max(WASTE.1)),
         }
     }
@@ -367,7 +363,7 @@ impl Path {
         }
         debug_assert_eq!(self.bounds, self.compute_bounds(), "who changes the rate bounds it again");
         let (sum, since) = &mut self.wasted;
-        if now.as_nanos().saturating_sub(since.as_nanos()) > self.bounds.round {
+        if now - *since > self.view.unloaded.max(WASTE.1 * WASTE.0) {
             (*sum, *since) = (0, now);
         }
         *sum += wasted;

@@ -372,7 +372,8 @@ impl Control {
     }
 
     fn falls(&mut self, now: Instant, signal: &Signal, limit: Duration) -> Option<Change> {
-        let (rate, sample) = (self.rate(), signal.sample.filter(|sample| sample.stretched)?);
+        let (rate, sample) =
+            (self.rate(), signal.sample.filter(|sample| sample.stretched && !sample.stalled)?);
         let view = &signal.view;
         // In a fall already, a queue is known to stand; otherwise for a round.
         let (stands, before) = match self.phase {
@@ -395,7 +396,7 @@ impl Control {
         let value = i64::try_from(sample.rate.bytes_per_second()).unwrap_or(i64::MAX);
         // What the source limited, or our own pace where no queue stands, is a lower bound: it
         // raises the rate, it never ends what was known.
-        let bound = sample.limited || view.recent <= self.standing();
+        let bound = sample.limited || sample.stalled || view.recent <= self.standing();
         if !bound || self.highest.ask().is_none_or(|highest| value > highest) {
             self.highest.feed(now, WINDOW.max(view.unloaded * ROUNDS), value);
         }

@@ -15,7 +15,8 @@
 //! Arrivals close together (a batch, a radio's grant) are one record that ends with the last of
 //! them; a sample from the end of one burst to the end of another counts whole bursts only. A
 //! sample is `limited` if the source left the path without work within it: then it is a lower bound
-//! only.
+//! only. So it is if most of its time is one silence, after which many packets came at once: a
+//! path, or a receiver, that stood still and goes on as before.
 
 use super::super::rate::Rate;
 use crate::time::Duration;
@@ -25,9 +26,11 @@ use alloc::collections::VecDeque;
 /// | --- | --- |
 /// | `MERGE` 1/16 of the span | bursts of a millisecond become one record; a span is 16 records at most |
 /// | `STRETCHED` 7/8 | the share that is a fall, too; start-up sends twice what arrives |
+/// | `MANY` 16 packets | what comes after a silence on a slow path is one or two; a radio's grants are less than half of a span apart |
 /// | `MAX_RECORDS` 64 | the span may grow by 4 between samples without losing its start |
 const MERGE: i64 = 16;
 const MAX_RECORDS: usize = 64;
+const MANY: u64 = 16 * 1500;
 const STRETCHED: (i64, i64) = (7, 8);
 
 /// What an acknowledgement tells of its largest packet.
@@ -61,6 +64,8 @@ pub(crate) struct Sample {
     pub(crate) stretched: bool,
     /// The source left the path without work meanwhile.
     pub(crate) limited: bool,
+    /// Most of the time is one silence, and it is over.
+    pub(crate) stalled: bool,
 }
 
 /// The rate over a sliding span of arrivals.
@@ -97,7 +102,17 @@ impl Delivery {
         let arrived = over(arriving);
         let rate = arrived.min(over(sending));
         let stretched = sending < arriving.saturating_mul(STRETCHED.0) / STRETCHED.1;
-        Some(Sample { rate, arrived, stretched, limited: arrival.gaps != then.gaps })
+        let (silence, since) = self.silence();
+        let stalled = silence > arriving / 2 && since >= MANY;
+        Some(Sample { rate, arrived, stretched, limited: arrival.gaps != then.gaps, stalled })
+    }
+
+    /// The longest time without an arrival, and the bytes that have come since.
+    fn silence(&self) -> (i64, u64) {
+        let last = self.records.back().map_or(0, |record| record.last.delivered);
+        let pairs = self.records.iter().zip(self.records.iter().skip(1));
+        let silences = pairs.map(|(a, b)| (b.first - a.last.at, last - a.last.delivered));
+        silences.max().unwrap_or_default()
     }
 
     /// No sample reaches back before now.
@@ -167,6 +182,29 @@ mod tests {
         ];
         let expected = [None, None, None, None, Some((750, false)), Some((1000, false))];
         assert_eq!(run(&series, 20), expected);
+    }
+
+    /// Whether each arrival (ms, bytes in all) ends a silence, over 20 ms.
+    fn stalled(series: &[(i64, u64)]) -> Vec<Option<bool>> {
+        let mut delivery = Delivery::default();
+        let feed = |(at, delivered): &(i64, u64)| {
+            let arrival = Arrival { at: at * 1000, sent_at: at * 1000, delivered: *delivered, gaps: 0 };
+            delivery.feed(arrival, Duration::from_millis(20)).map(|sample| sample.stalled)
+        };
+        series.iter().map(feed).collect()
+    }
+
+    #[test]
+    fn a_silence_with_many_packets_behind_it_is_no_rate() {
+        let (no, yes) = (Some(false), Some(true));
+        // A receiver that had no processor for 90 ms.
+        let stall = [(0, 0), (10, 100_000), (20, 200_000), (110, 250_000), (112, 300_000)];
+        let goes_on = (120..=140).step_by(5).map(|at| (at, 300_000 + (at as u64 - 112) * 10_000));
+        let stall: Vec<_> = stall.into_iter().chain(goes_on).collect();
+        assert_eq!(stalled(&stall), [None, None, no, yes, yes, yes, yes, no, no, no]);
+        // A link that fell from 10 MB/s to 0.1.
+        let fall = [(0, 0), (10, 100_000), (20, 200_000), (35, 201_500), (50, 203_000), (65, 204_500)];
+        assert_eq!(stalled(&fall), [None, None, no, no, no, no]);
     }
 
     #[test]

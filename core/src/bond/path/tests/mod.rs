@@ -69,6 +69,19 @@ fn a_fall_is_followed_and_its_queue_drained() {
 }
 
 #[test]
+fn a_receiver_that_stands_still_for_a_moment_is_no_slower_path() {
+    let mut world = World::new(500, 1);
+    world.run(2003);
+    // All that comes meanwhile is received at 2050 ms.
+    world.link.grant = Some(ms(50));
+    world.run(47);
+    world.link.grant = None;
+    world.run(50);
+    assert_eq!(world.sender.counters().falls, 0);
+    assert!(believed(&world) >= 450_000, "{} kbit/s", believed(&world));
+}
+
+#[test]
 fn a_rise_is_followed_within_two_seconds() {
     let mut world = World::new(5, 20);
     world.run(2000);
