@@ -15,7 +15,7 @@ use super::reply::ReplyFormat;
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Assignment, Close, ConnId, Fault, QueryId, Rx, SocketId, Splice, StreamId, UplinkId};
 use crate::record::Reading;
-use crate::service::{Accepted, Connection, Relay, RelayState, Side};
+use crate::service::{Accepted, Connection, Relay, Side};
 use crate::time::Instant;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -473,34 +473,7 @@ impl Connection for Conn {
                 return;
             }
         }
-        match &mut self.state {
-            State::Handshake(_) => {
-                self.refused(Refusal::HandshakeTimeout, cx);
-                self.end(Close::Graceful, cx);
-            }
-            State::Opening(opening) => {
-                let opened = opening.timeout(self.id, cx);
-                self.after_opening(opened, cx);
-            }
-            State::Relay(relay) => {
-                let fault = relay.fault().unwrap_or(Fault::TimedOut);
-                self.relay_changed(RelayState::Broken(fault), cx);
-            }
-            State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
-            State::Forward(forward) => {
-                let next = forward.timed_out(cx);
-                self.after_forward(next, cx);
-            }
-            State::Association(association) => {
-                let next = association.timeout(cx);
-                self.after_association(next, cx);
-            }
-            State::Closing(closing) => match closing.speak(self.client, cx) {
-                true => self.until = Some(cx.now + cx.config.linger),
-                false => self.end(Close::Graceful, cx),
-            },
-            State::Gone => {}
-        }
+        self.timed_out(cx);
     }
 
     fn deadline(&self, config: &Config) -> Option<Instant> {

@@ -329,4 +329,36 @@ impl Conn {
         }
         cx.close(self.client, how);
     }
+
+    /// The deadline of the state is over.
+    pub(super) fn timed_out(&mut self, cx: &mut Cx) {
+        match &mut self.state {
+            State::Handshake(_) => {
+                self.refused(Refusal::HandshakeTimeout, cx);
+                self.end(Close::Graceful, cx);
+            }
+            State::Opening(opening) => {
+                let opened = opening.timeout(self.id, cx);
+                self.after_opening(opened, cx);
+            }
+            State::Relay(relay) => {
+                let fault = relay.fault().unwrap_or(Fault::TimedOut);
+                self.relay_changed(RelayState::Broken(fault), cx);
+            }
+            State::Forward(forward) if forward.is_idle() => self.end(Close::Graceful, cx),
+            State::Forward(forward) => {
+                let next = forward.timed_out(cx);
+                self.after_forward(next, cx);
+            }
+            State::Association(association) => {
+                let next = association.timeout(cx);
+                self.after_association(next, cx);
+            }
+            State::Closing(closing) => match closing.speak(self.client, cx) {
+                true => self.until = Some(cx.now + cx.config.linger),
+                false => self.end(Close::Graceful, cx),
+            },
+            State::Gone => {}
+        }
+    }
 }
