@@ -51,5 +51,8 @@ pub fn lines(runtime: &AnyRuntime) -> Vec<String> {
     assert_eq!(all(&mut stream).expect("an orderly end"), b"last words");
     drop(stream);
     thread::sleep(STEP);
-    normalised(proxy.finish().found.lines)
+    let mut lines = normalised(proxy.finish().found.lines);
+    // What has moved is told by the clock, as often as the steps take long.
+    lines.retain(|line| !line.starts_with("> Event(Moved"));
+    lines
 }
