@@ -224,7 +224,8 @@ impl Scheduler {
             weighty.iter().filter(|view| members.contains(view.path)).copied().collect();
         let views = &near[..];
         self.shares.update(views);
-        if !self.shares.are_met(views) {
+        let light = head.backlog as u64 <= QUANTUM;
+        if !self.shares.are_met(light, views) {
             return self.aggregate(now, head, &weighty);
         }
         // What is sparse goes by the fastest path as long as that stays within its share.

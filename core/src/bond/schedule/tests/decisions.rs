@@ -283,7 +283,7 @@ fn a_strategy_can_change_between_two_packets() {
 }
 
 #[test]
-fn a_path_whose_rate_was_never_found_has_the_share_of_its_weight() {
+fn a_path_whose_rate_was_never_found_has_the_share_of_its_weight_of_a_light_load() {
     let mut scheduler = scheduler(Strategy::Weighted);
     let views = [path(1, 20, 10), PathView { found: false, fresh: false, ..path(2, 1, 10) }];
     let mut sent = [0_u32, 0];

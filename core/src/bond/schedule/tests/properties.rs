@@ -103,8 +103,8 @@ proptest! {
         let mut sent: Vec<u64> = weights.iter().map(|_| 0).collect();
         let mut now = milliseconds(0);
         for (bytes, sparse) in sizes {
-            // What is sparse may wait for a nearer path, and here what follows waits with it: its time
-            // is no matter of its bytes.
+            // What is sparse may wait for a nearer path, and here what follows waits with it: its
+            // time is no matter of its bytes.
             let head = Head { bytes, sparse: sparse && fitting, ..bulk(1_000_000) };
             loop {
                 let views: Vec<_> = weights.iter().enumerate().map(|(index, weight)| PathView {
