@@ -224,8 +224,7 @@ impl Scheduler {
             weighty.iter().filter(|view| members.contains(view.path)).copied().collect();
         let views = &near[..];
         self.shares.update(views);
-        let light = head.backlog as u64 <= QUANTUM;
-        if !self.shares.are_met(light, views) {
+        if !self.shares.are_met(views) {
             return self.aggregate(now, head, &weighty);
         }
         // What is sparse goes by the fastest path as long as that stays within its share.

@@ -40,18 +40,13 @@ impl Shares {
     /// does not, because a path is far slower than its weight says or has fallen, weights are not
     /// kept: nobody wants a bond that is slower than one of its links. They are kept again when
     /// they give a quarter more than that.
-    ///
-    /// Under a `light` load a path whose rate was never found speaks for nothing: what is tried on
-    /// it would have the weights left for ever, as a load that one path carries never tries
-    /// another.
-    pub(super) fn are_met(&mut self, light: bool, views: &[PathView]) -> bool {
+    pub(super) fn are_met(&mut self, views: &[PathView]) -> bool {
         let usable = || views.iter().filter(|view| view.may_carry() && view.weight > 0);
         let weights: u128 = usable().map(|view| u128::from(view.weight)).sum();
         let rate = |view: &PathView| u128::from(view.rate.bytes_per_second());
         // The first path to be full sets the pace.
-        let counted = || usable().filter(|view| view.found || !light);
-        let carried = counted().map(|view| rate(view) * weights / u128::from(view.weight)).min();
-        let best = counted().map(rate).max();
+        let carried = usable().map(|view| rate(view) * weights / u128::from(view.weight)).min();
+        let best = usable().map(rate).max();
         let (Some(carried), Some(best)) = (carried, best) else { return true };
         let broken = carried < if self.broken { best * 5 / 4 } else { best };
         if self.broken && !broken {

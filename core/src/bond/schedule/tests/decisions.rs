@@ -281,19 +281,3 @@ fn a_strategy_can_change_between_two_packets() {
     assert_eq!(scheduler.decide(milliseconds(0), &bulk(1_000_000), &views), both);
     assert_eq!(scheduler.strategy(), Strategy::Redundant { copies: 2 });
 }
-
-#[test]
-fn a_path_whose_rate_was_never_found_has_the_share_of_its_weight_of_a_light_load() {
-    let mut scheduler = scheduler(Strategy::Weighted);
-    let views = [path(1, 20, 10), PathView { found: false, fresh: false, ..path(2, 1, 10) }];
-    let mut sent = [0_u32, 0];
-    for _ in 0..200 {
-        let Decision::Send(path) = scheduler.decide(milliseconds(0), &bulk(1500), &views) else {
-            panic!("both may send")
-        };
-        let index = usize::from(path) - 1;
-        sent[index] += 1;
-        scheduler.handle_sent(&views[index], 1500, false);
-    }
-    assert!(sent[0].abs_diff(sent[1]) <= 17, "{sent:?} packets by equal weights");
-}
