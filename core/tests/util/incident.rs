@@ -29,6 +29,8 @@ impl Entries {
 pub(crate) struct Recorded<M> {
     incident: Incident<M>,
     pub(crate) entries: Entries,
+    /// What follows is what no driver may do: it is not compared.
+    pub(crate) ended: bool,
 }
 
 impl Recorded<Dispatch> {
@@ -40,7 +42,7 @@ impl Recorded<Dispatch> {
     pub(crate) fn dispatch_with(config: dispatch::Config, payload: bool) -> Result<Self, ConfigError> {
         let entries = Entries::default();
         let incident = Incident::of_dispatch(config, payload, Box::new(entries.clone()))?;
-        Ok(Recorded { incident, entries })
+        Ok(Recorded { incident, entries, ended: false })
     }
 
     pub(crate) fn reconfigure(
@@ -56,7 +58,7 @@ impl Recorded<Unwrap> {
     pub(crate) fn unwrap(config: unwrap::Config) -> Result<Self, ConfigError> {
         let entries = Entries::default();
         let incident = Incident::of_unwrap(config, false, Box::new(entries.clone()))?;
-        Ok(Recorded { incident, entries })
+        Ok(Recorded { incident, entries, ended: false })
     }
 }
 
@@ -84,7 +86,7 @@ impl<M: Discreet> Layer for Recorded<M> {
 /// The recording replays.
 impl<M> Drop for Recorded<M> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if std::thread::panicking() || self.ended {
             return;
         }
         if let Err(divergence) = replay_incident(&self.entries.bytes(), &mut |_| {}) {
