@@ -2,8 +2,9 @@
 
 mod util;
 
+use ropewalk_core::dispatch::Config;
 use ropewalk_core::machine::event::{Event, NamesNews, Refusal};
-use ropewalk_core::machine::{Device, Fault, Report, UplinkId};
+use ropewalk_core::machine::{Device, Fault, Input, Report, UplinkId};
 use simple_dns::{RCODE, TYPE};
 use util::asking::{FAR, FAR6, asks_with, code};
 use util::lab::{Who, device};
@@ -268,6 +269,41 @@ fn an_answer_is_kept_for_as_long_as_it_says() {
         assert_eq!(code_of(&mut lab, NAME), 0);
         assert_eq!(lab.world.questions.len(), questions, "after {wait:?} more");
     }
+}
+
+/// An uplink whose server says one family at once, and nothing of the other. The client has asked.
+fn half_known() -> (Lab, Config) {
+    let setup = Setup::new(1).with(|config| config.names.resolvers = vec![vec![addr(SERVERS[0])]]);
+    let config = setup.config.clone();
+    let mut lab = setup.build();
+    lab.serve(FAR, [Act::Echo]);
+    both_know(&mut lab);
+    serves(&mut lab, SERVERS[0], Serve::Half(TYPE::A));
+    asks_name(&mut lab, NAME);
+    lab.run_for(ms(20));
+    (lab, config)
+}
+
+#[test]
+fn what_was_half_known_when_the_uplink_vanished_is_not_kept() {
+    let (mut lab, _) = half_known();
+    lab.input(Input::UplinkGone { uplink: UplinkId(0) });
+    lab.finish();
+    serves(&mut lab, SERVERS[0], Serve::Answer);
+    assert_eq!(code_of(&mut lab, NAME), 0);
+    assert_eq!(lab.world.questions.len(), 4, "it is asked for anew");
+}
+
+#[test]
+fn what_other_servers_still_answer_after_a_reload_is_not_kept() {
+    let (mut lab, mut config) = half_known();
+    config.names.resolvers = vec![vec![addr(SERVERS[1])]];
+    let now = lab.now();
+    lab.machine.inner.reconfigure(now, config).expect("it is dispatch's").expect("it is well formed");
+    lab.finish();
+    assert_eq!(code_of(&mut lab, NAME), 0);
+    let to = servers_of(&lab.world.questions);
+    assert_eq!(to, [SERVERS[0], SERVERS[0], SERVERS[1], SERVERS[1]], "it is asked for anew");
 }
 
 #[test]

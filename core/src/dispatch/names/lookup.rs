@@ -62,6 +62,8 @@ pub(super) struct Lookup {
     pub(super) asking: bool,
     found: [Option<Found>; 2],
     settle: Option<Instant>,
+    /// Other servers were set since it began: what it comes to is not kept.
+    pub(super) outdated: bool,
     /// What its deadline is set to.
     pub(super) armed: Option<Instant>,
 }
@@ -78,6 +80,7 @@ impl Lookup {
             asking: false,
             found: [None, None],
             settle: None,
+            outdated: false,
             armed: None,
         }
     }

@@ -176,7 +176,7 @@ impl Names {
             self.waiting.remove(&query);
             cx.answer(query, known.clone());
         }
-        let took = cx.now - lookup.began;
+        let (took, outdated) = (cx.now - lookup.began, lookup.outdated);
         self.close(lookup, cx);
         let news = match known {
             Ok(_) => NamesNews::Answered { took },
@@ -184,7 +184,7 @@ impl Names {
         };
         say(key.uplink, news, cx);
         let limit = cx.config.names.cache;
-        if self.cache.keep(cx.now, key.clone(), known, ttl, limit) {
+        if !outdated && self.cache.keep(cx.now, key.clone(), known, ttl, limit) {
             say(key.uplink, NamesNews::CacheFull { limit }, cx);
         }
     }
@@ -214,15 +214,18 @@ impl Names {
 
     /// The interface of an uplink has vanished: what was known through it was of another network.
     pub(super) fn uplink_gone(&mut self, uplink: UplinkId, cx: &mut Cx) {
-        self.cache.forget(uplink);
         let through = |key: &&Key| key.uplink == uplink;
         for key in self.lookups.keys().filter(through).cloned().collect::<Vec<_>>() {
             self.finish(&key, Fault::NameUnavailable, cx);
         }
+        // Last: one that was ended may have known a half.
+        self.cache.forget(uplink);
+        self.best.remove(&uplink);
     }
 
-    /// Other servers are asked from now on.
+    /// Other servers are asked from now on. What the others still answer is for those who wait.
     pub(super) fn forget(&mut self) {
+        self.lookups.values_mut().for_each(|lookup| lookup.outdated = true);
         self.cache.clear();
         self.best.clear();
     }
