@@ -39,14 +39,19 @@ impl Writer {
         self.socket(socket);
         self.number(rx.len() as u64);
         for rx in rx {
-            self.number(rx.stride as u64);
-            self.address(rx.from);
-            self.option(rx.to, Writer::ip);
-            self.option(rx.interface, |w, interface| w.number(interface.into()));
-            self.raw(&[rx.ecn]);
-            self.number(rx.data.len() as u64);
+            self.batch(rx);
             self.raw(rx.data);
         }
+    }
+
+    /// All of `rx` but its bytes.
+    pub(super) fn batch(&mut self, rx: &Rx<'_>) {
+        self.number(rx.stride as u64);
+        self.address(rx.from);
+        self.option(rx.to, Writer::ip);
+        self.option(rx.interface, |w, interface| w.number(interface.into()));
+        self.raw(&[rx.ecn]);
+        self.number(rx.data.len() as u64);
     }
 
     pub(super) fn transmit(&mut self, now: Instant, socket: SocketId, room: usize, print: u64) {

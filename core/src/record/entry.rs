@@ -63,12 +63,7 @@ impl Writer {
         self.socket(socket);
         self.number(rx.len() as u64);
         for rx in rx {
-            self.number(rx.stride as u64);
-            self.address(rx.from);
-            self.option(rx.to, Writer::ip);
-            self.option(rx.interface, |w, interface| w.number(interface.into()));
-            self.raw(&[rx.ecn]);
-            self.number(rx.data.len() as u64);
+            self.batch(rx);
             for datagram in rx.datagrams() {
                 let kept = datagram.get(..kept(rx.from, datagram)).unwrap_or(datagram);
                 self.number(kept.len() as u64);

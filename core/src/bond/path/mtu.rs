@@ -214,7 +214,10 @@ impl Mtu {
             self.forgive();
         } else {
             if core::mem::take(&mut self.asked) {
-                self.tries *= self.silences.min(1);
+                // The tries of another search are none of this one.
+                if self.silences == 0 {
+                    self.tries = 0;
+                }
                 self.silences += 1;
             }
             self.smaller = self.smaller.or(Some(now));
@@ -257,7 +260,9 @@ impl Mtu {
 
     /// What was lost says nothing of sizes any more.
     fn forgive(&mut self) {
-        self.tries *= u32::from(self.silences == 0);
+        if self.silences > 0 {
+            self.tries = 0;
+        }
         (self.swallowed, self.after, self.smaller) = (0, 0, None);
         (self.asked, self.silences) = (false, 0);
     }
