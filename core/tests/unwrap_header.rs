@@ -246,7 +246,9 @@ proptest! {
 
     #[test]
     fn any_bytes_are_judged_without_a_panic_and_nobody_is_reached_by_chance(
-        start in proptest::sample::select(vec![&b""[..], b"PROXY TCP4 ", b"\r\n\r\n\0\r\nQUIT\n", b"PROXY UNKNOWN"]),
+        start in proptest::sample::select(vec![
+            &b""[..], b"PROXY TCP4 ", b"\r\n\r\n\0\r\nQUIT\n", b"PROXY UNKNOWN",
+        ]),
         bytes in proptest::collection::vec(any::<u8>(), 0..400),
         split in 1usize..50,
     ) {

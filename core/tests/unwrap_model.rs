@@ -66,14 +66,17 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let kind = prop_oneof![
-        4 => Just(Kind::V2), 2 => Just(Kind::Simple), 1 => Just(Kind::Local), 4 => Just(Kind::Bare), 1 => Just(Kind::Half)
+        4 => Just(Kind::V2), 2 => Just(Kind::Simple), 1 => Just(Kind::Local),
+        4 => Just(Kind::Bare), 1 => Just(Kind::Half)
     ];
     let fault = prop_oneof![Just(Fault::AddressInUse), Just(Fault::NoDescriptors)];
     let balancer = prop_oneof![20 => 0usize..3, 1 => Just(3usize)];
     let client = prop_oneof![20 => 0usize..5, 1 => Just(5usize)];
     prop_oneof![
         20 => (0u16..2, balancer, client, kind, 0usize..40)
-            .prop_map(|(listener, balancer, client, kind, len)| Step::Datagram { listener, balancer, client, kind, len }),
+            .prop_map(|(listener, balancer, client, kind, len)| {
+                Step::Datagram { listener, balancer, client, kind, len }
+            }),
         10 => (0usize..6, 0usize..40).prop_map(|(flow, len)| Step::Answer { flow, len }),
         4 => prop_oneof![1u64..500, 1_000u64..5_000, 10_000u64..70_000, Just(60_000)].prop_map(Step::Wait),
         1 => fault.prop_map(Step::OpenFault),

@@ -316,8 +316,10 @@ proptest! {
                         sent.entry(one.socket).or_default().push((one.to, one.data));
                     }
                     let blocked = driver.blocked.clone();
-                    let wanted: BTreeMap<_, _> =
-                        model.extract_if(.., |socket, queue| !blocked.contains(socket) && !queue.is_empty()).collect();
+                    let moved = model.extract_if(.., |socket, queue| {
+                        !blocked.contains(socket) && !queue.is_empty()
+                    });
+                    let wanted: BTreeMap<_, _> = moved.collect();
                     prop_assert!(sent == wanted, "sent {:?}, wanted {:?}", lens(&sent), lens(&wanted));
                 }
             }

@@ -364,7 +364,8 @@ proptest! {
         let mut lab = setup.build();
         lab.machine.quiet = true;
         let all: Vec<Exchange> = (0..1 + rng.below(6)).map(|n| an_exchange(&mut rng, n)).collect();
-        let answers = all.iter().flat_map(|e| [Act::AwaitText(e.request_ends.clone()), Act::Send(e.response.clone())]);
+        let answer = |e: &Exchange| [Act::AwaitText(e.request_ends.clone()), Act::Send(e.response.clone())];
+        let answers = all.iter().flat_map(answer);
         let origin = a_person(&mut rng, answers.chain([Act::AwaitEnd]).collect());
         lab.target(ECHO, Target::new(origin));
         let pipelined = rng.one_in(2);

@@ -157,7 +157,10 @@ pub(crate) struct Common {
     pub(crate) tun: String,
 
     /// The largest packet inside, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = ropewalk_core::bond::DEFAULT_MTU, value_parser = clap::value_parser!(u16).range(1280..=65_535))]
+    #[arg(
+        long, value_name = "BYTES", default_value_t = ropewalk_core::bond::DEFAULT_MTU,
+        value_parser = clap::value_parser!(u16).range(1280..=65_535)
+    )]
     pub(crate) mtu: u16,
 
     /// The mark (SO_MARK) of the bond's own packets, by which rules and filters know them
@@ -185,7 +188,10 @@ pub(crate) struct Common {
 #[derive(clap::Args, Debug)]
 pub(crate) struct Serve {
     /// Where clients come in, ADDRESS:PORT
-    #[arg(short, long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:4500", value_parser = values::listen)]
+    #[arg(
+        short, long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:4500",
+        value_parser = values::listen
+    )]
     pub(crate) listen: SocketAddr,
 
     /// The network inside the tunnel, ADDRESS/BITS, one for IPv4 and one for IPv6; the server has
@@ -215,7 +221,10 @@ pub(crate) struct Serve {
 
     /// Bytes of each of the two buffers of the server's socket in the system. More than what one
     /// way out can hold back, or a way that is stuck holds up the others
-    #[arg(long, value_name = "BYTES", default_value_t = 4_194_304, value_parser = clap::value_parser!(u32).range(65_536..=1_073_741_824))]
+    #[arg(
+        long, value_name = "BYTES", default_value_t = 4_194_304,
+        value_parser = clap::value_parser!(u32).range(65_536..=1_073_741_824)
+    )]
     pub(crate) socket_buffer: u32,
 
     #[command(flatten)]

@@ -82,7 +82,10 @@ pub(crate) struct Args {
     pub(crate) max_client_connections: Option<u32>,
 
     /// Names that one client may have looked up at the same time, in each worker; more wait
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=256))]
+    #[arg(
+        long, value_name = "N", default_value_t = 64,
+        value_parser = clap::value_parser!(u32).range(1..=256)
+    )]
     pub(crate) max_lookups: u32,
 
     /// A name must be looked up after this many seconds
@@ -93,18 +96,27 @@ pub(crate) struct Args {
     /// before it for one of them; may be given several times [default: those that this host knows
     /// for its link, else system]
     #[cfg(feature = "names")]
-    #[arg(long, value_name = "[UPLINK=]ADDRESS", value_parser = super::resolver::parse, conflicts_with = "tunnel")]
+    #[arg(
+        long, value_name = "[UPLINK=]ADDRESS", value_parser = super::resolver::parse,
+        conflicts_with = "tunnel"
+    )]
     pub(crate) resolver: Vec<ResolverArg>,
 
     /// Answers of such resolvers that are kept, in each worker, for as long as they hold. 0: none
     #[cfg(feature = "names")]
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(..=1_048_576))]
+    #[arg(
+        long, value_name = "N", default_value_t = 4096,
+        value_parser = clap::value_parser!(u32).range(..=1_048_576)
+    )]
     pub(crate) name_cache: u32,
 
     /// Ask uplinks whether they carry: HOST:PORT or http://HOST/PATH, with ,period=5 ,timeout=2
     /// ,fall=2 ,rise=1 or ,status=204 behind it, with UPLINK= before it for one of them; may be
     /// given several times
-    #[arg(long, value_name = "[UPLINK=]TARGET", value_parser = super::probe::parse, conflicts_with = "tunnel")]
+    #[arg(
+        long, value_name = "[UPLINK=]TARGET", value_parser = super::probe::parse,
+        conflicts_with = "tunnel"
+    )]
     pub(crate) probe: Vec<ProbeArg>,
 
     /// Use this uplink only while no other is well, UPLINK or UPLINK=TIER (2 to 9); may be given
@@ -138,7 +150,10 @@ pub(crate) struct Args {
 
     /// Destinations that one UDP association remembers; beyond that the longest idle one is
     /// forgotten
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    #[arg(
+        long, value_name = "N", default_value_t = 1024,
+        value_parser = clap::value_parser!(u32).range(1..=65_536)
+    )]
     pub(crate) max_destinations: u32,
 
     /// Forget a destination of a UDP association after so many seconds in which nothing moves
@@ -146,20 +161,32 @@ pub(crate) struct Args {
     pub(crate) close_after: Duration,
 
     /// Bytes that may wait to be sent on one UDP socket; what comes beyond that is dropped
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(65536..))]
+    #[arg(
+        long, value_name = "BYTES", default_value_t = 1 << 20,
+        value_parser = clap::value_parser!(u32).range(65536..)
+    )]
     pub(crate) max_queue: u32,
 
     /// Bytes of requests kept before their connections stand, in each worker; beyond that 4 KiB of
     /// each, and the rest waits
-    #[arg(long, value_name = "BYTES", default_value_t = 16_777_216, value_parser = clap::value_parser!(u32).range(65_536..))]
+    #[arg(
+        long, value_name = "BYTES", default_value_t = 16_777_216,
+        value_parser = clap::value_parser!(u32).range(65_536..)
+    )]
     pub(crate) max_request_memory: u32,
 
     /// The largest head of an HTTP request or response, in bytes
-    #[arg(long, value_name = "BYTES", default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1024..=16_777_216))]
+    #[arg(
+        long, value_name = "BYTES", default_value_t = 262_144,
+        value_parser = clap::value_parser!(u32).range(1024..=16_777_216)
+    )]
     pub(crate) max_head_size: u32,
 
     /// The most header fields in such a head
-    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(
+        long, value_name = "N", default_value_t = 2000,
+        value_parser = clap::value_parser!(u32).range(1..=100_000)
+    )]
     pub(crate) max_header_fields: u32,
 
     #[command(flatten)]

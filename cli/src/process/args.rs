@@ -11,7 +11,10 @@ use std::time::Duration;
 #[derive(clap::Args, Debug, PartialEq, Eq)]
 pub(crate) struct Common {
     /// Threads that move bytes; UDP is the first one's
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(
+        long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
     pub(crate) workers: u16,
 
     /// The driver that moves bytes

@@ -60,7 +60,10 @@ pub(crate) struct Listener {
     #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = server_v4)]
     pub(crate) v4: Option<Server>,
 
-    #[arg(help = "The server for IPv6 clients: [ADDRESS]:PORT (or NAME:PORT), [ADDRESS]:FIRST-LAST or unix:PATH", short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = server_v6)]
+    #[arg(
+        help = "The server for IPv6 clients: [ADDRESS]:PORT (or NAME:PORT), [ADDRESS]:FIRST-LAST or unix:PATH",
+        short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = server_v6
+    )]
     pub(crate) v6: Option<Server>,
 
     /// Where connections go: to the targets, or where the header says their client wanted to go
@@ -117,7 +120,10 @@ pub(crate) struct Process {
     pub(crate) mixed_families: bool,
 
     /// The most bytes that a version 2 header may say to follow its first 16
-    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = clap::value_parser!(u16).range(36..))]
+    #[arg(
+        long, value_name = "BYTES", default_value_t = 4096,
+        value_parser = clap::value_parser!(u16).range(36..)
+    )]
     pub(crate) max_header: u16,
 
     /// A header must be whole after this many seconds
@@ -138,7 +144,10 @@ pub(crate) struct Process {
     pub(crate) max_flows: Option<u32>,
 
     /// Bytes that may wait to be sent on one UDP socket; what comes beyond that is dropped
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(65536..))]
+    #[arg(
+        long, value_name = "BYTES", default_value_t = 1 << 20,
+        value_parser = clap::value_parser!(u32).range(65536..)
+    )]
     pub(crate) max_queue: u32,
 
     /// Started as root, become this user (a number or a name) once all is set up, and keep nothing

@@ -271,7 +271,8 @@ const TORRENT: &str = "
 import libtorrent, os, sys, time
 
 role, folder, proxy_port, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), 60
-quiet = {'min_reconnect_time': 1, 'enable_dht': False, 'enable_lsd': False, 'enable_upnp': False, 'enable_natpmp': False,
+quiet = {'min_reconnect_time': 1, 'enable_dht': False, 'enable_lsd': False, 'enable_upnp': False,
+         'enable_natpmp': False,
          'enable_outgoing_tcp': False, 'enable_incoming_tcp': False,
          'out_enc_policy': libtorrent.enc_policy.disabled, 'in_enc_policy': libtorrent.enc_policy.disabled}
 if role == 'make':

@@ -170,7 +170,8 @@ impl World {
                 }
             }
             8 | 9 => {
-                let Some(socket) = self.sockets.get(usize::from(whom) % self.sockets.len().max(1)) else { return };
+                let at = usize::from(whom) % self.sockets.len().max(1);
+                let Some(socket) = self.sockets.get(at) else { return };
                 let mut data = bytes.to_vec();
                 let from = SocketAddr::new([10, 0, 0, whom & 3].into(), u16::from(whom >> 6));
                 let stride = data.len().div_ceil(1 + usize::from(op >> 6));

@@ -59,7 +59,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_round_gives_each_its_weight(weights in prop::collection::vec(1u32..40, 1..8), rounds in 1usize..4) {
+        fn every_round_gives_each_its_weight(
+            weights in prop::collection::vec(1u32..40, 1..8), rounds in 1usize..4
+        ) {
             let mut shares: Vec<_> = weights.iter().map(|w| Share::new(*w)).collect();
             let sum: u32 = weights.iter().sum();
             for _ in 0..rounds {

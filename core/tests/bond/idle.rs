@@ -87,7 +87,8 @@ proptest! {
             };
             sut.apply(&Transition::Link { link: idle, way: None, nature });
             few(&mut sut, 30);
-            prop_assert_eq!(carried(&sut, idle), 0, "bytes went by the link that was idle: {:#?}", sut.client());
+            let went = carried(&sut, idle);
+            prop_assert_eq!(went, 0, "bytes went by the link that was idle: {:#?}", sut.client());
         }
     }
 

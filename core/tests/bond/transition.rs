@@ -76,7 +76,8 @@ fn tuning() -> impl Strategy<Value = Tuning> {
     let memory = prop_oneof![1 => 30_000usize..400_000, 2 => Just(8usize << 20)];
     let queue = prop_oneof![1 => 20_000usize..200_000, 2 => Just(4usize << 20)];
     let names = proptest::sample::select(&Spread::NAMES[..]);
-    let mode = prop_oneof![3 => Just(Spread::Aggregate), 2 => names.prop_map(|name| Spread::named(name).expect("its name"))];
+    let any = names.prop_map(|name| Spread::named(name).expect("its name"));
+    let mode = prop_oneof![3 => Just(Spread::Aggregate), 2 => any];
     (memory, queue, mode).prop_map(|(memory, queue, strategy)| Tuning {
         memory,
         queue,
@@ -139,9 +140,12 @@ pub(crate) fn transition() -> impl Strategy<Value = Transition> {
     prop_oneof![
         10 => send(),
         10 => wait(),
-        2 => (link(), some_way(), nature()).prop_map(|(link, way, nature)| Transition::Link { link, way, nature }),
-        3 => (link(), some_way(), any::<bool>()).prop_map(|(link, way, silent)| Transition::Silent { link, way, silent }),
-        2 => (proptest::option::weighted(0.8, link()), any::<bool>()).prop_map(|(link, blocked)| Transition::Block { link, blocked }),
+        2 => (link(), some_way(), nature())
+            .prop_map(|(link, way, nature)| Transition::Link { link, way, nature }),
+        3 => (link(), some_way(), any::<bool>())
+            .prop_map(|(link, way, silent)| Transition::Silent { link, way, silent }),
+        2 => (proptest::option::weighted(0.8, link()), any::<bool>())
+            .prop_map(|(link, blocked)| Transition::Block { link, blocked }),
         1 => link().prop_map(Transition::Gone),
         1 => link().prop_map(Transition::Back),
         1 => link().prop_map(Transition::Rebind),

@@ -57,7 +57,8 @@ proptest! {
     fn bytes_follow_the_weights(seed: u64, weights in vec(2u16..6, 2..5), up: bool) {
         let mut sut = Sut::new(&fitting(seed, &weights));
         weigh(&mut sut, &weights);
-        let (way, total) = (if up { Way::Up } else { Way::Down }, weights.iter().map(|weight| u64::from(*weight)).sum::<u64>());
+        let way = if up { Way::Up } else { Way::Down };
+        let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
         load(&mut sut, way, total * 200_000, 3000);
         let before = sut.lab.data[way as usize].clone();
         load(&mut sut, way, total * 200_000, 2000);
@@ -68,7 +69,8 @@ proptest! {
         for (sent, weight) in sent.iter().zip(&weights) {
             let share = all * u64::from(*weight) / total;
             let most = (all / 100).max(QUANTUM + 1500 * weights.len() as u64);
-            prop_assert!(sent.abs_diff(share) <= most, "{} of {}, its share is {}: {:#?}", sent, all, share, sut.client());
+            let off = sent.abs_diff(share);
+            prop_assert!(off <= most, "{} of {}, its share is {}: {:#?}", sent, all, share, sut.client());
         }
     }
 }

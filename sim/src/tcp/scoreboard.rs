@@ -302,7 +302,9 @@ mod tests {
             let mut board = Scoreboard::default();
             let (mut una, mut next) = (0u64, 0u64);
             for step in steps {
-                let pick = |n: u8, board: &Scoreboard| board.numbers().nth(usize::from(n) % (board.len() as usize).max(1));
+                let pick = |n: u8, board: &Scoreboard| {
+                    board.numbers().nth(usize::from(n) % (board.len() as usize).max(1))
+                };
                 match step {
                     Step::Push => {
                         board.push(next, next, 10, 0);
@@ -322,7 +324,8 @@ mod tests {
                 prop_assert_eq!(board.lost, count(|s| s.lost));
                 prop_assert_eq!(board.resent, count(|s| s.resent));
                 prop_assert!(board.segments.iter().all(|s| !(s.sacked && s.lost)));
-                let waits = board.segments.iter().position(|s| s.lost && !s.resent).map(|at| board.first + at as u64);
+                let waits = board.segments.iter().position(|s| s.lost && !s.resent);
+                let waits = waits.map(|at| board.first + at as u64);
                 // Where retransmissions of what is not lost any more are in flight, it may wait for
                 // them.
                 let found = board.next_lost();

@@ -157,7 +157,8 @@ pub(super) fn servers(content: &[u8]) -> Vec<IpAddr> {
 /// Whether names asked for by this file go to systemd-resolved's stub, which asks the name servers
 /// of links (systemd-resolved(8)).
 pub(super) fn leads_to_resolved(content: &[u8]) -> bool {
-    let stub = |server: &IpAddr| matches!(server, IpAddr::V4(ip) if [[127, 0, 0, 53], [127, 0, 0, 54]].contains(&ip.octets()));
+    let stubs = [[127, 0, 0, 53], [127, 0, 0, 54]];
+    let stub = |server: &IpAddr| matches!(server, IpAddr::V4(ip) if stubs.contains(&ip.octets()));
     let servers = servers(content);
     !servers.is_empty() && servers.iter().all(stub)
 }

@@ -12,7 +12,12 @@ pub(crate) struct Args {
     #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::wanted_v4)]
     pub(crate) v4: Vec<Wanted>,
 
-    #[arg(help = "The server's IPv6 address (or name) and port or ports, [ADDRESS]:PORT or [ADDRESS]:FIRST-LAST; may be given several times", short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = target::wanted_v6)]
+    #[arg(
+        help = "The server's IPv6 address (or name) and port or ports, [ADDRESS]:PORT or \
+                [ADDRESS]:FIRST-LAST; may be given several times",
+        short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT",
+        value_parser = target::wanted_v6
+    )]
     pub(crate) v6: Vec<Wanted>,
 
     /// What the server speaks; may be given twice

@@ -4,7 +4,7 @@ use crate::doctor::report::Report;
 use crate::unwrap::routes::place::{Place, Placed};
 use crate::unwrap::target::Protocol;
 use socket2::{Domain, Socket, Type};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -80,7 +80,7 @@ pub(in crate::unwrap) fn reach(to: SocketAddr, mark: Option<u32>, client: IpAddr
 /// Whether a server answers this host itself.
 pub(in crate::unwrap) fn is_there(to: SocketAddr) -> io::Result<()> {
     match TcpStream::connect_timeout(&to, PATIENCE) {
-        Err(error) if error.kind() != io::ErrorKind::ConnectionRefused => Err(error),
+        Err(error) if error.kind() != ErrorKind::ConnectionRefused => Err(error),
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -105,8 +105,8 @@ fn connect(
 ) {
     match reach(to, mark, client) {
         Ok(()) => report.ok(what, "connected"),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => refused(what, place, report),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => refused(what, place, report),
+        Err(error) if error.kind() == ErrorKind::TimedOut => {
             let more = match place {
                 Place::Here => "",
                 Place::Behind(_) => ", at the server's default gateway, which must be this host",
@@ -133,9 +133,9 @@ fn send(what: String, to: SocketAddr, client: IpAddr, place: &Place, report: &mu
     });
     match answered {
         Ok(_) => report.ok(what, "a datagram was answered"),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => refused(what, place, report),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => refused(what, place, report),
         // A blocking socket whose timeout has passed says WouldBlock.
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => report.warn(
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => report.warn(
             what,
             format_args!(
                 "a datagram of one byte had no answer within {} s: not every server answers such, so this \

@@ -21,7 +21,12 @@ pub(crate) struct Setup {
     #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::wanted_v4)]
     pub(crate) v4: Vec<Wanted>,
 
-    #[arg(help = "The server's IPv6 address (or name) and port or ports, [ADDRESS]:PORT or [ADDRESS]:FIRST-LAST; may be given several times", short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT", value_parser = target::wanted_v6)]
+    #[arg(
+        help = "The server's IPv6 address (or name) and port or ports, [ADDRESS]:PORT or \
+                [ADDRESS]:FIRST-LAST; may be given several times",
+        short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT",
+        value_parser = target::wanted_v6
+    )]
     pub(crate) v6: Vec<Wanted>,
 
     /// What the server speaks; may be given twice
@@ -37,7 +42,10 @@ pub(crate) struct Setup {
     pub(crate) table: u32,
 
     /// The priority of the rules; the lower is asked first
-    #[arg(long, value_name = "N", default_value_t = PRIORITY, value_parser = clap::value_parser!(u32).range(1..=32765))]
+    #[arg(
+        long, value_name = "N", default_value_t = PRIORITY,
+        value_parser = clap::value_parser!(u32).range(1..=32765)
+    )]
     pub(crate) priority: u32,
 
     /// The UDP server is bound to the target's very address, not to all: the rule can be narrower

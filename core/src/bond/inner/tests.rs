@@ -113,7 +113,8 @@ proptest! {
 
     #[test]
     fn any_bytes_are_safe(
-        mut bytes in hostile(), other in hostile(), start in any::<u16>(), offset in 0u16..100, size in any::<u16>(),
+        mut bytes in hostile(), other in hostile(),
+        start in any::<u16>(), offset in 0u16..100, size in any::<u16>(),
         kind in 0u8..4, mtu in any::<u16>(), index in 0usize..70, room in 0usize..3000
     ) {
         let offload = match kind {

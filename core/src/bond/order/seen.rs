@@ -98,9 +98,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_window_is_a_set(steps in prop::collection::vec(
-            prop_oneof![8 => -200i64..200, 2 => -140_000i64..140_000, 1 => any::<i32>().prop_map(i64::from)], 1..200
-        )) {
+        fn the_window_is_a_set(
+            steps in prop::collection::vec(
+                prop_oneof![8 => -200i64..200, 2 => -140_000i64..140_000, 1 => any::<i32>().prop_map(i64::from)],
+                1..200,
+            ),
+        ) {
             let (mut seen, mut set, mut at) = (Seen::new(), BTreeSet::<u64>::new(), 0u32);
             for step in steps {
                 at = at.wrapping_add(step as u32);

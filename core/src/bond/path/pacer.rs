@@ -202,7 +202,9 @@ mod tests {
         }
 
         #[test]
-        fn waiting_as_told_is_enough(rate in 1_000u64..1_000_000_000, bytes in 1u64..70_000, spent in 0u64..100_000) {
+        fn waiting_as_told_is_enough(
+            rate in 1_000u64..1_000_000_000, bytes in 1u64..70_000, spent in 0u64..100_000
+        ) {
             let mut pacer = Pacer::new(at(0), Rate::from_bytes_per_second(rate), 0);
             pacer.feed(at(0), spent);
             if let Err(until) = pacer.ask(at(0), 0, bytes) {

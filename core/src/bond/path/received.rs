@@ -298,7 +298,9 @@ mod tests {
         /// What an acknowledgement says was received, was; the newest is always told, and in the
         /// end all.
         #[test]
-        fn it_acknowledges_only_what_arrived(numbers in prop::collection::vec(0u64..400, 1..300), jump in any::<u32>()) {
+        fn it_acknowledges_only_what_arrived(
+            numbers in prop::collection::vec(0u64..400, 1..300), jump in any::<u32>()
+        ) {
             let mut received = Received::default();
             let (mut arrived, mut all) = (BTreeSet::new(), BTreeSet::new());
             for number in numbers {

@@ -352,7 +352,9 @@ mod tests {
     proptest! {
         /// Against a plain ordered map that does the same the slow way.
         #[test]
-        fn it_does_what_a_plain_map_does(steps in prop::collection::vec(step(), 1..600), start in any::<u32>()) {
+        fn it_does_what_a_plain_map_does(
+            steps in prop::collection::vec(step(), 1..600), start in any::<u32>()
+        ) {
             let mut map = SentMap::new();
             let mut plain: BTreeMap<u64, (Packet, Was)> = BTreeMap::new();
             let mut next = u64::from(start);
@@ -391,7 +393,9 @@ mod tests {
                     Step::Forget { back } => {
                         let now = Instant::from_nanos(next);
                         map.forget_lost(now, Duration::from_nanos(back));
-                        plain.retain(|_, (packet, was)| *was == Was::Outstanding || packet.number + back > next);
+                        plain.retain(|_, (packet, was)| {
+                            *was == Was::Outstanding || packet.number + back > next
+                        });
                     }
                     Step::Shrink => map.shrink(),
                 }

@@ -73,7 +73,9 @@ mod tests {
                 4 => -100i64..100,
                 2 => -9000i64..9000,
                 1 => -100_000i64..100_000,
-                1 => prop_oneof![Just(-8191i64), Just(-8192), Just(-8193), Just(8191), Just(8192), Just(8256), Just(8320)],
+                1 => prop_oneof![
+                    Just(-8191i64), Just(-8192), Just(-8193), Just(8191), Just(8192), Just(8256), Just(8320)
+                ],
             ], 1..400),
             start in prop_oneof![Just(0u64), 0u64..1 << 40]
         ) {

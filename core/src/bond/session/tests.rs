@@ -283,7 +283,8 @@ enum Step {
 
 fn a_step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (any::<bool>(), 0..MAX_PATHS as u8).prop_map(|(from_client, path)| Step::Send { from_client, path }),
+        8 => (any::<bool>(), 0..MAX_PATHS as u8)
+            .prop_map(|(from_client, path)| Step::Send { from_client, path }),
         8 => (any::<usize>(), any::<bool>()).prop_map(|(nth, again)| Step::Deliver { nth, again }),
         1 => any::<bool>().prop_map(|answered| Step::Rekey { answered }),
         1 => (0u64..100).prop_map(|seconds| Step::Wait { seconds }),

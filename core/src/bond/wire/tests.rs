@@ -142,7 +142,9 @@ fn packet(frames: &[Frame]) -> Vec<u8> {
 
 proptest! {
     #[test]
-    fn control_frames_parse_to_what_they_were_emitted_from(frames in proptest::collection::vec(a_frame(), 1..8)) {
+    fn control_frames_parse_to_what_they_were_emitted_from(
+        frames in proptest::collection::vec(a_frame(), 1..8)
+    ) {
         let plain = packet(&frames);
         prop_assert!(plain.len() >= MIN_CONTROL);
         let Ok(Plaintext::Control { timestamp, frames: parsed }) = Plaintext::parse(&plain) else {
@@ -217,7 +219,9 @@ proptest! {
     }
 
     #[test]
-    fn a_number_near_the_largest_survives_truncation(largest in 0u64..1 << 56, ahead in -0x7fff_fff0i64..0x7fff_fff0) {
+    fn a_number_near_the_largest_survives_truncation(
+        largest in 0u64..1 << 56, ahead in -0x7fff_fff0i64..0x7fff_fff0
+    ) {
         let number = largest.saturating_add_signed(ahead);
         prop_assert_eq!(expand(number as u32, Some(largest)), number);
     }

@@ -153,7 +153,9 @@ proptest! {
     }
 
     #[test]
-    fn a_question_reads_back_as_it_was_asked(name in "[a-z0-9_-]{1,20}(\\.[a-z0-9-]{1,20}){1,5}", id in any::<u16>()) {
+    fn a_question_reads_back_as_it_was_asked(
+        name in "[a-z0-9_-]{1,20}(\\.[a-z0-9-]{1,20}){1,5}", id in any::<u16>()
+    ) {
         for kind in Kind::ALL {
             let bytes = question(id, &name, kind).expect("a name");
             let packet = Packet::parse(&bytes).expect("well-formed");

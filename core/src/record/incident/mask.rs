@@ -314,7 +314,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_masked_head_is_as_long_and_ends_where_it_ended(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn a_masked_head_is_as_long_and_ends_where_it_ended(
+            bytes in prop::collection::vec(any::<u8>(), 0..300)
+        ) {
             let out = request(&bytes, &secrets());
             prop_assert_eq!(out.len(), bytes.len());
             prop_assert_eq!(response(&bytes).len(), bytes.len());

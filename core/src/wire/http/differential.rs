@@ -255,7 +255,8 @@ proptest! {
         prop_assert!(read.start.starts_with(&format!("HTTP/1.1 {} ", response.status)), "{}", read.start);
         prop_assert_eq!(read.values("connection"), ["close"]);
         let until_close = !bodiless && read.framing == Framing::None;
-        prop_assert_eq!(until_close, response.body == Framing::UntilClose || (version_10 && response.body == Framing::Chunked));
+        let no_length = version_10 && response.body == Framing::Chunked;
+        prop_assert_eq!(until_close, response.body == Framing::UntilClose || no_length);
         let end = if until_close { sent.len() } else { read.used };
         prop_assert_eq!(end, sent.len(), "one message and no more");
         let data_read = if until_close { &sent[read.used..] } else { &read.data };

@@ -95,7 +95,8 @@ proptest! {
     #[test]
     fn what_one_backend_seals_the_other_opens(
         cipher in proptest::sample::select(&Cipher::ALL[..]), key: [u8; KEY], nonce: [u8; NONCE],
-        aad in proptest::collection::vec(any::<u8>(), 0..40), plain in proptest::collection::vec(any::<u8>(), 0..300)
+        aad in proptest::collection::vec(any::<u8>(), 0..40),
+        plain in proptest::collection::vec(any::<u8>(), 0..300),
     ) {
         let (ring, rust) = (with_ring::RingKey::new(cipher, &key), with_rust::RustKey::new(cipher, &key));
         let (mut by_ring, mut by_rust) = (plain.clone(), plain.clone());

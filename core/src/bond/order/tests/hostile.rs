@@ -126,7 +126,10 @@ proptest! {
     #[test]
     fn made_up_sequences_stay_within_the_bounds(
         steps in prop::collection::vec(
-            (prop_oneof![0u32..300, any::<u32>()], prop_oneof![0u16..20, any::<u16>()], 0usize..3000, 0u64..40, 0u8..4),
+            (
+                prop_oneof![0u32..300, any::<u32>()], prop_oneof![0u16..20, any::<u16>()],
+                0usize..3000, 0u64..40, 0u8..4,
+            ),
             1..300,
         ),
         memory in 0usize..20_000,

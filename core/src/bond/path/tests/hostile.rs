@@ -36,7 +36,8 @@ proptest! {
                 if path.may_send(now, 0, 1200).is_ok() {
                     let number = path.next_number();
                     let eliciting = !number.is_multiple_of(7);
-                    path.handle_sent(now, number, 1200, SentInfo { sequence: None, eliciting, mtu_probe: false });
+                    let info = SentInfo { sequence: None, eliciting, mtu_probe: false };
+                    path.handle_sent(now, number, 1200, info);
                     bytes += 1200;
                     if eliciting {
                         sent.insert(number);
@@ -67,7 +68,10 @@ proptest! {
 
     #[test]
     fn any_arrival_is_taken(
-        packets in prop::collection::vec((any::<u64>(), any::<u32>(), any::<u32>(), any::<bool>(), 0u64..50_000), 1..200),
+        packets in prop::collection::vec(
+            (any::<u64>(), any::<u32>(), any::<u32>(), any::<bool>(), 0u64..50_000),
+            1..200,
+        ),
     ) {
         let mut now = Instant::ZERO;
         let mut path = Path::new(now, PathConfig::default());

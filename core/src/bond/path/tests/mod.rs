@@ -280,7 +280,8 @@ proptest! {
             world.run(700);
         }
         // Whatever was before: on a link that stays good the path comes back and carries something.
-        world.link = world::Link { rate: mbit(20), loss: 0, dead: false, grant: None, jitter: ms(0), ..world.link };
+        let (rate, jitter) = (mbit(20), ms(0));
+        world.link = world::Link { rate, loss: 0, dead: false, grant: None, jitter, ..world.link };
         world.source = Source::Greedy;
         world.run(9000);
         world.run(3000);

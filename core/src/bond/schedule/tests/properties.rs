@@ -58,7 +58,9 @@ proptest! {
             scheduler.set_strategy(strategy);
             let ready = |path: u8| {
                 let view = views.iter().find(|view| view.path == path);
-                view.is_some_and(|view| view.usable && view.rate > Rate::ZERO && view.free_at <= milliseconds(now))
+                view.is_some_and(|view| {
+                    view.usable && view.rate > Rate::ZERO && view.free_at <= milliseconds(now)
+                })
             };
             match scheduler.decide(milliseconds(now), &head, &views) {
                 Decision::Send(path) => {
@@ -75,7 +77,8 @@ proptest! {
                     // Weights of zero leave paths out.
                     let weighted = scheduler.strategy() == Mode::Weighted;
                     let may = |view: &PathView| {
-                        view.usable && view.rate > Rate::ZERO && view.path < 64 && !(weighted && view.weight == 0)
+                        let shut_out = weighted && view.weight == 0;
+                        view.usable && view.rate > Rate::ZERO && view.path < 64 && !shut_out
                     };
                     prop_assert!(!views.iter().any(may), "waits for nothing");
                 }
@@ -154,7 +157,9 @@ proptest! {
         let mut last: Option<(u8, u64)> = None;
         for (step, delays) in delays.into_iter().enumerate() {
             let now = step as u64 * 50;
-            let views = [0, 1, 2].map(|id| PathView { weight: 3 - u32::from(id), ..path(id, 50, delays[usize::from(id)]) });
+            let views = [0, 1, 2].map(|id| {
+                PathView { weight: 3 - u32::from(id), ..path(id, 50, delays[usize::from(id)]) }
+            });
             let Decision::Send(path) = scheduler.decide(milliseconds(now), &bulk(1_000_000), &views) else {
                 panic!("all may send")
             };

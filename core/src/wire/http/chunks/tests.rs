@@ -250,7 +250,9 @@ proptest! {
     fn no_bytes_panic_and_no_split_changes_the_verdict(
         text in chunked(),
         changes in prop::collection::vec(
-            (any::<prop::sample::Index>(), prop_oneof![any::<u8>(), Just(b'\n'), Just(b'\r'), Just(b'f')]), 0..4),
+            (any::<prop::sample::Index>(), prop_oneof![any::<u8>(), Just(b'\n'), Just(b'\r'), Just(b'f')]),
+            0..4,
+        ),
         cuts in cuts(),
     ) {
         let mut bytes = text;
