@@ -2,12 +2,9 @@
 
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::drive::{Drive, Incoming, Io, Moved, TryError};
-use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
-    Assign, Assignment, Close, Fault, Input, ListenerId, Machine, Output, QueryId, Report, StreamId,
-    UplinkId, Via,
+    Assign, Assignment, Fault, Input, ListenerId, Machine, Output, StreamId, UplinkId, Via,
 };
-use ropewalk_core::name::Name;
 use ropewalk_core::time::{Duration, Instant};
 use std::net::SocketAddr;
 
@@ -115,31 +112,10 @@ impl Io for Crowd {
         self.accepts += 1;
         Ok(Incoming { peer: peer(), local: peer() })
     }
-    fn unlisten(&mut self, _: ListenerId) {}
-    fn connect(&mut self, _: StreamId, _: SocketAddr, _: &Via) -> Result<(), Fault> {
-        Err(Fault::Refused)
-    }
-    fn finish_connect(&mut self, _: StreamId) -> Result<SocketAddr, TryError> {
-        Err(TryError::WouldBlock)
-    }
     fn try_read(&mut self, _: StreamId, _: &mut [u8]) -> Result<Moved, TryError> {
         self.reads += 1;
         Err(TryError::WouldBlock)
     }
-    fn try_write(&mut self, _: StreamId, _: &[u8]) -> Result<Moved, TryError> {
-        Err(TryError::WouldBlock)
-    }
-    fn shutdown(&mut self, _: StreamId) {}
-    fn close(&mut self, _: StreamId, _: Close) {}
-    fn resolve(&mut self, _: QueryId, _: &Name) -> Result<(), Fault> {
-        Err(Fault::NameUnavailable)
-    }
-    fn cancel_resolve(&mut self, _: QueryId) {}
-    fn assign(&mut self, _: Instant, _: &Assign) -> Option<Assignment> {
-        None
-    }
-    fn report(&mut self, _: Instant, _: &Report) {}
-    fn event(&mut self, _: Instant, _: &Event) {}
 }
 
 #[test]
@@ -181,7 +157,6 @@ impl Io for HeldUp {
             false => Ok(Incoming { peer: peer(), local: peer() }),
         }
     }
-    fn unlisten(&mut self, _: ListenerId) {}
     fn connect(&mut self, stream: StreamId, _: SocketAddr, _: &Via) -> Result<(), Fault> {
         self.connecting.push(stream);
         self.now += Duration::from_millis(300);
@@ -201,19 +176,11 @@ impl Io for HeldUp {
     fn try_write(&mut self, _: StreamId, data: &[u8]) -> Result<Moved, TryError> {
         Ok(Moved { len: data.len(), more: true })
     }
-    fn shutdown(&mut self, _: StreamId) {}
-    fn close(&mut self, _: StreamId, _: Close) {}
-    fn resolve(&mut self, _: QueryId, _: &Name) -> Result<(), Fault> {
-        Err(Fault::NameUnavailable)
-    }
-    fn cancel_resolve(&mut self, _: QueryId) {}
     fn assign(&mut self, _: Instant, assign: &Assign) -> Option<Assignment> {
         let uplink = (0..2).map(UplinkId).find(|uplink| !assign.tried.contains(*uplink));
         let patience = Duration::from_millis(250);
         Some(Assignment { uplink, via: Via::default(), endpoint: None, patience })
     }
-    fn report(&mut self, _: Instant, _: &Report) {}
-    fn event(&mut self, _: Instant, _: &Event) {}
 }
 
 #[test]

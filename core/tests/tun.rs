@@ -1,12 +1,10 @@
 //! The TUN half of a turn, with a device in memory.
 
-use ropewalk_core::drive::{Drive, Incoming, Io, Moved, TryError};
+use ropewalk_core::drive::{Drive, Io, TryError};
 use ropewalk_core::machine::*;
-use ropewalk_core::name::Name;
 use ropewalk_core::record::{Divergence, Recorder, replay};
 use ropewalk_core::time::Instant;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 const TUN: TunId = TunId(0);
 
@@ -113,33 +111,6 @@ impl Io for Device {
         bytes.fill(7);
         self.secrets
     }
-    fn try_accept(&mut self, _: ListenerId, _: StreamId) -> Result<Incoming, TryError> {
-        Err(TryError::WouldBlock)
-    }
-    fn try_read(&mut self, _: StreamId, _: &mut [u8]) -> Result<Moved, TryError> {
-        Err(TryError::WouldBlock)
-    }
-    fn try_write(&mut self, _: StreamId, _: &[u8]) -> Result<Moved, TryError> {
-        Err(TryError::WouldBlock)
-    }
-    fn close(&mut self, _: StreamId, _: Close) {}
-    fn unlisten(&mut self, _: ListenerId) {}
-    fn shutdown(&mut self, _: StreamId) {}
-    fn connect(&mut self, _: StreamId, _: SocketAddr, _: &Via) -> Result<(), Fault> {
-        Err(Fault::Unsupported)
-    }
-    fn finish_connect(&mut self, _: StreamId) -> Result<SocketAddr, TryError> {
-        Err(TryError::WouldBlock)
-    }
-    fn resolve(&mut self, _: QueryId, _: &Name) -> Result<(), Fault> {
-        Err(Fault::Unsupported)
-    }
-    fn cancel_resolve(&mut self, _: QueryId) {}
-    fn assign(&mut self, _: Instant, _: &Assign) -> Option<Assignment> {
-        None
-    }
-    fn report(&mut self, _: Instant, _: &Report) {}
-    fn event(&mut self, _: Instant, _: &Event) {}
 }
 
 fn packets(count: usize) -> VecDeque<Vec<u8>> {

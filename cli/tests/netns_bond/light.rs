@@ -5,13 +5,10 @@ use crate::common::wait_until;
 use nix::sys::socket::{setsockopt, sockopt::BindToDevice};
 use ropewalk_core::bond::crypto::{CipherOrder, PresharedKey, PublicKey, SecretKey};
 use ropewalk_core::bond::{Client, ClientConfig, Common, DEFAULT_MTU, Tuning, Uplink};
-use ropewalk_core::drive::{Drive, Incoming, Io, Moved, Received, TransmitError, TryError};
-use ropewalk_core::machine::event::Event;
+use ropewalk_core::drive::{Drive, Io, Received, TransmitError, TryError};
 use ropewalk_core::machine::{
-    Assign, Assignment, Close, Device, Fault, ListenerId, Offload, QueryId, Report, Rx, SocketId, StreamId,
-    Transmit, TunConfiguration, TunId, UplinkId, Via,
+    Device, Fault, Offload, Rx, SocketId, Transmit, TunConfiguration, TunId, UplinkId, Via,
 };
-use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{ErrorKind, Read};
@@ -204,46 +201,4 @@ impl Io for World {
         *bytes = entropy();
         true
     }
-
-    fn event(&mut self, _: Instant, _: &Event) {}
-
-    fn report(&mut self, _: Instant, _: &Report) {}
-
-    fn assign(&mut self, _: Instant, _: &Assign) -> Option<Assignment> {
-        None
-    }
-
-    // A bond has no streams and asks for no names.
-
-    fn try_accept(&mut self, _: ListenerId, _: StreamId) -> Result<Incoming, TryError> {
-        Err(TryError::Fault(Fault::Unsupported))
-    }
-
-    fn unlisten(&mut self, _: ListenerId) {}
-
-    fn connect(&mut self, _: StreamId, _: SocketAddr, _: &Via) -> Result<(), Fault> {
-        Err(Fault::Unsupported)
-    }
-
-    fn finish_connect(&mut self, _: StreamId) -> Result<SocketAddr, TryError> {
-        Err(TryError::Fault(Fault::Unsupported))
-    }
-
-    fn try_read(&mut self, _: StreamId, _: &mut [u8]) -> Result<Moved, TryError> {
-        Err(TryError::Fault(Fault::Unsupported))
-    }
-
-    fn try_write(&mut self, _: StreamId, _: &[u8]) -> Result<Moved, TryError> {
-        Err(TryError::Fault(Fault::Unsupported))
-    }
-
-    fn shutdown(&mut self, _: StreamId) {}
-
-    fn close(&mut self, _: StreamId, _: Close) {}
-
-    fn resolve(&mut self, _: QueryId, _: &Name) -> Result<(), Fault> {
-        Err(Fault::Unsupported)
-    }
-
-    fn cancel_resolve(&mut self, _: QueryId) {}
 }

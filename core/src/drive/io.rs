@@ -95,6 +95,10 @@ pub enum TransmitError {
 
 /// What a runtime's sockets can do, each without waiting. Streams are kept by [`StreamId::index`]:
 /// the machine closes a stream before it uses the index again.
+///
+/// A machine asks only for what it needs. What a runtime does not write has a default for a world
+/// without it: there is nothing to accept and no uplink, and what would be opened is
+/// [`Fault::Unsupported`].
 pub trait Io {
     /// The time since the runtime's epoch.
     fn now(&mut self) -> Instant;
@@ -104,17 +108,25 @@ pub trait Io {
     /// # Errors
     /// `WouldBlock` when the backlog is empty; a fault when waiting may cure it (no descriptors). A
     /// connection that was reset in the backlog is no error: take the next.
-    fn try_accept(&mut self, listener: ListenerId, stream: StreamId) -> Result<Incoming, TryError>;
+    fn try_accept(&mut self, listener: ListenerId, stream: StreamId) -> Result<Incoming, TryError> {
+        let _ = (listener, stream);
+        Err(TryError::WouldBlock)
+    }
 
     /// Closes a listener.
-    fn unlisten(&mut self, listener: ListenerId);
+    fn unlisten(&mut self, listener: ListenerId) {
+        let _ = listener;
+    }
 
     /// Begins to connect; the runtime says [`Drive::ready`](super::Drive::ready) when it may have
     /// ended.
     ///
     /// # Errors
     /// What is known at once; the id is then unused.
-    fn connect(&mut self, stream: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault>;
+    fn connect(&mut self, stream: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault> {
+        let _ = (stream, to, via);
+        Err(Fault::Unsupported)
+    }
 
     /// Begins to connect to a Unix socket of this host, as [`Io::connect`] does to an address.
     ///
@@ -130,19 +142,28 @@ pub trait Io {
     /// # Errors
     /// `WouldBlock` while it goes on; a fault when it failed (the runtime has forgotten the stream
     /// then).
-    fn finish_connect(&mut self, stream: StreamId) -> Result<SocketAddr, TryError>;
+    fn finish_connect(&mut self, stream: StreamId) -> Result<SocketAddr, TryError> {
+        let _ = stream;
+        Err(TryError::Fault(Fault::Unsupported))
+    }
 
     /// Reads into `buf`.
     ///
     /// # Errors
     /// As [`TryError`] says.
-    fn try_read(&mut self, stream: StreamId, buf: &mut [u8]) -> Result<Moved, TryError>;
+    fn try_read(&mut self, stream: StreamId, buf: &mut [u8]) -> Result<Moved, TryError> {
+        let _ = (stream, buf);
+        Err(TryError::Fault(Fault::Unsupported))
+    }
 
     /// Writes from `buf`.
     ///
     /// # Errors
     /// As [`TryError`] says.
-    fn try_write(&mut self, stream: StreamId, buf: &[u8]) -> Result<Moved, TryError>;
+    fn try_write(&mut self, stream: StreamId, buf: &[u8]) -> Result<Moved, TryError> {
+        let _ = (stream, buf);
+        Err(TryError::Fault(Fault::Unsupported))
+    }
 
     /// Moves bytes in the kernel: gives what is inside, takes at most `max`, gives that. If it
     /// fails after bytes moved, it returns the bytes first and the failure at the next call.
@@ -155,29 +176,45 @@ pub trait Io {
     }
 
     /// Ends our half of the stream.
-    fn shutdown(&mut self, stream: StreamId);
+    fn shutdown(&mut self, stream: StreamId) {
+        let _ = stream;
+    }
 
     /// Closes the stream, or gives up a connect that goes on.
-    fn close(&mut self, stream: StreamId, how: Close);
+    fn close(&mut self, stream: StreamId, how: Close) {
+        let _ = (stream, how);
+    }
 
     /// Begins to look up a name; the runtime passes the answer to
     /// [`Drive::resolved`](super::Drive::resolved).
     ///
     /// # Errors
     /// What is known at once (too many queries at a time).
-    fn resolve(&mut self, query: QueryId, name: &Name) -> Result<(), Fault>;
+    fn resolve(&mut self, query: QueryId, name: &Name) -> Result<(), Fault> {
+        let _ = (query, name);
+        Err(Fault::Unsupported)
+    }
 
     /// The answer is no longer wanted.
-    fn cancel_resolve(&mut self, query: QueryId);
+    fn cancel_resolve(&mut self, query: QueryId) {
+        let _ = query;
+    }
 
     /// Asks the process's uplink pool.
-    fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment>;
+    fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment> {
+        let _ = (now, assign);
+        None
+    }
 
     /// Passes a report to the process's uplink pool.
-    fn report(&mut self, now: Instant, report: &Report);
+    fn report(&mut self, now: Instant, report: &Report) {
+        let _ = (now, report);
+    }
 
     /// Passes an event to the watcher.
-    fn event(&mut self, now: Instant, event: &Event);
+    fn event(&mut self, now: Instant, event: &Event) {
+        let _ = (now, event);
+    }
 
     /// Datagrams of `listener` are those of `socket`; without `fragments` none leaves it in pieces.
     fn receive(&mut self, listener: ListenerId, socket: SocketId, fragments: bool) {

@@ -140,10 +140,6 @@ impl<M: Application> Layer for Recorder<M> {
         Some(output)
     }
 
-    fn hears_faults(&self, stream: StreamId) -> bool {
-        self.machine.hears_faults(stream)
-    }
-
     fn refuse_splice(&mut self, from: StreamId) {
         self.writer.refuse_splice(from);
         self.machine.refuse_splice(from);

@@ -1,13 +1,11 @@
 //! The sockets and the TUN device of one end, in virtual time.
 
 use super::link::Datagram;
-use ropewalk_core::drive::{Incoming, Io, Moved, Received, TransmitError, TryError};
+use ropewalk_core::drive::{Io, Received, TransmitError, TryError};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
-    Assign, Assignment, Close, Fault, ListenerId, Offload, QueryId, Report, Rx, SocketId, StreamId, Transmit,
-    TunConfiguration, TunId, Via,
+    Fault, ListenerId, Offload, Rx, SocketId, Transmit, TunConfiguration, TunId, Via,
 };
-use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -228,44 +226,4 @@ impl Io for LabIo {
     fn event(&mut self, _: Instant, event: &Event) {
         self.events.push(event.clone());
     }
-
-    // A bond has no streams, asks for no names and no uplinks.
-
-    fn try_accept(&mut self, _: ListenerId, _: StreamId) -> Result<Incoming, TryError> {
-        Err(TryError::WouldBlock)
-    }
-
-    fn unlisten(&mut self, _: ListenerId) {}
-
-    fn connect(&mut self, _: StreamId, _: SocketAddr, _: &Via) -> Result<(), Fault> {
-        Err(Fault::Unsupported)
-    }
-
-    fn finish_connect(&mut self, _: StreamId) -> Result<SocketAddr, TryError> {
-        Err(TryError::WouldBlock)
-    }
-
-    fn try_read(&mut self, _: StreamId, _: &mut [u8]) -> Result<Moved, TryError> {
-        Err(TryError::WouldBlock)
-    }
-
-    fn try_write(&mut self, _: StreamId, _: &[u8]) -> Result<Moved, TryError> {
-        Err(TryError::WouldBlock)
-    }
-
-    fn shutdown(&mut self, _: StreamId) {}
-
-    fn close(&mut self, _: StreamId, _: Close) {}
-
-    fn resolve(&mut self, _: QueryId, _: &Name) -> Result<(), Fault> {
-        Err(Fault::Unsupported)
-    }
-
-    fn cancel_resolve(&mut self, _: QueryId) {}
-
-    fn assign(&mut self, _: Instant, _: &Assign) -> Option<Assignment> {
-        None
-    }
-
-    fn report(&mut self, _: Instant, _: &Report) {}
 }

@@ -243,10 +243,6 @@ impl Layer for Watched {
         Some(splice)
     }
 
-    fn hears_faults(&self, stream: StreamId) -> bool {
-        self.inner.hears_faults(stream)
-    }
-
     fn refuse_splice(&mut self, from: StreamId) {
         let piped = self.piped.get(&from).copied().unwrap_or_default();
         assert_eq!(piped, 0, "the world refuses no splice with bytes inside");

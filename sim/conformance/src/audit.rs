@@ -405,10 +405,6 @@ impl<M: Application> Layer for Auditor<M> {
         dirty
     }
 
-    fn hears_faults(&self, stream: StreamId) -> bool {
-        self.machine.hears_faults(stream)
-    }
-
     fn refuse_splice(&mut self, from: StreamId) {
         if let Some(State::Open(Ends { piped: 1.., .. })) = self.streams.get(&from) {
             self.broken("refuse_splice while bytes are inside", &from);

@@ -13,13 +13,11 @@
 use super::Side;
 use super::frame::{Datagram, Frame, UDP_IP};
 use crate::scenario::LinkSpec;
-use ropewalk_core::drive::{Incoming, Io, Moved, Received, TransmitError, TryError};
+use ropewalk_core::drive::{Io, Received, TransmitError, TryError};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
-    Assign, Assignment, Close, Device, Fault, ListenerId, Offload, QueryId, Report, Rx, SocketId, StreamId,
-    Transmit, TunConfiguration, TunId, Via,
+    Device, Fault, ListenerId, Offload, Rx, SocketId, Transmit, TunConfiguration, TunId, Via,
 };
-use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -211,44 +209,6 @@ impl Io for SimIo {
     fn now(&mut self) -> Instant {
         self.now
     }
-
-    fn try_accept(&mut self, _: ListenerId, _: StreamId) -> Result<Incoming, TryError> {
-        Err(TryError::WouldBlock)
-    }
-
-    fn unlisten(&mut self, _: ListenerId) {}
-
-    fn connect(&mut self, _: StreamId, _: SocketAddr, _: &Via) -> Result<(), Fault> {
-        Err(Fault::Unsupported)
-    }
-
-    fn finish_connect(&mut self, _: StreamId) -> Result<SocketAddr, TryError> {
-        Err(TryError::Fault(Fault::Unsupported))
-    }
-
-    fn try_read(&mut self, _: StreamId, _: &mut [u8]) -> Result<Moved, TryError> {
-        Err(TryError::Fault(Fault::Unsupported))
-    }
-
-    fn try_write(&mut self, _: StreamId, _: &[u8]) -> Result<Moved, TryError> {
-        Err(TryError::Fault(Fault::Unsupported))
-    }
-
-    fn shutdown(&mut self, _: StreamId) {}
-
-    fn close(&mut self, _: StreamId, _: Close) {}
-
-    fn resolve(&mut self, _: QueryId, _: &Name) -> Result<(), Fault> {
-        Err(Fault::Unsupported)
-    }
-
-    fn cancel_resolve(&mut self, _: QueryId) {}
-
-    fn assign(&mut self, _: Instant, _: &Assign) -> Option<Assignment> {
-        None
-    }
-
-    fn report(&mut self, _: Instant, _: &Report) {}
 
     fn event(&mut self, now: Instant, event: &Event) {
         self.events.push((now, event.clone()));

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::dispatch::{self, ConfigError, Dispatch};
 use crate::machine::{
-    Application, Fault, Input, Layer, Offload, Output, Rx, SocketId, StreamId, Transmit, TunId,
+    Application, Input, Layer, Output, Rx, SocketId, StreamId, Transmit,
 };
 use crate::time::Instant;
 use crate::unwrap::{self, Unwrap};
@@ -284,14 +284,6 @@ impl<M: Discreet> Layer for Incident<M> {
         let transmit = self.machine.poll_transmit(now, socket, buf)?;
         self.log(|log, _| log.writer.sent(now, socket, room, print_of_transmit(&transmit)));
         Some(transmit)
-    }
-
-    fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
-        self.machine.handle_packet(now, tun, len, offload);
-    }
-
-    fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {
-        self.machine.handle_given(now, tun, result);
     }
 }
 
