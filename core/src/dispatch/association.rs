@@ -34,7 +34,7 @@ use super::config::Config;
 use crate::machine::event::{Dropped, Event, FlowEnd, Refusal};
 use crate::machine::{ConnId, Fault, SocketId, StreamId, UplinkId, UplinkSet, Via};
 use crate::name::Name;
-use crate::service::{FlowId, Flows, Tally};
+use crate::service::{FlowId, FlowTable, Tally};
 use crate::time::{Duration, Instant};
 use crate::wire::socks5;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -125,7 +125,7 @@ pub(super) struct Association {
     open: bool,
     /// What its connection is owed.
     reply: Vec<u8>,
-    flows: Flows<Destination>,
+    flows: FlowTable<Destination>,
     by_address: BTreeMap<SocketAddr, FlowId>,
     names: Names,
     ways: Ways,
@@ -165,7 +165,7 @@ impl Association {
             socket,
             open: false,
             reply: unsent,
-            flows: Flows::new(),
+            flows: FlowTable::new(),
             by_address: BTreeMap::new(),
             names: Names::default(),
             ways: Ways::default(),

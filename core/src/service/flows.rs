@@ -28,7 +28,7 @@ impl Key for FlowId {
 
 /// What is known of a flow, and what its service knows beside.
 #[derive(Debug)]
-pub(crate) struct Flow<F> {
+pub(crate) struct FlowEntry<F> {
     pub(crate) what: F,
     pub(crate) began: Instant,
     active: Instant,
@@ -41,14 +41,14 @@ pub(crate) struct Flow<F> {
 
 /// Flows, and when each is taken for ended.
 #[derive(Debug)]
-pub(crate) struct Flows<F> {
-    flows: Slab<Flow<F>>,
+pub(crate) struct FlowTable<F> {
+    flows: Slab<FlowEntry<F>>,
     idle: Timers<FlowId>,
 }
 
-impl<F> Flows<F> {
+impl<F> FlowTable<F> {
     pub(crate) fn new() -> Self {
-        Flows { flows: Slab::new(), idle: Timers::new() }
+        FlowTable { flows: Slab::new(), idle: Timers::new() }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -57,7 +57,7 @@ impl<F> Flows<F> {
 
     /// Begins a flow, which ends when it was silent for `idle`.
     pub(crate) fn insert(&mut self, now: Instant, idle: Duration, what: F) -> FlowId {
-        let flow = Flow { what, began: now, active: now, armed: None, sent: 0, received: 0 };
+        let flow = FlowEntry { what, began: now, active: now, armed: None, sent: 0, received: 0 };
         let id = self.flows.insert(flow);
         if let Some(flow) = self.flows.get_mut(id) {
             self.idle.rearm(id, &mut flow.armed, Some(now + idle));
@@ -65,15 +65,15 @@ impl<F> Flows<F> {
         id
     }
 
-    pub(crate) fn get(&self, id: FlowId) -> Option<&Flow<F>> {
+    pub(crate) fn get(&self, id: FlowId) -> Option<&FlowEntry<F>> {
         self.flows.get(id)
     }
 
-    pub(crate) fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow<F>> {
+    pub(crate) fn get_mut(&mut self, id: FlowId) -> Option<&mut FlowEntry<F>> {
         self.flows.get_mut(id)
     }
 
-    pub(crate) fn remove(&mut self, id: FlowId) -> Option<Flow<F>> {
+    pub(crate) fn remove(&mut self, id: FlowId) -> Option<FlowEntry<F>> {
         let mut flow = self.flows.remove(id)?;
         self.idle.rearm(id, &mut flow.armed, None);
         Some(flow)
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_flow_ends_when_it_was_silent_for_long_enough_and_no_sooner() {
-        let mut flows = Flows::new();
+        let mut flows = FlowTable::new();
         let (a, b) = (flows.insert(at(0), IDLE, 'a'), flows.insert(at(0), IDLE, 'b'));
         flows.touch(at(30), a, IDLE);
         assert_eq!((flows.pop_idle(at(63), IDLE), flows.next_timeout()), (None, Some(at(64))));
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_longest_idle_is_found_though_deadlines_lag_behind() {
-        let mut flows = Flows::new();
+        let mut flows = FlowTable::new();
         let ids: Vec<_> = (0..4).map(|n| flows.insert(at(0), IDLE, n)).collect();
         // Too little to set a deadline anew, enough to be younger.
         let half = Duration::from_millis(500);
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn who_is_hurried_ends_sooner() {
-        let mut flows = Flows::new();
+        let mut flows = FlowTable::new();
         let id = flows.insert(at(0), IDLE, ());
         let soon = Duration::from_secs(3);
         flows.hurry(at(1), soon);

@@ -10,7 +10,7 @@
 //! - [`Service`] owns the connections; a service is a `Service` of its own kind of [`Connection`].
 //! - [`Cx`] is what a connection is lent while it takes something in.
 //! - [`Relay`] moves bytes both ways until both have ended.
-//! - [`Sockets`] queues datagrams for each socket, [`Flows`] knows which UDP sessions there are.
+//! - [`Sockets`] queues datagrams for each socket, [`FlowTable`] knows which UDP sessions there are.
 //!
 //! | file | is |
 //! | --- | --- |
@@ -44,7 +44,7 @@ pub(crate) use app::Service;
 pub(crate) use connection::{Accepted, Connection};
 pub use counters::Counters;
 pub(crate) use cx::Cx;
-pub(crate) use flows::{FlowId, Flows, Tally};
+pub(crate) use flows::{FlowId, FlowTable, Tally};
 pub use limits::ConfigError;
 pub(crate) use limits::Limits;
 #[cfg(feature = "names")]

@@ -83,7 +83,7 @@ pub struct FlowCounters {
 #[derive(Debug)]
 pub(super) struct Flows {
     sockets: Sockets<Owner>,
-    flows: service::Flows<Flow>,
+    flows: service::FlowTable<Flow>,
     /// The sockets of the listeners, in their order.
     listeners: Vec<SocketId>,
     by_client: BTreeMap<(SocketAddr, SocketAddr), FlowId>,
@@ -105,7 +105,7 @@ impl Flows {
     pub(super) fn new(listeners: usize, first: usize) -> Self {
         let mut flows = Flows {
             sockets: Sockets::new(),
-            flows: service::Flows::new(),
+            flows: service::FlowTable::new(),
             listeners: Vec::new(),
             by_client: BTreeMap::new(),
             by_balancer: BTreeMap::new(),
