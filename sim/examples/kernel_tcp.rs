@@ -11,7 +11,7 @@
 mod recorded;
 
 use plotters::prelude::*;
-use recorded::{Flow, Recording};
+use recorded::{Transfer, Recording};
 use std::path::Path;
 
 const SEEDS: u64 = 10;
@@ -22,9 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let part = arguments.get(1).map_or("", String::as_str);
     for (name, recording) in Recording::all().into_iter().filter(|(name, _)| name.contains(part)) {
         let began = std::time::Instant::now();
-        let flows: Vec<Flow> = (0..SEEDS).map(|seed| recording.model(seed, paced)).collect();
+        let flows: Vec<Transfer> = (0..SEEDS).map(|seed| recording.model(seed, paced)).collect();
         let wall = began.elapsed() / SEEDS as u32;
-        let mean = |of: fn(&Flow) -> f64| flows.iter().map(of).sum::<f64>() / SEEDS as f64;
+        let mean = |of: fn(&Transfer) -> f64| flows.iter().map(of).sum::<f64>() / SEEDS as f64;
         let (goodput, retransmits) = (mean(|flow| flow.goodput), mean(|flow| flow.retransmits as f64));
         println!(
             "{name:16} goodput {:6.2} model {goodput:6.2} ({:+6.1}%)  retransmits {:4} model {retransmits:6.1}  {wall:.0?}",
@@ -41,8 +41,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Both windows over time, in segments.
-fn draw(path: &Path, name: &str, kernel: &Flow, model: &Flow) -> Result<(), Box<dyn std::error::Error>> {
-    let points = |flow: &Flow| -> Vec<(f64, f64)> {
+fn draw(path: &Path, name: &str, kernel: &Transfer, model: &Transfer) -> Result<(), Box<dyn std::error::Error>> {
+    let points = |flow: &Transfer| -> Vec<(f64, f64)> {
         flow.rows.iter().map(|row| (row.seconds, row.cwnd as f64 / 1448.0)).collect()
     };
     let (kernel, model) = (points(kernel), points(model));

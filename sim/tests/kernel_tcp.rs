@@ -6,22 +6,22 @@
 #[path = "util/recorded.rs"]
 mod recorded;
 
-use recorded::{Flow, Recording};
+use recorded::{Transfer, Recording};
 
 /// Seeds for a link that draws losses; a link without draws needs one.
-fn flows(name: &str, recording: &Recording) -> Vec<Flow> {
+fn flows(name: &str, recording: &Recording) -> Vec<Transfer> {
     let draws = ["loss", "bursts", "jitter", "reorder"].iter().any(|word| name.starts_with(word));
     let one = |seed| recording.model(seed, false);
     (0..if draws { 12 } else { 1 }).map(one).collect()
 }
 
-fn mean(flows: &[Flow], of: impl Fn(&Flow) -> f64) -> f64 {
+fn mean(flows: &[Transfer], of: impl Fn(&Transfer) -> f64) -> f64 {
     flows.iter().map(of).sum::<f64>() / flows.len() as f64
 }
 
 /// The falls of the window by a fifth or more within half a second, after the first three seconds:
 /// their highest, their lowest and their number.
-fn cycles(flow: &Flow) -> (f64, f64, usize) {
+fn cycles(flow: &Transfer) -> (f64, f64, usize) {
     let rows: Vec<f64> = flow.rows.iter().skip(30).map(|row| row.cwnd as f64 / 1448.0).collect();
     let (mut peaks, mut depths, mut at) = (Vec::new(), Vec::new(), 0);
     while at + 5 < rows.len() {
@@ -63,7 +63,7 @@ fn goodput_is_the_kernels_within_a_tenth() {
 #[test]
 fn a_draw_of_bursts_is_one_of_the_models() {
     for (name, recording) in Recording::all().iter().filter(|(name, _)| name.starts_with("bursts")) {
-        let mut draws: Vec<Flow> = (0..40).map(|seed| recording.model(seed, false)).collect();
+        let mut draws: Vec<Transfer> = (0..40).map(|seed| recording.model(seed, false)).collect();
         draws.sort_by(|a, b| a.goodput.total_cmp(&b.goodput));
         let place = draws.iter().filter(|draw| draw.goodput < recording.flow.goodput).count();
         println!("{name}: kernel {:.2} is above {place} of 40 draws", recording.flow.goodput);

@@ -5,7 +5,7 @@
 
 use super::{Clock, Host, echo};
 use crate::packet::meter::FlowMeter;
-use crate::scenario::{Direction, Flow, Kind, Profile, Scenario};
+use crate::scenario::{Direction, FlowSpec, Kind, Profile, Scenario};
 use ropewalk_core::time::Duration;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io::{self, Read, Write};
@@ -34,7 +34,7 @@ const CHUNK: usize = 1 << 16;
 
 /// The open ends of all flows.
 pub struct Ends {
-    flows: Vec<(Flow, Pair)>,
+    flows: Vec<(FlowSpec, Pair)>,
 }
 
 enum Pair {
@@ -162,7 +162,7 @@ pub(super) struct Running {
 /// What each thread of a flow has.
 #[derive(Clone)]
 struct Part {
-    flow: Flow,
+    flow: FlowSpec,
     clock: Clock,
     stop: Duration,
     meter: Meter,

@@ -2,7 +2,7 @@
 
 use super::Report;
 use crate::packet::meter::{FlowMeter, quantile};
-use crate::scenario::{Bound, Check, Expect, Flow, Goodput, Kind, Subject};
+use crate::scenario::{Bound, Check, Expect, FlowSpec, Goodput, Kind, Subject};
 use std::time::Duration;
 
 /// One expectation, and what came of it.
@@ -41,7 +41,7 @@ fn chosen<'r>(
     report: &'r Report,
     expect: &Expect,
     fits: impl Fn(&Kind) -> bool,
-) -> Vec<(&'r Flow, &'r FlowMeter)> {
+) -> Vec<(&'r FlowSpec, &'r FlowMeter)> {
     let all = report.scenario.flows.iter().zip(&report.measured).enumerate();
     let wanted = all.filter(|(index, (flow, _))| match expect.subject {
         Subject::Flow(wanted) => wanted == *index,
@@ -55,12 +55,12 @@ fn is_tcp(kind: &Kind) -> bool {
 }
 
 /// The payload of some flows in a window, bits per second.
-fn rate(flows: &[(&Flow, &FlowMeter)], from: Duration, to: Duration) -> u64 {
+fn rate(flows: &[(&FlowSpec, &FlowMeter)], from: Duration, to: Duration) -> u64 {
     flows.iter().map(|(_, meter)| meter.delivered.rate(from, to)).sum()
 }
 
 /// The least of the seconds that lie in the window whole.
-fn worst_second(flows: &[(&Flow, &FlowMeter)], expect: &Expect) -> (Duration, u64) {
+fn worst_second(flows: &[(&FlowSpec, &FlowMeter)], expect: &Expect) -> (Duration, u64) {
     let mut begin = expect.from;
     let mut worst = (begin, rate(flows, begin, (begin + SECOND).min(expect.to)));
     while begin + SECOND <= expect.to {
@@ -78,7 +78,7 @@ fn wanted(
     report: &Report,
     expect: &Expect,
     goodput: Goodput,
-    flows: &[(&Flow, &FlowMeter)],
+    flows: &[(&FlowSpec, &FlowMeter)],
     at: (Duration, Duration),
 ) -> (u64, String) {
     match goodput {

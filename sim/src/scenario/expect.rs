@@ -2,7 +2,7 @@
 
 use super::section::Section;
 use super::units::{self, Share};
-use super::{Direction, Flow, LinkSpec, ScenarioError};
+use super::{Direction, FlowSpec, LinkSpec, ScenarioError};
 use std::time::Duration;
 
 /// An amount of TCP payload per time.
@@ -99,7 +99,7 @@ fn bound(text: &str) -> Option<Bound> {
 pub(super) fn read(
     section: &mut Section<'_, '_>,
     links: &[LinkSpec],
-    flows: &[Flow],
+    flows: &[FlowSpec],
     duration: Duration,
 ) -> Result<Vec<Expect>, ScenarioError> {
     let from = section.time("from")?.unwrap_or_default();

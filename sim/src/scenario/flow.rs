@@ -41,7 +41,7 @@ pub enum Kind {
 
 /// A flow.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Flow {
+pub struct FlowSpec {
     /// Its name.
     pub name: String,
     /// What it is.
@@ -54,10 +54,10 @@ pub struct Flow {
     pub stop: Option<Duration>,
 }
 
-impl Flow {
+impl FlowSpec {
     /// What a scenario without flows gets: a TCP download and a ping.
-    pub(super) fn defaults() -> Vec<Flow> {
-        let flow = |name: &str, kind| Flow {
+    pub(super) fn defaults() -> Vec<FlowSpec> {
+        let flow = |name: &str, kind| FlowSpec {
             name: name.to_owned(),
             kind,
             direction: Direction::Down,
@@ -86,7 +86,7 @@ enum Word {
 }
 
 /// Reads `[[flow]]` number `index`.
-pub(super) fn read(section: &mut Section<'_, '_>, index: usize) -> Result<Flow, ScenarioError> {
+pub(super) fn read(section: &mut Section<'_, '_>, index: usize) -> Result<FlowSpec, ScenarioError> {
     let words = [("tcp", Word::Tcp), ("udp", Word::Udp), ("ping", Word::Ping)];
     let word = section.word("kind", &words)?.unwrap_or(Word::Tcp);
     let named =
@@ -123,7 +123,7 @@ pub(super) fn read(section: &mut Section<'_, '_>, index: usize) -> Result<Flow, 
     if stop.is_some_and(|stop| stop <= start) {
         return Err(section.error("stop", "expected a time after start, got one that is not"));
     }
-    Ok(Flow { name, kind, direction: direction.unwrap_or(Direction::Down), start, stop })
+    Ok(FlowSpec { name, kind, direction: direction.unwrap_or(Direction::Down), start, stop })
 }
 
 fn size(section: &mut Section<'_, '_>) -> Result<Option<u16>, ScenarioError> {

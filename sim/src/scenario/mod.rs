@@ -40,7 +40,7 @@ mod units;
 pub use error::ScenarioError;
 pub use event::{Change, Event, State, Which};
 pub use expect::{Bound, Check, Expect, Goodput, Subject};
-pub use flow::{Flow, Kind, Profile};
+pub use flow::{FlowSpec, Kind, Profile};
 pub use link::{Burst, Direction, LinkSpec, Queue, Shape};
 pub use read::read;
 pub use section::Overrides;
@@ -98,7 +98,7 @@ pub struct Scenario {
     /// At least one.
     pub links: Vec<LinkSpec>,
     /// At least one.
-    pub flows: Vec<Flow>,
+    pub flows: Vec<FlowSpec>,
     /// In order of time.
     pub events: Vec<Event>,
     /// What the figures must be.

@@ -1,7 +1,7 @@
 //! From text to a scenario.
 
 use super::section::{Overrides, Section, Text};
-use super::{BondSettings, Flow, MODES, Scenario, ScenarioError, Tunnel, event, expect, flow, link};
+use super::{BondSettings, FlowSpec, MODES, Scenario, ScenarioError, Tunnel, event, expect, flow, link};
 use std::time::Duration;
 use toml::de::DeTable;
 
@@ -49,7 +49,7 @@ pub fn read(file: &str, name: &str, content: &str, overrides: &Overrides) -> Res
     let mut flows = Vec::new();
     for (index, mut section) in top.tables("flow")?.into_iter().enumerate() {
         let read = flow::read(&mut section, index)?;
-        if flows.iter().any(|other: &Flow| other.name == read.name) {
+        if flows.iter().any(|other: &FlowSpec| other.name == read.name) {
             return Err(section
                 .error("name", format!("expected a name that no other flow has, got \"{}\"", read.name)));
         }
@@ -57,7 +57,7 @@ pub fn read(file: &str, name: &str, content: &str, overrides: &Overrides) -> Res
         flows.push(read);
     }
     if flows.is_empty() {
-        flows = Flow::defaults();
+        flows = FlowSpec::defaults();
     }
     if flows.len() > MOST_FLOWS {
         return Err(

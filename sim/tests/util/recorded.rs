@@ -15,7 +15,7 @@ pub(crate) struct Row {
 
 /// A flow: what its receiver got, and how it went.
 #[derive(Clone, Debug)]
-pub(crate) struct Flow {
+pub(crate) struct Transfer {
     pub(crate) goodput: f64,
     pub(crate) retransmits: u64,
     pub(crate) rows: Vec<Row>,
@@ -25,7 +25,7 @@ pub(crate) struct Flow {
 pub(crate) struct Recording {
     pub(crate) link: LinkConfig,
     pub(crate) seconds: u64,
-    pub(crate) flow: Flow,
+    pub(crate) flow: Transfer,
 }
 
 /// What stands between two marks of a line.
@@ -101,11 +101,11 @@ impl Recording {
             Row { seconds, cwnd: cell() as u64, srtt_us: cell() as u64, retransmits: cell() as u64 }
         };
         let rows = table.lines().skip(1).map(row).collect();
-        Recording { link: config, seconds, flow: Flow { goodput, retransmits, rows } }
+        Recording { link: config, seconds, flow: Transfer { goodput, retransmits, rows } }
     }
 
     /// The same flow of the model. The connection begins at zero.
-    pub(crate) fn model(&self, seed: u64, paced: bool) -> Flow {
+    pub(crate) fn model(&self, seed: u64, paced: bool) -> Transfer {
         run(&self.link, self.seconds, seed, |config| TcpConfig { paced, ..config })
     }
 
@@ -134,7 +134,7 @@ fn schedule_words(first: &str) -> String {
 }
 
 /// One flow over one link, client to server.
-pub(crate) fn run(link: &LinkConfig, seconds: u64, seed: u64, with: impl Fn(TcpConfig) -> TcpConfig) -> Flow {
+pub(crate) fn run(link: &LinkConfig, seconds: u64, seed: u64, with: impl Fn(TcpConfig) -> TcpConfig) -> Transfer {
     let (a, b) = ("10.0.0.1:4000".parse().expect("an address"), "10.0.0.2:80".parse().expect("an address"));
     let mut client = Tcp::client(with(TcpConfig::new(a, b)).sends(Source::ENDLESS));
     let mut server = Tcp::server(with(TcpConfig::new(b, a)));
@@ -183,5 +183,5 @@ pub(crate) fn run(link: &LinkConfig, seconds: u64, seed: u64, with: impl Fn(TcpC
         }
     }
     let goodput = server.stats().received as f64 * 8.0 / seconds as f64 / 1e6;
-    Flow { goodput, retransmits: client.stats().retransmits, rows }
+    Transfer { goodput, retransmits: client.stats().retransmits, rows }
 }

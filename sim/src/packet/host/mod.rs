@@ -15,7 +15,7 @@ mod tcp;
 
 use super::meter::FlowMeter;
 use super::{Inside, Side};
-use crate::scenario::{Direction, Flow, Kind};
+use crate::scenario::{Direction, FlowSpec, Kind};
 use ip::Ends;
 use ropewalk_core::time::{Duration, Instant};
 use std::collections::VecDeque;
@@ -87,7 +87,7 @@ impl Host {
     }
 
     /// Sets up its ends of all flows. None begins before `now`.
-    pub(super) fn begin(&mut self, now: Instant, flows: &[Flow], setting: &Setting) {
+    pub(super) fn begin(&mut self, now: Instant, flows: &[FlowSpec], setting: &Setting) {
         let [client, server] = setting.addresses;
         let (from, to) = match self.side {
             Side::Client => (client, server),
@@ -111,7 +111,7 @@ impl Host {
         }
     }
 
-    fn end(&self, index: usize, flow: &Flow, start: Instant, ends: &Ends, setting: &Setting) -> End {
+    fn end(&self, index: usize, flow: &FlowSpec, start: Instant, ends: &Ends, setting: &Setting) -> End {
         let sender = match flow.direction {
             Direction::Down => Side::Server,
             Direction::Up => Side::Client,
