@@ -230,7 +230,7 @@ fn keep_notes(notes: Receiver<Note>, dir: PathBuf, target: Target, changes: Chan
 }
 
 /// What somebody else has removed is there again.
-fn renew(host: &mut changes::Client) -> Result<(), String> {
+fn renew(host: &mut changes::ClientHost) -> Result<(), String> {
     let missing = host.renew()?;
     if missing > 0 {
         log::warn!(
@@ -242,7 +242,7 @@ fn renew(host: &mut changes::Client) -> Result<(), String> {
 
 /// What was changed of this host, until it is undone.
 #[derive(Clone)]
-struct Changes(Arc<Mutex<Option<changes::Client>>>);
+struct Changes(Arc<Mutex<Option<changes::ClientHost>>>);
 
 impl Changes {
     fn apply(plan: ClientPlan, dir: &Path) -> Result<Changes, String> {
@@ -251,11 +251,11 @@ impl Changes {
         Ok(Changes(Arc::new(Mutex::new(Some(client)))))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<changes::Client>> {
+    fn lock(&self) -> MutexGuard<'_, Option<changes::ClientHost>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with(&self, work: impl FnOnce(&mut changes::Client) -> Result<(), String>) -> Result<(), String> {
+    fn with(&self, work: impl FnOnce(&mut changes::ClientHost) -> Result<(), String>) -> Result<(), String> {
         self.lock().as_mut().map_or(Ok(()), work)
     }
 

@@ -56,7 +56,7 @@ use world::{Places, System, World};
 
 /// A client's host, as it was changed. Dropped without [`undo`](Self::undo) it stays so, and so
 /// does the journal, for the next start or [`restore`].
-pub(crate) struct Client<W = System> {
+pub(crate) struct ClientHost<W = System> {
     applied: Applied<W>,
     plan: ClientPlan,
     /// The number of the TUN device.
@@ -66,7 +66,7 @@ pub(crate) struct Client<W = System> {
 }
 
 /// A server's host, as it was changed; see [`Client`].
-pub(crate) struct Server<W = System> {
+pub(crate) struct ServerHost<W = System> {
     applied: Applied<W>,
 }
 
@@ -78,7 +78,7 @@ pub(crate) struct Server<W = System> {
 ///
 /// # Errors
 /// A sentence. Nothing is changed then, but what a run before had left.
-pub(crate) fn apply_client(plan: ClientPlan, state_dir: &Path) -> Result<(Client, Vec<String>), String> {
+pub(crate) fn apply_client(plan: ClientPlan, state_dir: &Path) -> Result<(ClientHost, Vec<String>), String> {
     client_with(System::new(Places::usual())?, plan, state_dir)
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn apply_client(plan: ClientPlan, state_dir: &Path) -> Result<(Client
 ///
 /// # Errors
 /// A sentence. Nothing is changed then, but what a run before had left.
-pub(crate) fn apply_server(plan: &ServerPlan, state_dir: &Path) -> Result<(Server, Vec<String>), String> {
+pub(crate) fn apply_server(plan: &ServerPlan, state_dir: &Path) -> Result<(ServerHost, Vec<String>), String> {
     server_with(System::new(Places::usual())?, plan, state_dir)
 }
 
@@ -114,7 +114,7 @@ fn client_with<W: World>(
     world: W,
     mut plan: ClientPlan,
     state_dir: &Path,
-) -> Result<(Client<W>, Vec<String>), String> {
+) -> Result<(ClientHost<W>, Vec<String>), String> {
     plan.check()?;
     let mut notes = Vec::new();
     let state = StateDir::open(state_dir, true)?.expect("made above");
@@ -141,7 +141,7 @@ fn client_with<W: World>(
         );
     }
     notes.extend(client::notes(&plan, &world::resolvers(&applied.world)));
-    let mut client = Client { applied, plan, tun: 0, inside: None };
+    let mut client = ClientHost { applied, plan, tun: 0, inside: None };
     match client.start() {
         Ok(()) => Ok((client, notes)),
         // What the run before has left holds on: its kill switch too.
@@ -154,7 +154,7 @@ fn client_with<W: World>(
 }
 
 #[allow(private_bounds, reason = "tests alone have another world")]
-impl<W: World> Client<W> {
+impl<W: World> ClientHost<W> {
     fn start(&mut self) -> Result<(), String> {
         self.tun = self.applied.world.device_up(&self.plan.tun)?;
         let steps = client::start(&self.plan, self.tun, &|name| self.applied.world.sysctl(name));
@@ -239,7 +239,7 @@ fn server_with<W: World>(
     world: W,
     plan: &ServerPlan,
     state_dir: &Path,
-) -> Result<(Server<W>, Vec<String>), String> {
+) -> Result<(ServerHost<W>, Vec<String>), String> {
     plan::check_device(&plan.tun)?;
     let mut notes = Vec::new();
     let state = StateDir::open(state_dir, true)?.expect("made above");
@@ -251,7 +251,7 @@ fn server_with<W: World>(
     }
     let steps = server::start(plan, &links, &|name| applied.world.sysctl(name));
     match applied.carry_out(&steps) {
-        Ok(()) => Ok((Server { applied }, notes)),
+        Ok(()) => Ok((ServerHost { applied }, notes)),
         Err(error) if applied.leftover => Err(error),
         Err(error) => match applied.undo(true) {
             Ok(_) => Err(error),
@@ -261,7 +261,7 @@ fn server_with<W: World>(
 }
 
 #[allow(private_bounds, reason = "tests alone have another world")]
-impl<W: World> Server<W> {
+impl<W: World> ServerHost<W> {
     /// Puts all back, as it was before. Gives what a person should know, as sentences.
     ///
     /// # Errors

@@ -93,7 +93,7 @@ impl World {
     fn apply(
         &self,
         plan: &ServerPlan,
-    ) -> super::super::Server<super::stopping::Stopping<super::super::world::System>> {
+    ) -> super::super::ServerHost<super::stopping::Stopping<super::super::world::System>> {
         self.lab
             .ns
             .run(|| server_with(self.lab.world(None), plan, &self.lab.state()).expect("a sound plan").0)

@@ -2,7 +2,7 @@
 //! programs send all they can, and the bond starts, dies and starts again.
 
 use super::super::plan::{ClientPlan, Dns, MARK};
-use super::super::{Client, client_with, restore_with};
+use super::super::{ClientHost, client_with, restore_with};
 use super::lab::{Lab, clients};
 use super::ns::Ns;
 use crate::host::fixtures::ip;
@@ -191,7 +191,7 @@ fn assert_bond_gets_through(lab: &Lab, when: &str) {
     }
 }
 
-fn start(lab: &Lab, plan: &ClientPlan) -> Client<super::stopping::Stopping<super::super::world::System>> {
+fn start(lab: &Lab, plan: &ClientPlan) -> ClientHost<super::stopping::Stopping<super::super::world::System>> {
     lab.ns.run(|| client_with(lab.world(None), plan.clone(), &lab.state()).expect("a sound plan").0)
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::plan::{CLIENT_FILTER, ClientPlan, Dns};
 use super::super::world::World;
-use super::super::{Client, client_with, remembered_server, restore_with, server_with};
+use super::super::{ClientHost, client_with, remembered_server, restore_with, server_with};
 use super::lab::{Lab, assert_same, clients, fake_resolved, servers};
 use super::stopping::Stopping;
 use crate::host::fixtures::ip;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const ENOUGH: usize = 200;
 
 /// Runs a client until it has addresses inside, or is killed.
-fn run<W: World>(world: W, plan: &ClientPlan, lab: &Lab) -> Result<Client<W>, String> {
+fn run<W: World>(world: W, plan: &ClientPlan, lab: &Lab) -> Result<ClientHost<W>, String> {
     let (mut client, _) = client_with(world, plan.clone(), &lab.state())?;
     client.inside(&[ip("10.77.0.2")])?;
     client.inside(&[ip("10.77.0.2"), ip("fd77::2")])?;
