@@ -8,7 +8,7 @@ mod util;
 
 use ropewalk_core::uplink::Policy;
 use ropewalk_sim::stream::wire::Wire;
-use ropewalk_sim::stream::{Client, World};
+use ropewalk_sim::stream::{ProxyClient, World};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Result;
@@ -71,7 +71,7 @@ impl Links {
 }
 
 /// One download: how long it took, and by which uplink.
-async fn download(client: &Client, to: SocketAddr, len: usize) -> Result<(Duration, IpAddr)> {
+async fn download(client: &ProxyClient, to: SocketAddr, len: usize) -> Result<(Duration, IpAddr)> {
     let began = client.now();
     let answer = connect(client, to).await?;
     assert_eq!(answer.code, 0);
@@ -88,7 +88,7 @@ fn world(policy: Policy, latencies: [u64; 2]) -> World {
 }
 
 /// Runs the client's story to its end, and gives what it is judged by: less is better.
-fn judge<F>(mut world: World, story: impl FnOnce(Client) -> F + 'static) -> f64
+fn judge<F>(mut world: World, story: impl FnOnce(ProxyClient) -> F + 'static) -> f64
 where
     F: Future<Output = Result<f64>> + 'static,
 {

@@ -37,4 +37,4 @@ pub mod world;
 mod ready;
 
 pub use net::Net;
-pub use world::{Client, World};
+pub use world::{ProxyClient, World};

@@ -48,12 +48,12 @@ const LAN: Duration = Duration::from_millis(1);
 
 /// A user of the proxy.
 #[derive(Clone, Debug)]
-pub struct Client {
+pub struct ProxyClient {
     /// The hand on the world.
     pub net: Net,
 }
 
-impl Client {
+impl ProxyClient {
     /// A fresh connection to the proxy.
     ///
     /// # Errors
@@ -391,12 +391,12 @@ impl World {
     /// One more client. The run ends when all clients have ended.
     pub fn client<F, Fut>(&mut self, f: F)
     where
-        F: FnOnce(Client) -> Fut,
+        F: FnOnce(ProxyClient) -> Fut,
         Fut: Future<Output = turmoil::Result> + 'static,
     {
         let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10 + self.clients));
         self.clients += 1;
-        self.sim.client(ip, f(Client { net: self.net.clone() }));
+        self.sim.client(ip, f(ProxyClient { net: self.net.clone() }));
         self.net.shared().hosts.insert(ip);
         self.sim.set_link_latency(ip, PROXY.ip(), LAN);
     }

@@ -3,7 +3,7 @@
 
 use ropewalk_core::machine::event::Event;
 use ropewalk_sim::stream::wire::Wire;
-use ropewalk_sim::stream::{Client, Net};
+use ropewalk_sim::stream::{ProxyClient, Net};
 use std::future::poll_fn;
 use std::io::Result;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -72,12 +72,12 @@ pub(crate) fn request(to: &To) -> Vec<u8> {
 }
 
 /// SOCKS5 CONNECT.
-pub(crate) async fn connect(client: &Client, to: impl Into<To>) -> Result<Answer> {
+pub(crate) async fn connect(client: &ProxyClient, to: impl Into<To>) -> Result<Answer> {
     connect_with(client, to, b"").await
 }
 
 /// SOCKS5 CONNECT, greeting, request and payload in one write.
-pub(crate) async fn connect_with(client: &Client, to: impl Into<To>, payload: &[u8]) -> Result<Answer> {
+pub(crate) async fn connect_with(client: &ProxyClient, to: impl Into<To>, payload: &[u8]) -> Result<Answer> {
     let began = client.now();
     let mut wire = client.dial().await?;
     let mut bytes = vec![5, 1, 0];
@@ -113,7 +113,7 @@ pub(crate) async fn mirror(mut wire: Wire) -> Result<()> {
 
 /// One connection to an echo through the proxy and a few bytes there and back; the bound address
 /// and how long the connect took.
-pub(crate) async fn visit(client: &Client, to: impl Into<To>) -> Result<(SocketAddr, Duration)> {
+pub(crate) async fn visit(client: &ProxyClient, to: impl Into<To>) -> Result<(SocketAddr, Duration)> {
     let Answer { code, bound, mut wire, took } = connect(client, to).await?;
     assert_eq!(code, 0, "the target is reached");
     wire.write_all(b"ping").await?;
