@@ -74,7 +74,7 @@ impl Forwarder {
             let mut links =
                 Direction::BOTH.map(|way| Link::new(shape::config(spec.shape(way)), seeds.bits()));
             if !spec.present {
-                links.iter_mut().for_each(|link| link.change(Instant::ZERO, crate::link::Change::Down));
+                links.iter_mut().for_each(|link| link.change(Instant::ZERO, crate::link::LinkChange::Down));
             }
             Line { wire, links, shapes, mtu: usize::from(spec.mtu), meters: Default::default() }
         });

@@ -31,7 +31,7 @@
 //! | `push(&mut self, now, payload: T)` | the packet enters the queue, or is dropped and counted |
 //! | `poll(&mut self, now) -> Option<T>` | what arrives at or before `now`, in order of arrival |
 //! | `next(&self) -> Option<Instant>` | when to poll again: something may arrive then, and nothing can before |
-//! | `change(&mut self, now, change: Change)` | another rate, delay, loss ..., down and up |
+//! | `change(&mut self, now, change: LinkChange)` | another rate, delay, loss ..., down and up |
 //! | `advance(&mut self, now)` | moves the link to `now`, so that the getters speak of now |
 //! | `queued(&self) -> u64`, `queue_delay(&self) -> Duration` | bytes not yet serialised, and how long the rate needs for them |
 //! | `is_up(&self)`, `rate(&self)`, `on_the_way(&self)` | the state, for pictures |
@@ -62,7 +62,7 @@ pub use config::{Jitter, LinkConfig, Loss, Queue, Rate};
 pub use counters::{Count, Counters, Waits};
 pub use payload::Payload;
 pub use rng::{Chance, Rng};
-pub use schedule::{Change, Schedule, TraceError};
+pub use schedule::{LinkChange, Schedule, TraceError};
 
 use codel::CoDel;
 use flight::Flight;
@@ -151,7 +151,7 @@ impl<T: Payload> Link<T> {
     }
 
     /// Makes a change at `now`, in addition to those of the schedule.
-    pub fn change(&mut self, now: Instant, change: Change) {
+    pub fn change(&mut self, now: Instant, change: LinkChange) {
         self.advance(now);
         self.apply(self.now, change);
     }
@@ -252,19 +252,19 @@ impl<T: Payload> Link<T> {
         }
     }
 
-    fn apply(&mut self, at: Instant, change: Change) {
+    fn apply(&mut self, at: Instant, change: LinkChange) {
         match change {
-            Change::Rate(rate) => self.serialiser.change(at, rate),
-            Change::Delay(delay) => self.flight.delay(delay),
-            Change::Jitter(jitter) => self.flight.jitter(jitter),
-            Change::Loss(loss) => self.losses.change(loss),
-            Change::Queue(queue) => {
+            LinkChange::Rate(rate) => self.serialiser.change(at, rate),
+            LinkChange::Delay(delay) => self.flight.delay(delay),
+            LinkChange::Jitter(jitter) => self.flight.jitter(jitter),
+            LinkChange::Loss(loss) => self.losses.change(loss),
+            LinkChange::Queue(queue) => {
                 self.limit = queue.limit();
                 self.codel = codel(&queue);
             }
-            Change::Grant(grant) => self.flight.grant(grant),
-            Change::Up => self.up = true,
-            Change::Down => {
+            LinkChange::Grant(grant) => self.flight.grant(grant),
+            LinkChange::Up => self.up = true,
+            LinkChange::Down => {
                 self.up = false;
                 self.sending = false;
                 self.queued = 0;

@@ -8,7 +8,7 @@ use std::fmt;
 /// from then on (the others).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Change {
+pub enum LinkChange {
     /// The rate, at once: the rest of a packet being sent goes at the new one.
     Rate(Rate),
     /// The one-way delay.
@@ -31,7 +31,7 @@ pub enum Change {
 /// Changes in order of time, perhaps for ever again.
 #[derive(Clone, Debug, Default)]
 pub struct Schedule {
-    changes: Vec<(Duration, Change)>,
+    changes: Vec<(Duration, LinkChange)>,
     period: Option<Duration>,
     next: usize,
     round: u32,
@@ -40,7 +40,7 @@ pub struct Schedule {
 impl Schedule {
     /// These changes, each at its time after the epoch, once. They are sorted by time; changes of
     /// one instant keep their order.
-    pub fn new(mut changes: Vec<(Duration, Change)>) -> Self {
+    pub fn new(mut changes: Vec<(Duration, LinkChange)>) -> Self {
         changes.sort_by_key(|&(at, _)| at);
         Schedule { changes, period: None, next: 0, round: 0 }
     }
@@ -73,8 +73,8 @@ impl Schedule {
                 return Err(wrong());
             }
             let when = Duration::from_micros(when);
-            changes.push((when, Change::Rate(Rate::bits(rate))));
-            changes.extend(delay.map(|delay| (when, Change::Delay(Duration::from_nanos(delay)))));
+            changes.push((when, LinkChange::Rate(Rate::bits(rate))));
+            changes.extend(delay.map(|delay| (when, LinkChange::Delay(Duration::from_nanos(delay)))));
         }
         Ok(Schedule::new(changes))
     }
@@ -87,7 +87,7 @@ impl Schedule {
     }
 
     /// The next change, taken, where it is due at or before `now`.
-    pub fn take(&mut self, now: Instant) -> Option<(Instant, Change)> {
+    pub fn take(&mut self, now: Instant) -> Option<(Instant, LinkChange)> {
         let due = self.due().filter(|&due| due <= now)?;
         let (_, change) = *self.changes.get(self.next)?;
         self.next += 1;
@@ -140,11 +140,11 @@ mod tests {
         let mut trace = Schedule::trace("# LTE\n0,12.5,30\n\n0.1, 0.064 ,45.25\n0.25,3\n").expect("a trace");
         let end = Instant::ZERO + Duration::from_secs(1);
         let at = |ms| Instant::ZERO + Duration::from_millis(ms);
-        assert_eq!(trace.take(end), Some((at(0), Change::Rate(Rate::bits(12_500_000)))));
-        assert_eq!(trace.take(end), Some((at(0), Change::Delay(Duration::from_millis(30)))));
-        assert_eq!(trace.take(end), Some((at(100), Change::Rate(Rate::bits(64_000)))));
-        assert_eq!(trace.take(end), Some((at(100), Change::Delay(Duration::from_micros(45_250)))));
-        assert_eq!(trace.take(end), Some((at(250), Change::Rate(Rate::mbit(3)))));
+        assert_eq!(trace.take(end), Some((at(0), LinkChange::Rate(Rate::bits(12_500_000)))));
+        assert_eq!(trace.take(end), Some((at(0), LinkChange::Delay(Duration::from_millis(30)))));
+        assert_eq!(trace.take(end), Some((at(100), LinkChange::Rate(Rate::bits(64_000)))));
+        assert_eq!(trace.take(end), Some((at(100), LinkChange::Delay(Duration::from_micros(45_250)))));
+        assert_eq!(trace.take(end), Some((at(250), LinkChange::Rate(Rate::mbit(3)))));
         assert_eq!(trace.take(end), None);
     }
 
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_repeated_schedule_begins_again_after_its_period() {
-        let changes = vec![(Duration::from_secs(3), Change::Up), (Duration::from_secs(1), Change::Down)];
+        let changes = vec![(Duration::from_secs(3), LinkChange::Up), (Duration::from_secs(1), LinkChange::Down)];
         let mut schedule = Schedule::new(changes).repeated(Duration::from_secs(4));
         let end = Instant::ZERO + Duration::from_secs(8);
         let times: Vec<_> = std::iter::from_fn(|| schedule.take(end)).map(|(at, _)| at.as_nanos()).collect();

@@ -53,7 +53,7 @@ fn a_full_queue_drops_what_comes_last() {
 
 #[test]
 fn a_link_that_goes_down_drops_the_queue_and_delivers_what_is_on_the_way() {
-    let changes = vec![(3 * MS, Change::Down), (6 * MS, Change::Up)];
+    let changes = vec![(3 * MS, LinkChange::Down), (6 * MS, LinkChange::Up)];
     let config =
         LinkConfig { schedule: Schedule::new(changes), ..LinkConfig::new(Rate::mbit(12), 10 * MS, 100_000) };
     let mut link = Link::new(config, 1);
@@ -67,7 +67,7 @@ fn a_link_that_goes_down_drops_the_queue_and_delivers_what_is_on_the_way() {
 
 #[test]
 fn a_rate_that_falls_slows_what_waits() {
-    let changes = vec![(2 * MS, Change::Rate(Rate::mbit(1)))];
+    let changes = vec![(2 * MS, LinkChange::Rate(Rate::mbit(1)))];
     let config =
         LinkConfig { schedule: Schedule::new(changes), ..LinkConfig::new(Rate::mbit(12), 10 * MS, 100_000) };
     let mut link = Link::new(config, 1);
@@ -79,7 +79,7 @@ fn a_rate_that_falls_slows_what_waits() {
 #[test]
 fn a_rate_of_zero_holds_the_queue_until_it_rises() {
     let changes =
-        vec![(Duration::ZERO, Change::Rate(Rate::bits(0))), (50 * MS, Change::Rate(Rate::mbit(12)))];
+        vec![(Duration::ZERO, LinkChange::Rate(Rate::bits(0))), (50 * MS, LinkChange::Rate(Rate::mbit(12)))];
     let config = LinkConfig { schedule: Schedule::new(changes), ..LinkConfig::default() };
     let mut link = Link::new(config, 1);
     link.push(at(0), Numbered(0, 1500));
@@ -148,17 +148,17 @@ fn any_queue() -> impl Strategy<Value = Queue> {
     ]
 }
 
-fn any_change() -> impl Strategy<Value = Change> {
+fn any_change() -> impl Strategy<Value = LinkChange> {
     let ms = |to: u64| (0..to).prop_map(Duration::from_millis);
     prop_oneof![
-        (1u64..100_000_000).prop_map(|bits| Change::Rate(Rate::bits(bits))),
-        ms(100).prop_map(Change::Delay),
-        (ms(50), any::<bool>()).prop_map(|(spread, reorder)| Change::Jitter(Jitter { spread, reorder })),
-        any_loss().prop_map(Change::Loss),
-        any_queue().prop_map(Change::Queue),
-        proptest::option::of(ms(30)).prop_map(Change::Grant),
-        Just(Change::Down),
-        Just(Change::Up),
+        (1u64..100_000_000).prop_map(|bits| LinkChange::Rate(Rate::bits(bits))),
+        ms(100).prop_map(LinkChange::Delay),
+        (ms(50), any::<bool>()).prop_map(|(spread, reorder)| LinkChange::Jitter(Jitter { spread, reorder })),
+        any_loss().prop_map(LinkChange::Loss),
+        any_queue().prop_map(LinkChange::Queue),
+        proptest::option::of(ms(30)).prop_map(LinkChange::Grant),
+        Just(LinkChange::Down),
+        Just(LinkChange::Up),
     ]
 }
 
@@ -166,7 +166,7 @@ fn any_change() -> impl Strategy<Value = Change> {
 #[derive(Clone, Debug)]
 enum Step {
     Push(u16),
-    Change(Change),
+    Change(LinkChange),
 }
 
 fn any_steps() -> impl Strategy<Value = Vec<(u32, Step)>> {
@@ -224,7 +224,7 @@ proptest! {
             now += Duration::from_nanos(u64::from(pause));
             match step {
                 Step::Push(size) => link.push(now, Numbered(pushed, size)),
-                Step::Change(Change::Delay(delay)) => link.change(now, Change::Delay(delay)),
+                Step::Change(LinkChange::Delay(delay)) => link.change(now, LinkChange::Delay(delay)),
                 Step::Change(_) => {}
             }
             pushed += 1;

@@ -1,6 +1,6 @@
 //! From what a scenario says of a direction to what a link is made of.
 
-use crate::link::{Chance, Change as To, Jitter, LinkConfig, Loss, Queue, Rate};
+use crate::link::{Chance, LinkChange, Jitter, LinkConfig, Loss, Queue, Rate};
 use crate::scenario::{Change, Shape, State};
 use std::time::Duration;
 
@@ -44,23 +44,23 @@ pub(crate) fn config(shape: &Shape) -> LinkConfig {
 }
 
 /// What an event changes on a direction that is like `shape` now; none where it changes none.
-pub(crate) fn changed(shape: &mut Shape, change: Change) -> Option<To> {
+pub(crate) fn changed(shape: &mut Shape, change: Change) -> Option<LinkChange> {
     Some(match change {
-        Change::State(State::Silent | State::Gone) => To::Down,
-        Change::State(State::Up | State::Back) => To::Up,
-        Change::Rate(rate) => To::Rate(Rate::bits(rate)),
-        Change::Delay(delay) => To::Delay(delay),
+        Change::State(State::Silent | State::Gone) => LinkChange::Down,
+        Change::State(State::Up | State::Back) => LinkChange::Up,
+        Change::Rate(rate) => LinkChange::Rate(Rate::bits(rate)),
+        Change::Delay(delay) => LinkChange::Delay(delay),
         Change::Jitter(spread) => {
             shape.jitter = spread;
-            To::Jitter(jitter(shape))
+            LinkChange::Jitter(jitter(shape))
         }
         Change::Loss(share) => {
             shape.loss = share;
-            To::Loss(loss(shape))
+            LinkChange::Loss(loss(shape))
         }
         Change::Burst(burst) => {
             shape.burst = Some(burst);
-            To::Loss(loss(shape))
+            LinkChange::Loss(loss(shape))
         }
         Change::Rebind => return None,
     })

@@ -89,7 +89,7 @@ impl<'s> World<'s> {
             let mut both =
                 Direction::BOTH.map(|direction| Link::new(config(spec.shape(direction)), seeds.bits()));
             if !spec.present {
-                both.iter_mut().for_each(|link| link.change(Instant::ZERO, crate::link::Change::Down));
+                both.iter_mut().for_each(|link| link.change(Instant::ZERO, crate::link::LinkChange::Down));
             }
             links.push(both);
         }

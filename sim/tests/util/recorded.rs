@@ -1,7 +1,7 @@
 //! Recorded flows of the kernel, and the same flow of the model over the link model.
 
 use ropewalk_core::time::{Duration, Instant};
-use ropewalk_sim::link::{Chance, Change, Jitter, Link, LinkConfig, Loss, Rate, Schedule};
+use ropewalk_sim::link::{Chance, LinkChange, Jitter, Link, LinkConfig, Loss, Rate, Schedule};
 use ropewalk_sim::tcp::{Source, Tcp, TcpConfig};
 
 /// A hundred milliseconds of a flow.
@@ -74,10 +74,10 @@ fn schedule(words: &str) -> Schedule {
         let words: Vec<&str> = change.split_whitespace().collect();
         let ["at", when, "1", "both", what @ ..] = words.as_slice() else { panic!("a change: {change}") };
         let what = match what {
-            ["down"] => Change::Down,
-            ["up"] => Change::Up,
-            ["rate", rate] => Change::Rate(Rate::bits((number(rate, "mbit") * 1e6) as u64)),
-            ["delay", delay] => Change::Delay(Duration::from_micros((number(delay, "ms") * 1e3) as u64)),
+            ["down"] => LinkChange::Down,
+            ["up"] => LinkChange::Up,
+            ["rate", rate] => LinkChange::Rate(Rate::bits((number(rate, "mbit") * 1e6) as u64)),
+            ["delay", delay] => LinkChange::Delay(Duration::from_micros((number(delay, "ms") * 1e3) as u64)),
             _ => panic!("a change: {change}"),
         };
         changes.push((Duration::from_millis((number(when, "s") * 1e3) as u64), what));
