@@ -5,7 +5,7 @@ use super::control::Role;
 use super::control::server::Bound;
 use super::host::{self as changes, ClientPlan, Dns, Routes};
 use super::join::{self, Join, host_and_port};
-use super::links::{Change, Links};
+use super::links::{LinksChange, Links};
 use super::report;
 use super::service::{self, Service};
 use super::values::{self, Route};
@@ -288,7 +288,7 @@ fn resolvers(written: &[values::Dns]) -> Result<Dns, String> {
 }
 
 /// The interfaces that the bond's sockets are bound to.
-fn devices(change: &Change) -> Vec<String> {
+fn devices(change: &LinksChange) -> Vec<String> {
     change
         .uplinks
         .iter()
@@ -325,7 +325,7 @@ fn look_up(server: &str, limit: Option<Duration>, dir: &Path) -> Result<SocketAd
     }
 }
 
-fn introduce(links: &Links, first: &Change, server: &str, address: SocketAddr) {
+fn introduce(links: &Links, first: &LinksChange, server: &str, address: SocketAddr) {
     log::info!("the server is {server} ({address})");
     for uplink in &first.uplinks {
         log::info!("link {}, weight {}", links.label(uplink.id), uplink.weight);

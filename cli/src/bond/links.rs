@@ -51,7 +51,7 @@ pub(super) struct Links {
 
 /// What has changed.
 #[derive(Debug, Default)]
-pub(super) struct Change {
+pub(super) struct LinksChange {
     /// What can be used now, by the labels of [`Links::label`].
     pub(super) uplinks: Vec<Uplink>,
     /// Those whose sockets have another way to go than before.
@@ -60,7 +60,7 @@ pub(super) struct Change {
     pub(super) differs: bool,
 }
 
-impl Change {
+impl LinksChange {
     fn has(&self, id: UplinkId) -> bool {
         self.uplinks.iter().any(|uplink| uplink.id == id)
     }
@@ -140,8 +140,8 @@ impl Links {
     }
 
     /// The links as they are now.
-    pub(super) fn look(&mut self, links: &[Link]) -> Change {
-        let mut change = Change::default();
+    pub(super) fn look(&mut self, links: &[Link]) -> LinksChange {
+        let mut change = LinksChange::default();
         for spec in self.specs(links) {
             let link = links.iter().find(|link| link.device.is_some() && link.device == spec.device);
             // One that is not there, or has no carrier, cannot carry: it is said at once, not found
@@ -232,7 +232,7 @@ mod tests {
         Links::new(&written, ip("192.0.2.1"), 7, "ropewalk0")
     }
 
-    fn labels(links: &Links, change: &Change) -> Vec<String> {
+    fn labels(links: &Links, change: &LinksChange) -> Vec<String> {
         let one = |uplink: &Uplink| format!("{}@{}", links.label(uplink.id), uplink.weight);
         change.uplinks.iter().map(one).collect()
     }
