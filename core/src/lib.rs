@@ -15,6 +15,7 @@
 //! | [`record`] | a run written down, and run again |
 //! | [`time`], [`timers`] | instants and deadlines |
 //! | [`name`] | hosts and destinations as clients send them |
+//! | [`json`], `errno` | JSON, piece by piece; the system's errors in our words (feature `std`) |
 //! | [`docs`] | the manual |
 //! | `service` | what `dispatch` and `unwrap` share: accepting, limits, the relay, UDP flows |
 //! | `wire` | byte formats: SOCKS, HTTP, the PROXY protocol |

@@ -7,6 +7,7 @@
 //! | `tcp` | a model of the kernel's TCP on segments |
 //! | `packet`, `scenario`, `report` | the packet world (feature `packet`, on by default): links and hosts around the bond, scenarios, figures |
 //! | `lab` | the same links and scenarios in real time, between network namespaces (feature `lab`, Linux) |
+//! | `fnv` | the hash of a trace |
 //!
 //! No protocol decision is taken here. A world gives a machine sockets, a clock and trouble, and
 //! writes down what the machine said. The suite that every runtime must pass works on real sockets

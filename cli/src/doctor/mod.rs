@@ -1,5 +1,5 @@
 //! `ropewalk doctor`: what a service needs of this host. The checks of a service stand in its own
-//! folder.
+//! folder; `report` is what they find, and how it is printed.
 
 #[cfg(target_os = "linux")]
 pub(crate) mod report;

@@ -10,6 +10,15 @@
 //!  rtnetlink ◀──▶ policy: rules and routes that services add and remove
 //! ```
 //!
+//! | file | is |
+//! | --- | --- |
+//! | `uplink`, `upstream` | how an uplink, and one that is a proxy, is written |
+//! | `netlink`, `rules` | a snapshot over rtnetlink; which tables a bound socket gets to |
+//! | `portable` | the snapshot where there is no rtnetlink |
+//! | `rtnetlink` | requests and dumps, and what the kernel answers |
+//! | `prefix` | arithmetic on address prefixes |
+//! | `port` | which process holds a TCP port |
+//!
 //! Invariants
 //! - Only [`links::snapshot`], [`port::who_listens`], [`obstacles::system`] and `name_servers` look
 //!   at the machine, and `policy` where a service asks it to; all else is a function of a snapshot,

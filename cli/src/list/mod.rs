@@ -1,4 +1,4 @@
-//! `ropewalk list`: what this host has to leave by.
+//! `ropewalk list`: what this host has to leave by. `print` makes the table of it.
 
 mod print;
 

@@ -1,5 +1,6 @@
 //! `ropewalk sim`: what the links would give, in virtual time. The simulator is `ropewalk-sim`;
-//! here are its switches.
+//! here are its switches (`args`), and the recordings of live processes: `replay` runs one again,
+//! `timeline` says and draws what it decided.
 
 mod args;
 #[cfg(feature = "record")]

@@ -22,6 +22,7 @@
 //! | `wire` | packets on the network |
 //! | `handshake`, `session`, [`crypto`] | who the other side is; keys and replays; seals |
 //! | `config`, `status`, `rate` | what can be set; what it is doing; a rate without rounding |
+//! | `laws`, `recording` | what the fuzzer calls; two ends that speak, for another implementation |
 
 mod client;
 mod config;

@@ -17,6 +17,7 @@
 //! - `probe` asks uplinks whether they carry, by connections that no client has asked for.
 //! - `names` looks names up through the uplink that will carry their connection (feature `names`).
 //! - `upstream` is the handshake with another proxy, where an uplink is one.
+//! - `meter` tells what a connection moves while it is open, and whether it is answered.
 //! - `guard` says where a client may not go, `auth` whether a client may connect, `reply` which
 //!   code reports a fault.
 

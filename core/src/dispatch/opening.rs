@@ -12,7 +12,10 @@
 //!
 //! This is RFC 8305 over address x uplink. A destination's refusal is believed: the same address is
 //! not asked again through another uplink. All attempts together have a limit and a deadline, so
-//! there is no storm. Which address, and which family, comes first: `addresses`.
+//! there is no storm.
+//!
+//! `addresses` says which address, and which family, comes first; `upstream` has the attempts
+//! through uplinks that are proxies, `parts` what an opening is made of.
 
 mod addresses;
 mod names;

@@ -1,5 +1,5 @@
 //! The bytes of a recording: a tag, then fields. Numbers are LEB128, times are the nanoseconds
-//! since the entry before.
+//! since the entry before. Written here, read back by `reader`.
 
 mod reader;
 

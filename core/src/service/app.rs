@@ -1,4 +1,5 @@
-//! [`Service`]: listeners and connections, and which connection an input belongs to.
+//! [`Service`]: listeners and connections, and which connection an input belongs to. `accept` asks
+//! for connections, takes them and turns them away.
 
 mod accept;
 

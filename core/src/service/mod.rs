@@ -10,7 +10,8 @@
 //! - [`Service`] owns the connections; a service is a `Service` of its own kind of [`Connection`].
 //! - [`Cx`] is what a connection is lent while it takes something in.
 //! - [`Relay`] moves bytes both ways until both have ended.
-//! - [`Sockets`] queues datagrams for each socket, [`FlowTable`] knows which UDP sessions there are.
+//! - [`Sockets`] queues datagrams for each socket, [`FlowTable`] knows which UDP sessions there
+//!   are.
 //!
 //! | file | is |
 //! | --- | --- |

@@ -8,8 +8,10 @@
 //! | `broken`: a fault of this host (device gone, network down) | at once | `local_rest`, always as short |
 //! | `outpaced`: an attempt got nowhere, and another uplink then reached the same address | after `silent_attempts` in a row; at once after a rest | `first_rest`, doubled each time up to `longest_rest` |
 //! | `endpoint_failed`: the endpoint of `--tunnel` failed, which is all that is behind this uplink | at once | the same |
+//! | `muted`: it carries nothing while others are answered (evidence: `mute`) | at once | the same |
 //!
-//! An uplink that rests comes back when it carries a connection.
+//! An uplink that rests comes back when it carries a connection; one that was mute when it carries
+//! a byte: until then one connection tries it every [`TRIAL`].
 //!
 //! An uplink whose probes fail is left too, whatever connects through it: a captive portal lets all
 //! connect. It comes back by probes that succeed, which also end a rest: what they reach is proof.

@@ -41,6 +41,7 @@
 //! | `head_end` | whether a head is complete |
 //! | `body`, `chunks`, `trailers` | where a body ends |
 //! | `upgrade` | 101: another protocol |
+//! | `connect` | CONNECT as a client says it, to an upstream proxy |
 //! | `base64` | credentials |
 
 mod base64;

@@ -17,6 +17,8 @@
 //! but not served (BIND, an unknown command or address type) parses, so that the proxy can answer
 //! with the reply meant for it.
 //!
+//! `client` is the other end of this, for an upstream proxy; `datagram` is the header of UDP.
+//!
 //! Sources: RFC 1928, RFC 1929.
 
 use alloc::vec::Vec;

@@ -1,7 +1,8 @@
 //! Datagram sockets: open, receive in batches, send in groups.
 //!
 //! quinn-udp knows what each system can do in one call: recvmmsg and GRO, UDP_SEGMENT (GSO), the
-//! address a datagram was sent to and leaves from, ECN.
+//! address a datagram was sent to and leaves from, ECN. `send` is the sending half; `many` sends to
+//! several receivers in one call.
 
 mod many;
 mod send;

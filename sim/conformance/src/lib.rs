@@ -32,6 +32,7 @@
 //! | [`proxy`] | a proxy under test |
 //! | [`run`] | a worker under test, what is heard of it, and what holds for every run |
 //! | [`script`] | one connection step by step, and what two runtimes must say alike |
+//! | `normalised` | a run's lines without what differs from run to run |
 //! | [`target`] | what clients want to reach |
 //!
 //! To come with the machines they need: a blocked path, TUN.

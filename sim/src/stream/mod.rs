@@ -21,6 +21,7 @@
 //! | [`driver`] | the tokio runtime: [`Io`](ropewalk_core::drive::Io) over turmoil's sockets, and the loop |
 //! | [`uplink`] | the hop that gives a connection its uplink's address |
 //! | [`wire`] | a turmoil stream that can also be reset |
+//! | `ready` | the list by which wakers notify the driver |
 //! | [`names`] | a table of names: answers, delays, failures |
 //! | [`trace`] | what went into a machine and what came out, with a hash |
 //!

@@ -16,6 +16,7 @@
 //! | `cubic`, `hystart`, `prr`, `rtt` | the window, the end of slow start, the window in a recovery, the round trips |
 //! | `receiver`, `window` | what came and when it is acknowledged; the receive window |
 //! | `segment` | headers as octets |
+//! | `config`, `stats` | how an end behaves and what it has to send; what it counts |
 //!
 //! It is held to recordings of the kernel (`tests/kernel_tcp.rs`). Same calls, same packets: there
 //! are only integers. What it leaves out: closing, urgent data, path MTU discovery, memory

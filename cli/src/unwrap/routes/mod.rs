@@ -14,8 +14,8 @@
 //! ```
 //!
 //! The answers of a server in a container or namespace come in by an interface of this host, if
-//! this host is the server's default gateway. Whether it is, no rule tells: setup connects as a
-//! foreign client, and takes its rules back where no answer comes.
+//! this host is the server's default gateway (`place` finds which). Whether it is, no rule tells:
+//! setup connects as a foreign client, and takes its rules back where no answer comes.
 //!
 //! Invariants
 //! - Whatever setup adds carries [`plan::TAG`]; teardown removes only what carries it. What is

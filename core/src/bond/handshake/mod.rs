@@ -18,6 +18,7 @@
 //! | `responder` | the server: many clients, a pending slot for each |
 //! | `guard` | how many handshakes a source may ask for |
 //! | `cookie` | proofs that a client receives at its address |
+//! | `laws`, `testing` | what the fuzzer calls; clients and servers for tests |
 //!
 //! A client's life is its *incarnation*, 8 random bytes. A handshake of the same incarnation is a
 //! rekey: packet numbers and path state stay. Another incarnation, of either side, is a restart:

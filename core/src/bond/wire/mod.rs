@@ -12,6 +12,7 @@
 //! | `packet` | the sealed plaintext: either DATA or a list of control frames |
 //! | `frame` | one control frame |
 //! | `ack`, `config` | the two frames that are more than a few numbers |
+//! | `wish` | how a client wants packets to be spread |
 //! | `timestamp` | 24 bits of the sender's clock |
 //! | `cursor` | checked reading and writing |
 //!

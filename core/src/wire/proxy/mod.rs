@@ -8,7 +8,8 @@
 //!   Simple      56 ec | client, 16 bytes | proxy, 16 bytes | port | port              [spp], datagrams only
 //! ```
 //!
-//! `describe` shows TLVs in a log, `emit` writes headers, `crc32c` is version 2's checksum.
+//! `describe` shows TLVs in a log, `emit` writes headers, `crc32c` is version 2's checksum. Tests:
+//! `laws` (of any bytes), `senders` (what real ones wrote), `defects` (of another parser).
 //!
 //! The first bytes decide which one it is, and one of them must be there: a header is never assumed
 //! to be absent, else any peer could name itself.

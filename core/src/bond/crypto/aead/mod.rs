@@ -1,8 +1,8 @@
 //! What seals and opens packets: pure functions of key, nonce, additional data and buffer.
 //!
-//! One backend is chosen when the crate is built: `ring` with the feature of that name, RustCrypto
-//! without it. Both make the same bytes, and the tests hold them against each other and against
-//! published vectors.
+//! One backend is chosen when the crate is built: `ring` with the feature of that name
+//! (`with_ring`), RustCrypto without it (`with_rust`). Both make the same bytes, and the tests hold
+//! them against each other and against published vectors.
 
 #[cfg(feature = "ring")]
 mod with_ring;

@@ -1,7 +1,7 @@
 //! The configuration that a machine was recorded with. Each field is named here: a new one does not
 //! compile until it is written and read.
 //!
-//! Passwords are written as their pseudonyms. A file for each machine.
+//! Passwords are written as their pseudonyms. A file for each machine: `dispatch`, `unwrap`.
 
 mod dispatch;
 mod unwrap;
