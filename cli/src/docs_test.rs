@@ -205,18 +205,99 @@ fn the_page_of_limits_names_constants_that_exist() {
     assert!(rows > 30, "{rows} rows were found");
 }
 
-/// A file that `ARCHITECTURE.md` names by its whole path is there.
-#[test]
-fn the_page_of_architecture_names_files_that_exist() {
-    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("the page is there");
-    let tops = ["core/", "cli/", "sim/", "runtime-mio/", "runtime-async-std/"];
-    let mut files = 0;
-    for word in page.split('`').filter(|word| tops.iter().any(|top| word.starts_with(top))) {
-        if word.contains(['{', '*']) || word.contains("SERVICE") {
-            continue;
-        }
-        assert!(root().join(word).exists(), "ARCHITECTURE.md names {word}, which does not exist");
-        files += 1;
+/// Where a page may mean that a short name is (`ARCHITECTURE.md`, "Short paths").
+const FOLDERS: [&str; 5] = ["", "core/src", "core/src/bond", "cli/src", "runtime-mio"];
+
+/// `{a,b}` and `SERVICE` stand for several names.
+fn alternatives(name: &str) -> Vec<String> {
+    if let Some((before, rest)) = name.split_once('{')
+        && let Some((choices, after)) = rest.split_once('}')
+    {
+        return choices.split(',').map(|choice| format!("{before}{choice}{after}")).collect();
     }
-    assert!(files > 30, "{files} names were found");
+    vec![name.to_owned()]
+}
+
+/// A file or folder that the pages for those who work on it name is there: by its whole path, by a
+/// short one, or beside the one named before it.
+#[test]
+fn the_pages_of_the_house_name_files_that_exist() {
+    let is_name = |word: &&str| {
+        let characters = |c: char| c.is_ascii_alphanumeric() || "_-./{},*".contains(c);
+        let ending = [".rs", ".md", ".toml", ".html"].iter().any(|ending| word.ends_with(ending));
+        let path = word.contains('/') && !word.starts_with('/');
+        (ending || path) && word.chars().all(characters) && !word.contains("NAME") && *word != "mod.rs"
+    };
+    for path in ["ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = page(path);
+        let mut beside = vec![PathBuf::new()];
+        let mut names = 0;
+        // Blocks of commands and drawings are indented or fenced: what is named is in backticks.
+        for word in text.lines().flat_map(|line| line.split('`').skip(1).step_by(2)).filter(is_name) {
+            // Of `tests/*.rs` the folder is held.
+            let word = word.split('*').next().map_or(word, |part| match part.len() == word.len() {
+                true => part,
+                false => part.rsplit_once('/').map_or(part, |(folder, _)| folder),
+            });
+            let services = ["dispatch", "unwrap", "bond", "sim"].map(|service| word.replace("SERVICE", service));
+            let mut found = Vec::new();
+            for name in alternatives(word).iter().chain(services.iter().filter(|_| word.contains("SERVICE"))) {
+                let folders = FOLDERS.iter().map(PathBuf::from).chain(beside.iter().cloned());
+                let there = folders.map(|folder| folder.join(name)).find(|file| root().join(file).exists());
+                assert!(
+                    there.is_some() || word.contains("SERVICE"),
+                    "{path} names {name}, which is not there, nor beside {beside:?}"
+                );
+                found.extend(there);
+            }
+            assert!(!found.is_empty(), "{path} names {word}, which no service has");
+            // Beside a file, and in the folder of its name.
+            beside = found.iter().flat_map(|file| [file.with_file_name(""), file.with_extension("")]).collect();
+            names += 1;
+        }
+        assert!(names > 50, "{path}: {names} names were found");
+    }
+}
+
+/// The head of a module names the files that it has below it.
+#[test]
+fn the_page_of_a_folder_names_its_files() {
+    let mut modules = 0;
+    let tops = ["core", "cli", "sim", "sim/conformance", "runtime-mio", "runtime-mio/sockets", "runtime-async-std"];
+    let mut folders: Vec<PathBuf> = tops.iter().map(|top| root().join(top).join("src")).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of the repository").flatten() {
+            let path = entry.path();
+            match path.file_name().and_then(std::ffi::OsStr::to_str) {
+                // Tests are found by their names. The commands are a table in main.rs.
+                None | Some("tests" | "main.rs") => {}
+                Some(_) if path.is_dir() => folders.push(path),
+                Some(name) if name.ends_with(".rs") => modules += names_its_files(&path),
+                Some(_) => {}
+            }
+        }
+    }
+    assert!(modules > 60, "{modules} modules with files below them were found");
+}
+
+/// 1 where the module has files below it.
+fn names_its_files(path: &Path) -> usize {
+    let text = std::fs::read_to_string(path).expect("it was listed");
+    let head: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("//!") || line.contains("doc = ")).collect();
+    let head = head.join("\n");
+    let words: Vec<&str> = head.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+    let mut before = "";
+    let mut files = 0;
+    for line in text.lines() {
+        let module = line.split_once("mod ").filter(|(scope, _)| scope.is_empty() || scope.starts_with("pub"));
+        if let Some((name, "")) = module.and_then(|(_, rest)| rest.split_once(';'))
+            && before != "#[cfg(test)]"
+        {
+            assert!(words.contains(&name), "the head of {} does not name {name}", path.display());
+            files = 1;
+        }
+        before = line;
+    }
+    files
 }
