@@ -116,22 +116,3 @@ fn a_client_from_elsewhere_gets_02_for_the_proxys_own_addresses() {
     world.run().unwrap_or_else(|failure| panic!("{failure}"));
     assert_eq!(world.trace().count("> Connect {"), 0);
 }
-
-#[test]
-fn a_drained_proxy_finishes_what_is_open_and_takes_nothing_new() {
-    let mut world = two_uplinks().build();
-    let to = world.target(echo);
-    world.client(move |client| async move {
-        let mut answer = connect(&client, to).await?;
-        client.net.drain();
-        client.sleep(Duration::from_secs(1)).await;
-        assert!(client.dial().await.is_err(), "nobody listens any more");
-        answer.wire.write_all(b"still here").await?;
-        answer.wire.shutdown().await;
-        assert_eq!(answer.wire.read_to_end().await?, b"still here");
-        client.sleep(Duration::from_secs(1)).await;
-        Ok(())
-    });
-    world.run().unwrap_or_else(|failure| panic!("{failure}"));
-    assert!(world.summary().is_some(), "the proxy has ended");
-}

@@ -4,17 +4,15 @@ use super::apply::summary;
 use super::filter::{self, Gateway, KillSwitch};
 use super::journal::{Role, StateDir};
 use super::plan::{MARK, ServerPlan, TAG};
-use super::world::{Places, System, World, said};
+use super::world::{Places, System, World, nft_reads};
 use super::{client, dns, server};
 use crate::host::links::Link;
 use crate::host::policy::Kernel;
 use crate::host::rtnetlink::{Asker, attributes, number, text};
 use netlink_packet_core::Emitable;
 use netlink_packet_route::link::LinkHeader;
-use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// What a role of bond has to do with this network namespace.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,18 +80,9 @@ pub(crate) fn filters() -> Result<PathBuf, String> {
         Gateway { tun: "ropewalk0", addresses: &addresses, closed: Some(&[]), allow_client_to_client: false };
     let kill_switch = filter::kill_switch(&KillSwitch { tun: "ropewalk0", mark: MARK, prefixes: None });
     let text = format!("{kill_switch}{}", filter::gateway(&gateway));
-    let child = Command::new(&nft)
-        // nft(8): check only.
-        .args(["-c", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn();
-    let run = child.and_then(|mut child| {
-        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(text.as_bytes()));
-        child.wait_with_output()
-    });
-    said(&nft, run).map(|()| nft)
+    // nft(8): check only.
+    nft_reads(&nft, &["-c", "-f", "-"], &text)?;
+    Ok(nft)
 }
 
 /// How `--dns ADDRESS` would be carried out here.

@@ -3,7 +3,7 @@
 use super::dns::{self, ResolvConf};
 use super::plan::TAG;
 use super::sysctl::Sysctl;
-use crate::host::policy::{Added, Kernel, Route, Rule};
+use crate::host::policy::{Added, Found, Kernel, Route, Rule};
 use crate::host::rtnetlink::Asker;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use std::io::Write;
@@ -81,13 +81,7 @@ impl System {
 
 impl World for System {
     fn rules(&mut self) -> Result<Vec<Rule>, String> {
-        Ok(self
-            .kernel
-            .rules()?
-            .into_iter()
-            .filter(|found| found.is_of(TAG))
-            .map(|found| found.what)
-            .collect())
+        self.kernel.rules().map(ours)
     }
 
     fn add_rule(&mut self, rule: &Rule) -> Result<Added, String> {
@@ -99,13 +93,7 @@ impl World for System {
     }
 
     fn routes(&mut self) -> Result<Vec<Route>, String> {
-        Ok(self
-            .kernel
-            .routes()?
-            .into_iter()
-            .filter(|found| found.is_of(TAG))
-            .map(|found| found.what)
-            .collect())
+        self.kernel.routes().map(ours)
     }
 
     fn add_route(&mut self, route: &Route) -> Result<Added, String> {
@@ -117,20 +105,8 @@ impl World for System {
     }
 
     fn filter(&mut self, text: &str) -> Result<(), String> {
-        let nft = nft()?;
-        let child = Command::new(&nft)
-            .args(["-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn();
-        let run = child.and_then(|mut child| {
-            // Written before anything is read: nft says little before it has the whole text. When
-            // it has ended early, its own words tell more than the broken pipe.
-            let _ = child.stdin.take().map(|mut stdin| stdin.write_all(text.as_bytes()));
-            child.wait_with_output()
-        });
-        said(&nft, run).map_err(|error| format!("cannot change the filter: {error}"))
+        let read = nft_reads(&nft()?, &["-f", "-"], text);
+        read.map_err(|error| format!("cannot change the filter: {error}"))
     }
 
     fn has_filter(&mut self, table: &str) -> bool {
@@ -213,6 +189,24 @@ pub(crate) fn nft() -> Result<PathBuf, String> {
     })
 }
 
+/// Has nft read a text.
+pub(super) fn nft_reads(nft: &Path, arguments: &[&str], text: &str) -> Result<(), String> {
+    let mut command = Command::new(nft);
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let run = command.spawn().and_then(|mut child| {
+        // Written before anything is read: nft says little before it has the whole text. When it
+        // has ended early, its own words tell more than the broken pipe.
+        let _ = child.stdin.take().map(|mut stdin| stdin.write_all(text.as_bytes()));
+        child.wait_with_output()
+    });
+    said(nft, run)
+}
+
+/// Those that a bond has made.
+fn ours<T>(found: Vec<Found<T>>) -> Vec<T> {
+    found.into_iter().filter(|found| found.is_of(TAG)).map(|found| found.what).collect()
+}
+
 /// The program of this name, in PATH or where system programs are: users' PATHs lack these.
 fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -225,7 +219,7 @@ fn find(name: &str) -> Option<PathBuf> {
 }
 
 /// An error where a program did not do what it was told, with what it says.
-pub(super) fn said(program: &Path, run: std::io::Result<Output>) -> Result<(), String> {
+fn said(program: &Path, run: std::io::Result<Output>) -> Result<(), String> {
     let name = program.display();
     let output = run.map_err(|error| format!("cannot run {name}: {error}"))?;
     if output.status.success() {
