@@ -239,9 +239,11 @@ fn the_pages_of_the_house_name_files_that_exist() {
                 true => part,
                 false => part.rsplit_once('/').map_or(part, |(folder, _)| folder),
             });
-            let services = ["dispatch", "unwrap", "bond", "sim"].map(|service| word.replace("SERVICE", service));
+            let services =
+                ["dispatch", "unwrap", "bond", "sim"].map(|service| word.replace("SERVICE", service));
             let mut found = Vec::new();
-            for name in alternatives(word).iter().chain(services.iter().filter(|_| word.contains("SERVICE"))) {
+            for name in alternatives(word).iter().chain(services.iter().filter(|_| word.contains("SERVICE")))
+            {
                 let folders = FOLDERS.iter().map(PathBuf::from).chain(beside.iter().cloned());
                 let there = folders.map(|folder| folder.join(name)).find(|file| root().join(file).exists());
                 assert!(
@@ -252,7 +254,8 @@ fn the_pages_of_the_house_name_files_that_exist() {
             }
             assert!(!found.is_empty(), "{path} names {word}, which no service has");
             // Beside a file, and in the folder of its name.
-            beside = found.iter().flat_map(|file| [file.with_file_name(""), file.with_extension("")]).collect();
+            beside =
+                found.iter().flat_map(|file| [file.with_file_name(""), file.with_extension("")]).collect();
             names += 1;
         }
         assert!(names > 50, "{path}: {names} names were found");
@@ -263,7 +266,8 @@ fn the_pages_of_the_house_name_files_that_exist() {
 #[test]
 fn the_page_of_a_folder_names_its_files() {
     let mut modules = 0;
-    let tops = ["core", "cli", "sim", "sim/conformance", "runtime-mio", "runtime-mio/sockets", "runtime-async-std"];
+    let tops =
+        ["core", "cli", "sim", "sim/conformance", "runtime-mio", "runtime-mio/sockets", "runtime-async-std"];
     let mut folders: Vec<PathBuf> = tops.iter().map(|top| root().join(top).join("src")).collect();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).expect("a folder of the repository").flatten() {
@@ -290,7 +294,8 @@ fn names_its_files(path: &Path) -> usize {
     let mut before = "";
     let mut files = 0;
     for line in text.lines() {
-        let module = line.split_once("mod ").filter(|(scope, _)| scope.is_empty() || scope.starts_with("pub"));
+        let module =
+            line.split_once("mod ").filter(|(scope, _)| scope.is_empty() || scope.starts_with("pub"));
         if let Some((name, "")) = module.and_then(|(_, rest)| rest.split_once(';'))
             && before != "#[cfg(test)]"
         {

@@ -11,7 +11,7 @@
 mod recorded;
 
 use plotters::prelude::*;
-use recorded::{Transfer, Recording};
+use recorded::{Recording, Transfer};
 use std::path::Path;
 
 const SEEDS: u64 = 10;
@@ -41,7 +41,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Both windows over time, in segments.
-fn draw(path: &Path, name: &str, kernel: &Transfer, model: &Transfer) -> Result<(), Box<dyn std::error::Error>> {
+fn draw(
+    path: &Path,
+    name: &str,
+    kernel: &Transfer,
+    model: &Transfer,
+) -> Result<(), Box<dyn std::error::Error>> {
     let points = |flow: &Transfer| -> Vec<(f64, f64)> {
         flow.rows.iter().map(|row| (row.seconds, row.cwnd as f64 / 1448.0)).collect()
     };

@@ -6,7 +6,7 @@
 #[path = "util/recorded.rs"]
 mod recorded;
 
-use recorded::{Transfer, Recording};
+use recorded::{Recording, Transfer};
 
 /// Seeds for a link that draws losses; a link without draws needs one.
 fn flows(name: &str, recording: &Recording) -> Vec<Transfer> {

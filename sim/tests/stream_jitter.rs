@@ -4,7 +4,7 @@ mod util;
 
 use proptest::prelude::*;
 use proptest::test_runner::FileFailurePersistence;
-use ropewalk_sim::stream::{ProxyClient, Net, World};
+use ropewalk_sim::stream::{Net, ProxyClient, World};
 use std::net::SocketAddr;
 use std::time::Duration;
 use util::{connect, echo, exchange, pattern};
@@ -74,7 +74,13 @@ async fn outage(net: Net, outage: Outage) {
 }
 
 /// All bytes there and back, or a reply that says no. Silence and a cut answer are neither.
-async fn transfer(client: ProxyClient, to: SocketAddr, salt: u8, after: u64, len: usize) -> Result<(), String> {
+async fn transfer(
+    client: ProxyClient,
+    to: SocketAddr,
+    salt: u8,
+    after: u64,
+    len: usize,
+) -> Result<(), String> {
     client.sleep(Duration::from_millis(after)).await;
     let mut answer = connect(&client, to).await.map_err(|error| format!("no reply: {error}"))?;
     match answer.code {

@@ -5,7 +5,7 @@ use super::control::Role;
 use super::control::server::Bound;
 use super::host::{self as changes, ClientPlan, Dns, Routes};
 use super::join::{self, Join, host_and_port};
-use super::links::{LinksChange, Links};
+use super::links::{Links, LinksChange};
 use super::report;
 use super::service::{self, Service};
 use super::values::{self, Route};

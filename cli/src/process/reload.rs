@@ -84,7 +84,8 @@ mod tests {
         let mut all = crate::Cli::command();
         all.build();
         for (service, source, manual) in services {
-            let refusals = || shared.lines().chain(source.lines()).filter(|line| line.contains("changed(\"--"));
+            let refusals =
+                || shared.lines().chain(source.lines()).filter(|line| line.contains("changed(\"--"));
             let told = manual.split("\n\n").find(|part| part.contains("take a new start"));
             let told = told.expect("the manual says what takes a new start");
             let command = all.find_subcommand(service).expect("a command");
@@ -96,7 +97,10 @@ mod tests {
                 assert_ne!(refused, CHANGES.contains(&long), "{service}: does a reload change --{long}?");
                 // Some builds have no --runtime.
                 if refused && name != "runtime" {
-                    assert!(told.contains(&format!("`--{name}`")), "{service}.md: --{name} takes a new start");
+                    assert!(
+                        told.contains(&format!("`--{name}`")),
+                        "{service}.md: --{name} takes a new start"
+                    );
                 }
             }
         }

@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn a_repeated_schedule_begins_again_after_its_period() {
-        let changes = vec![(Duration::from_secs(3), LinkChange::Up), (Duration::from_secs(1), LinkChange::Down)];
+        let changes =
+            vec![(Duration::from_secs(3), LinkChange::Up), (Duration::from_secs(1), LinkChange::Down)];
         let mut schedule = Schedule::new(changes).repeated(Duration::from_secs(4));
         let end = Instant::ZERO + Duration::from_secs(8);
         let times: Vec<_> = std::iter::from_fn(|| schedule.take(end)).map(|(at, _)| at.as_nanos()).collect();

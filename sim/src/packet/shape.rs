@@ -1,6 +1,6 @@
 //! From what a scenario says of a direction to what a link is made of.
 
-use crate::link::{Chance, LinkChange, Jitter, LinkConfig, Loss, Queue, Rate};
+use crate::link::{Chance, Jitter, LinkChange, LinkConfig, Loss, Queue, Rate};
 use crate::scenario::{Change, Shape, State};
 use std::time::Duration;
 

@@ -3,7 +3,7 @@
 
 use ropewalk_core::machine::event::Event;
 use ropewalk_sim::stream::wire::Wire;
-use ropewalk_sim::stream::{ProxyClient, Net};
+use ropewalk_sim::stream::{Net, ProxyClient};
 use std::future::poll_fn;
 use std::io::Result;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -1,7 +1,7 @@
 //! Recorded flows of the kernel, and the same flow of the model over the link model.
 
 use ropewalk_core::time::{Duration, Instant};
-use ropewalk_sim::link::{Chance, LinkChange, Jitter, Link, LinkConfig, Loss, Rate, Schedule};
+use ropewalk_sim::link::{Chance, Jitter, Link, LinkChange, LinkConfig, Loss, Rate, Schedule};
 use ropewalk_sim::tcp::{Source, Tcp, TcpConfig};
 
 /// A hundred milliseconds of a flow.
@@ -134,7 +134,12 @@ fn schedule_words(first: &str) -> String {
 }
 
 /// One flow over one link, client to server.
-pub(crate) fn run(link: &LinkConfig, seconds: u64, seed: u64, with: impl Fn(TcpConfig) -> TcpConfig) -> Transfer {
+pub(crate) fn run(
+    link: &LinkConfig,
+    seconds: u64,
+    seed: u64,
+    with: impl Fn(TcpConfig) -> TcpConfig,
+) -> Transfer {
     let (a, b) = ("10.0.0.1:4000".parse().expect("an address"), "10.0.0.2:80".parse().expect("an address"));
     let mut client = Tcp::client(with(TcpConfig::new(a, b)).sends(Source::ENDLESS));
     let mut server = Tcp::server(with(TcpConfig::new(b, a)));

@@ -32,9 +32,7 @@ use super::{
     Discreet, Divergence, MAGIC, Moment, Reading, Replayed, print_of_output, print_of_transmit, replay,
 };
 use crate::dispatch::{self, ConfigError, Dispatch};
-use crate::machine::{
-    Application, Input, Layer, Output, Rx, SocketId, StreamId, Transmit,
-};
+use crate::machine::{Application, Input, Layer, Output, Rx, SocketId, StreamId, Transmit};
 use crate::time::Instant;
 use crate::unwrap::{self, Unwrap};
 use crate::wire::http::HeadLimits;
