@@ -86,7 +86,8 @@ mod tests {
         for (service, source, manual) in services {
             let refusals =
                 || shared.lines().chain(source.lines()).filter(|line| line.contains("changed(\"--"));
-            let told = manual.split("\n\n").find(|part| part.contains("take a new start"));
+            let mut parts = manual.split("\n\n").map(|part| part.replace('\n', " "));
+            let told = parts.find(|part| part.contains("take a new start"));
             let told = told.expect("the manual says what takes a new start");
             let command = all.find_subcommand(service).expect("a command");
             for long in command.get_arguments().filter_map(clap::Arg::get_long) {

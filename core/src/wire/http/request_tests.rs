@@ -1,4 +1,5 @@
-//! What clients ask of a proxy, well or badly, and what the origin gets to see of it.
+//! What clients ask of a proxy, well or badly, and what the origin gets to see of it. `properties`
+//! has what holds for any of it.
 
 mod properties;
 
