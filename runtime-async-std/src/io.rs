@@ -13,6 +13,8 @@ use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
     Assign, Assignment, Close, Fault, ListenerId, QueryId, Report, Rx, SocketId, StreamId, Transmit, Via,
 };
+#[cfg(all(unix, feature = "tun"))]
+use ropewalk_core::machine::{Offload, TunConfiguration, TunId};
 use ropewalk_core::name::Name;
 use ropewalk_core::time::Instant;
 use ropewalk_sockets::{self as sockets, Binder, DatagramTable, Resolver};
@@ -26,6 +28,8 @@ pub(crate) struct AsyncIo {
     sockets: DatagramTable<Socket>,
     mailbox: Arc<Mailbox>,
     binder: Binder,
+    #[cfg(all(unix, feature = "tun"))]
+    tuns: crate::tun::Tuns,
     #[cfg(target_os = "linux")]
     pipes: sockets::Pipes,
     pub(crate) resolver: Resolver,
@@ -45,12 +49,16 @@ impl AsyncIo {
             .into_iter()
             .zip(0..)
             .map(|(listener, index)| Listener::new(listener, ListenerId(index), &mailbox).map(Some));
+        #[cfg(all(unix, feature = "tun"))]
+        let tuns = crate::tun::Tuns::new(listeners.tuns, &mailbox)?;
         Ok(AsyncIo {
             listeners: registered.collect::<std::io::Result<_>>()?,
             streams: Vec::new(),
             sockets,
             mailbox,
             binder: Binder::new(shared.options()),
+            #[cfg(all(unix, feature = "tun"))]
+            tuns,
             #[cfg(target_os = "linux")]
             pipes: sockets::Pipes::default(),
             resolver,
@@ -232,5 +240,20 @@ impl Io for AsyncIo {
         source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,
     ) -> Result<usize, TransmitError> {
         self.sockets.try_transmit(id, source)
+    }
+
+    #[cfg(all(unix, feature = "tun"))]
+    fn try_take(&mut self, tun: TunId, buf: &mut [u8]) -> Result<(usize, Offload), TryError> {
+        self.tuns.device(tun).map_err(TryError::Fault)?.try_take(buf)
+    }
+
+    #[cfg(all(unix, feature = "tun"))]
+    fn try_give(&mut self, tun: TunId, packet: &[u8], offload: Offload) -> Result<(), TryError> {
+        self.tuns.device(tun).map_err(TryError::Fault)?.try_give(packet, offload)
+    }
+
+    #[cfg(all(unix, feature = "tun"))]
+    fn configure(&mut self, tun: TunId, to: &TunConfiguration) -> Result<(), Fault> {
+        self.tuns.device(tun)?.configure(to)
     }
 }

@@ -21,6 +21,7 @@
 //! | `io` | the [`Io`](ropewalk_core::drive::Io) of this runtime |
 //! | `stream` | TCP sockets in async-io's types |
 //! | `datagram` | UDP sockets in async-io's types |
+//! | `tun` | TUN devices, armed as sockets are (Unix, feature `tun`) |
 //! | `wake` | the mailbox |
 //!
 //! What knows no runtime is taken from `ropewalk-sockets`, [`Shared`] and [`Handle`] among it.
@@ -30,8 +31,12 @@
 mod datagram;
 mod io;
 mod stream;
+#[cfg(all(unix, feature = "tun"))]
+mod tun;
 mod wake;
 mod worker;
 
+#[cfg(all(unix, feature = "tun"))]
+pub use ropewalk_sockets::{Configure, Tun, entropy};
 pub use ropewalk_sockets::{Handle, Listeners, Shared, Watch, listen, listen_datagrams};
 pub use worker::Worker;

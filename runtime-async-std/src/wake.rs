@@ -4,6 +4,8 @@
 //! once each time it is armed, so the list of the ready is never longer than the list of the armed.
 
 use ropewalk_core::machine::ListenerId;
+#[cfg(all(unix, feature = "tun"))]
+use ropewalk_core::machine::TunId;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
@@ -16,6 +18,10 @@ pub(crate) enum Ready {
     Writable(u32),
     SocketReadable(u32),
     SocketWritable(u32),
+    #[cfg(all(unix, feature = "tun"))]
+    TunReadable(TunId),
+    #[cfg(all(unix, feature = "tun"))]
+    TunWritable(TunId),
 }
 
 #[derive(Default)]

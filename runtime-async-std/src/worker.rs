@@ -99,6 +99,10 @@ impl<M: Application + 'static> Worker<M> {
                 Ready::Writable(index) => self.drive.ready(index, false, true),
                 Ready::SocketReadable(index) => self.drive.socket_ready(index, true, false),
                 Ready::SocketWritable(index) => self.drive.socket_ready(index, false, true),
+                #[cfg(all(unix, feature = "tun"))]
+                Ready::TunReadable(tun) => self.drive.tun_ready(tun, true, false),
+                #[cfg(all(unix, feature = "tun"))]
+                Ready::TunWritable(tun) => self.drive.tun_ready(tun, false, true),
             }
         }
         while let Some((query, answer)) = self.io.resolver.answer() {

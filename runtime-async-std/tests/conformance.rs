@@ -37,7 +37,7 @@ impl Runtime for AsyncStd {
         pool: Pool,
         events: Events,
     ) -> Result<Running> {
-        let conformance::Listeners { streams, datagrams } = listeners;
+        let conformance::Listeners { streams, datagrams, .. } = listeners;
         let shared = Shared::new(pool, Box::new(Told(events)));
         let (worker, handle) = Worker::new(machine, Listeners::new(streams, datagrams), shared)?;
         let stopper = handle.clone();

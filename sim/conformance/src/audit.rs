@@ -8,17 +8,20 @@
 //! | file | is |
 //! | --- | --- |
 //! | `datagrams` | the rules of datagrams |
+//! | `packets` | the rules of packets of TUN devices |
 //! | `findings` | what was found |
 
 mod datagrams;
 mod findings;
+mod packets;
 
 pub use findings::{Findings, Found};
 
 use datagrams::Sockets;
+use packets::Tuns;
 use ropewalk_core::machine::{
-    Application, ConnId, Id, Input, Layer, ListenerId, Mention, Output, QueryId, Rx, SocketId, StreamId,
-    Transmit,
+    Application, ConnId, Fault, Id, Input, Layer, ListenerId, Mention, Offload, Output, QueryId, Rx,
+    SocketId, StreamId, Transmit, TunId,
 };
 use ropewalk_core::time::Instant;
 use std::cell::Cell;
@@ -58,6 +61,7 @@ pub struct Auditor<M> {
     drained: bool,
     finished: bool,
     sockets: Sockets,
+    tuns: Tuns,
     quiet: Cell<Quiet>,
 }
 
@@ -67,6 +71,7 @@ struct Quiet {
     outputs: bool,
     streams: bool,
     sockets: bool,
+    tuns: bool,
 }
 
 impl<M> Auditor<M> {
@@ -85,6 +90,7 @@ impl<M> Auditor<M> {
             drained: false,
             finished: false,
             sockets: Sockets::default(),
+            tuns: Tuns::default(),
             quiet: Cell::default(),
         }
     }
@@ -175,6 +181,7 @@ impl<M: Application> Auditor<M> {
             self.broken("D7, Assign was not answered at once", input);
         }
         self.check_ids(input);
+        self.check_tun(input);
         match *input {
             Input::Accepted { stream, .. } => self.answered(stream, State::Asked, true, input),
             Input::AcceptFailed { stream, .. } => self.answered(stream, State::Asked, false, input),
@@ -246,8 +253,8 @@ impl<M: Application> Auditor<M> {
                 self.keep(stream, Ends { write_failed: true, ..ends });
             }
             Input::Drain => self.drained = true,
-            // `Assigned` is checked above. The others are not about what the machine has asked for,
-            // and have no rule but that they come in time.
+            // `Assigned` is checked above, and so is what is about a TUN device. The others are not
+            // about what the machine has asked for, and have no rule but that they come in time.
             Input::Assigned { .. }
             | Input::LocalAddresses { .. }
             | Input::UplinkGone { .. }
@@ -264,6 +271,7 @@ impl<M: Application> Auditor<M> {
     }
 
     fn hear(&mut self, output: &Output) {
+        self.hear_tun(output);
         self.given.extend(output.ids().filter(|(_, mention)| *mention == Mention::Born).map(|(id, _)| id));
         match output {
             Output::Accept { listener, stream } => {
@@ -392,7 +400,10 @@ impl<M: Application> Layer for Auditor<M> {
             Quiet { sockets: false, .. } => {
                 self.broken("D1, about to wait with dirty sockets unpolled", &self.now);
             }
-            Quiet { outputs: true, streams: true, sockets: true } => {}
+            Quiet { tuns: false, .. } => {
+                self.broken("D1, about to wait with dirty devices unpolled", &self.now);
+            }
+            Quiet { outputs: true, streams: true, sockets: true, tuns: true } => {}
         }
         self.machine.poll_timeout()
     }
@@ -423,5 +434,17 @@ impl<M: Application> Layer for Auditor<M> {
 
     fn poll_transmit(&mut self, now: Instant, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
         self.next_transmit(now, socket, buf)
+    }
+
+    fn poll_dirty_tun(&mut self) -> Option<TunId> {
+        self.next_dirty_tun()
+    }
+
+    fn handle_packet(&mut self, now: Instant, tun: TunId, len: usize, offload: Offload) {
+        self.take_packet(now, tun, len, offload);
+    }
+
+    fn handle_given(&mut self, now: Instant, tun: TunId, result: Result<(), Fault>) {
+        self.tell_given(now, tun, result);
     }
 }

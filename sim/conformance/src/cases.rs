@@ -9,15 +9,20 @@
 //! | `load`, `duty` | busy neighbours; many duties of one worker |
 //! | `quiet` | waiting costs nothing |
 //! | `datagrams`, `flows` | datagrams; their sockets |
+//! | `packets` | packets of TUN devices |
+//! | `devices`, `bond` | the system's own TUN devices, as root; a bond over two links |
 
+mod bond;
 mod bytes;
 mod datagrams;
+mod devices;
 mod duty;
 mod ends;
 mod flows;
 mod limits;
 mod load;
 mod opening;
+mod packets;
 mod quiet;
 
 use super::AnyRuntime;
@@ -32,7 +37,7 @@ pub struct Case {
 
 /// The case of this name.
 pub fn find(name: &str) -> Option<&'static Case> {
-    CASES.iter().chain(DATAGRAM_CASES).find(|case| case.name == name)
+    CASES.iter().chain(DATAGRAM_CASES).chain(TUN_CASES).find(|case| case.name == name)
 }
 
 macro_rules! cases {
@@ -135,5 +140,34 @@ cases! { $
         who_always_has_more_to_send_starves_nobody,
         streams_and_datagrams_run_side_by_side,
         idle_flows_cost_no_processor_time,
+    }
+}
+
+cases! { $
+    /// The cases of packets of TUN devices.
+    TUN_CASES conformance_tun_cases
+    packets {
+        a_packet_comes_back_whole_and_alone,
+        packets_stay_in_order,
+        two_devices_hear_each_their_own,
+        what_is_left_to_do_with_a_packet_is_told_both_ways,
+        a_header_that_cannot_be_true_costs_its_packet_only,
+        a_blocked_device_loses_nothing_and_costs_no_processor_time,
+        a_machine_that_takes_nothing_costs_no_processor_time,
+        a_device_that_is_gone_loses_by_name_and_harms_nobody,
+        who_always_has_more_to_give_starves_nobody,
+        addresses_and_mtu_are_set_and_what_fails_is_told,
+        random_bytes_come_at_once_and_are_never_the_same,
+        a_drained_worker_closes_its_devices,
+    }
+    devices {
+        datagrams_of_the_system_pass_between_two_devices,
+        a_stream_of_the_system_passes_in_superpackets,
+        without_offload_a_stream_passes_packet_by_packet,
+        a_device_that_was_down_goes_on_when_it_is_up,
+        a_device_that_vanishes_costs_nothing,
+    }
+    bond {
+        a_file_comes_by_two_links_and_by_one_when_the_other_falls_silent,
     }
 }

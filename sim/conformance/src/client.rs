@@ -3,7 +3,7 @@
 use super::faulty::{self, Kind};
 use rustix::net::sockopt::{set_socket_linger, set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 /// A read or a write that waits for longer has failed. With a broken driver there is nothing to
@@ -92,6 +92,28 @@ pub fn dial(to: SocketAddr) -> Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&to, socket_deadline())?;
     impatient(&stream)?;
     Ok(stream)
+}
+
+/// The next connection that comes in, as impatient as those of [`dial`].
+///
+/// # Errors
+/// What the system says; [`ErrorKind::WouldBlock`] when nobody comes in time.
+pub fn accept(listener: &TcpListener) -> Result<TcpStream> {
+    listener.set_nonblocking(true)?;
+    let began = Instant::now();
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false)?;
+                impatient(&stream)?;
+                return Ok(stream);
+            }
+            Err(error) if is_deadline(&error) && began.elapsed() < socket_deadline() => {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Gives a stream its deadlines.

@@ -78,7 +78,7 @@ impl Flows {
             ..Config::default()
         };
         change(&mut config);
-        let mut listeners = Listeners { streams: Vec::new(), datagrams: vec![listener] };
+        let mut listeners = Listeners { datagrams: vec![listener], ..Listeners::default() };
         for place in &mut config.listeners {
             let listener = (runtime.listen)(place.address).expect("a port is free");
             place.address = listener.local_addr().expect("it is bound");

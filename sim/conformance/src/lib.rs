@@ -12,9 +12,10 @@
 //!
 //! A runtime implements [`Runtime`] in a test file of its own crate and says
 //! `ropewalk_conformance::conformance!(Mine);`. That makes one test of each case;
-//! `ropewalk_conformance::conformance_datagrams!(Mine);` adds those with datagrams. A case runs in
-//! a process of its own, under a watchdog: it may change what belongs to the process (the limit of
-//! descriptors), measure the processor time of the process, and hang without harm.
+//! `ropewalk_conformance::conformance_datagrams!(Mine);` adds those with datagrams,
+//! `ropewalk_conformance::conformance_tuns!(Mine);` those with packets of TUN devices. A case runs
+//! in a process of its own, under a watchdog: it may change what belongs to the process (the limit
+//! of descriptors), measure the processor time of the process, and hang without harm.
 //!
 //! What each case asks for without saying so: the driver keeps the rules of the
 //! [contract](ropewalk_core::docs::contract) (the auditor's findings are empty), a drained worker
@@ -29,13 +30,14 @@
 //! | [`process`] | a process for each case, its watchdog, its clock and its descriptors |
 //! | [`flows`] | datagrams: relayed by UDP flows under test, sent and received by the kit |
 //! | [`endless`] | a machine that always has more to send |
+//! | [`ferry`] | a machine that carries packets between TUN devices |
+//! | [`tuns`] | TUN devices under test, and what stands behind them |
+//! | [`ns`] | network namespaces, for devices of the system |
 //! | [`proxy`] | a proxy under test |
 //! | [`run`] | a worker under test, what is heard of it, and what holds for every run |
 //! | [`script`] | one connection step by step, and what two runtimes must say alike |
 //! | `normalised` | a run's lines without what differs from run to run |
 //! | [`target`] | what clients want to reach |
-//!
-//! To come with the machines they need: a blocked path, TUN.
 
 #![cfg(unix)]
 #![forbid(unsafe_code)]
@@ -45,13 +47,16 @@ pub mod cases;
 pub mod client;
 pub mod endless;
 pub mod faulty;
+pub mod ferry;
 pub mod flows;
 mod normalised;
+pub mod ns;
 pub mod process;
 pub mod proxy;
 pub mod run;
 pub mod script;
 pub mod target;
+pub mod tuns;
 
 pub use cases::{CASES, Case};
 pub use normalised::normalised;
@@ -90,14 +95,15 @@ pub trait Runtime: 'static {
     }
 
     /// Starts one worker around `machine`. The listeners have the ids 0, 1, 2 and so on: those of
-    /// streams, then those of datagrams.
+    /// streams, then those of datagrams. TUN devices have ids of their own, from 0 on.
     ///
     /// # Errors
     /// What the system says.
     fn start(machine: Subject, listeners: Listeners, pool: Pool, events: Events) -> io::Result<Running>;
 }
 
-/// Where clients come in, in the order of the listeners' ids: streams first.
+/// Where clients come in, in the order of the listeners' ids: streams first. And TUN devices, in
+/// the order of theirs.
 #[derive(Debug, Default)]
 pub struct Listeners {
     /// Those that connections come in on.
@@ -105,6 +111,8 @@ pub struct Listeners {
     /// Those that datagrams come in on. There are none but in the cases of
     /// `conformance_datagrams!`.
     pub datagrams: Vec<UdpSocket>,
+    /// Those that packets come in by. There are none but in the cases of `conformance_tuns!`.
+    pub tuns: Vec<tuns::Tun>,
 }
 
 /// A worker that runs.
@@ -172,11 +180,29 @@ macro_rules! conformance_datagrams {
     };
 }
 
+/// One test of each case with packets of TUN devices, for one runtime that moves them; where the
+/// system's own devices are needed and are not to be had, the case says so by name and passes. Used
+/// once in a file, at its top.
+#[macro_export]
+macro_rules! conformance_tuns {
+    ($runtime:ty) => {
+        $crate::conformance_tun_cases! { @each $runtime }
+    };
+}
+
 /// One test for each fault: the case that is named for it must fail. Used once in a file, at its
 /// top.
 #[macro_export]
 macro_rules! conformance_faults {
     ($runtime:ty) => {
         $crate::conformance_fault_list! { @each $runtime }
+    };
+}
+
+/// The same for packets of TUN devices.
+#[macro_export]
+macro_rules! conformance_tun_faults {
+    ($runtime:ty) => {
+        $crate::conformance_tun_fault_list! { @each $runtime }
     };
 }

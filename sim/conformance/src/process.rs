@@ -9,7 +9,7 @@ use super::{AnyRuntime, faulty};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,6 +48,27 @@ impl Verdict {
             () => "behaviour",
         }
     }
+
+    /// It lacked something, and has shown nothing.
+    pub fn was_skipped(&self) -> bool {
+        self.output.contains(SKIP)
+    }
+
+    /// Passes on what it lacked: past the test harness, which keeps what a passed test says.
+    fn say_skips(&self) {
+        for line in self.output.lines().filter(|line| line.starts_with(SKIP)) {
+            // In one write: other tests write too. A closed standard error is the caller's wish.
+            let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+        }
+    }
+}
+
+/// How a line begins that says what a case lacks.
+const SKIP: &str = "SKIP ";
+
+/// Says what the running case lacks.
+pub fn skip(needs: &str) {
+    println!("{SKIP}{}: needs {needs}", std::env::var(CASE).unwrap_or_default());
 }
 
 /// Runs a case in a process of its own, and panics when it does not pass.
@@ -60,6 +81,7 @@ pub fn run(runtime: AnyRuntime, name: &str, module: &str, test: &str) {
     }
     let verdict = spawn(name, &path(module, test), &[], DEADLINE);
     print!("{}", verdict.output);
+    verdict.say_skips();
     assert!(
         verdict.passed,
         "{name} on {}: {} after {:?}",
@@ -91,7 +113,8 @@ pub fn run_fault(runtime: AnyRuntime, fault: &faulty::Spec, module: &str) {
             if std::env::var_os("ROPEWALK_SHOW").is_some() {
                 println!("{}", verdict.output);
             }
-            let silent = fault.only_audited && audit == "0";
+            verdict.say_skips();
+            let silent = fault.only_audited && audit == "0" || verdict.was_skipped();
             assert!(silent || !verdict.passed, "{name} has not noticed: {}\n{}", fault.name, verdict.output);
         }
     }

@@ -65,7 +65,7 @@ impl Proxy {
         let keep = faulty::wanted() == Kind::KeepListener;
         let kept = keep.then(|| listener.try_clone().expect("descriptors are left"));
         let machine = Dispatch::new(plan.config.clone()).expect("a valid configuration");
-        let listeners = Listeners { streams: vec![listener], datagrams: Vec::new() };
+        let listeners = Listeners { streams: vec![listener], ..Listeners::default() };
         let pool = Pool::new(plan.pool).expect("a valid pool");
         let run = Run::start(runtime, machine, listeners, pool);
         Proxy { address, run, config: plan.config, _listener: kept }

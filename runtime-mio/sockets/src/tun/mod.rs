@@ -4,15 +4,18 @@
 //! superpackets is left aside: it works packet by packet, with sums in user space. Here one read is
 //! one packet with its virtio header, whatever its size.
 
+mod device;
 #[cfg(target_os = "linux")]
 mod header;
 
 use crate::socket::{Tried, again};
+use device::Device;
 use ropewalk_core::drive::TryError;
 use ropewalk_core::machine::{Fault, Offload, TunConfiguration};
 use std::io::{ErrorKind, Result};
 #[cfg(target_os = "linux")]
 use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use tun_rs::{DeviceBuilder, SyncDevice};
 
 /// Packets that the system queues for us. At 7 Gbit/s with offload they last 50 ms; beyond them the
@@ -22,7 +25,7 @@ const QUEUE: u32 = 1000;
 
 /// One TUN device, non-blocking.
 pub struct Tun {
-    device: SyncDevice,
+    device: Device,
     offload: bool,
     refused: u64,
     configure: Option<Configure>,
@@ -51,15 +54,30 @@ impl Tun {
         let device = builder.build_sync()?;
         device.set_nonblocking(true)?;
         let offload = offload && has_offload(&device);
-        Ok(Tun { device, offload, refused: 0, configure: None })
+        Ok(Tun { device: Device::Opened(device), offload, refused: 0, configure: None })
+    }
+
+    /// Takes over what somebody else has opened: each read is one packet, and so is each write.
+    /// With `offload` (Linux) a virtio header stands before it, in both directions.
+    ///
+    /// # Errors
+    /// What the system says when it shall not block.
+    pub fn given(fd: OwnedFd, offload: bool) -> Result<Tun> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let offload = offload && cfg!(target_os = "linux");
+        Ok(Tun { device: Device::Given(fd.into()), offload, refused: 0, configure: None })
     }
 
     /// The device's name.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says; [`Unsupported`](std::io::ErrorKind::Unsupported) of a
+    /// [given](Tun::given) one.
     pub fn name(&self) -> Result<String> {
-        self.device.name()
+        match &self.device {
+            Device::Opened(device) => device.name(),
+            Device::Given(_) => Err(ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Whether superpackets come in and are taken.
@@ -81,7 +99,7 @@ impl Tun {
         if self.offload {
             let mut head = [0; header::LENGTH];
             let parts = &mut [IoSliceMut::new(&mut head), IoSliceMut::new(buf)];
-            let read = again(interrupted, || self.device.recv_vectored(parts))?;
+            let read = some(again(interrupted, || self.device.recv_vectored(parts))?)?;
             let len = read.saturating_sub(header::LENGTH);
             return match header::parse(&head, &buf[..len]) {
                 Some(offload) => Ok((len, offload)),
@@ -91,7 +109,7 @@ impl Tun {
                 }
             };
         }
-        Ok((again(interrupted, || self.device.recv(buf))?, Offload::None))
+        Ok((some(again(interrupted, || self.device.recv(buf))?)?, Offload::None))
     }
 
     /// As [`Io::try_give`](ropewalk_core::drive::Io::try_give).
@@ -141,10 +159,21 @@ fn has_offload(_: &SyncDevice) -> bool {
     false
 }
 
-impl std::os::fd::AsRawFd for Tun {
-    fn as_raw_fd(&self) -> std::os::fd::RawFd {
-        self.device.as_raw_fd()
+impl AsFd for Tun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.device.as_fd()
     }
+}
+
+impl AsRawFd for Tun {
+    fn as_raw_fd(&self) -> RawFd {
+        self.device.as_fd().as_raw_fd()
+    }
+}
+
+/// No packet is empty: such a read is the end, and each further one would be too.
+fn some(read: usize) -> Tried<usize> {
+    if read == 0 { Err(TryError::Fault(Fault::NoDevice)) } else { Ok(read) }
 }
 
 fn interrupted(kind: ErrorKind) -> bool {

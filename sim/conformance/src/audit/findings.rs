@@ -29,6 +29,10 @@ pub struct Found {
     pub received: (u64, u64),
     /// Datagrams that were sent, and the groups of more than one that some of them left in.
     pub sent: (u64, u64),
+    /// Packets that were taken from TUN devices, and those of them that were superpackets.
+    pub taken: (u64, u64),
+    /// Packets that were given to TUN devices, or lost there, and the superpackets of them.
+    pub given: (u64, u64),
     /// Bytes taken from sockets and not yet given to others, now and at most: of all connections
     /// together.
     pub in_hand: (i64, i64),

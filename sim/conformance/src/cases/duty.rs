@@ -21,7 +21,7 @@ pub(super) fn who_always_has_more_to_send_starves_nobody(runtime: &AnyRuntime) {
     let (sink, client) = (Peer::on(HERE), Peer::on(HERE));
     let listener = (runtime.listen_datagrams)((HERE, 0).into()).expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
-    let listeners = Listeners { streams: Vec::new(), datagrams: vec![listener] };
+    let listeners = Listeners { datagrams: vec![listener], ..Listeners::default() };
     let pool = Pool::new(PoolConfig::default()).expect("a valid pool");
     let run = Run::start(runtime, EndlessSender::new(sink.address), listeners, pool);
     let began = Instant::now();
