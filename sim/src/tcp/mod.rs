@@ -40,6 +40,9 @@ mod stats;
 mod timer;
 mod window;
 
+#[cfg(test)]
+mod tests;
+
 pub use config::{Profile, Source, TcpConfig};
 pub use endpoint::Tcp;
 pub use stats::Stats;

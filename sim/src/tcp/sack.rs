@@ -14,12 +14,13 @@ impl Sender {
         };
         let inside = |block: (u64, u64), other: &(u64, u64)| block.0 >= other.0 && block.1 <= other.1;
         let dsack = first.0 < heard.ack || heard.blocks.get(1).is_some_and(|second| inside(first, second));
-        let mut blocks = heard.blocks.as_slice();
         if dsack {
-            blocks = &blocks[1..];
             self.read_dsack(first, heard.ack, news);
         }
-        for &(start, end) in blocks {
+        // In order: of two new blocks of one ACK the lower one did not come late.
+        let mut blocks = heard.blocks[usize::from(dsack)..].to_vec();
+        blocks.sort_unstable();
+        for &(start, end) in &blocks {
             if start >= end || end > self.next || end <= self.una {
                 continue;
             }
@@ -33,8 +34,7 @@ impl Sender {
                 None => self.sack(start, end, news),
             }
         }
-        self.blocks.clear();
-        self.blocks.extend_from_slice(blocks);
+        self.blocks = blocks;
         if let Some(low) = news.reordered
             && (self.state != State::Loss || self.undo.marker.is_some())
         {
@@ -53,20 +53,35 @@ impl Sender {
             return;
         }
         news.dsack = true;
+        // A needless retransmission was delivered: it counts for the window as every delivery does.
+        self.delivered += segments;
         if !news.dsack_probe {
             self.rack.dsack_seen();
         }
-        if let Some(marker) = self.undo.marker
-            && self.undo.resent > 0
-            && end > marker
-        {
-            self.undo.resent = (self.undo.resent - segments as i64).max(0);
+        if end <= self.una {
+            self.take_resent(end, segments);
+            return;
         }
-        // A duplicate above the ACK: the retransmission of what is sacked.
-        if end > ack {
-            for number in self.board.within(start, end) {
+        for number in self.board.within(start, end) {
+            let segment = *self.board.get(number).expect("within the board");
+            if segment.ever_resent {
+                self.take_resent(segment.end(), 1);
+                if segment.sacked {
+                    // The original came after all, behind what was sent later.
+                    news.late(segment.seq);
+                }
+            }
+            if segment.end() > ack {
+                self.sack(segment.seq, segment.end(), news);
                 self.board.forget_resent(number);
             }
+        }
+    }
+
+    /// RFC 3708: a retransmission of this recovery was for nothing.
+    fn take_resent(&mut self, end: u64, segments: u64) {
+        if self.undo.resent > 0 && self.undo.marker.is_some_and(|marker| end > marker) {
+            self.undo.resent = (self.undo.resent - segments as i64).max(0);
         }
     }
 
@@ -83,7 +98,7 @@ impl Sender {
             news.note(&segment);
             if !segment.ever_resent {
                 if self.board.high_sacked().is_some_and(|high| segment.seq < high) {
-                    news.reordered = Some(news.reordered.map_or(segment.seq, |low| low.min(segment.seq)));
+                    news.late(segment.seq);
                 }
                 news.original |= segment.end() <= self.high;
                 let first = news.sacked_at.map_or(segment.at, |(first, _)| first);
@@ -95,7 +110,7 @@ impl Sender {
         }
     }
 
-    /// Reordering reaches from `low` to the highest segment that arrived.
+    /// Reordering reaches from `low` to the end of the highest segment that arrived.
     pub(super) fn check_reordering(&mut self, low: u64) {
         let high = self.board.high_sacked().unwrap_or(self.una);
         if low < high {

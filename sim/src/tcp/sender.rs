@@ -209,11 +209,10 @@ impl Sender {
             (self.delivered, self.lost, self.board.high_sacked().unwrap_or(self.una));
         self.read_blocks(heard, &mut news);
         if heard.ack < self.una {
-            // An old ACK: its blocks alone are news.
-            if news.sacked || news.dsack {
+            // An old ACK: its blocks alone are news, and the window does not move by it.
+            if !heard.blocks.is_empty() {
                 news.dubious = true;
                 let resend = self.judge(&mut news);
-                self.control(&news, delivered, lost);
                 self.resend(news.now, resend);
                 self.push(news.now);
             }
@@ -269,8 +268,9 @@ impl Sender {
                 self.check_reordering(low);
             }
         } else if let (Some((first, _)), Some(head)) = (news.sacked_at, self.board.head()) {
-            // The timer is not put off by what was sent before the head was.
-            news.set_timer = first > head.at;
+            // The timer is not put off by what was sent after the head was: else a head whose
+            // retransmission is lost would wait for as long as anything arrives.
+            news.set_timer = first < head.at;
         }
     }
 
@@ -290,13 +290,14 @@ impl Sender {
         if rtt.is_none() && news.acked {
             // RFC 7323 section 4: timestamps measure retransmissions too, in milliseconds.
             let ms = news.echo.map(|echo| u64::from(stamp(now).wrapping_sub(echo)));
-            rtt = ms.filter(|&ms| ms < 1 << 20).map(|ms| ms * 1_000);
+            rtt = ms.filter(|&ms| ms < 1 << 20).map(|ms| ms.max(1) * 1_000);
             newest = newest.or(rtt);
         }
         let Some(rtt) = rtt else { return };
         let newest = newest.unwrap_or(rtt);
-        // A single segment's ACK may have been delayed.
-        let delayed = news.acked_at.is_some_and(|(first, last)| first == last)
+        // The ACK of a single segment that is not full may have been delayed.
+        let delayed = self.una - news.una < u64::from(self.mss)
+            && news.acked_at.is_some_and(|(first, last)| first == last)
             && self.delivered == delivered + 1
             && news.latest.is_some_and(|(_, _, then)| then + 1 == self.delivered)
             && !news.sacked;
@@ -374,6 +375,11 @@ impl Sender {
 }
 
 impl News {
+    /// A segment came after one that was sent later.
+    pub(super) fn late(&mut self, seq: u64) {
+        self.reordered = Some(self.reordered.map_or(seq, |low| low.min(seq)));
+    }
+
     /// Of what arrived, the transmission that was sent last.
     pub(super) fn note(&mut self, segment: &super::scoreboard::Sent) {
         let key = (segment.at, segment.end());
