@@ -20,8 +20,8 @@ const SHIFT: u8 = 10;
 const SYN_WINDOW: u16 = 64_240;
 /// By how many milliseconds a timestamp may lie before the latest one in order (RFC 7323 section
 /// 5.3). As Linux: an older segment with data is not taken, though no number has wrapped; an older
-/// ACK only where it repeats the last one. So where a path reorders, a retransmission that fills the
-/// first gap takes with it what was sent before it and comes after it, and late ACKs say nothing.
+/// ACK only where it repeats the last one. So where a path reorders, a retransmission that fills
+/// the first gap shuts out what was sent before it and comes after it, and late ACKs say nothing.
 const PAWS_WINDOW: i32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
