@@ -2,12 +2,17 @@
 //!
 //! ```text
 //!   fills by the rate, up to BURST ──▶ [ tokens ] ──▶ what was read takes its own
-//!                                          │ in debt: readers wait in a ring, a few are woken when it is paid
+//!                                          │ in debt: readers wait in a ring, a few are woken when it is paid,
+//!                                          │          and datagrams are dropped
 //! ```
 //!
 //! A bucket is one instant, until which what was read is paid (the generic cell rate algorithm): a
 //! byte moves it by the time that a byte takes. So there is nothing to fill in and nothing to round
 //! in the long run. A reader that may read at all may read a whole burst, and the debt follows.
+//!
+//! Nobody can hold a datagram's sender back, and one that waited would be late: what is beyond the
+//! rate is dropped. While readers wait, datagrams have half of the rate, which is all that they can
+//! take from readers; else they have what nobody reads.
 //!
 //! Invariants: over any time the bytes are at most rate times time, a burst, and one piece read; of
 //! those that wait, each has its turn before another has a second one.
@@ -27,6 +32,10 @@ pub(crate) type Pair = [Option<u64>; 2];
 const BURST: Duration = Duration::from_millis(20);
 /// Less than this is not read at once, however slow the uplink is.
 const LEAST: u64 = 2 * 1024;
+/// Datagrams come in bursts, and none of them waits: they may be so much early.
+const EARLY: Duration = Duration::from_millis(100);
+/// How often at most it is told that readers wait.
+const TELL: Duration = Duration::from_secs(1);
 /// So many readers are woken at a time; the next ones follow.
 const AT_ONCE: usize = 16;
 /// What was woken may have had nothing to read: the next have their turn after this.
@@ -41,24 +50,63 @@ struct Bucket {
     last: Option<StreamId>,
     /// When the next are woken, at the soonest.
     not_before: Instant,
+    /// Until when datagrams have taken the half of the rate that is theirs.
+    datagrams_until: Instant,
+    /// How often a reader had to wait, and when that is told next.
+    held: u64,
+    tell_at: Instant,
 }
 
 impl Bucket {
     fn new(rate: u64, now: Instant) -> Self {
-        Bucket { rate, paid_until: now, waiting: BTreeSet::new(), last: None, not_before: now }
+        Bucket {
+            rate,
+            paid_until: now,
+            waiting: BTreeSet::new(),
+            last: None,
+            not_before: now,
+            datagrams_until: now,
+            held: 0,
+            tell_at: now,
+        }
     }
 
     fn spend(&mut self, now: Instant, len: u64) {
-        let nanos = u128::from(len) * 1_000_000_000 / u128::from(self.rate);
-        let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let takes = self.takes(len);
         // Tokens of a longer pause are lost: it may be a burst early, not more.
         let floor = Instant::from_nanos(now.as_nanos().saturating_sub(BURST.as_nanos() as u64));
         self.paid_until = self.paid_until.max(floor) + takes;
     }
 
+    /// How long `len` bytes take.
+    fn takes(&self, len: u64) -> Duration {
+        let nanos = u128::from(len) * 1_000_000_000 / u128::from(self.rate);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// Whether a datagram of `len` bytes may pass: then it is paid for.
+    fn admits(&mut self, now: Instant, len: u64) -> bool {
+        let spare = self.waiting.is_empty() && self.paid_until <= now + EARLY;
+        if !spare && self.datagrams_until > now + EARLY {
+            return false;
+        }
+        self.datagrams_until = self.datagrams_until.max(now) + self.takes(len).saturating_mul(2);
+        self.spend(now, len);
+        true
+    }
+
+    /// How often a reader had to wait since this was told, where it is due.
+    fn held(&mut self, now: Instant) -> u64 {
+        if self.held == 0 || self.tell_at > now {
+            return 0;
+        }
+        self.tell_at = now + TELL;
+        core::mem::take(&mut self.held)
+    }
+
     fn room(&mut self, now: Instant, stream: StreamId) -> usize {
         if self.paid_until > now {
-            self.waiting.insert(stream);
+            self.held += u64::from(self.waiting.insert(stream));
             return 0;
         }
         self.waiting.remove(&stream);
@@ -130,7 +178,17 @@ impl Rates {
         self.bucket(uplink, from).map_or(usize::MAX, |bucket| bucket.room(now, stream))
     }
 
-    /// `len` bytes were read, or passed as datagrams.
+    /// Whether a datagram of `len` bytes may pass.
+    pub(crate) fn admits(&mut self, now: Instant, uplink: UplinkId, from: Side, len: u64) -> bool {
+        self.bucket(uplink, from).is_none_or(|bucket| bucket.admits(now, len))
+    }
+
+    /// How often readers had to wait since this was told, about once a second.
+    pub(crate) fn held(&mut self, now: Instant, uplink: UplinkId, from: Side) -> u64 {
+        self.bucket(uplink, from).map_or(0, |bucket| bucket.held(now))
+    }
+
+    /// `len` bytes were read.
     pub(crate) fn spend(&mut self, now: Instant, uplink: UplinkId, from: Side, len: u64) {
         if let Some(bucket) = self.bucket(uplink, from) {
             bucket.spend(now, len);
@@ -223,6 +281,64 @@ mod tests {
         }
         assert_eq!(at_once, 21_000, "20 ms, and the piece that went beyond");
         assert_eq!(rates.next_timeout(), Some(later + Duration::from_millis(1)));
+    }
+
+    /// Datagrams of 1,000 bytes at so many a second, beside readers: how many bytes of datagrams
+    /// passed in 10 s, and what was read.
+    fn beside_datagrams(rate: u64, a_second: u64, readers: u32) -> (u64, u64) {
+        let mut rates = rates(rate);
+        let (mut passed, mut read) = (0, 0);
+        let mut ready: Vec<StreamId> = (0..readers).map(stream).collect();
+        let (end, gap) = (Instant::ZERO + Duration::from_secs(10), Duration::from_secs(1) / a_second as u32);
+        let (mut now, mut next) = (Instant::ZERO, Instant::ZERO);
+        while now < end {
+            for reader in ready {
+                while let len @ 1.. = rates.room(now, UPLINK, Side::Target, reader).min(16 * 1024) {
+                    rates.spend(now, UPLINK, Side::Target, len as u64);
+                    read += len as u64;
+                }
+            }
+            while next <= now {
+                passed += u64::from(rates.admits(next, UPLINK, Side::Target, 1_000)) * 1_000;
+                next += gap;
+            }
+            now = rates.next_timeout().map_or(next, |at| at.min(next));
+            ready = rates.wake(now);
+        }
+        (passed, read)
+    }
+
+    #[test]
+    fn datagrams_beyond_the_rate_are_dropped_and_those_within_pass() {
+        let (passed, _) = beside_datagrams(1_000_000, 500, 0);
+        assert_eq!(passed, 5_000_000, "half of the rate");
+        let (passed, _) = beside_datagrams(1_000_000, 5_000, 0);
+        // The rate, and what may be early.
+        assert!((10_000_000..=10_110_000).contains(&passed), "{passed}");
+    }
+
+    #[test]
+    fn neither_readers_nor_datagrams_starve_the_other() {
+        let (passed, read) = beside_datagrams(1_000_000, 100, 3);
+        assert_eq!(passed, 1_000_000, "few datagrams all pass");
+        assert!((8_950_000..=9_100_000).contains(&read), "readers have the rest: {read}");
+        let (passed, read) = beside_datagrams(1_000_000, 10_000, 3);
+        assert!((4_900_000..=5_100_000).contains(&passed), "half for a flood of them: {passed}");
+        assert!((4_850_000..=5_100_000).contains(&read), "{read}");
+    }
+
+    #[test]
+    fn readers_that_wait_are_counted_and_told_of_once_a_second() {
+        let mut rates = rates(1_000);
+        rates.spend(Instant::ZERO, UPLINK, Side::Target, 10_000);
+        for n in 0..3 {
+            assert_eq!(rates.room(Instant::ZERO, UPLINK, Side::Target, stream(n % 2)), 0);
+        }
+        assert_eq!(rates.held(Instant::ZERO, UPLINK, Side::Target), 2, "each once");
+        rates.room(Instant::ZERO, UPLINK, Side::Target, stream(7));
+        assert_eq!(rates.held(Instant::ZERO, UPLINK, Side::Target), 0, "not yet");
+        assert_eq!(rates.held(Instant::ZERO + TELL, UPLINK, Side::Target), 1);
+        assert_eq!(rates.held(Instant::ZERO + TELL * 2, UPLINK, Side::Target), 0);
     }
 
     #[test]
