@@ -290,3 +290,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn bytes_are_told_while_they_move_and_once_each() {
+    let config = tcp();
+    let mut lab = lab(&config);
+    lab.serve(SERVER_V4, [Act::Pace(1_000, ms(100)), Act::Send(pattern(30_000, 2)), Act::AwaitEnd]);
+    let who = come(&mut lab, client(1, [Act::Send(pattern(500, 1)), Act::Pause(secs(9)), Act::Fin]));
+    let moved = |lab: &Lab| {
+        let each = lab.world.events.iter().filter_map(|(_, event)| match event {
+            Event::Moved { sent, received } => Some((*sent, *received)),
+            _ => None,
+        });
+        each.fold((0, 0, 0), |sum, one| (sum.0 + 1, sum.1 + one.0, sum.2 + one.1))
+    };
+    lab.run_for(ms(1500));
+    let (times, sent, received) = moved(&lab);
+    assert!(times == 1 && sent == 500 && (8_000..12_000).contains(&received), "{:?}", moved(&lab));
+    lab.run_for(secs(3));
+    let (times, _, received) = moved(&lab);
+    assert!((3..=5).contains(&times) && received == 30_000, "{:?}", moved(&lab));
+    // What is idle has nothing to tell.
+    lab.run_for(secs(3));
+    assert_eq!(moved(&lab).0, times);
+    let lab = finish(lab, &config);
+    assert_eq!((moved(&lab).1, moved(&lab).2), (500, 30_000));
+    assert_eq!(lab.got(who).len(), 30_000);
+}

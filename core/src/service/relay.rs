@@ -111,7 +111,6 @@ impl Relay {
     }
 
     /// Bytes that have moved to the target and from it.
-    #[cfg_attr(not(feature = "dispatch"), expect(dead_code, reason = "only uplinks are accounted for"))]
     pub(crate) fn totals(&self) -> (u64, u64) {
         (self.up.total, self.down.total)
     }

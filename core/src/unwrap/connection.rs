@@ -3,6 +3,7 @@
 use super::Cx;
 use super::admission::{self, Admission};
 use super::config::{Config, PortConflict};
+use super::meter::Meter;
 use super::names;
 use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, ConnId, Fault, ListenerId, Output, QueryId, Splice, StreamId, Target};
@@ -24,7 +25,7 @@ enum State {
     /// What came of the header so far.
     Header(Vec<u8>),
     Opening(Box<Opening>),
-    Relay(Relay),
+    Relay(Relay, Meter),
     Gone,
 }
 
@@ -95,17 +96,27 @@ impl Connection for Conn {
         match &self.state {
             State::Header(_) => Some(self.since + config.header_timeout),
             State::Opening(opening) => Some(opening.deadline(config)),
-            State::Relay(relay) => relay.deadline(config.idle_timeout, config.linger),
+            State::Relay(relay, meter) => {
+                let end = relay.deadline(config.idle_timeout, config.linger);
+                end.into_iter().chain(meter.deadline()).min()
+            }
             State::Gone => None,
         }
     }
 
     fn timeout(&mut self, cx: &mut Cx) {
-        match &self.state {
+        match &mut self.state {
             State::Header(_) => self.refuse(Refusal::HandshakeTimeout, cx),
             State::Opening(opening) if cx.now < opening.began + cx.config.connect_timeout => self.look_up(cx),
             State::Opening(_) => self.refuse(Refusal::Unreachable(Fault::TimedOut), cx),
-            State::Relay(relay) => {
+            State::Relay(relay, meter) => {
+                if meter.deadline().is_some_and(|at| at <= cx.now) {
+                    meter.tell(relay.totals(), cx);
+                }
+                let end = relay.deadline(cx.config.idle_timeout, cx.config.linger);
+                if end.is_none_or(|end| end > cx.now) {
+                    return;
+                }
                 let fault = relay.fault().unwrap_or(Fault::TimedOut);
                 self.end(Close::Reset, Some(fault), cx);
             }
@@ -119,8 +130,8 @@ impl Connection for Conn {
     fn wants(&self, side: Side) -> usize {
         match (&self.state, side) {
             (State::Header(_), Side::Client) => HEADER_READ,
-            (State::Relay(relay), side) if relay.wants_read(side) => usize::MAX,
-            (State::Header(_), Side::Target) | (State::Opening(_) | State::Relay(_) | State::Gone, _) => 0,
+            (State::Relay(relay, _), side) if relay.wants_read(side) => usize::MAX,
+            (State::Header(_), Side::Target) | (State::Opening(_) | State::Relay(..) | State::Gone, _) => 0,
         }
     }
 
@@ -138,20 +149,20 @@ impl Connection for Conn {
 
     fn write_buf(&self, side: Side) -> &[u8] {
         match &self.state {
-            State::Relay(relay) => relay.write_buf(side),
+            State::Relay(relay, _) => relay.write_buf(side),
             State::Header(_) | State::Opening(_) | State::Gone => &[],
         }
     }
 
     fn splice(&self, side: Side) -> Option<Splice> {
         match &self.state {
-            State::Relay(relay) => relay.splice(side),
+            State::Relay(relay, _) => relay.splice(side),
             State::Header(_) | State::Opening(_) | State::Gone => None,
         }
     }
 
     fn refuse_splice(&mut self, side: Side, cx: &mut Cx) {
-        if let State::Relay(relay) = &mut self.state {
+        if let State::Relay(relay, _) = &mut self.state {
             relay.refuse_splice(side, cx);
         }
     }
@@ -159,7 +170,10 @@ impl Connection for Conn {
     fn read(&mut self, side: Side, len: usize, cx: &mut Cx) {
         match &mut self.state {
             State::Header(_) => self.header(len, cx),
-            State::Relay(relay) => relay.read(side, len, cx),
+            State::Relay(relay, meter) => {
+                meter.moved(cx.now);
+                relay.read(side, len, cx);
+            }
             State::Opening(_) | State::Gone => {}
         }
     }
@@ -169,7 +183,7 @@ impl Connection for Conn {
             // A connection that closes without data is a port check: close it quietly.
             State::Header(seen) if seen.is_empty() => self.end(Close::Graceful, None, cx),
             State::Header(_) => self.refuse(Refusal::Left, cx),
-            State::Relay(relay) => {
+            State::Relay(relay, _) => {
                 let state = relay.ended(side, cx);
                 self.relay_changed(state, cx);
             }
@@ -178,14 +192,16 @@ impl Connection for Conn {
     }
 
     fn written(&mut self, side: Side, len: usize, cx: &mut Cx) {
-        if let State::Relay(relay) = &mut self.state {
+        if let State::Relay(relay, meter) = &mut self.state {
+            meter.moved(cx.now);
             let state = relay.written(side, len, cx);
             self.relay_changed(state, cx);
         }
     }
 
     fn spliced(&mut self, side: Side, taken: usize, given: usize, eof: bool, cx: &mut Cx) {
-        if let State::Relay(relay) = &mut self.state {
+        if let State::Relay(relay, meter) = &mut self.state {
+            meter.moved(cx.now);
             let state = relay.spliced(side, taken, given, eof, cx);
             self.relay_changed(state, cx);
         }
@@ -194,7 +210,7 @@ impl Connection for Conn {
     fn failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
         match &mut self.state {
             State::Header(_) | State::Opening(_) => self.refuse(Refusal::ClientFailed(fault), cx),
-            State::Relay(relay) => {
+            State::Relay(relay, _) => {
                 let state = relay.failed(side, fault, cx);
                 self.relay_changed(state, cx);
             }
@@ -204,7 +220,7 @@ impl Connection for Conn {
 
     fn write_failed(&mut self, side: Side, fault: Fault, cx: &mut Cx) {
         match &mut self.state {
-            State::Relay(relay) => {
+            State::Relay(relay, _) => {
                 let state = relay.write_failed(side, fault, cx);
                 self.relay_changed(state, cx);
             }
@@ -231,7 +247,11 @@ impl Connection for Conn {
         lookup.cancel(cx);
         let took = cx.now - began;
         cx.event(Event::Unwrapped { conn: self.id, peer: self.peer, client, to, took });
-        self.state = State::Relay(Relay::new(self.client, stream, None, &[], &early, cx));
+        let mut meter = Meter::default();
+        if !early.is_empty() {
+            meter.moved(cx.now);
+        }
+        self.state = State::Relay(Relay::new(self.client, stream, None, &[], &early, cx), meter);
     }
 
     fn connect_failed(&mut self, stream: StreamId, fault: Fault, cx: &mut Cx) {
@@ -394,7 +414,10 @@ impl Conn {
     /// Closes all there is.
     fn end(&mut self, how: Close, fault: Option<Fault>, cx: &mut Cx) {
         match core::mem::replace(&mut self.state, State::Gone) {
-            State::Relay(relay) => relay.finish(self.id, self.since, how, fault, cx),
+            State::Relay(relay, mut meter) => {
+                meter.tell(relay.totals(), cx);
+                relay.finish(self.id, self.since, how, fault, cx);
+            }
             State::Opening(opening) => {
                 if let Ok(stream) = opening.stream {
                     cx.close(stream, Close::Reset);

@@ -9,6 +9,7 @@
 //! - [`Unwrap`] (`app`) is the application: a `service` of these connections, and the flows.
 //! - `admission` decides which client a header names, where it goes, and which headers a client
 //!   cannot have sent.
+//! - `meter` tells what a connection moves while it goes on.
 //! - `names` looks up servers that are known by name.
 //! - `quarantine` drops what a balancer's port still sends when its session is over.
 //! - [`emit`] writes headers, for tests and senders. `config`: what can be set.
@@ -19,6 +20,7 @@ mod config;
 mod connection;
 pub mod emit;
 mod flows;
+mod meter;
 mod names;
 mod quarantine;
 

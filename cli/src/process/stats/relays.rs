@@ -15,7 +15,7 @@ pub(crate) fn relays(service: &'static str, counts: &Relays, out: &mut Samples) 
     out.counters("connections_total", help).add(&[service], connected);
     let help = "Connections that ended by a fault after they had reached their target.";
     out.counters("connections_broken_total", help).add(&[service], get(&counts.broken));
-    let help = "Bytes relayed by connections: by dispatch while they move, by unwrap once they have ended.";
+    let help = "Bytes relayed by connections, as of a second ago.";
     out.counters("bytes_total", help)
         .add(&[service, ("direction", "sent")], get(&counts.sent))
         .add(&[service, ("direction", "received")], get(&counts.received));

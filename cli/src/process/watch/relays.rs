@@ -12,10 +12,7 @@ pub(crate) struct Relays {
     pub(crate) connected: AtomicU64,
     pub(crate) closed: AtomicU64,
     pub(crate) broken: AtomicU64,
-    /// Bytes are told while they move, and not at a connection's end.
-    live: bool,
-    /// Bytes from clients to targets: of connections that have ended, or of all where they are told
-    /// live.
+    /// Bytes from clients to targets.
     pub(crate) sent: AtomicU64,
     /// The same, from targets to clients.
     pub(crate) received: AtomicU64,
@@ -56,11 +53,6 @@ pub(crate) fn get(counter: &AtomicU64) -> u64 {
 }
 
 impl Relays {
-    /// Of a service that tells of bytes while they move.
-    pub(crate) fn live() -> Self {
-        Relays { live: true, ..Relays::default() }
-    }
-
     /// Counts a refusal.
     pub(crate) fn refused(&self, why: &Refusal) {
         add(&self.refused);
@@ -105,10 +97,6 @@ impl Relays {
             }
             Event::Closed { conn, sent, received, lasted, fault } => {
                 add(&self.closed);
-                if !self.live {
-                    self.sent.fetch_add(*sent, Ordering::Relaxed);
-                    self.received.fetch_add(*received, Ordering::Relaxed);
-                }
                 match fault {
                     None => {
                         log::debug!("{conn:?}: closed after {lasted:?}: {sent} bytes up, {received} down");
