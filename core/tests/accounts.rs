@@ -179,7 +179,7 @@ impl Io for HeldUp {
     fn assign(&mut self, _: Instant, assign: &Assign) -> Option<Assignment> {
         let uplink = (0..2).map(UplinkId).find(|uplink| !assign.tried.contains(*uplink));
         let patience = Duration::from_millis(250);
-        Some(Assignment { uplink, via: Via::default(), endpoint: None, patience })
+        Some(Assignment { uplink, via: Via::default(), endpoint: None, prefix64: None, patience })
     }
 }
 

@@ -2,12 +2,12 @@
 
 mod util;
 
-use ropewalk_core::dispatch::Config;
+use ropewalk_core::dispatch::{Config, Rate};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
 use ropewalk_core::machine::{Fault, Input, Report, UplinkId};
 use ropewalk_core::uplink::{Networks, PoolConfig};
 use util::desk::{CLIENT, Desk, FAR, PORT, uplinks, wrapped, wrapped_name};
-use util::{addr, secs};
+use util::{addr, ms, secs};
 
 fn two() -> Desk {
     Desk::new(Config::default(), uplinks(&[("a", 3), ("b", 1)]))
@@ -173,4 +173,34 @@ fn two_associations_have_sockets_of_their_own() {
     desk.advance(secs(1));
     desk.datagram(two, "203.0.113.9:2", &wrapped(FAR, b"z"));
     assert_eq!(desk.sent().len(), 1);
+}
+
+#[test]
+fn datagrams_beyond_the_rate_are_dropped_and_counted_and_other_uplinks_pass_all() {
+    let rate = Rate { sent: Some(10_000), received: Some(20_000) };
+    let config = Config { rates: vec![Some(rate), None], ..Config::default() };
+    let mut desk = Desk::new(config, uplinks(&[("a", 1), ("b", 1)]));
+    let (_, socket) = desk.associate(CLIENT);
+    assert_eq!(desk.uplink_of(socket, "192.0.2.1:1").as_deref(), Some("a"));
+    assert_eq!(desk.uplink_of(socket, "192.0.2.2:1").as_deref(), Some("b"));
+    // Ten seconds of ten times the rate, by each, up and down.
+    let mut passed = [0; 4];
+    for _ in 0..1_000 {
+        for (n, to) in ["192.0.2.1:1", "192.0.2.2:1"].into_iter().enumerate() {
+            desk.datagram(socket, PORT, &wrapped(to, &[0; 1_000]));
+            passed[n] += desk.sent().len();
+        }
+        for (n, from) in ["192.0.2.1:1", "192.0.2.2:1"].into_iter().enumerate() {
+            let way = desk.way(if n == 0 { "a" } else { "b" });
+            desk.datagram(way, from, &[0; 1_000]);
+            passed[2 + n] += desk.sent().len();
+        }
+        desk.advance(ms(10));
+    }
+    // A tenth, and what may be early at the start.
+    assert!((99..=103).contains(&passed[0]) && (198..=204).contains(&passed[2]), "{passed:?}");
+    assert_eq!((passed[1], passed[3]), (1_000, 1_000));
+    let dropped = desk.drops();
+    assert_eq!(dropped.len(), 2_000 - passed[0] - passed[2]);
+    assert!(dropped.iter().all(|why| *why == Dropped::Rate));
 }

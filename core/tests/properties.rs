@@ -196,7 +196,8 @@ impl Chaos {
                 let via = Via::default();
                 let uplink = (!len.is_multiple_of(3)).then_some(UplinkId((len % 70) as u16));
                 let endpoint = len.is_multiple_of(5).then_some(peer);
-                let assignment = Assignment { uplink, via, endpoint, patience: ms(len as u64 % 300) };
+                let assignment =
+                    Assignment { uplink, via, endpoint, prefix64: None, patience: ms(len as u64 % 300) };
                 Input::Assigned { conn, assignment: (!len.is_multiple_of(7)).then_some(assignment) }
             }
             9 => Input::Resolved { query, addresses: &ips[..1 + len % 2] },

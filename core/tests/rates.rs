@@ -4,6 +4,8 @@
 mod util;
 
 use ropewalk_core::dispatch::{ConfigError, Dispatch, Rate};
+use ropewalk_core::machine::UplinkId;
+use ropewalk_core::machine::event::Event;
 use ropewalk_core::time::Duration;
 use util::lab::Who;
 use util::place::SpliceMode;
@@ -98,4 +100,22 @@ fn plain_http_is_held_to_it_too() {
 fn a_rate_of_nothing_is_refused() {
     let config = Setup::new(1).with(|config| config.rates = vec![rate(Some(0), None)]).config;
     assert!(matches!(Dispatch::new(config), Err(ConfigError::Zero("rates"))));
+}
+
+#[test]
+fn connections_that_are_held_back_are_told_of_once_a_second_and_others_are_not() {
+    let mut lab = lab(2, vec![rate(None, Some(RATE)), None]);
+    lab.serve(FAR, [Act::Send(pattern(500_000, 3)), Act::Fin, Act::AwaitEnd]);
+    for _ in 0..4 {
+        downloads(&mut lab);
+    }
+    lab.finish();
+    let told: Vec<_> = lab.world.events.iter().filter(|(_, e)| matches!(e, Event::HeldBack { .. })).collect();
+    // Two of the four, 10 s together.
+    assert!((9..=11).contains(&told.len()), "{told:?}");
+    for (_, event) in told {
+        let Event::HeldBack { uplink, sent, count } = event else { unreachable!("filtered above") };
+        assert_eq!((*uplink, *sent), (UplinkId(0), false));
+        assert!(*count >= 1, "{count}");
+    }
 }

@@ -30,7 +30,13 @@ fn perform(m: &mut Recorder<Dispatch>, now: Instant) -> Vec<SocketId> {
             Output::Assign(assign) => {
                 let patience = Duration::from_millis(250);
                 let uplink = Some(UplinkId(0));
-                let assignment = Some(Assignment { uplink, via: Via::default(), endpoint: None, patience });
+                let assignment = Some(Assignment {
+                    uplink,
+                    via: Via::default(),
+                    endpoint: None,
+                    prefix64: None,
+                    patience,
+                });
                 m.handle_input(now, Input::Assigned { conn: assign.conn, assignment });
             }
             _ => {}

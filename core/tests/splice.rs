@@ -222,8 +222,13 @@ impl Bare {
         bare.input(Input::Accepted { stream, peer, local });
         bare.read(stream, &say::socks5(addr(FAR)));
         let asked = bare.said.iter().find_map(|o| if let Output::Assign(a) = o { Some(*a) } else { None });
-        let assignment =
-            Assignment { uplink: Some(UplinkId(0)), via: Via::default(), endpoint: None, patience: ms(250) };
+        let assignment = Assignment {
+            uplink: Some(UplinkId(0)),
+            via: Via::default(),
+            endpoint: None,
+            prefix64: None,
+            patience: ms(250),
+        };
         let conn = asked.expect("it asks the pool").conn;
         bare.input(Input::Assigned { conn, assignment: Some(assignment) });
         let target = bare

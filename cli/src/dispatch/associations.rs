@@ -88,6 +88,7 @@ impl Associations {
                     Dropped::QueueFull { .. } => {
                         self.datagrams.warn_dropped(now, peer, format_args!("{why} (--max-queue)"));
                     }
+                    Dropped::Rate => self.datagrams.warn_dropped(now, peer, format_args!("{why} (--rate)")),
                     Dropped::NamesFull { .. } => self.datagrams.warn_dropped(now, peer, why),
                     // Whoever sends it could fill the log with it.
                     _ => log::debug!("a datagram of {peer} is dropped: {why}"),

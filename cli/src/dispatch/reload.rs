@@ -74,12 +74,19 @@ impl Running<'_> {
         #[cfg(feature = "names")]
         let config = {
             names.resolvers = by_id(&ids, names.resolvers);
+            names.v6_only = super::resolver::by_id(&ids, names.v6_only);
             let mut wanted = self.resolvers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             wanted.clone_from(&options.resolver);
             Config { names, ..config }
         };
         let mut probes = by_id(&ids, probes);
-        for handle in &self.handles {
+        for (number, handle) in self.handles.iter().enumerate() {
+            #[cfg(not(feature = "names"))]
+            let _ = number;
+            #[cfg(feature = "names")]
+            let names = super::resolver::of_worker(config.names.clone(), number);
+            #[cfg(feature = "names")]
+            let config = Config { names, ..config.clone() };
             // As at the start, the first worker probes for all.
             let config = Config { probes: std::mem::take(&mut probes), ..config.clone() };
             handle.call(move |now, machine: &mut Recorded<Dispatch>| {

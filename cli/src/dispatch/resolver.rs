@@ -3,12 +3,13 @@
 
 use super::args::Args;
 use super::probe;
+use super::service::uplink_config;
 use crate::host::links::Link;
 use crate::host::monitor::Watched;
 use crate::host::name_servers::{self, PORT};
 use crate::process::record::Recorded;
 use ropewalk_core::dispatch::{Dispatch, NamesConfig};
-use ropewalk_core::machine::{Device, UplinkId};
+use ropewalk_core::machine::{Device, UplinkId, UplinkSet};
 use ropewalk_core::uplink::UplinkConfig;
 use ropewalk_mio::Handle;
 use std::collections::BTreeSet;
@@ -68,7 +69,27 @@ pub(super) fn plan(options: &Args, uplinks: &[UplinkConfig], links: &[Link]) -> 
         log::info!("names through {}: asked of {}", uplink.label, listed(servers));
     }
     let system = std::fs::read("/etc/hosts").map(|bytes| names_of(&bytes)).unwrap_or_default();
-    Ok(NamesConfig { resolvers, cache: options.name_cache as usize, system })
+    let mut v6_only = UplinkSet::EMPTY;
+    let ids = (0..).map(UplinkId).zip(uplinks).zip(&resolvers);
+    let asked = ids.filter(|((_, uplink), servers)| uplink.is_v6_only() && !servers.is_empty());
+    asked.for_each(|((id, _), _)| v6_only.insert(id));
+    Ok(NamesConfig { resolvers, cache: options.name_cache as usize, v6_only, system })
+}
+
+/// What worker `number` gets of it: the first alone asks how networks translate, for all.
+pub(super) fn of_worker(names: NamesConfig, number: usize) -> NamesConfig {
+    match number {
+        0 => names,
+        _ => NamesConfig { v6_only: UplinkSet::EMPTY, ..names },
+    }
+}
+
+/// The same set, with the ids that these uplinks have in the pool.
+pub(super) fn by_id(ids: &[UplinkId], set: UplinkSet) -> UplinkSet {
+    let mut all = UplinkSet::EMPTY;
+    let its = (0..).map(UplinkId).zip(ids).filter(|(index, _)| set.contains(*index));
+    its.for_each(|(_, id)| all.insert(*id));
+    all
 }
 
 fn listed(servers: &[SocketAddr]) -> String {
@@ -91,14 +112,14 @@ fn servers(all: &[ResolverArg], label: &str, device: Option<Device>, links: &[Li
 /// Looks after the name servers of links from now on: a new lease may name others.
 pub(super) fn follow(all: &Arc<Mutex<Vec<ResolverArg>>>, watched: &Watched, workers: Vec<Handle>) {
     let (all, watched) = (Arc::clone(all), watched.clone());
-    let mut before = None;
+    let mut before: Option<Vec<Asked>> = None;
     let thread = std::thread::Builder::new().name("resolvers".into()).stack_size(STACK);
     let spawned = thread.spawn(move || {
         loop {
             let wanted = all.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let now = current(&wanted, &watched);
-            if before.as_ref().is_some_and(|before| *before != now) {
-                tell(&now, &workers);
+            if let Some(before) = before.as_ref().filter(|before| **before != now) {
+                tell(before, &now, &workers);
             }
             before = Some(now);
             std::thread::sleep(ROUND);
@@ -109,32 +130,47 @@ pub(super) fn follow(all: &Arc<Mutex<Vec<ResolverArg>>>, watched: &Watched, work
     }
 }
 
-/// The servers of each uplink that is no proxy.
-fn current(all: &[ResolverArg], watched: &Watched) -> Vec<(UplinkId, String, Vec<SocketAddr>)> {
+/// An uplink that is no proxy: its name servers, and whether they are asked how it translates.
+#[derive(PartialEq, Eq)]
+struct Asked {
+    id: UplinkId,
+    label: String,
+    servers: Vec<SocketAddr>,
+    v6_only: bool,
+}
+
+fn current(all: &[ResolverArg], watched: &Watched) -> Vec<Asked> {
     let links = crate::host::links::snapshot().unwrap_or_default();
     let plain = watched.specs().into_iter().filter(|(_, spec)| spec.upstream.is_none());
     let its = plain.map(|(id, spec)| {
         let servers = servers(all, &spec.label, spec.device, &links);
-        (id, spec.label, servers)
+        let v6_only = !servers.is_empty() && uplink_config(&spec, &links).is_v6_only();
+        Asked { id, label: spec.label, servers, v6_only }
     });
     its.collect()
 }
 
-fn tell(now: &[(UplinkId, String, Vec<SocketAddr>)], workers: &[Handle]) {
-    for (_, label, servers) in now {
+fn tell(before: &[Asked], now: &[Asked], workers: &[Handle]) {
+    let same = |one: &Asked| before.iter().any(|it| (it.id, &it.servers) == (one.id, &one.servers));
+    for Asked { label, servers, .. } in now.iter().filter(|one| !same(one)) {
         let servers = if servers.is_empty() { "the system".into() } else { listed(servers) };
         log::info!("names through {label}: asked of {servers}");
     }
-    let len = now.iter().map(|(id, ..)| usize::from(id.0) + 1).max().unwrap_or(0);
+    let len = now.iter().map(|one| usize::from(one.id.0) + 1).max().unwrap_or(0);
     let mut resolvers = vec![Vec::new(); len];
-    for (id, _, servers) in now {
-        resolvers[usize::from(id.0)].clone_from(servers);
+    let mut v6_only = UplinkSet::EMPTY;
+    for one in now {
+        resolvers[usize::from(one.id.0)].clone_from(&one.servers);
+        if one.v6_only {
+            v6_only.insert(one.id);
+        }
     }
-    for worker in workers {
+    for (number, worker) in workers.iter().enumerate() {
         let resolvers = resolvers.clone();
         worker.call(move |now, machine: &mut Recorded<Dispatch>| {
             let mut config = machine.config().clone();
-            config.names.resolvers = resolvers;
+            let names = NamesConfig { resolvers, v6_only, ..config.names };
+            config.names = of_worker(names, number);
             if let Err(error) = machine.reconfigure(now, config) {
                 log::error!("a worker did not take other name servers: {error}");
             }

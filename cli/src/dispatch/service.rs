@@ -79,6 +79,8 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     for (number, listeners) in listeners.into_iter().enumerate() {
         // One worker probes for all: health is the process's.
         let probes = std::mem::take(&mut probes);
+        #[cfg(feature = "names")]
+        let config = Config { names: resolver::of_worker(config.names.clone(), number), ..config.clone() };
         let config = Config { probes, ..config.clone() };
         let machine = recording.dispatch(number, config).map_err(|error| error.to_string())?;
         let worker = options.common.runtime().worker(machine, listeners.into(), Arc::clone(&shared));
@@ -300,7 +302,7 @@ fn uplink_pool(options: &Args, links: &[Link]) -> Result<(PoolConfig, Vec<Uplink
     Ok((PoolConfig { uplinks, unbound, ..PoolConfig::default() }, matched.uplinks))
 }
 
-fn uplink_config(spec: &UplinkSpec, links: &[Link]) -> UplinkConfig {
+pub(super) fn uplink_config(spec: &UplinkSpec, links: &[Link]) -> UplinkConfig {
     if let Some(proxy) = &spec.upstream {
         return UplinkConfig {
             weight: spec.weight,

@@ -35,6 +35,7 @@ impl DispatchStats {
                 *view.account,
                 view.usable,
                 view.retired,
+                view.prefix64,
             )
         };
         let pool = self.shared.pool();
@@ -45,8 +46,9 @@ impl DispatchStats {
             .add(&[("policy", policy)], 1u64);
         let names = distinct(views.iter().map(|view| view.0.clone()).collect());
         let destinations = &self.watch.associations.destinations;
-        for ((name, (_, (weight, share, connect), account, up, retired)), destinations) in
-            names.iter().zip(views).zip(destinations)
+        let beside = destinations.iter().zip(&self.watch.held_back);
+        for ((name, (_, (weight, share, connect), account, up, retired, prefix64)), (destinations, held)) in
+            names.iter().zip(views).zip(beside)
         {
             // One that a reload took out is told for as long as something is open through it.
             if retired && account.open == 0 {
@@ -68,6 +70,14 @@ impl DispatchStats {
                     .add(&[uplink[0], ("what", "used")], account.used)
                     .add(&[uplink[0], ("what", "cap")], cap);
             }
+            if let Some(prefix) = prefix64.map(|prefix| prefix.to_string()) {
+                let help = "1 where it has no IPv4 and carries IPv4 destinations under this prefix (NAT64).";
+                out.gauges("uplink_translates", help).add(&[uplink[0], ("prefix", &prefix)], 1u64);
+            }
+            let help = "How often connections waited for its rate (--rate), as of a second ago.";
+            out.counters("uplink_held_back_total", help)
+                .add(&direction("sent"), get(&held[0]))
+                .add(&direction("received"), get(&held[1]));
             out.gauges("uplink_open_connections", "Connections open through it now.")
                 .add(&uplink, account.open);
             out.counters("uplink_connections_total", "Connections opened through it.")

@@ -23,6 +23,10 @@ pub(crate) struct DispatchWatch {
     /// Which uplinks are down: a bit each.
     down: AtomicU64,
     flood_unacknowledged: Flood,
+    /// How often connections waited for the rate of each uplink, to targets and from them.
+    pub(crate) held_back: Vec<[AtomicU64; 2]>,
+    /// Uplinks of which that was said: a bit each.
+    said_held_back: AtomicU64,
     pub(crate) recording: Recording,
 }
 
@@ -46,13 +50,15 @@ impl DispatchWatch {
         let associations = Associations::new(UplinkSet::CAPACITY);
         DispatchWatch {
             uplinks: RwLock::new(uplinks),
-            relays: Relays::live(),
+            relays: Relays::default(),
             attempts_failed: AtomicU64::new(0),
             associations,
             #[cfg(feature = "names")]
             names: super::names::Names::default(),
             down: AtomicU64::new(0),
             flood_unacknowledged: Flood::default(),
+            held_back: (0..UplinkSet::CAPACITY).map(|_| Default::default()).collect(),
+            said_held_back: AtomicU64::new(0),
             recording,
         }
     }
@@ -154,6 +160,18 @@ impl ropewalk_mio::Watch for DispatchWatch {
                 );
                 self.name_obstacles(*uplink);
             }
+            Event::HeldBack { uplink, sent, count } => {
+                let counts = self.held_back.get(usize::from(uplink.0));
+                counts.inspect(|counts| {
+                    counts[usize::from(!sent)].fetch_add(*count, Ordering::Relaxed);
+                });
+                let via = self.via(Some(*uplink));
+                if self.said_held_back.fetch_or(bit(*uplink), Ordering::Relaxed) & bit(*uplink) == 0 {
+                    log::info!("connections{via} are held back to its rate (--rate)");
+                }
+                let way = if *sent { "up" } else { "down" };
+                log::debug!("connections{via} waited {count} times for its rate, {way}");
+            }
             Event::CapReached { uplink, cap } => {
                 let via = self.via(Some(*uplink));
                 log::warn!(
@@ -162,6 +180,17 @@ impl ropewalk_mio::Watch for DispatchWatch {
             }
             Event::CapReset { uplink } => {
                 log::info!("the uplink{} may carry again: a new period has begun", self.via(Some(*uplink)));
+            }
+            Event::Translates { uplink, prefix } => {
+                let via = self.via(Some(*uplink));
+                match prefix {
+                    Some(prefix) => {
+                        log::info!(
+                            "IPv4 destinations go{via} too, which has no IPv4: its network translates ({prefix})"
+                        );
+                    }
+                    None => log::warn!("IPv4 destinations go{via} no more: its network translates no more"),
+                }
             }
             Event::UplinkUp { uplink } => {
                 self.down.fetch_and(!bit(*uplink), Ordering::Relaxed);

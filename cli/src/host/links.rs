@@ -116,6 +116,12 @@ impl Link {
         self.addresses.iter().filter(|address| address.usable)
     }
 
+    /// Whether it has IPv6 and no IPv4 to send from.
+    pub(crate) fn is_v6_only(&self) -> bool {
+        let has = |v6: bool| self.usable().any(|address| address.ip.is_ipv6() == v6);
+        has(true) && !has(false)
+    }
+
     /// Whether `ip` is one of its addresses.
     pub(crate) fn has(&self, ip: IpAddr) -> bool {
         self.addresses.iter().any(|address| address.ip == ip)

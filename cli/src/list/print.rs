@@ -65,6 +65,13 @@ fn as_table(links: &[Link], accounts: &[Account], obstacles: &[Obstacle]) -> Str
     if links.iter().flat_map(|link| &link.addresses).any(is_marked) {
         text.push_str("* no source for what leaves its link: link-local, tentative or deprecated\n");
     }
+    for link in links.iter().filter(|link| link.is_v6_only() && select::judge(link, links).is_ok()) {
+        let _ = writeln!(
+            text,
+            "{} has no IPv4: IPv4 destinations go by it where its network translates them (NAT64)",
+            link.name
+        );
+    }
     for account in accounts {
         let _ = writeln!(text, "{}", account.said);
     }
@@ -131,6 +138,7 @@ fn as_json(links: &[Link], accounts: &[Account], obstacles: &[Obstacle]) -> Stri
             ("default_v4", optional(link.default_v4().map(|known| known.to_string()))),
             ("default_v6", optional(link.default_v6().map(|known| known.to_string()))),
             ("default_routes", optional(link.defaults.as_ref().map(|_| routes_json(link)))),
+            ("v6_only", link.is_v6_only().to_string()),
             ("auto", used.is_ok().to_string()),
             ("uplink", optional(used.as_ref().ok().map(|uplink| string(&uplink.label)))),
             ("left_out_because", optional(used.as_ref().err().map(|why| string(why)))),
@@ -255,6 +263,13 @@ ppp0       up     ppp       203.0.113.9 to 198.51.100.1/32  no          no      
         ));
         assert!(text.contains(r#""master":"br0""#), "{text}");
         assert!(text.contains(r#""left_out_because":"a port of the bridge br0""#), "{text}");
+    }
+
+    #[test]
+    fn a_link_without_ipv4_is_told() {
+        let links = [via(eth("wwan0", &["2001:db8::7/64", "fe80::7/64"]), "fe80::1")];
+        assert!(printed(&links, false).contains("\nwwan0 has no IPv4: IPv4 destinations go by it where"));
+        assert!(printed(&links, true).contains(r#""v6_only":true,"auto":true"#), "{}", printed(&links, true));
     }
 
     #[test]

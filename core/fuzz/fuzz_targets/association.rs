@@ -5,15 +5,19 @@
 //! RUSTC_BOOTSTRAP=1 cargo fuzz run association --sanitizer none  # in core/
 //! ```
 //!
+//! The first uplink has a name server, carries IPv6 alone, and has a rate; what comes from the name
+//! server is fuzzed too.
+//!
 //! An input is a script: a byte says what happens, the next ones to whom and how much of the rest
 //! is sent.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use ropewalk_core::dispatch::{Config, Dispatch};
+use ropewalk_core::dispatch::{Config, Dispatch, NamesConfig, Rate};
 use ropewalk_core::machine::*;
 use ropewalk_core::time::{Duration, Instant};
+use ropewalk_core::uplink::Prefix64;
 use std::net::SocketAddr;
 
 struct World {
@@ -22,6 +26,8 @@ struct World {
     accepts: Vec<StreamId>,
     open: Vec<StreamId>,
     sockets: Vec<SocketId>,
+    /// Sockets that speak with a name server alone.
+    askers: Vec<SocketId>,
     queries: Vec<QueryId>,
     finished: bool,
 }
@@ -39,6 +45,13 @@ fn config() -> Config {
         max_queue: 70_000,
         max_lookups: 2,
         buffer_size: 2048,
+        names: NamesConfig {
+            resolvers: vec![vec![address("[2001:db8::53]:53")]],
+            cache: 2,
+            v6_only: UplinkSet::from_bits(1),
+            ..NamesConfig::default()
+        },
+        rates: vec![Some(Rate { sent: Some(1000), received: Some(1000) })],
         ..Config::default()
     }
 }
@@ -59,7 +72,7 @@ impl World {
                 let mut buf = [0; 65_536];
                 while let Some(sent) = self.machine.poll_transmit(self.now, socket, &mut buf) {
                     assert!(self.sockets.contains(&socket), "{socket:?} is closed");
-                    assert!(sent.len <= buf.len() && sent.to.is_some());
+                    assert!(sent.len <= buf.len() && sent.to.is_some() != self.askers.contains(&socket));
                 }
             } else {
                 return;
@@ -90,16 +103,29 @@ impl World {
                 local.set_port(9);
                 self.machine.handle_input(self.now, Input::Opened { socket, local });
             }
+            Output::OpenSocket { socket, .. } if fail & 1 != 0 => {
+                self.machine.handle_input(self.now, Input::OpenFailed { socket, fault: Fault::NoRoute });
+            }
+            Output::OpenSocket { socket, .. } => {
+                self.sockets.push(socket);
+                self.askers.push(socket);
+                let local = address("[2001:db8::1]:9");
+                self.machine.handle_input(self.now, Input::Opened { socket, local });
+            }
+            Output::Entropy => self.machine.handle_input(self.now, Input::Entropy { bytes: &[0; 32] }),
             Output::CloseSocket { socket } => {
                 assert!(self.sockets.contains(&socket), "{socket:?} was not open");
                 self.sockets.retain(|s| *s != socket);
+                self.askers.retain(|s| *s != socket);
             }
             Output::Assign(assign) => {
+                let prefix = Prefix64::new([0x64, 0xff9b, 0, 0, 0, 0, 0, 0].into(), 96);
                 let uplink = (0..2).map(UplinkId).find(|uplink| !assign.tried.contains(*uplink));
                 let assignment = uplink.filter(|_| fail & 2 == 0).map(|uplink| Assignment {
                     uplink: Some(uplink),
                     via: Via::default(),
                     endpoint: None,
+                    prefix64: (fail & 4 != 0).then_some(prefix).flatten(),
                     patience: Duration::from_millis(250),
                 });
                 self.machine.handle_input(self.now, Input::Assigned { conn: assign.conn, assignment });
@@ -190,6 +216,7 @@ fuzz_target!(|script: &[u8]| {
         accepts: Vec::new(),
         open: Vec::new(),
         sockets: Vec::new(),
+        askers: Vec::new(),
         queries: Vec::new(),
         finished: false,
     };

@@ -104,6 +104,7 @@ impl World {
                     uplink: Some(uplink),
                     via: Via::default(),
                     endpoint: (uplink.0 == 0).then(|| address("198.51.100.7:1080")),
+                    prefix64: None,
                     patience: Duration::from_millis(250),
                 });
                 self.machine.handle_input(self.now, Input::Assigned { conn: assign.conn, assignment });

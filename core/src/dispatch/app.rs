@@ -44,23 +44,26 @@ impl Dispatch {
             #[cfg(feature = "names")]
             names: None,
         };
-        dispatch.begin_names();
+        dispatch.begin_names(Instant::ZERO);
         dispatch.service.set_rates(Instant::ZERO, &rates);
         dispatch.begin_probes();
         Ok(dispatch)
     }
 
     #[cfg(not(feature = "names"))]
-    fn begin_names(&mut self) {}
+    fn begin_names(&mut self, _: Instant) {}
 
     #[cfg(not(feature = "names"))]
     fn settle(&mut self, _: Instant) {}
 
     #[cfg(feature = "names")]
-    fn begin_names(&mut self) {
+    fn begin_names(&mut self, now: Instant) {
         if self.names.is_none() && self.service.config().names.is_used() && !self.service.is_draining() {
             let make = |id, _: &mut Cx| Served::Names(Box::new(Names::new(id)));
             self.names = Some(self.service.spawn(make));
+        }
+        if let Some(names) = self.names.filter(|_| !self.service.is_draining()) {
+            self.with_names(now, names, |its, cx| its.seek_prefixes(cx));
         }
     }
 
@@ -149,7 +152,7 @@ impl Dispatch {
                 names.forget();
             }
         });
-        self.begin_names();
+        self.begin_names(now);
         if other_probes && !self.service.is_draining() {
             self.begin_probes();
         }

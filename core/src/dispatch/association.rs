@@ -56,13 +56,33 @@ type NamedPort = (Name, u16);
 #[derive(Debug)]
 struct Destination {
     to: SocketAddr,
+    /// The address by which its way reaches it.
+    at: SocketAddr,
     route: Route,
     /// Uplinks that could not be used for it.
     tried: UplinkSet,
-    /// Where else its name leads, should no uplink carry this address.
-    others: Vec<SocketAddr>,
+    lead: Lead,
+}
+
+/// What led to a destination: nothing where its client has named the address.
+#[derive(Debug, Default)]
+struct Lead {
     /// The names that led here.
     names: Vec<NamedPort>,
+    /// Where else its name leads, should no uplink carry this address.
+    others: Vec<SocketAddr>,
+    /// The uplink by which its name was looked up, and for how many of the addresses it is still to
+    /// be asked for: they are tried by it before any is by another.
+    by: Option<(UplinkId, usize)>,
+}
+
+/// What the pool was asked for.
+#[derive(Debug)]
+enum Asking {
+    /// The way of a destination.
+    Flow(FlowId),
+    /// Who looks a name up.
+    Name(NamedPort),
 }
 
 /// How a destination is reached.
@@ -129,8 +149,8 @@ pub(super) struct Association {
     by_address: BTreeMap<SocketAddr, FlowId>,
     names: Names,
     ways: Ways,
-    /// Those for which the pool was asked, in that order.
-    asking: VecDeque<FlowId>,
+    /// What the pool was asked for, in that order.
+    asking: VecDeque<Asking>,
     began: Instant,
     active: Instant,
     tally: Tally,
@@ -211,10 +231,7 @@ impl Association {
         while let Some(id) = self.flows.pop_idle(cx.now, cx.config.flow_idle_timeout) {
             self.end(id, FlowEnd::Idle, cx);
         }
-        while let Some((query, held)) = self.names.pop_late(cx.now) {
-            cx.cancel(query);
-            self.drop_held(held, Dropped::Refused(Refusal::Name(Fault::TimedOut)), cx);
-        }
+        self.names_timeout(cx);
         match self.idle_limit(&cx.config).is_some_and(|limit| self.active + limit <= cx.now) {
             true => AssociationStep::Idle,
             false => AssociationStep::Open,
@@ -280,11 +297,11 @@ impl Association {
     /// Forgets a destination.
     fn end(&mut self, id: FlowId, why: FlowEnd, cx: &mut Cx) {
         let Some(flow) = self.flows.remove(id) else { return };
-        let Destination { to, route, names, .. } = flow.what;
+        let Destination { to, route, lead, .. } = flow.what;
         if self.by_address.get(&to) == Some(&id) {
             self.by_address.remove(&to);
         }
-        names.iter().for_each(|name| self.names.forget(name, id));
+        lead.names.iter().for_each(|name| self.names.forget(name, id));
         match route {
             Route::Way(socket) => self.leave(socket, cx),
             Route::Sought(held) => self.drop_held(held, Dropped::Refused(Refusal::NoUplink), cx),

@@ -81,7 +81,7 @@ pub struct Config {
     #[cfg(feature = "names")]
     pub names: NamesConfig,
     /// How fast each uplink may carry, in the pool's order, in this worker. What has a rate is not
-    /// spliced. Datagrams count and are not held back. Default: as fast as they can.
+    /// spliced; datagrams beyond it are dropped. Default: as fast as they can.
     pub rates: Vec<Option<Rate>>,
     /// UDP associations open at once; more are refused. 0: UDP ASSOCIATE is not served. Default
     /// 1,024.

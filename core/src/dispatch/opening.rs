@@ -253,7 +253,7 @@ impl Opening {
             candidate.leave_out(uplink);
             return self.ask(conn, false, cx);
         }
-        let to = assignment.endpoint.or(candidate.to);
+        let to = assignment.endpoint.or(candidate.to.map(|to| assignment.translated(to)));
         let again = assignment.uplink.is_none() && candidate.tried_unbound;
         // An endpoint that is this proxy would have it talk to itself until nothing is left. (Other
         // destinations were judged before.)

@@ -177,17 +177,17 @@ impl Probe {
             return;
         }
         // An uplink without an address of the family, and what leaves unbound, cannot be probed so.
-        let Some(Assignment { via, endpoint, .. }) = assignment
+        let Some(given) = assignment
             .filter(|given| given.uplink == Some(self.uplink))
             .filter(|given| given.endpoint.is_none() || cx.config.upstream(self.uplink).is_some())
         else {
             return self.rest();
         };
         let port = self.config.destination.port;
-        let address = self.address.map(|ip| SocketAddr::new(ip.to_canonical(), port));
-        let Some(to) = endpoint.or(address) else { return self.rest() };
+        let address = self.address.map(|ip| given.translated(SocketAddr::new(ip.to_canonical(), port)));
+        let Some(to) = given.endpoint.or(address) else { return self.rest() };
         let stream = cx.open_target(self.conn);
-        cx.push_output(Output::Connect { stream, to, via });
+        cx.push_output(Output::Connect { stream, to, via: given.via });
         self.stage = Stage::Connecting(stream);
     }
 

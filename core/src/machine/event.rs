@@ -19,6 +19,7 @@ pub use refusal::{Excess, Refusal};
 use super::{ConnId, Fault, ListenerId, SocketId, Target, UplinkId};
 use crate::name::{Destination, Name};
 use crate::time::Duration;
+use crate::uplink::Prefix64;
 use alloc::string::String;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -85,13 +86,23 @@ pub enum Event {
         /// From the request to the connection.
         took: Duration,
     },
-    /// Bytes have moved over a connection of `dispatch`: told about once a second while they do,
-    /// and at its end. The sum is what [`Event::Closed`] tells.
+    /// Bytes have moved over a connection: told about once a second while they do, and at its end.
+    /// The sum is what [`Event::Closed`] tells.
     Moved {
         /// Bytes from client to target.
         sent: u64,
         /// Bytes from target to client.
         received: u64,
+    },
+    /// Connections had to wait because their uplink carries as much as it may: told at most once a
+    /// second.
+    HeldBack {
+        /// Which.
+        uplink: UplinkId,
+        /// On the way to targets; else from them.
+        sent: bool,
+        /// How often one had to wait since this was told.
+        count: u64,
     },
     /// A connection that had reached its target has ended.
     Closed {
@@ -369,6 +380,13 @@ pub enum Event {
     CapReset {
         /// This one.
         uplink: UplinkId,
+    },
+    /// An uplink without IPv4 carries IPv4 destinations from now on, or does no more.
+    Translates {
+        /// Which.
+        uplink: UplinkId,
+        /// The prefix under which its network translates them.
+        prefix: Option<Prefix64>,
     },
     /// An uplink carries connections again.
     UplinkUp {

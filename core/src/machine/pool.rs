@@ -3,6 +3,7 @@
 use super::{ConnId, Fault, UplinkId, Via};
 use crate::name::Host;
 use crate::time::Duration;
+use crate::uplink::Prefix64;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
@@ -75,8 +76,23 @@ pub struct Assignment {
     pub via: Via,
     /// Where to connect to, when the pool's endpoints are the destination.
     pub endpoint: Option<SocketAddr>,
+    /// The destination is an IPv4 address and this uplink carries IPv6 alone: it is reached by the
+    /// address that has it under this prefix. Not beside an `endpoint`.
+    pub prefix64: Option<Prefix64>,
     /// How long the attempt may be silent before it gets company (RFC 8305 section 5).
     pub patience: Duration,
+}
+
+impl Assignment {
+    /// Where `to` is reached by it.
+    pub fn translated(&self, to: SocketAddr) -> SocketAddr {
+        match (self.prefix64, to.ip()) {
+            (Some(prefix), IpAddr::V4(v4)) => {
+                prefix.embed(v4).map_or(to, |v6| SocketAddr::new(v6.into(), to.port()))
+            }
+            _ => to,
+        }
+    }
 }
 
 /// What a machine reports to the pool.
@@ -141,6 +157,14 @@ pub enum Report {
         result: Result<Duration, Fault>,
         /// A success is an answer: more than a connection that opens.
         answered: bool,
+    },
+    /// The name servers of `uplink` say how its network translates IPv4 destinations (RFC 7050);
+    /// `None`: not at all, or it is not known any more.
+    Prefix64 {
+        /// Of this.
+        uplink: UplinkId,
+        /// The prefix.
+        prefix: Option<Prefix64>,
     },
     /// A connection that was reported as [`Report::Connected`] has ended.
     Ended {

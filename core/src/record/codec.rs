@@ -11,6 +11,7 @@ use crate::machine::{
     Assignment, ConnId, Device, Fault, Input, Offload, QueryId, SocketId, StreamId, TunId, UplinkId, Via,
 };
 use crate::time::{Duration, Instant};
+use crate::uplink::Prefix64;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -41,6 +42,8 @@ const UPLINK_BACK: u8 = 28;
 const CONFIGURE_FAILED: u8 = 29;
 const ENTROPY: u8 = 30;
 const ENTROPY_TOLD: u8 = 31;
+/// In an assignment, where 0 is "no endpoint" and 1 "this one".
+const PREFIX64: u8 = 2;
 
 #[derive(Debug, Default)]
 pub(super) struct Writer {
@@ -284,10 +287,17 @@ impl Writer {
     }
 
     fn assignment(&mut self, assignment: Assignment) {
-        let Assignment { uplink, via, endpoint, patience } = assignment;
+        let Assignment { uplink, via, endpoint, prefix64, patience } = assignment;
         self.option(uplink, |w, uplink| w.number(uplink.0.into()));
         self.via(via);
-        self.option(endpoint, Writer::address);
+        match prefix64 {
+            // Not beside an endpoint.
+            Some(prefix64) => {
+                self.raw(&[PREFIX64, prefix64.bits()]);
+                self.ip(prefix64.network().into());
+            }
+            None => self.option(endpoint, Writer::address),
+        }
         self.number(patience.as_nanos() as u64);
     }
 

@@ -46,7 +46,13 @@ fn run() -> Vec<u8> {
             Output::Assign(Assign { conn, .. }) => {
                 let via = Via { device: Device::new("wlan0"), source: Some(addresses[0]), ..Via::default() };
                 let patience = Duration::from_millis(250);
-                let assignment = Assignment { uplink: Some(UplinkId(uplink)), via, endpoint: None, patience };
+                let assignment = Assignment {
+                    uplink: Some(UplinkId(uplink)),
+                    via,
+                    endpoint: None,
+                    prefix64: None,
+                    patience,
+                };
                 uplink += 1;
                 m.handle_input(now, Input::Assigned { conn, assignment: Some(assignment) });
             }

@@ -177,12 +177,9 @@ impl Common {
         self.outputs.push_back(Output::Report(report));
     }
 
-    /// Reports bytes of datagrams through an uplink, if any moved. They are not held back, but they
-    /// count towards its rate.
+    /// Reports bytes of datagrams through an uplink, if any moved.
     pub(crate) fn traffic(&mut self, uplink: UplinkId, sent: u64, received: u64) {
         if sent + received > 0 {
-            self.spend(uplink, Side::Client, sent);
-            self.spend(uplink, Side::Target, received);
             self.report(Report::Traffic { uplink, sent, received, over: Duration::ZERO });
         }
     }
@@ -402,11 +399,20 @@ impl Common {
         self.rates.spend(self.now, uplink, from, len);
     }
 
+    /// Whether a datagram of `len` bytes that has come from a side may pass by `uplink`.
+    pub(crate) fn admits(&mut self, uplink: UplinkId, from: Side, len: usize) -> bool {
+        self.rates.admits(self.now, uplink, from, len as u64)
+    }
+
     /// The most that may be read from `stream`, a side of a connection by `uplink`.
     pub(super) fn rate_room(&mut self, stream: StreamId, uplink: UplinkId, from: Side) -> usize {
         let room = self.rates.room(self.now, uplink, from, stream);
         if room == 0 {
             self.arm_rates();
+            let count = self.rates.held(self.now, uplink, from);
+            if count > 0 {
+                self.event(Event::HeldBack { uplink, sent: from == Side::Client, count });
+            }
         }
         room
     }

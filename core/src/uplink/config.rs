@@ -3,6 +3,7 @@
 use super::health::HealthConfig;
 use super::policy::Policy;
 use super::prefix::Prefix;
+use super::prefix64::Prefix64;
 use crate::machine::{Device, UplinkSet, Via};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -82,12 +83,25 @@ impl UplinkConfig {
         Via { device: self.device, source, ..Via::default() }
     }
 
-    /// Whether a destination of this family, or one whose address is not known, may go by it.
-    pub(super) fn reaches(&self, v6: Option<bool>) -> bool {
+    /// Whether this destination, or one whose address is not known, may go by it.
+    pub(super) fn reaches(&self, ip: Option<IpAddr>, prefix64: Option<Prefix64>) -> bool {
         match self.upstream {
             true => self.endpoint.is_some(),
-            false => v6.is_none_or(|v6| self.carries(v6)),
+            false => {
+                ip.is_none_or(|ip| self.carries(ip.is_ipv6()) || self.translates(ip, prefix64).is_some())
+            }
         }
+    }
+
+    /// The prefix under which it carries this destination, which it cannot carry as it is.
+    pub(super) fn translates(&self, ip: IpAddr, prefix64: Option<Prefix64>) -> Option<Prefix64> {
+        let IpAddr::V4(v4) = ip else { return None };
+        prefix64.filter(|prefix| self.is_v6_only() && prefix.embed(v4).is_some())
+    }
+
+    /// Whether it carries IPv6 alone, and is no proxy.
+    pub fn is_v6_only(&self) -> bool {
+        self.endpoint.is_none() && !self.upstream && self.carries(true) && !self.carries(false)
     }
 
     pub(super) fn carries(&self, v6: bool) -> bool {

@@ -14,6 +14,7 @@
 //! | `mute` | evidence that one connects and carries nothing |
 //! | `outage` | when people are told again of one that is down |
 //! | `prefix` | address prefixes |
+//! | `prefix64` | IPv4 destinations through networks that carry IPv6 alone |
 
 mod config;
 mod connections;
@@ -25,6 +26,7 @@ mod outage;
 mod policy;
 mod pool;
 mod prefix;
+mod prefix64;
 mod sticky;
 mod weighted;
 
@@ -33,3 +35,4 @@ pub use health::HealthConfig;
 pub use policy::Policy;
 pub use pool::{Account, Pool, UplinkView};
 pub use prefix::{Prefix, is_link_local};
+pub use prefix64::Prefix64;

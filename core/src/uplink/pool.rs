@@ -6,6 +6,8 @@
 //! 3. All else: by the policy, among the uplinks that are well, have the address family, are below
 //!    their cap and were not tried; of these, those of the best tier.
 //! 4. When none of those is left: one that rests, soonest back first. Better a try than a refusal.
+//!
+//! An uplink that carries IPv6 alone carries IPv4 destinations too where its network translates.
 
 use super::config::{Networks, PoolConfig, PoolError, UplinkConfig, check};
 use super::health::{Health, HealthConfig, Probed};
@@ -13,12 +15,13 @@ use super::mute::Mute;
 use super::outage::Outage;
 use super::policy::{Chooser, Policy};
 use super::prefix::Prefix;
+use super::prefix64::Prefix64;
 use crate::machine::event::{DownReason, Event};
 use crate::machine::{Assign, Assignment, Fault, Report, UplinkId, UplinkSet, Via};
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 /// What an uplink has carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -63,6 +66,8 @@ struct Uplink {
     /// Taken out of the configuration: what is open through it lives on, nothing new takes it.
     retired: bool,
     mute: Mute,
+    /// How its network translates IPv4 destinations, where it carries IPv6 alone.
+    prefix64: Option<Prefix64>,
 }
 
 /// An uplink as it is now.
@@ -83,6 +88,8 @@ pub struct UplinkView<'a> {
     pub usable: bool,
     /// It was taken out of the configuration.
     pub retired: bool,
+    /// It has no IPv4, and carries IPv4 destinations under this prefix.
+    pub prefix64: Option<Prefix64>,
 }
 
 /// The uplinks of a process.
@@ -116,7 +123,8 @@ impl Pool {
         let health = Health::new(&self.health);
         let account = Account { cap: config.cap, ..Account::default() };
         let (outage, mute, retired) = (None, Mute::default(), false);
-        self.uplinks.push(Uplink { config, health, account, outage, retired, mute });
+        let prefix64 = None;
+        self.uplinks.push(Uplink { config, health, account, outage, retired, mute, prefix64 });
     }
 
     /// Another configuration from now on. An uplink that stays, by its label, keeps its id, its
@@ -172,13 +180,13 @@ impl Pool {
 
     /// The way out for a connection; `None` when all were tried or none carries the family.
     pub fn assign(&mut self, now: Instant, assign: &Assign) -> Option<Assignment> {
+        let patience = self.health.patience;
         let unbound =
-            Assignment { uplink: None, via: Via::default(), endpoint: None, patience: self.health.patience };
+            Assignment { uplink: None, via: Via::default(), endpoint: None, prefix64: None, patience };
         if self.uplinks.iter().all(|uplink| uplink.retired) {
             return Some(unbound);
         }
-        let destination = assign.destination.map(|to| to.ip().to_canonical());
-        let v6 = destination.is_some_and(|ip| ip.is_ipv6());
+        let destination: Option<IpAddr> = assign.destination.map(|to| to.ip().to_canonical());
         let mut only = None;
         if let Some(ip) = destination {
             if ip.is_loopback() || self.unbound.iter().any(|prefix| prefix.contains(ip)) {
@@ -198,7 +206,7 @@ impl Pool {
             !assign.tried.contains(UplinkId(i as u16))
                 && !uplinks[i].retired
                 && only.is_none_or(|only| only == i)
-                && uplinks[i].config.reaches(destination.map(|_| v6))
+                && uplinks[i].config.reaches(destination, uplinks[i].prefix64)
                 // What is on-link costs nobody's data plan.
                 && (only.is_some() || !uplinks[i].account.is_spent())
         };
@@ -216,11 +224,14 @@ impl Pool {
         self.uplinks[chosen].health.chosen(now);
         let uplink = &self.uplinks[chosen];
         let endpoint = uplink.config.endpoint;
-        let via = uplink.config.via(endpoint.map_or(v6, |endpoint| endpoint.is_ipv6()));
+        let prefix64 = destination.and_then(|ip| uplink.config.translates(ip, uplink.prefix64));
+        let leaves = endpoint.map(|endpoint| endpoint.ip()).or(destination);
+        let via = uplink.config.via(prefix64.is_some() || leaves.is_some_and(|ip| ip.is_ipv6()));
         Some(Assignment {
             uplink: Some(UplinkId(chosen as u16)),
             via,
             endpoint,
+            prefix64,
             patience: uplink.health.patience,
         })
     }
@@ -235,6 +246,7 @@ impl Pool {
         | Report::Outpaced { uplink }
         | Report::Traffic { uplink, .. }
         | Report::Probed { uplink, .. }
+        | Report::Prefix64 { uplink, .. }
         | Report::Ended { uplink }) = *report;
         let index = usize::from(uplink.0);
         let Some(entry) = self.uplinks.get_mut(index) else { return };
@@ -310,6 +322,12 @@ impl Pool {
             }
             Report::Traffic { sent, received, over, .. } => {
                 self.carried(now, index, (sent, received), over);
+                return;
+            }
+            Report::Prefix64 { prefix, .. } => {
+                if core::mem::replace(&mut entry.prefix64, prefix) != prefix {
+                    self.events.push_back(Event::Translates { uplink, prefix });
+                }
                 return;
             }
             Report::Mute { to, .. } => match entry.health.is_mute() {
@@ -422,6 +440,7 @@ impl Pool {
             account: &uplink.account,
             usable: uplink.health.usable(now),
             retired: uplink.retired,
+            prefix64: uplink.prefix64.filter(|_| uplink.config.is_v6_only()),
         })
     }
 

@@ -1,8 +1,8 @@
 //! The dispatch machine and its pool, driven by hand: for UDP associations. The contract of
 //! datagrams is checked at each call, and when a test has ended its recording is replayed.
 
-use super::heard::{self, segments};
 use super::incident::Recorded;
+use super::manual::segments;
 use super::{addr, say};
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
@@ -30,6 +30,8 @@ pub(crate) const FAR: &str = "192.0.2.1:53";
 pub(crate) struct Bound {
     pub(crate) local: SocketAddr,
     pub(crate) via: Via,
+    /// Whom it speaks with, where that is one only: a name server.
+    pub(crate) only: Option<SocketAddr>,
     open: bool,
 }
 
@@ -57,6 +59,7 @@ pub(crate) struct Desk {
     /// What becomes of the next sockets; then they open.
     pub(crate) open_faults: VecDeque<Option<Fault>>,
     next_port: u16,
+    entropy: u8,
     dirty: BTreeSet<SocketId>,
     pub(crate) finished: bool,
 }
@@ -105,6 +108,7 @@ impl Desk {
             asked: Vec::new(),
             open_faults: VecDeque::new(),
             next_port: 20_000,
+            entropy: 0,
             dirty: BTreeSet::new(),
             finished: false,
         };
@@ -143,8 +147,18 @@ impl Desk {
                 }
                 self.next_port += 1;
                 local.set_port(self.next_port);
-                self.sockets.insert(socket, Bound { local, via, open: true });
+                self.sockets.insert(socket, Bound { local, via, only: None, open: true });
                 self.machine.handle_input(self.now, Input::Opened { socket, local });
+            }
+            Output::OpenSocket { socket, to, via, fragments: true } => {
+                self.next_port += 1;
+                let local = SocketAddr::new(addr(LISTEN).ip(), self.next_port);
+                self.sockets.insert(socket, Bound { local, via, only: Some(to), open: true });
+                self.machine.handle_input(self.now, Input::Opened { socket, local });
+            }
+            Output::Entropy => {
+                self.entropy = self.entropy.wrapping_add(1);
+                self.machine.handle_input(self.now, Input::Entropy { bytes: &[self.entropy; 32] });
             }
             Output::CloseSocket { socket } => {
                 assert!(self.sockets.remove(&socket).is_some(), "CloseSocket of a dead one, {socket:?}");
@@ -267,7 +281,8 @@ impl Desk {
                 continue;
             }
             while let Some(transmit) = self.machine.poll_transmit(self.now, socket, &mut buf) {
-                let to = transmit.to.expect("M8: a bound socket's datagram has a receiver");
+                let only = self.sockets[&socket].only;
+                let to = transmit.to.or(only).expect("M8: a bound socket's datagram has a receiver");
                 for data in segments(&buf[..transmit.len], transmit.segment) {
                     sent.push(Sent { socket, to, data: data.to_vec() });
                 }
@@ -314,11 +329,19 @@ impl Desk {
     }
 
     pub(crate) fn drops(&self) -> Vec<Dropped> {
-        heard::drops(&self.events)
+        let why = |event: &Event| match event {
+            Event::DatagramDropped { why, .. } => Some(*why),
+            _ => None,
+        };
+        self.events.iter().filter_map(why).collect()
     }
 
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
-        heard::refusals(&self.events)
+        let why = |event: &Event| match event {
+            Event::Refused { why, .. } => Some(*why),
+            _ => None,
+        };
+        self.events.iter().filter_map(why).collect()
     }
 
     pub(crate) fn ends(&self) -> Vec<(SocketAddr, FlowEnd)> {

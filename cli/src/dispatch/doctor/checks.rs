@@ -147,6 +147,22 @@ pub(super) fn names(uplink: &UplinkSpec, links: &[Link], report: &mut Report) {
             report.ok(what, format_args!("asked of {}, which this host knows for its link", all.join(", ")));
         }
     }
+    if link.is_some_and(Link::is_v6_only) {
+        let what = format!("IPv4 by {}", uplink.label);
+        match servers.is_empty() {
+            false => {
+                report.ok(what, "it has no IPv4: by NAT64, if its name servers know of it (ipv4only.arpa)")
+            }
+            true => report.warn(
+                what,
+                format_args!(
+                    "it has no IPv4, and nobody is known who says how its network translates (NAT64): IPv4 \
+                     destinations do not go by it; --resolver {}=ADDRESS",
+                    uplink.label
+                ),
+            ),
+        }
+    }
 }
 
 /// Whether a connection may be bound to it.

@@ -202,6 +202,12 @@ fn told(event: &Event) -> Option<String> {
         }
         Event::CapReset { uplink } => format!("uplink {} may carry again: a new period", uplink.0),
         Event::UplinkUp { uplink } => format!("uplink {} carries again", uplink.0),
+        Event::Translates { uplink, prefix: Some(prefix) } => {
+            format!("uplink {} carries IPv4 destinations under {prefix}", uplink.0)
+        }
+        Event::Translates { uplink, prefix: None } => {
+            format!("uplink {} carries IPv4 destinations no more", uplink.0)
+        }
         _ => return None,
     })
 }

@@ -36,7 +36,7 @@ pub(crate) const REASONS: [&str; 28] = [
 ];
 
 /// In the order of [`drop_place`].
-pub(crate) const DROPS: [&str; 10] = [
+pub(crate) const DROPS: [&str; 11] = [
     "cut_short",
     "no_flow",
     "queue_full",
@@ -46,6 +46,7 @@ pub(crate) const DROPS: [&str; 10] = [
     "not_client",
     "stranger",
     "names_full",
+    "rate",
     "other_drop",
 ];
 
@@ -96,7 +97,8 @@ pub(crate) fn drop_place(why: &Dropped) -> usize {
         Dropped::NotClient => 6,
         Dropped::Stranger => 7,
         Dropped::NamesFull { .. } => 8,
-        _ => 9,
+        Dropped::Rate => 9,
+        _ => 10,
     }
 }
 
@@ -185,6 +187,7 @@ mod tests {
             Dropped::NotClient,
             Dropped::Stranger,
             Dropped::NamesFull { limit: 1 },
+            Dropped::Rate,
         ];
         for why in all {
             assert_eq!(DROPS[drop_place(&why)], snake(&format!("{why:?}")));

@@ -1,23 +1,15 @@
 //! Which way a destination's datagrams take: asked of the pool once, kept while it stands.
 
-use super::{Association, Destination, Held, NamedPort, Route};
+use super::{Asking, Association, Destination, Held, Lead, Route};
 use crate::dispatch::Cx;
 use crate::machine::event::{Dropped, Event, FlowEnd};
-use crate::machine::{Assign, Assignment, Fault, HostKey, Output, Report, SocketId};
-use crate::service::{Address, FlowId};
-use alloc::vec::Vec;
+use crate::machine::{Assign, Assignment, Fault, HostKey, Output, Report, SocketId, UplinkSet};
+use crate::service::{Address, FlowId, Side};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 impl Association {
-    /// A new destination; the pool is asked for its way. `others`: where else its name leads.
-    pub(super) fn begin(
-        &mut self,
-        to: SocketAddr,
-        others: Vec<SocketAddr>,
-        names: Vec<NamedPort>,
-        held: Held,
-        cx: &mut Cx,
-    ) -> FlowId {
+    /// A new destination; the pool is asked for its way.
+    pub(super) fn begin(&mut self, to: SocketAddr, lead: Lead, held: Held, cx: &mut Cx) -> FlowId {
         let limit = cx.config.max_destinations.max(1);
         while self.flows.len() >= limit
             && let Some(oldest) = self.flows.longest_idle(cx.config.flow_idle_timeout)
@@ -26,7 +18,7 @@ impl Association {
         }
         // A proxy carries connections only.
         let tried = cx.config.upstream_set();
-        let what = Destination { to, route: Route::Sought(held), tried, others, names };
+        let what = Destination { to, at: to, route: Route::Sought(held), tried, lead };
         let id = self.flows.insert(cx.now, cx.config.flow_idle_timeout, what);
         self.by_address.insert(to, id);
         self.ask(id, cx);
@@ -36,20 +28,32 @@ impl Association {
     /// Asks the pool for the way of a destination.
     pub(super) fn ask(&mut self, id: FlowId, cx: &mut Cx) {
         let Some(flow) = self.flows.get(id) else { return };
-        let Destination { to, tried, .. } = flow.what;
+        let Destination { to, tried, ref lead, .. } = flow.what;
         let host = HostKey::of_ip(to.ip());
-        self.asking.push_back(id);
+        let mut only = UplinkSet::EMPTY;
+        lead.by.into_iter().for_each(|(uplink, _)| only.insert(uplink));
+        let tried = match lead.by {
+            Some(_) => UplinkSet::from_bits(tried.to_bits() | !only.to_bits()),
+            None => tried,
+        };
+        self.asking.push_back(Asking::Flow(id));
         cx.push_output(Output::Assign(Assign { conn: self.conn, destination: Some(to), tried, host }));
     }
 
     /// Takes in the pool's answer to the oldest question.
     pub(in crate::dispatch) fn assigned(&mut self, assignment: Option<Assignment>, cx: &mut Cx) {
-        let Some(id) = self.asking.pop_front() else { return };
+        let id = match self.asking.pop_front() {
+            None => return,
+            Some(Asking::Name(name)) => return self.name_assigned(&name, assignment, cx),
+            Some(Asking::Flow(id)) => id,
+        };
         let Some(flow) = self.flows.get_mut(id) else { return };
         // (A proxy that this worker has not been told of yet carries none either.)
         let assignment = assignment.filter(|assignment| assignment.endpoint.is_none());
-        let Some(Assignment { uplink, via, .. }) = assignment else { return self.elsewhere(id, cx) };
-        let to = flow.what.to;
+        let Some(given) = assignment else { return self.elsewhere(id, cx) };
+        let Assignment { uplink, via, .. } = given;
+        let to = given.translated(flow.what.to);
+        flow.what.at = to;
         let v6 = to.is_ipv6();
         let known = self.ways.find(|way| (way.uplink, way.via, way.v6) == (uplink, via, v6));
         let socket = known.unwrap_or_else(|| {
@@ -60,6 +64,7 @@ impl Association {
             socket
         });
         let Some(way) = self.ways.get_mut(socket) else { return };
+        way.prefix64 = given.prefix64.or(way.prefix64);
         if way.open {
             self.take(id, socket, cx);
         } else {
@@ -67,35 +72,39 @@ impl Association {
         }
     }
 
-    /// No uplink carries this address: perhaps one carries the next address of its name.
+    /// No uplink carries this address, or the one by which its name was looked up does not: perhaps
+    /// it carries the next address of the name, or another carries any.
     fn elsewhere(&mut self, id: FlowId, cx: &mut Cx) {
         let Some(flow) = self.flows.get_mut(id) else { return };
-        let mut others = core::mem::take(&mut flow.what.others);
-        if others.is_empty() {
+        let to = flow.what.to;
+        let mut lead = core::mem::take(&mut flow.what.lead);
+        if let Some((uplink, left)) = lead.by {
+            // By turns, so that all of them are left for others.
+            lead.others.push(to);
+            lead.by = left.checked_sub(1).filter(|left| *left > 0).map(|left| (uplink, left));
+        }
+        if lead.others.is_empty() {
+            flow.what.lead = lead;
             return self.end(id, FlowEnd::NoUplink, cx);
         }
-        let to = others.remove(0);
         let route = core::mem::replace(&mut flow.what.route, Route::Lost);
-        let names = core::mem::take(&mut flow.what.names);
         let Route::Sought(held) = route else { return };
+        lead.names.iter().for_each(|name| self.names.forget(name, id));
         self.end(id, FlowEnd::NoUplink, cx);
-        self.lead(to, others, names, held, cx);
+        self.lead(lead, held, cx);
     }
 
-    /// These names lead to `to`: what has waited for them goes there.
-    pub(super) fn lead(
-        &mut self,
-        to: SocketAddr,
-        others: Vec<SocketAddr>,
-        names: Vec<NamedPort>,
-        held: Held,
-        cx: &mut Cx,
-    ) {
+    /// These names lead to the first of these addresses: what has waited for them goes there.
+    pub(super) fn lead(&mut self, mut lead: Lead, held: Held, cx: &mut Cx) {
+        if lead.others.is_empty() {
+            return;
+        }
+        let (to, names) = (lead.others.remove(0), lead.names.clone());
         let id = match self.by_address.get(&to).copied() {
-            None => self.begin(to, others, names.clone(), held, cx),
+            None => self.begin(to, lead, held, cx),
             Some(id) => {
                 if let Some(flow) = self.flows.get_mut(id) {
-                    flow.what.names.extend(names.iter().cloned());
+                    flow.what.lead.names.extend(names.iter().cloned());
                 }
                 for (ecn, data) in held.datagrams {
                     if let Err(why) = self.send(id, ecn, &data, cx) {
@@ -115,6 +124,7 @@ impl Association {
         way.users += 1;
         let (to, uplink) = (flow.what.to, way.uplink);
         let before = core::mem::replace(&mut flow.what.route, Route::Way(socket));
+        flow.what.lead.by = None;
         cx.event(Event::DestinationAssigned { conn: self.conn, to, uplink });
         let Route::Sought(held) = before else { return };
         for (ecn, data) in held.datagrams {
@@ -128,9 +138,13 @@ impl Association {
     pub(super) fn send(&mut self, id: FlowId, ecn: u8, data: &[u8], cx: &mut Cx) -> Result<(), Dropped> {
         self.flows.touch(cx.now, id, cx.config.flow_idle_timeout);
         let Some(flow) = self.flows.get_mut(id) else { return Err(Dropped::NoFlow) };
-        let to = flow.what.to;
+        let to = flow.what.at;
         match &mut flow.what.route {
             Route::Way(socket) => {
+                let uplink = self.ways.get(*socket).and_then(|way| way.uplink);
+                if uplink.is_some_and(|uplink| !cx.admits(uplink, Side::Client, data.len())) {
+                    return Err(Dropped::Rate);
+                }
                 let address = Address { to: Some(to), from: None, ecn };
                 let limit = cx.config.max_queue;
                 if !cx.sockets.push(*socket, address, [&[], data], limit) {
@@ -188,6 +202,7 @@ impl Association {
                 (_, None) => {}
                 (Some(uplink), Some(flow)) => {
                     flow.what.tried.insert(uplink);
+                    flow.what.lead.by = None;
                     self.ask(id, cx);
                 }
                 (None, Some(_)) => self.end(id, FlowEnd::Failed(fault), cx),
@@ -209,6 +224,9 @@ impl Association {
             }
         }
         for id in way.waiting {
+            if let Some(flow) = self.flows.get_mut(id) {
+                flow.what.lead.by = None;
+            }
             self.ask(id, cx);
         }
         if count > 0 {

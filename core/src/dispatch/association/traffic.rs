@@ -1,12 +1,12 @@
 //! What comes: from the client with a header, from servers without.
 
 use super::names::Known;
-use super::{Association, Held, NamedPort};
+use super::{Association, Held, Lead, NamedPort};
 use crate::dispatch::{Cx, guard};
 use crate::machine::event::{Dropped, Refusal};
 use crate::machine::{Fault, QueryId, Rx, SocketId};
 use crate::name::Host;
-use crate::service::{Address, FlowId};
+use crate::service::{Address, FlowId, Side};
 use crate::wire::{Unparsed, socks5};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -96,7 +96,7 @@ impl Association {
             None => {
                 let mut held = Held::default();
                 held.push(ecn, data)?;
-                self.begin(to, Vec::new(), Vec::new(), held, cx);
+                self.begin(to, Lead::default(), held, cx);
                 Ok(())
             }
         }
@@ -119,8 +119,7 @@ impl Association {
         self.names.room()?;
         let mut held = Held::default();
         held.push(ecn, data)?;
-        let query = cx.query(self.conn, self.peer.ip(), &name.0, None);
-        self.names.asked(name, query, cx.now + cx.config.lookup_timeout, held);
+        self.seek(name, held, cx);
         Ok(())
     }
 
@@ -131,7 +130,7 @@ impl Association {
         answer: Result<&[IpAddr], Fault>,
         cx: &mut Cx,
     ) {
-        let Some((name, held)) = self.names.answered(query) else { return };
+        let Some((name, held, chosen)) = self.name_answered(query, answer.err(), cx) else { return };
         let mut why = Refusal::Name(answer.err().unwrap_or(Fault::NameNotFound));
         let mut open: Vec<SocketAddr> = Vec::new();
         for ip in answer.unwrap_or_default().iter().take(MAX_ADDRESSES) {
@@ -145,22 +144,29 @@ impl Association {
         if open.is_empty() {
             return self.drop_held(held, Dropped::Refused(why), cx);
         }
-        let to = open.remove(0);
-        self.lead(to, open, [name].into(), held, cx);
+        let lead = Lead { by: chosen.map(|uplink| (uplink, open.len())), others: open, names: [name].into() };
+        self.lead(lead, held, cx);
     }
 
     fn server_sent(&mut self, socket: SocketId, rx: &Rx<'_>, cx: &mut Cx) {
         let from = SocketAddr::new(rx.from.ip().to_canonical(), rx.from.port());
-        let Some(id) = self.spoken_to(from) else {
+        // One that the way's network has translated is known by what it was before. It is the other
+        // only if nobody has spoken to the address itself.
+        let before = self.ways.get(socket).and_then(|way| way.before(from));
+        let known = |from| self.spoken_to(from).map(|id| (id, from));
+        let Some((id, from)) = known(from).or_else(|| before.and_then(known)) else {
             return rx.datagrams().for_each(|_| self.dropped(rx.from, Dropped::Stranger, cx));
         };
         let (head, len) = socks5::datagram::emit(from);
         let address = Address { to: Some(self.client_at), from: None, ecn: rx.ecn };
         let limit = cx.config.max_queue;
         let (mut count, mut bytes) = (0, 0);
+        let uplink = self.ways.get(socket).and_then(|way| way.uplink);
         for datagram in rx.datagrams() {
             if len + datagram.len() > MAX_DATAGRAM {
                 self.dropped(rx.from, Dropped::TooLong(len + datagram.len()), cx);
+            } else if uplink.is_some_and(|uplink| !cx.admits(uplink, Side::Target, datagram.len())) {
+                self.dropped(rx.from, Dropped::Rate, cx);
             } else if cx.sockets.push(self.socket, address, [&head[..len], datagram], limit) {
                 count += 1;
                 bytes += datagram.len() as u64;

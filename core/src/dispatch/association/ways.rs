@@ -3,7 +3,9 @@
 use crate::dispatch::Cx;
 use crate::machine::{SocketId, UplinkId, Via};
 use crate::service::FlowId;
+use crate::uplink::Prefix64;
 use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
 
 /// One socket.
 #[derive(Debug)]
@@ -12,6 +14,8 @@ pub(super) struct Way {
     pub(super) uplink: Option<UplinkId>,
     pub(super) via: Via,
     pub(super) v6: bool,
+    /// IPv4 destinations answer from addresses under this prefix.
+    pub(super) prefix64: Option<Prefix64>,
     pub(super) open: bool,
     /// Destinations that wait for it to be open.
     pub(super) waiting: Vec<FlowId>,
@@ -23,6 +27,13 @@ pub(super) struct Way {
 }
 
 impl Way {
+    /// The IPv4 address that this one stands for, where it stands for one.
+    pub(super) fn before(&self, from: SocketAddr) -> Option<SocketAddr> {
+        let IpAddr::V6(v6) = from.ip() else { return None };
+        let v4 = self.prefix64?.extract(v6)?;
+        Some(SocketAddr::new(v4.into(), from.port()))
+    }
+
     fn tell(&mut self, cx: &mut Cx) {
         if let Some(uplink) = self.uplink {
             cx.traffic(uplink, self.sent, self.received);
@@ -49,8 +60,8 @@ impl Ways {
     }
 
     pub(super) fn insert(&mut self, socket: SocketId, uplink: Option<UplinkId>, via: Via, v6: bool) {
-        let (waiting, open) = (Vec::new(), false);
-        self.0.push(Way { socket, uplink, via, v6, open, waiting, users: 0, sent: 0, received: 0 });
+        let (waiting, open, prefix64) = (Vec::new(), false, None);
+        self.0.push(Way { socket, uplink, via, v6, prefix64, open, waiting, users: 0, sent: 0, received: 0 });
     }
 
     /// Takes one out, and accounts for it.

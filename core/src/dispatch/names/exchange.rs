@@ -60,11 +60,12 @@ impl Names {
         let fits = |given: &Assignment| {
             given.endpoint.is_none() && given.uplink.is_none_or(|uplink| uplink == key.uplink)
         };
-        let Some(Assignment { via, .. }) = assignment.filter(fits) else { return self.look(&key, cx) };
+        let Some(given) = assignment.filter(fits) else { return self.look(&key, cx) };
+        let (at, via) = (given.translated(to), given.via);
         let open: Vec<Kind> = lookup.open().collect();
         // Without numbers that nobody can guess no question is asked.
         let Some(ids) = self.random.ids() else { return self.finish(&key, Fault::NameUnavailable, cx) };
-        let socket = cx.open_socket(self.conn, to, via);
+        let socket = cx.open_socket(self.conn, at, via);
         let mut asked = [None; 2];
         for kind in open {
             let id = ids[kind as usize];
@@ -77,7 +78,7 @@ impl Names {
                 asked[kind as usize] = Some(id);
             }
         }
-        let exchange = Exchange { to, via, socket: Some(socket), asked, streams: [None, None] };
+        let exchange = Exchange { to, at, via, socket: Some(socket), asked, streams: [None, None] };
         lookup.exchanges.push(exchange);
         let oldest = (lookup.exchanges.len() > HEARD).then(|| lookup.exchanges.remove(0));
         self.sockets.insert(socket, key.clone());
@@ -194,7 +195,7 @@ impl Names {
         let len = u16::try_from(question.len()).expect("a question is shorter than 300 bytes");
         let unsent = [&len.to_be_bytes()[..], &question].concat();
         let (id, to) = (cx.open_target(self.conn), exchange.to);
-        cx.push_output(Output::Connect { stream: id, to, via: exchange.via });
+        cx.push_output(Output::Connect { stream: id, to: exchange.at, via: exchange.via });
         exchange.streams[kind as usize] = Some(Stream { id, unsent, seen: Vec::new() });
         self.streams.insert(id, key.clone());
         say(key.uplink, NamesNews::Truncated { server: to }, cx);

@@ -23,6 +23,8 @@ enum Found {
 #[derive(Debug)]
 pub(super) struct Exchange {
     pub(super) to: SocketAddr,
+    /// By which address it is reached.
+    pub(super) at: SocketAddr,
     pub(super) via: Via,
     pub(super) socket: Option<SocketId>,
     /// What was asked with which id; `None`: it is answered, or will not be.
@@ -52,6 +54,8 @@ impl Exchange {
 #[derive(Debug)]
 pub(super) struct Lookup {
     pub(super) waiters: Vec<QueryId>,
+    /// The service itself wants to know.
+    pub(super) own: bool,
     pub(super) began: Instant,
     /// Nobody waits longer.
     pub(super) until: Instant,
@@ -69,9 +73,10 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    pub(super) fn new(waiter: QueryId, now: Instant, patience: Duration) -> Self {
+    pub(super) fn new(now: Instant, patience: Duration) -> Self {
         Lookup {
-            waiters: [waiter].into(),
+            waiters: Vec::new(),
+            own: false,
             began: now,
             until: now + patience,
             tries: 0,

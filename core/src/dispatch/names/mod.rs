@@ -27,12 +27,14 @@
 //! | `lookup` | one name under way |
 //! | `exchange` | servers that are asked: sockets, streams, what they say |
 //! | `cache` | answers that are kept |
+//! | `prefixes` | how networks without IPv4 translate |
 //! | `random` | ids that nobody can guess |
 
 mod cache;
 mod exchange;
 mod lookup;
 mod message;
+mod prefixes;
 mod random;
 mod settings;
 
@@ -47,8 +49,10 @@ use alloc::vec::Vec;
 use cache::Cache;
 use core::net::{IpAddr, SocketAddr};
 use lookup::Lookup;
+use message::Kind;
 #[cfg(feature = "laws")]
 pub use message::assert_laws as assert_answer_laws;
+use prefixes::Prefixes;
 use random::Random;
 pub use settings::NamesConfig;
 
@@ -77,6 +81,7 @@ pub(super) struct Names {
     /// Which of an uplink's servers has answered last.
     best: BTreeMap<UplinkId, usize>,
     random: Random,
+    prefixes: Prefixes,
     ended: bool,
 }
 
@@ -93,6 +98,7 @@ impl Names {
             asking: VecDeque::new(),
             best: BTreeMap::new(),
             random: Random::default(),
+            prefixes: Prefixes::default(),
             ended: false,
         }
     }
@@ -102,7 +108,7 @@ impl Names {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.prefixes.deadline()).min()
     }
 
     /// A connection asks for a name.
@@ -116,7 +122,8 @@ impl Names {
         match self.lookups.get_mut(&key) {
             Some(lookup) => lookup.waiters.push(query),
             None => {
-                let lookup = Lookup::new(query, cx.now, cx.config.lookup_timeout);
+                let mut lookup = Lookup::new(cx.now, cx.config.lookup_timeout);
+                lookup.waiters.push(query);
                 self.lookups.insert(key.clone(), lookup);
                 self.try_next(&key, cx);
             }
@@ -129,6 +136,7 @@ impl Names {
         let Some(lookup) = self.lookups.get_mut(&key) else { return };
         lookup.waiters.retain(|waiter| *waiter != query);
         if lookup.waiters.is_empty()
+            && !lookup.own
             && let Some(lookup) = self.remove(&key)
         {
             self.close(lookup, cx);
@@ -154,6 +162,7 @@ impl Names {
                 self.rearm(&key);
             }
         }
+        self.prefixes_timeout(cx);
     }
 
     /// Its deadline has changed.
@@ -175,6 +184,10 @@ impl Names {
         for query in core::mem::take(&mut lookup.waiters) {
             self.waiting.remove(&query);
             cx.answer(query, known.clone());
+        }
+        if lookup.own && !lookup.outdated {
+            let half = lookup.open().any(|kind| kind == Kind::V6);
+            self.prefix_told(key.uplink, &known, half, ttl, cx);
         }
         let (took, outdated) = (cx.now - lookup.began, lookup.outdated);
         self.close(lookup, cx);
@@ -220,6 +233,7 @@ impl Names {
         }
         // Last: one that was ended may have known a half.
         self.cache.forget(uplink);
+        self.prefixes.uplink_gone(uplink, cx);
         self.best.remove(&uplink);
     }
 
@@ -227,6 +241,7 @@ impl Names {
     pub(super) fn forget(&mut self) {
         self.lookups.values_mut().for_each(|lookup| lookup.outdated = true);
         self.cache.clear();
+        self.prefixes.forget();
         self.best.clear();
     }
 

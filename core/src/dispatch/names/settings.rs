@@ -1,6 +1,6 @@
 //! What can be set: who is asked for names, through which uplink.
 
-use crate::machine::UplinkId;
+use crate::machine::{UplinkId, UplinkSet};
 use crate::name::Name;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -17,6 +17,10 @@ pub struct NamesConfig {
     /// Names whose answers are kept, of all uplinks together; beyond that the one goes that would
     /// be the first to expire. 0: none is kept. Default 4,096.
     pub cache: usize,
+    /// Uplinks that have IPv6 and no IPv4: their name servers are asked how their networks
+    /// translate IPv4 destinations (RFC 7050), and the pool is told. For one worker of a process.
+    /// Default: none.
+    pub v6_only: UplinkSet,
     /// Names that only the system knows, such as those of its hosts file: in lower case, without a
     /// dot at the end.
     pub system: BTreeSet<String>,
@@ -24,7 +28,7 @@ pub struct NamesConfig {
 
 impl Default for NamesConfig {
     fn default() -> Self {
-        NamesConfig { resolvers: Vec::new(), cache: 4096, system: BTreeSet::new() }
+        NamesConfig { resolvers: Vec::new(), cache: 4096, v6_only: UplinkSet::EMPTY, system: BTreeSet::new() }
     }
 }
 

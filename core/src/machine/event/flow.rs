@@ -71,6 +71,8 @@ pub enum Dropped {
     NotClient,
     /// It came to an association from an address to which its client has sent nothing.
     Stranger,
+    /// It is beyond the rate of its uplink.
+    Rate,
     /// It is for a name, and as many names of its association are being looked up as may be.
     NamesFull {
         /// The limit.
@@ -97,6 +99,7 @@ impl fmt::Display for Dropped {
                 f.write_str("its sender is not the association's client, or not by its port")
             }
             Dropped::Stranger => f.write_str("the association's client has sent nothing to that address"),
+            Dropped::Rate => f.write_str("its uplink carries as much as it may"),
             Dropped::NamesFull { limit } => {
                 write!(f, "{limit} names of its association are being looked up already")
             }

@@ -276,9 +276,18 @@ impl<'a> Reader<'a> {
     fn assignment(&mut self) -> Option<Assignment> {
         let uplink = self.option(|r| u16::try_from(r.number()?).ok().map(UplinkId))?;
         let via = self.via()?;
-        let endpoint = self.option(Reader::address)?;
+        let (endpoint, prefix64) = match self.byte()? {
+            PREFIX64 => {
+                let bits = self.byte()?;
+                let IpAddr::V6(network) = self.ip()? else { return None };
+                (None, Some(Prefix64::new(network, bits)?))
+            }
+            0 => (None, None),
+            1 => (Some(self.address()?), None),
+            _ => return None,
+        };
         let patience = Duration::from_nanos(self.number()?);
-        Some(Assignment { uplink, via, endpoint, patience })
+        Some(Assignment { uplink, via, endpoint, prefix64, patience })
     }
 
     fn via(&mut self) -> Option<Via> {

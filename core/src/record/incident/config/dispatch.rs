@@ -6,6 +6,8 @@ use super::{DISPATCH, MAX_BUFFER};
 #[cfg(feature = "names")]
 use crate::dispatch::NamesConfig;
 use crate::dispatch::{Config, Credentials, HttpProbe, ProbeConfig, Rate, Upstream, UpstreamProtocol};
+#[cfg(feature = "names")]
+use crate::machine::UplinkSet;
 use crate::name::{Destination, Host};
 use crate::record::codec::{Reader, Writer};
 use alloc::vec;
@@ -98,7 +100,7 @@ pub(in super::super) fn of_dispatch(config: &Config, secrets: &Secrets) -> Vec<u
     of_names(&mut w, names);
     // So that a build without them reads what one with them writes, and the other way round.
     #[cfg(not(feature = "names"))]
-    (0..3).for_each(|_| w.size(0));
+    (0..4).for_each(|_| w.size(0));
     w.take()
 }
 
@@ -152,9 +154,10 @@ pub(in super::super) fn to_dispatch(bytes: &[u8]) -> Option<Config> {
 
 #[cfg(feature = "names")]
 fn of_names(w: &mut Writer, names: &NamesConfig) {
-    let NamesConfig { resolvers, cache, system } = names;
+    let NamesConfig { resolvers, cache, v6_only, system } = names;
     w.all(resolvers.iter(), |w, servers| w.all(servers.iter(), |w, address| w.address(*address)));
     w.size(*cache);
+    w.number(v6_only.to_bits());
     w.all(system.iter(), |w, name| w.bytes(name.as_bytes()));
 }
 
@@ -162,7 +165,8 @@ fn of_names(w: &mut Writer, names: &NamesConfig) {
 fn to_names(r: &mut Reader<'_>) -> Option<NamesConfig> {
     let resolvers = r.all(|r| r.all(Reader::address))?;
     let cache = r.len()?;
-    Some(NamesConfig { resolvers, cache, system: r.all(Reader::text)?.into_iter().collect() })
+    let v6_only = UplinkSet::from_bits(r.number()?);
+    Some(NamesConfig { resolvers, cache, v6_only, system: r.all(Reader::text)?.into_iter().collect() })
 }
 
 /// A login is written as so much filler: the machine tells it, and never compares it.
@@ -250,6 +254,7 @@ mod tests {
             names: NamesConfig {
                 resolvers: vec![vec![address("192.0.2.53:53"), address("[2001:db8::53]:5353")], vec![]],
                 cache: 9,
+                v6_only: UplinkSet::from_bits(2),
                 system: ["nas.home.example".into()].into(),
             },
             ..Config::default()
