@@ -14,6 +14,7 @@
 //! | `rates` | tests: `--rate` |
 //! | `shared` | tests: two uplinks in one network |
 //! | `weights` | tests: the shares, by whatever the uplinks are written |
+//! | `endure` | tests: thousands of connections for minutes, by a `crowd` of clients |
 //! | `faults` | tests: uplinks that do not work, destinations that do not |
 //! | `sources` | tests: the addresses connections leave with |
 //! | `changes` | tests: uplinks that go and come |
@@ -21,9 +22,10 @@
 //! | `doctor` | tests: `ropewalk doctor dispatch` |
 //! | `guests` | tests: clients from beyond the host |
 //! | `names` | tests: names through the uplink that carries their connection |
+//! | `translated` | tests: uplinks without IPv4 |
 //! | `probes` | tests: probes and backups |
 //! | `proxies` | tests: uplinks that are proxies |
-//! | `records` | tests: a recorded incident
+//! | `records` | tests: recorded runs, and their replays |
 //! | `ports` | tests: many connections from few ports |
 #![cfg(target_os = "linux")]
 
@@ -33,8 +35,10 @@ mod changes;
 mod clients;
 #[path = "../common/mod.rs"]
 mod common;
+mod crowd;
 mod datagrams;
 mod doctor;
+mod endure;
 mod faults;
 mod guests;
 #[cfg(feature = "names")]
@@ -48,5 +52,7 @@ mod rates;
 mod records;
 mod shared;
 mod sources;
+#[cfg(feature = "names")]
+mod translated;
 mod weights;
 mod world;

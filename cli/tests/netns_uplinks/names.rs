@@ -4,6 +4,7 @@ use crate::capture::Capture;
 use crate::common::dns::{self, Asked};
 use crate::common::proxy::Proxy;
 use crate::common::servers::Server;
+use crate::common::udp::{self, Association};
 use crate::common::{has, here, socks};
 use crate::world::{SERVER, World, ip};
 use std::io::{Read, Write};
@@ -19,14 +20,14 @@ fn answer(n: u8) -> IpAddr {
 
 /// A world of two networks with the same addresses, and in each a name server and a server of its
 /// own.
-struct Two {
-    world: World,
+pub(crate) struct Two {
+    pub(crate) world: World,
     asked: Vec<Asked>,
     _servers: Vec<Server>,
 }
 
 impl Two {
-    fn new(test: &str) -> Option<Self> {
+    pub(crate) fn new(test: &str) -> Option<Self> {
         let world = World::alike(test, 2)?;
         let (mut asked, mut servers) = (Vec::new(), Vec::new());
         for n in 1..=2u8 {
@@ -46,7 +47,7 @@ impl Two {
     }
 
     /// At which far side the server was that `name` led to; the code of a refusal.
-    fn far_of(&self, proxy: &Proxy, name: &str) -> Result<u8, u8> {
+    pub(crate) fn far_of(&self, proxy: &Proxy, name: &str) -> Result<u8, u8> {
         self.world.client.run(|| {
             let mut stream = socks::dial(proxy.address);
             stream.write_all(&socks::hello_name(name, SERVER.port())).expect("the proxy reads");
@@ -81,6 +82,26 @@ fn a_name_is_asked_for_through_the_uplink_that_carries_its_connection() {
         ports.dedup();
         assert_eq!(ports.len(), on(n), "each name is asked for from a port of its own: {ports:?}");
     }
+}
+
+#[test]
+fn a_name_in_a_datagram_is_asked_for_through_the_uplink_that_carries_it() {
+    let Some(two) = Two::new(here!()) else { return };
+    for n in 1..=2u8 {
+        let socket = two.world.far(n.into()).run(|| UdpSocket::bind((answer(n), 4000)));
+        udp::serve(socket.expect("a free port"), move |_, _| vec![n]);
+    }
+    let proxy = two.world.dispatch(&["up1@3", "up2@2", "--resolver", "198.51.100.53"]);
+    let one = two.world.client.run(|| Association::new(proxy.address));
+    // Had a name been asked for elsewhere, nobody would be at its address. (A server that a name
+    // has led to is a destination from then on, whichever name it is.)
+    for n in 0..10 {
+        one.send_to_name(&format!("host{n}.example"), 4000, b"who?");
+        let (from, number) = one.receive();
+        assert_eq!(from.ip(), answer(number[0]), "name {n}");
+    }
+    let asked: Vec<usize> = two.asked.iter().map(|asked| asked.all().len()).collect();
+    assert_eq!(asked, [12, 8], "both families of six names, and of four");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! [`Faulty`] stands outermost, so driver and fault together look like a broken driver to auditor,
 //! recorder and machine: a recording of such a run replays, since the machine did nothing wrong.
-//! What fails must be what people would see, or a rule of the contract. `list` names the faults;
-//! `datagrams` and `packets` do those of datagram sockets and of TUN devices.
+//! What fails must be what people would see, or a rule of the contract. `datagrams` has the faults
+//! of datagram sockets.
 
 mod datagrams;
 mod list;
@@ -170,7 +170,13 @@ impl<M: Application> Faulty<M> {
             (Kind::NoAcceptAgain, Output::Accept { .. }) if self.accept_failed => None,
             (Kind::OwnAssignment, Output::Assign(assign)) => {
                 let patience = Duration::from_millis(250);
-                let assignment = Assignment { uplink: None, via: Via::default(), endpoint: None, patience };
+                let assignment = Assignment {
+                    uplink: None,
+                    via: Via::default(),
+                    endpoint: None,
+                    prefix64: None,
+                    patience,
+                };
                 let answer = Input::Assigned { conn: assign.conn, assignment: Some(assignment) };
                 self.machine.handle_input(self.now, answer);
                 None

@@ -1,0 +1,112 @@
+//! Thousands of connections for minutes, a part of them busy, while links flap.
+//!
+//! `ROPEWALK_ENDURE` says how many seconds: then it is 9,000 connections of which 200 move 24 MiB
+//! both ways at a time. Without it, a short form. `.ci/long` says 300, in a release build.
+//!
+//! ```text
+//!   crowd (client) ─▶ proxy ─▶ up1, up2 ─▶ echoes (far): what is sent must come back, byte for byte
+//!                                 ▲
+//!                            pulled by turns: switched off, or taken away
+//! ```
+
+use crate::common::process::{descriptors, resident};
+use crate::common::proxy::Proxy;
+use crate::common::{LONG, here, skip, wait_until};
+use crate::crowd::{Crowd, Plan};
+use crate::world::World;
+use std::time::{Duration, Instant};
+
+/// Memory that the allocator may keep of what was there once.
+const SLACK: u64 = 24 << 20;
+/// How long a link is away.
+const AWAY: Duration = Duration::from_secs(3);
+
+fn plan() -> (Plan, Duration) {
+    match std::env::var("ROPEWALK_ENDURE") {
+        Ok(text) => {
+            let seconds = text.parse().expect("ROPEWALK_ENDURE: a number of seconds");
+            (Plan { connections: 9_000, active: 200, bytes: 24 << 20 }, Duration::from_secs(seconds))
+        }
+        Err(_) => (Plan { connections: 300, active: 20, bytes: 1 << 20 }, Duration::from_secs(12)),
+    }
+}
+
+/// Pulls a link and puts it back until the time is over: how often.
+fn flap(world: &World, until: Instant, pause: Duration) -> usize {
+    let mut pulls = 0;
+    while Instant::now() + pause + AWAY < until {
+        std::thread::sleep(pause);
+        let link = 1 + pulls % 2;
+        match pulls % 4 {
+            // All through it must end.
+            3 => {
+                world.unplug(link);
+                std::thread::sleep(AWAY);
+                world.plug(link);
+            }
+            // What is through it waits, or ends.
+            _ => {
+                world.client.ip(&format!("link set up{link} down\n"));
+                std::thread::sleep(AWAY);
+                world.replug(link);
+            }
+        }
+        pulls += 1;
+    }
+    pulls
+}
+
+/// Pipes that the one worker keeps for the next splices, two descriptors each.
+const KEPT: usize = 2 * 4;
+
+fn settled(proxy: &Proxy, fresh: usize) -> u64 {
+    wait_until("all descriptors are given back", LONG, || descriptors(proxy.id()) <= fresh + KEPT);
+    resident(proxy.id())
+}
+
+#[test]
+fn thousands_of_connections_outlive_flapping_links_and_leave_nothing_behind() {
+    let (plan, long) = plan();
+    // What a link that was taken away has carried is open on the far side for a while.
+    let needs = 2 * plan.connections + plan.connections / 2 + 2_000;
+    if crate::crowd::raise_descriptors() < needs as u64 {
+        return skip(here!(), &format!("{needs} descriptors (ulimit -Hn)"));
+    }
+    let Some(world) = World::new(here!(), 2) else { return };
+    let echoes = crate::crowd::Echoes::new(|at| world.far(1).run(|| std::net::TcpListener::bind(at)));
+    let room = (plan.connections + 1_000).to_string();
+    let proxy =
+        world.dispatch(&["up1", "up2", "--max-connections", &room, "--max-client-connections", &room]);
+    let fresh = descriptors(proxy.id());
+    // All of it once in peace: what memory that takes is no leak.
+    let peace = world.client.run(|| Crowd::new(proxy.address, echoes.addresses(), plan).rest(LONG * 3));
+    assert_eq!((peace.ended, peace.answered), (0, plan.connections), "{peace:?}");
+    let (before, began) = (settled(&proxy, fresh), Instant::now());
+
+    let until = began + long;
+    let (told, pulls) = std::thread::scope(|scope| {
+        let crowd = scope.spawn(|| {
+            world.client.run(|| {
+                let mut crowd = Crowd::new(proxy.address, echoes.addresses(), plan);
+                crowd.work(until);
+                crowd.rest(LONG * 3)
+            })
+        });
+        let pause =
+            if plan.connections > 1_000 { Duration::from_secs(7) } else { Duration::from_millis(500) };
+        let pulls = flap(&world, until, pause);
+        (crowd.join().expect("the crowd lives"), pulls)
+    });
+    let after = settled(&proxy, fresh);
+    eprintln!(
+        "{} s, {pulls} pulls: {told:?}; memory {} then {} KiB",
+        long.as_secs(),
+        before >> 10,
+        after >> 10
+    );
+    assert!(pulls >= 3 && told.moved > plan.active, "it was busy: {pulls} pulls, {told:?}");
+    assert_eq!(told.wrong, 0, "each byte came back as it was sent");
+    assert_eq!(told.hung, 0, "none is silent: each went on or ended");
+    assert!(told.answered + told.ended_at_rest >= plan.connections, "{told:?}");
+    assert!(after <= before + SLACK, "memory was left: {} KiB before, {} after", before >> 10, after >> 10);
+}
