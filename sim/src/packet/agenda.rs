@@ -32,6 +32,11 @@ impl Agenda {
         }
     }
 
+    /// Whether `part` has an alarm.
+    pub(super) fn is_armed(&self, part: usize) -> bool {
+        self.armed[part].is_some()
+    }
+
     /// The next alarm that is not after `end`; it is taken away.
     pub(super) fn pop(&mut self, end: Instant) -> Option<(Instant, usize)> {
         while let Some(Reverse((at, count, part))) = self.heap.peek().copied() {

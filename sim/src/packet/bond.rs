@@ -25,7 +25,7 @@ pub(super) fn machines(scenario: &Scenario) -> Result<(Client, Server), RunError
     let common = |key: &SecretKey| -> Result<Common, RunError> {
         Ok(Common {
             tun: TunId(0),
-            offload: false,
+            offload: scenario.host.offload,
             mtu: scenario.inner_mtu(),
             key: key.clone(),
             ciphers: CipherOrder::fast_aes(),

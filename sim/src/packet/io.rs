@@ -12,7 +12,8 @@
 
 use super::Side;
 use super::frame::{Datagram, Frame, UDP_IP};
-use crate::scenario::LinkSpec;
+use super::offload;
+use crate::scenario::{HostSettings, LinkSpec};
 use ropewalk_core::drive::{Io, Received, TransmitError, TryError};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
@@ -28,6 +29,8 @@ pub(super) const SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(1
 const TUN_QUEUE: usize = 2000;
 /// The largest packet that a client's own device takes.
 const DEVICE_MTU: usize = 1500;
+/// The most bytes of datagrams that are received as one.
+const MOST: usize = 65_507;
 /// The most that one call receives.
 const BATCH: usize = 64;
 
@@ -50,12 +53,14 @@ pub(super) struct Port {
     pub(super) present: bool,
     /// How often its NAT has forgotten.
     pub(super) rebinds: u16,
+    /// Bytes of this side that wait at its queue.
+    pub(super) waiting: u64,
 }
 
 impl Port {
     pub(super) fn new(link: &LinkSpec) -> Self {
         let device = Device::new(&link.name).expect("the scenario allows no other names");
-        Port { device, mtu: usize::from(link.mtu), present: link.present, rebinds: 0 }
+        Port { device, mtu: usize::from(link.mtu), present: link.present, rebinds: 0, waiting: 0 }
     }
 }
 
@@ -75,11 +80,27 @@ struct Inbox {
     queue: VecDeque<Datagram>,
 }
 
+/// How often an end has met what a device or a socket does beside single packets.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(super) struct Met {
+    /// Superpackets taken out of the TUN device, and given to it.
+    pub(super) taken: u64,
+    pub(super) given: u64,
+    /// Datagrams that were received as one with others.
+    pub(super) received: u64,
+    /// Sends that were refused.
+    pub(super) refusals: u64,
+}
+
 /// The sockets and the TUN device of one side.
 pub(super) struct SimIo {
     pub(super) now: Instant,
     side: Side,
+    host: HostSettings,
     pub(super) ports: Vec<Port>,
+    /// The sockets that refused to send.
+    refused: Vec<u32>,
+    pub(super) met: Met,
     inboxes: Vec<Inbox>,
     next_port: u16,
     /// What goes out, by link.
@@ -101,11 +122,14 @@ pub(super) struct SimIo {
 }
 
 impl SimIo {
-    pub(super) fn new(side: Side, ports: Vec<Port>, seed: u64) -> Self {
+    pub(super) fn new(side: Side, host: HostSettings, ports: Vec<Port>, seed: u64) -> Self {
         SimIo {
             now: Instant::ZERO,
             side,
+            host,
             ports,
+            refused: Vec::new(),
+            met: Met::default(),
             inboxes: Vec::new(),
             next_port: 40_000,
             outbox: VecDeque::new(),
@@ -160,6 +184,38 @@ impl SimIo {
         Some(index as u32)
     }
 
+    /// Bytes that wait for where this socket sends: to its link; or, of the server's one socket, to
+    /// all of them.
+    fn waiting(&self, link: Option<usize>) -> u64 {
+        match link {
+            Some(link) => self.ports[link].waiting,
+            None => self.ports.iter().map(|port| port.waiting).sum(),
+        }
+    }
+
+    /// Whether a socket may refuse to send.
+    pub(super) fn has_send_buffer(&self) -> bool {
+        self.host.send_buffer.is_some()
+    }
+
+    /// Whether a socket refuses to send.
+    pub(super) fn is_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// The sockets that had refused and take more now: those before which half of the buffer is
+    /// free again.
+    pub(super) fn writable(&mut self) -> Vec<u32> {
+        let half = self.host.send_buffer.map_or(u64::MAX, |most| most / 2);
+        let free = |index: &u32| {
+            let peer = self.inboxes.get(*index as usize).and_then(|inbox| inbox.peer);
+            self.waiting(peer.map(|(_, link)| link)) <= half
+        };
+        let (free, refused) = self.refused.iter().copied().partition(free);
+        self.refused = refused;
+        free
+    }
+
     /// Puts one transmit on its link, in as many datagrams as it is.
     fn transmit(
         &mut self,
@@ -195,6 +251,7 @@ impl SimIo {
             }
             let datagram = Datagram { from, to, ecn: transmit.ecn, data: piece.to_vec() };
             let frame = (link, Frame::Outer(datagram));
+            self.ports[link].waiting += size as u64;
             if size > self.ports[link].mtu {
                 self.vanished.push_back(frame);
             } else {
@@ -203,6 +260,31 @@ impl SimIo {
         }
         Ok(())
     }
+}
+
+/// Joins datagrams as GRO does: of one sender, of equal lengths but for the last. What each then
+/// has as the length of one.
+fn join(batch: &mut Vec<Datagram>) -> Vec<usize> {
+    let (mut strides, mut joined) = (Vec::new(), Vec::<Datagram>::new());
+    for next in batch.drain(..) {
+        let (Some(last), Some(&stride)) = (joined.last_mut(), strides.last()) else {
+            strides.push(next.data.len());
+            joined.push(next);
+            continue;
+        };
+        let fits = (last.from, last.ecn) == (next.from, next.ecn)
+            && last.data.len().is_multiple_of(stride)
+            && (1..=stride).contains(&next.data.len())
+            && last.data.len() + next.data.len() <= MOST;
+        if fits {
+            last.data.extend_from_slice(&next.data);
+        } else {
+            strides.push(next.data.len());
+            joined.push(next);
+        }
+    }
+    *batch = joined;
+    strides
 }
 
 impl Io for SimIo {
@@ -265,12 +347,22 @@ impl Io for SimIo {
         let taken = inbox.queue.len().min(BATCH);
         batch.extend(inbox.queue.drain(..taken));
         let more = !inbox.queue.is_empty();
+        let joined = if self.host.offload { join(&mut batch) } else { Vec::new() };
+        self.met.received += if self.host.offload { (taken - batch.len()) as u64 } else { 0 };
         fn rx(datagram: &mut Datagram, to: Option<IpAddr>) -> Rx<'_> {
             let Datagram { from, ecn, ref mut data, .. } = *datagram;
             let stride = data.len();
             Rx { data, stride, from, to, interface: None, ecn }
         }
         match &mut batch[..] {
+            _ if self.host.offload => {
+                let mut all: Vec<Rx<'_>> = batch
+                    .iter_mut()
+                    .zip(joined)
+                    .map(|(datagram, stride)| Rx { stride, ..rx(datagram, to) })
+                    .collect();
+                sink(&mut all);
+            }
             [one] => sink(&mut [rx(one, to)]),
             several => {
                 let mut all: Vec<Rx<'_>> = several.iter_mut().map(|datagram| rx(datagram, to)).collect();
@@ -290,8 +382,17 @@ impl Io for SimIo {
         let inbox = self.inbox(socket);
         let (local, peer) = (inbox.local, inbox.peer);
         let Some(local) = local else { return Ok(0) };
-        let mut sent = 0;
+        let (mut sent, link) = (0, peer.map(|(_, link)| link));
+        let full = |io: &Self| io.host.send_buffer.is_some_and(|most| io.waiting(link) >= most);
+        if full(self) {
+            self.met.refusals += 1;
+            if !self.refused.contains(&socket.index()) {
+                self.refused.push(socket.index());
+            }
+            return Err(TransmitError::WouldBlock);
+        }
         while sent < BATCH
+            && !full(self)
             && let Some(transmit) = source(&mut self.buf)
         {
             self.transmit(local, peer, &transmit)?;
@@ -301,19 +402,29 @@ impl Io for SimIo {
     }
 
     fn try_take(&mut self, _: TunId, buf: &mut [u8]) -> Result<(usize, Offload), TryError> {
-        let packet = self.queue.pop_front().ok_or(TryError::WouldBlock)?;
+        let taken = if self.host.offload {
+            offload::join(&mut self.queue)
+        } else {
+            self.queue.pop_front().map(|packet| (packet, Offload::None))
+        };
+        let (packet, offload) = taken.ok_or(TryError::WouldBlock)?;
+        self.met.taken += u64::from(matches!(offload, Offload::Tcp { .. }));
         match buf.get_mut(..packet.len()) {
             Some(room) => {
                 room.copy_from_slice(&packet);
-                Ok((packet.len(), Offload::None))
+                Ok((packet.len(), offload))
             }
             None => Ok((0, Offload::None)),
         }
     }
 
     fn try_give(&mut self, _: TunId, packet: &[u8], offload: Offload) -> Result<(), TryError> {
-        // A world of single packets: what needs cutting is refused as a kernel refuses nonsense.
         match offload {
+            _ if self.host.offload => {
+                self.met.given += u64::from(matches!(offload, Offload::Tcp { .. } | Offload::Udp { .. }));
+                offload::cut(packet, offload, &mut self.given).map_err(TryError::Fault)
+            }
+            // A device without offload: what needs cutting is refused as a kernel refuses nonsense.
             Offload::None => {
                 self.given.push_back(packet.to_vec());
                 Ok(())

@@ -18,6 +18,7 @@
 //! | `world` | the run: which alarm is due, which host has something to send |
 //! | `agenda` | what happens next |
 //! | `node`, `io` | a machine with its driver; its sockets, its TUN device, NAT |
+//! | `offload` | superpackets: what the TUN device joins and cuts |
 //! | `host` | the ends of the flows: TCP, UDP, ping |
 //! | `bond` | the bond's machines, as a scenario sets them, and their news in words |
 //! | `toy` | a plain tunnel, the contract's test driver |
@@ -36,6 +37,7 @@ mod host;
 mod io;
 pub(crate) mod meter;
 mod node;
+mod offload;
 pub(crate) mod shape;
 mod toy;
 mod trace;

@@ -15,6 +15,8 @@ pub(super) trait Node {
     fn io(&mut self) -> &mut SimIo;
     /// A datagram waits at a socket.
     fn socket_ready(&mut self, index: u32);
+    /// A socket that had refused takes more.
+    fn socket_writable(&mut self, index: u32);
     /// A packet waits in the TUN device.
     fn tun_ready(&mut self);
     /// The system reports something.
@@ -45,6 +47,10 @@ impl<M: Application> Node for Driven<M> {
 
     fn socket_ready(&mut self, index: u32) {
         self.drive.socket_ready(index, true, false);
+    }
+
+    fn socket_writable(&mut self, index: u32) {
+        self.drive.socket_ready(index, false, true);
     }
 
     fn tun_ready(&mut self) {

@@ -1,6 +1,8 @@
 use super::*;
 use crate::scenario::{Overrides, catalog};
 
+mod host;
+
 fn report(name: &str, inside: Inside, set: &[&str]) -> Report {
     let overrides = Overrides::new(set.iter().copied()).expect("it is well formed");
     let scenario =
@@ -28,6 +30,10 @@ fn the_hash_is_that_of_every_other_build() {
         format!("{:016x}", report("toy", Inside::Smoltcp, &["duration=2 s"]).hash),
         "85f968606a6d9051"
     );
+    // The model of TCP, with losses to repair.
+    let lossy = ["duration=2 s", "link.a.loss=1%"];
+    let hash = |name| format!("{:016x}", report(name, Inside::Model, &lossy).hash);
+    assert_eq!([hash("straight"), hash("toy")], ["", ""]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::trace::{Step, Tracer};
 use super::{Options, RunError, SIDES, Side, bond};
 use crate::link::{Link, Payload};
 use crate::report::Measured;
-use crate::scenario::{Change, Direction, Event, Scenario, Shape, State, Tunnel};
+use crate::scenario::{Change, Direction, Event, HostSettings, Scenario, Shape, State, Tunnel};
 use ropewalk_core::machine::{Event as CoreEvent, Input, UplinkId};
 use ropewalk_core::time::{Duration, Instant};
 use std::net::{IpAddr, Ipv4Addr};
@@ -50,8 +50,11 @@ pub(super) struct World<'s> {
     queue_drops: u64,
 }
 
-/// Parts behind the links: hosts, nodes, the scenario's events, the look at the windows.
-const OTHERS: usize = 6;
+/// Parts behind the links: hosts, nodes, the scenario's events, the look at the windows, sockets
+/// that refused.
+const OTHERS: usize = 8;
+/// How often a socket that refused is looked at: a system tells so soon that there is room.
+const ROOM: Duration = Duration::from_micros(250);
 
 /// The place of what passes a TUN device, in the trace.
 const TUN: usize = 0xff;
@@ -105,8 +108,13 @@ impl<'s> World<'s> {
             buffer: buffer(scenario),
             seed: seeds.bits(),
         };
-        let ios =
-            SIDES.map(|side| SimIo::new(side, scenario.links.iter().map(Port::new).collect(), seeds.bits()));
+        let ios = SIDES.map(|side| {
+            let ports = scenario.links.iter().map(Port::new).collect();
+            // The plain tunnel knows no superpackets.
+            let offload = scenario.host.offload && scenario.tunnel == Tunnel::Bond;
+            let host = HostSettings { offload, ..scenario.host.clone() };
+            SimIo::new(side, host, ports, seeds.bits())
+        });
         let nodes = nodes(scenario, ios)?;
         let parts = links.len() * 2 + OTHERS;
         let mut world = World {
@@ -197,6 +205,7 @@ impl<'s> World<'s> {
                 }
                 self.arm_event();
             }
+            Some(side @ 6..=7) => self.make_room(SIDES[side - 6]),
             Some(_) => {
                 self.hosts.iter().for_each(|host| host.look(now, &mut self.flow_meters));
                 let part = self.look_part();
@@ -314,9 +323,14 @@ impl<'s> World<'s> {
     fn turn(&mut self, side: Side) {
         let (at, now) = (side as usize, self.now);
         let Some(nodes) = &mut self.nodes else { return };
-        let timeout = nodes[at].turn(now);
-        self.agenda.arm(self.others() + 2 + at, timeout.map(|at| at.max(now)));
         let direction = out_of(side);
+        measure(nodes[at].io(), &mut self.links, direction, now);
+        let timeout = nodes[at].turn(now);
+        let refused = nodes[at].io().is_refused();
+        self.agenda.arm(self.others() + 2 + at, timeout.map(|at| at.max(now)));
+        if refused {
+            self.look_for_room(at);
+        }
         while let Some((link, frame)) =
             self.nodes.as_mut().and_then(|nodes| nodes[at].io().outbox.pop_front())
         {
@@ -354,6 +368,27 @@ impl<'s> World<'s> {
                 self.setting.mtu[0] = configuration.mtu;
                 self.begin();
             }
+        }
+    }
+
+    /// Tells a machine which of its sockets take more.
+    fn make_room(&mut self, side: Side) {
+        let (at, now) = (side as usize, self.now);
+        let Some(nodes) = &mut self.nodes else { return };
+        measure(nodes[at].io(), &mut self.links, out_of(side), now);
+        for socket in nodes[at].io().writable() {
+            nodes[at].socket_writable(socket);
+            self.node_dirty[at] = true;
+        }
+        if nodes[at].io().is_refused() {
+            self.look_for_room(at);
+        }
+    }
+
+    fn look_for_room(&mut self, at: usize) {
+        let part = self.others() + 6 + at;
+        if !self.agenda.is_armed(part) {
+            self.agenda.arm(part, Some(self.now + ROOM));
         }
     }
 
@@ -398,6 +433,13 @@ impl<'s> World<'s> {
         }
     }
 
+    /// What the sockets and devices of both ends have met.
+    #[cfg(test)]
+    pub(super) fn met(&mut self) -> [io::Met; 2] {
+        let nodes = self.nodes.as_mut();
+        nodes.map_or_else(Default::default, |nodes| nodes.each_mut().map(|node| node.io().met))
+    }
+
     /// What was measured.
     ///
     /// # Errors
@@ -415,6 +457,18 @@ impl<'s> World<'s> {
         self.events.sort_by_key(|(at, _)| *at);
         let (flows, links, events, states) = (self.flow_meters, self.link_meters, self.events, self.states);
         Ok(Measured { hash, flows, links, events, states, queue_drops: self.queue_drops })
+    }
+}
+
+/// Tells the sockets what waits at the links, where that matters to them.
+fn measure(io: &mut SimIo, links: &mut [[Link<Frame>; 2]], direction: Direction, now: Instant) {
+    if !io.has_send_buffer() {
+        return;
+    }
+    for (port, link) in io.ports.iter_mut().zip(links) {
+        let link = &mut link[direction as usize];
+        link.advance(now);
+        port.waiting = link.queued();
     }
 }
 

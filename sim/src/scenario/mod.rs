@@ -77,6 +77,17 @@ pub struct BondSettings {
     pub without: Vec<String>,
 }
 
+/// What the two hosts of the tunnel's ends have.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct HostSettings {
+    /// Superpackets: the TUN devices join the segments of a burst and take joined ones (TSO, GSO),
+    /// and the sockets join datagrams (GRO). Of the bond alone: a plain tunnel takes none.
+    pub offload: bool,
+    /// Bytes that may wait at the first queue before a socket refuses to send more, until half of
+    /// them have gone (`SO_SNDBUF`). None: everything is taken.
+    pub send_buffer: Option<u64>,
+}
+
 /// One run: what there is, what happens, what is expected.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Scenario {
@@ -92,6 +103,8 @@ pub struct Scenario {
     pub tunnel: Tunnel,
     /// How the bond is set up.
     pub bond: BondSettings,
+    /// What the hosts have.
+    pub host: HostSettings,
     /// Timers of the machines fire at multiples of this, as a host that rounds its waits does;
     /// zero: exactly.
     pub granularity: Duration,

@@ -1,7 +1,9 @@
 //! From text to a scenario.
 
 use super::section::{Overrides, Section, Text};
-use super::{BondSettings, FlowSpec, MODES, Scenario, ScenarioError, Tunnel, event, expect, flow, link};
+use super::{
+    BondSettings, FlowSpec, HostSettings, MODES, Scenario, ScenarioError, Tunnel, event, expect, flow, link,
+};
 use std::time::Duration;
 use toml::de::DeTable;
 
@@ -30,6 +32,9 @@ pub fn read(file: &str, name: &str, content: &str, overrides: &Overrides) -> Res
     let granularity = top.time("granularity")?.unwrap_or_default();
     let settings = top.table("bond")?;
     let bond = bond(settings.unwrap_or_else(|| Section::new(text, &empty, 0, "bond".into())))?;
+
+    let settings = top.table("host")?;
+    let host = host(settings.unwrap_or_else(|| Section::new(text, &empty, 0, "host".into())))?;
 
     let mut links = Vec::new();
     for (index, mut section) in top.tables("link")?.into_iter().enumerate() {
@@ -81,7 +86,20 @@ pub fn read(file: &str, name: &str, content: &str, overrides: &Overrides) -> Res
     top.finish()?;
     overrides.finish()?;
     let name = name.to_owned();
-    Ok(Scenario { name, title, duration, seed, tunnel, bond, granularity, links, flows, events, expects })
+    Ok(Scenario {
+        name,
+        title,
+        duration,
+        seed,
+        tunnel,
+        bond,
+        host,
+        granularity,
+        links,
+        flows,
+        events,
+        expects,
+    })
 }
 
 const DURATION: Duration = Duration::from_secs(20);
@@ -97,6 +115,15 @@ fn bond(mut section: Section<'_, '_>) -> Result<BondSettings, ScenarioError> {
         max_skew: section.time("max-skew")?,
         hold: section.time("hold")?,
         without: section.texts("without")?.unwrap_or_default(),
+    };
+    section.finish()?;
+    Ok(settings)
+}
+
+fn host(mut section: Section<'_, '_>) -> Result<HostSettings, ScenarioError> {
+    let settings = HostSettings {
+        offload: section.boolean("offload")?.unwrap_or_default(),
+        send_buffer: section.bytes("send-buffer")?,
     };
     section.finish()?;
     Ok(settings)

@@ -183,6 +183,10 @@ impl<'a, 'i> Section<'a, 'i> {
         self.optional(key, units::TIME, |value| value.as_str().and_then(units::time))
     }
 
+    pub(super) fn bytes(&mut self, key: &'static str) -> Result<Option<u64>, ScenarioError> {
+        self.optional(key, units::BYTES, |value| value.as_str().and_then(units::bytes))
+    }
+
     pub(super) fn share(&mut self, key: &'static str) -> Result<Option<units::Share>, ScenarioError> {
         self.optional(key, units::SHARE, |value| value.as_str().and_then(units::share))
     }

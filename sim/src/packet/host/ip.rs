@@ -10,7 +10,7 @@ pub(super) const UDP: u8 = 17;
 pub(super) const HEADER: usize = 20;
 
 /// RFC 1071, over `bytes` and what `start` holds already.
-fn checksum(bytes: &[u8], start: u32) -> u16 {
+pub(in crate::packet) fn checksum(bytes: &[u8], start: u32) -> u16 {
     let (pairs, rest) = bytes.as_chunks::<2>();
     let mut sum =
         u64::from(start) + pairs.iter().map(|pair| u64::from(u16::from_be_bytes(*pair))).sum::<u64>();

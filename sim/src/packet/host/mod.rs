@@ -17,6 +17,7 @@ use super::meter::FlowMeter;
 use super::{Inside, Side};
 use crate::scenario::{Direction, FlowSpec, Kind};
 use ip::Ends;
+pub(super) use ip::checksum;
 use ropewalk_core::time::{Duration, Instant};
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;
