@@ -55,19 +55,31 @@ fn goodput_is_the_kernels_within_a_tenth() {
     }
 }
 
+/// Where chance rules, a recording is one draw, and must lie among the middle ones of the model.
+///
 /// A burst that outlives its flight leaves a single retransmission at each time-out, and each of
 /// those is lost with the chance that the burst goes on: half of the kernel's recording is one such
 /// silence, from 3.8 s to its end. So goodput is anything from 0 to 23 Mbit/s, and the mean of
-/// draws no measure of one. The recording must lie among the middle ones, and with it the
-/// retransmissions of those draws that carried as much.
+/// draws no measure of one. With the recording must lie the retransmissions of those draws that
+/// carried as much.
+///
+/// On a link that reorders, a retransmission that fills the first gap shuts out what it overtook
+/// (RFC 7323 section 5.3), which costs another recovery, up to six in a row: 62 to 362 needless and
+/// needed retransmissions of the model beside the kernel's 311. Without that rule they were 85 in
+/// the mean, with one reduction for each loss where the kernel has three.
 #[test]
-fn a_draw_of_bursts_is_one_of_the_models() {
-    for (name, recording) in Recording::all().iter().filter(|(name, _)| name.starts_with("bursts")) {
+fn a_draw_of_chance_is_one_of_the_models() {
+    let drawn = |name: &str| ["bursts", "reorder"].iter().any(|word| name.starts_with(word));
+    for (name, recording) in Recording::all().iter().filter(|(name, _)| drawn(name)) {
         let mut draws: Vec<Transfer> = (0..40).map(|seed| recording.model(seed, false)).collect();
         draws.sort_by(|a, b| a.goodput.total_cmp(&b.goodput));
         let place = draws.iter().filter(|draw| draw.goodput < recording.flow.goodput).count();
         println!("{name}: kernel {:.2} is above {place} of 40 draws", recording.flow.goodput);
         assert!((6..=34).contains(&place), "{name}: above {place} of 40 draws");
+        let retransmits = recording.flow.retransmits;
+        let fewer = draws.iter().filter(|draw| draw.retransmits < retransmits).count();
+        println!("{name}: kernel {retransmits} retransmissions, more than {fewer} of 40 draws");
+        assert!((4..=38).contains(&fewer), "{name}: more retransmissions than {fewer} of 40 draws");
         let near = &draws[place.saturating_sub(6)..(place + 6).min(40)];
         let ratio = mean(near, |draw| draw.retransmits as f64) / recording.flow.retransmits as f64;
         assert!((0.5..=2.0).contains(&ratio), "{name}: {ratio:.2} of the kernel's retransmissions");
@@ -81,7 +93,8 @@ fn retransmissions_are_of_the_kernels_order() {
         let ratio = model / recording.flow.retransmits as f64;
         let kernel = recording.flow.retransmits;
         println!("{name}: kernel {kernel}, model {model:.1}");
-        assert!((0.25..=2.5).contains(&ratio), "{name}: kernel {kernel}, model {model:.1}");
+        let drawn = name.starts_with("bursts");
+        assert!(drawn || (0.5..=1.6).contains(&ratio), "{name}: kernel {kernel}, model {model:.1}");
     }
 }
 

@@ -18,6 +18,11 @@ const SYN_LINEAR: u32 = 4;
 /// What the receiver's window is shifted by (RFC 7323 section 2).
 const SHIFT: u8 = 10;
 const SYN_WINDOW: u16 = 64_240;
+/// By how many milliseconds a timestamp may lie before the latest one in order (RFC 7323 section
+/// 5.3). As Linux: an older segment with data is not taken, though no number has wrapped; an older
+/// ACK only where it repeats the last one. So where a path reorders, a retransmission that fills
+/// the first gap shuts out what was sent before it and comes after it, and late ACKs say nothing.
+const PAWS_WINDOW: i32 = 1;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -196,8 +201,23 @@ impl Tcp {
         let (Some(sender), Some(receiver)) = (&mut self.sender, &mut self.receiver) else { return };
         let seq = unwrap(receiver.next(), segment.seq);
         let echo = segment.timestamps.map(|(_, echo)| echo);
+        let age = segment.timestamps.map_or(0, |(value, _)| self.recent.wrapping_sub(value) as i32);
+        if age > PAWS_WINDOW {
+            if segment.payload > 0 {
+                receiver.reject(seq, seq + u64::from(segment.payload));
+                return;
+            }
+            let ack = unwrap(sender.una, segment.ack);
+            let edge = ack + (u64::from(segment.window) << self.peer_shift);
+            let repeats = seq == receiver.next() && ack == sender.una && edge <= sender.edge;
+            if !(repeats && i64::from(age) * 1_000 <= sender.rtt.rto() as i64) {
+                return;
+            }
+        }
+        // A copy of what was acknowledged before dates nothing: as Linux it is judged first.
         if let Some((value, _)) = segment.timestamps
             && seq <= receiver.acked()
+            && seq + u64::from(segment.payload) >= receiver.acked()
             && !before(value, self.recent)
         {
             self.recent = value;

@@ -12,7 +12,7 @@
 //! | --- | --- |
 //! | `endpoint` | the machine: handshake, what comes in, what goes out |
 //! | `sender`, `recovery`, `timer`, `output` | an ACK, the states and their undoing, the one timer, what is sent |
-//! | `scoreboard`, `rack` | what is in flight, and what of it is lost |
+//! | `scoreboard`, `sack`, `rack` | what is in flight, what of it arrived, what of it is lost |
 //! | `cubic`, `hystart`, `prr`, `rtt` | the window, the end of slow start, the window in a recovery, the round trips |
 //! | `receiver`, `window` | what came and when it is acknowledged; the receive window |
 //! | `segment` | headers as octets |
@@ -32,12 +32,16 @@ mod rack;
 mod receiver;
 mod recovery;
 mod rtt;
+mod sack;
 mod scoreboard;
 mod segment;
 mod sender;
 mod stats;
 mod timer;
 mod window;
+
+#[cfg(test)]
+mod tests;
 
 pub use config::{Profile, Source, TcpConfig};
 pub use endpoint::Tcp;

@@ -252,11 +252,22 @@ impl Sender {
 
     pub(super) fn retransmit(&mut self, now: u64, number: u64) {
         self.board.resend(now, number, self.delivered);
+        self.note_resent(now);
+        self.emit_again(now, number);
+    }
+
+    /// RFC 8985 section 7.3: the last segment again. It begins no recovery and is no part of one.
+    pub(super) fn probe_again(&mut self, now: u64, number: u64) {
+        self.board.probe(now, number, self.delivered);
+        self.emit_again(now, number);
+    }
+
+    fn emit_again(&mut self, now: u64, number: u64) {
         let segment = self.board.get(number).expect("it was sent again");
         let (seq, len) = (segment.seq, segment.len);
         self.out.push_back(Out { seq, len, again: true });
         self.sent_segments += 1;
-        self.note_resent(now);
+        self.retransmits += 1;
         self.pay(now, u64::from(len));
         self.last_sent = now;
     }

@@ -19,7 +19,8 @@ const PERSIST: u32 = 16;
 #[derive(Clone, Debug)]
 pub(super) struct Rack {
     profile: Profile,
-    /// The latest transmission that arrived: when it was sent, where it ends, its round trip.
+    /// The latest transmission that arrived: when it was sent and where it ends. The round trip of
+    /// what arrived last.
     sent: Option<(u64, u64)>,
     rtt: u64,
     serial: u64,
@@ -62,18 +63,24 @@ impl Rack {
 
     /// A transmission arrived (RFC 8985 section 6.2, step 2).
     pub(super) fn arrived(&mut self, now: u64, segment: &Sent, min_rtt: Option<u64>) {
-        if self.sent.is_some_and(|sent| (segment.at, segment.end()) <= sent) {
+        let key = (segment.at, segment.end());
+        let latest = self.sent.is_none_or(|sent| key > sent);
+        if self.profile == Profile::Quic && !latest {
             return;
         }
         let rtt = now - segment.at;
         // Perhaps it was the first transmission that arrived.
-        if segment.ever_resent && min_rtt.is_some_and(|min| rtt < min) {
+        if segment.ever_resent && min_rtt.is_none_or(|min| rtt < min) {
             return;
         }
-        self.sent = Some((segment.at, segment.end()));
+        // The RFC takes the round trip of the latest transmission alone. Linux takes that of
+        // whatever arrived last, so that a late one makes the wait longer.
         self.rtt = rtt;
         self.serial = self.serial.max(segment.serial);
         self.advanced = true;
+        if latest {
+            self.sent = Some(key);
+        }
     }
 
     /// A segment below one that had arrived arrived without having been sent again (step 3).
@@ -165,5 +172,34 @@ impl Rack {
             Verdict::Wait
         });
         (any, wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(at: u64, seq: u64) -> Sent {
+        Sent {
+            seq,
+            len: 1_000,
+            at,
+            serial: at,
+            delivered: 0,
+            sacked: false,
+            lost: false,
+            resent: false,
+            ever_resent: false,
+        }
+    }
+
+    #[test]
+    fn the_round_trip_is_that_of_what_arrived_last() {
+        for (profile, left) in [(Profile::Kernel, Some(500)), (Profile::Quic, None)] {
+            let mut rack = Rack::new(profile);
+            rack.arrived(20_000, &sent(1_000, 1_000), Some(15_000));
+            rack.arrived(25_000, &sent(0, 0), Some(15_000));
+            assert_eq!(rack.remaining(25_000, &sent(500, 500)), left, "{profile:?}");
+        }
     }
 }

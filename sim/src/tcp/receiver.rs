@@ -133,8 +133,19 @@ impl Receiver {
             self.hold(start, end);
         }
         self.came(now, len);
-        self.window.read(now, self.next, self.held_bytes);
+        let behind = self.held.last_key_value().map_or(0, |(_, &stop)| stop - self.next);
+        self.window.read(now, self.next, behind);
         self.decide(now, srtt);
+    }
+
+    /// Bytes `start..end` came with a timestamp that is too old: they are not taken. What is there
+    /// already is reported as a duplicate.
+    pub(super) fn reject(&mut self, start: u64, end: u64) {
+        if start < self.next {
+            self.dsack = Some((start, end.min(self.next)));
+            self.enter_quick();
+        }
+        self.now_due = true;
     }
 
     fn advance(&mut self, now: u64, end: u64) {

@@ -160,6 +160,10 @@ impl Sender {
     }
 
     pub(super) fn enter_recovery(&mut self, ece: bool) {
+        // What was sent again in a recovery that has ended does not date this one.
+        if !self.any_resent() {
+            self.undo.stamp = None;
+        }
         self.undo.ssthresh = 0;
         self.begin_undo();
         if self.state < State::Cwr {
@@ -347,7 +351,6 @@ impl Sender {
 
     /// A segment was sent again.
     pub(super) fn note_resent(&mut self, now: u64) {
-        self.retransmits += 1;
         self.undo.stamp.get_or_insert(stamp(now));
         self.undo.resent = self.undo.resent.max(0) + 1;
     }

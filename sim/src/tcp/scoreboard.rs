@@ -51,7 +51,7 @@ pub(super) struct Scoreboard {
     resent: u32,
     /// No segment before this one waits for retransmission.
     hint: u64,
-    /// Where the highest segment that was sacked begins.
+    /// Where the highest segment that was sacked ends.
     high_sacked: Option<u64>,
 }
 
@@ -115,6 +115,16 @@ impl Scoreboard {
         });
     }
 
+    /// A segment was sent again as a probe of the tail: nothing is thought lost by it, so nothing
+    /// more is counted as in flight.
+    pub(super) fn probe(&mut self, now: u64, number: u64, delivered: u64) {
+        self.serial += 1;
+        let serial = self.serial;
+        let segment = self.at(number);
+        *segment = Sent { at: now, serial, delivered, ever_resent: true, ..*segment };
+        self.order.push_back((number, serial));
+    }
+
     /// A segment was sent again.
     pub(super) fn resend(&mut self, now: u64, number: u64, delivered: u64) {
         self.serial += 1;
@@ -163,11 +173,11 @@ impl Scoreboard {
         // A retransmission of a segment that was not thought lost any more stays in flight until it
         // is acknowledged.
         segment.resent = before.resent && !before.lost;
-        let (seq, resent) = (before.seq, segment.resent);
+        let (end, resent) = (before.end(), segment.resent);
         self.sacked += 1;
         self.lost -= u32::from(before.lost);
         self.resent -= u32::from(before.resent && !resent);
-        self.high_sacked = Some(self.high_sacked.map_or(seq, |high| high.max(seq)));
+        self.high_sacked = Some(self.high_sacked.map_or(end, |high| high.max(end)));
     }
 
     /// A DSACK showed that a retransmission of it arrived.

@@ -79,7 +79,7 @@ pub(super) struct Sender {
     pub(super) cwr: bool,
     pub(super) out: VecDeque<Out>,
     /// The blocks of the ACK before.
-    blocks: Vec<(u64, u64)>,
+    pub(super) blocks: Vec<(u64, u64)>,
 }
 
 /// What an ACK says, on 64 bits.
@@ -119,13 +119,13 @@ pub(super) struct News {
     pub(super) set_timer: bool,
     /// When the first and the last segment that was acknowledged, and sacked, were sent; only what
     /// was sent once.
-    acked_at: Option<(u64, u64)>,
-    sacked_at: Option<(u64, u64)>,
+    pub(super) acked_at: Option<(u64, u64)>,
+    pub(super) sacked_at: Option<(u64, u64)>,
     /// The lowest segment that arrived after a higher one.
-    reordered: Option<u64>,
+    pub(super) reordered: Option<u64>,
     /// Of the latest transmission that arrived: when it was sent, its end, and what was delivered
     /// then.
-    latest: Option<(u64, u64, u64)>,
+    pub(super) latest: Option<(u64, u64, u64)>,
 }
 
 impl Sender {
@@ -209,11 +209,10 @@ impl Sender {
             (self.delivered, self.lost, self.board.high_sacked().unwrap_or(self.una));
         self.read_blocks(heard, &mut news);
         if heard.ack < self.una {
-            // An old ACK: its blocks alone are news.
-            if news.sacked || news.dsack {
+            // An old ACK: its blocks alone are news, and the window does not move by it.
+            if !heard.blocks.is_empty() {
                 news.dubious = true;
                 let resend = self.judge(&mut news);
-                self.control(&news, delivered, lost);
                 self.resend(news.now, resend);
                 self.push(news.now);
             }
@@ -238,104 +237,6 @@ impl Sender {
         self.control(&news, delivered, lost);
         self.resend(news.now, resend);
         self.push(news.now);
-    }
-
-    /// The blocks of an ACK: what they cover is sacked (RFC 2018), the first may report a duplicate
-    /// (RFC 2883).
-    fn read_blocks(&mut self, heard: &Heard, news: &mut News) {
-        let Some(&first) = heard.blocks.first() else {
-            self.blocks.clear();
-            return;
-        };
-        let inside = |block: (u64, u64), other: &(u64, u64)| block.0 >= other.0 && block.1 <= other.1;
-        let dsack = first.0 < heard.ack || heard.blocks.get(1).is_some_and(|second| inside(first, second));
-        let mut blocks = heard.blocks.as_slice();
-        if dsack {
-            blocks = &blocks[1..];
-            self.read_dsack(first, heard.ack, news);
-        }
-        for &(start, end) in blocks {
-            if start >= end || end > self.next || end <= self.una {
-                continue;
-            }
-            // What the ACK before said of the same range is known.
-            let known = self.blocks.iter().find(|known| known.0 < end && start < known.1).copied();
-            match known {
-                Some((from, to)) => {
-                    self.sack(start, from.min(end), news);
-                    self.sack(to.max(start), end, news);
-                }
-                None => self.sack(start, end, news),
-            }
-        }
-        self.blocks.clear();
-        self.blocks.extend_from_slice(blocks);
-        if let Some(low) = news.reordered
-            && (self.state != State::Loss || self.undo.marker.is_some())
-        {
-            self.check_reordering(low);
-        }
-    }
-
-    fn read_dsack(&mut self, (start, end): (u64, u64), ack: u64, news: &mut News) {
-        let segments = (end.saturating_sub(start)).div_ceil(u64::from(self.mss)).max(1);
-        if self.probe.is_some_and(|(high, _)| high == end) {
-            news.dsack_probe = true;
-        }
-        self.duplicates += segments;
-        // The network made the copy, where this sender did not.
-        if self.duplicates > self.retransmits {
-            return;
-        }
-        news.dsack = true;
-        if !news.dsack_probe {
-            self.rack.dsack_seen();
-        }
-        if let Some(marker) = self.undo.marker
-            && self.undo.resent > 0
-            && end > marker
-        {
-            self.undo.resent = (self.undo.resent - segments as i64).max(0);
-        }
-        // A duplicate above the ACK: the retransmission of what is sacked.
-        if end > ack {
-            for number in self.board.within(start, end) {
-                self.board.forget_resent(number);
-            }
-        }
-    }
-
-    fn sack(&mut self, start: u64, end: u64, news: &mut News) {
-        if start >= end {
-            return;
-        }
-        for number in self.board.within(start, end) {
-            let segment = *self.board.get(number).expect("within the board");
-            if segment.sacked {
-                continue;
-            }
-            self.rack.arrived(news.now, &segment, self.rtt.min());
-            news.note(&segment);
-            if !segment.ever_resent {
-                if self.board.high_sacked().is_some_and(|high| segment.seq < high) {
-                    news.reordered = Some(news.reordered.map_or(segment.seq, |low| low.min(segment.seq)));
-                }
-                news.original |= segment.end() <= self.high;
-                let first = news.sacked_at.map_or(segment.at, |(first, _)| first);
-                news.sacked_at = Some((first, segment.at));
-            }
-            self.board.sack(number);
-            self.delivered += 1;
-            news.sacked = true;
-        }
-    }
-
-    /// Reordering reaches from `low` to the highest segment that arrived.
-    pub(super) fn check_reordering(&mut self, low: u64) {
-        let high = self.board.high_sacked().unwrap_or(self.una);
-        if low < high {
-            self.rack.reordering_seen(high - low, self.mss);
-        }
     }
 
     /// Everything below `ack` arrived.
@@ -367,8 +268,9 @@ impl Sender {
                 self.check_reordering(low);
             }
         } else if let (Some((first, _)), Some(head)) = (news.sacked_at, self.board.head()) {
-            // The timer is not put off by what was sent before the head was.
-            news.set_timer = first > head.at;
+            // The timer is not put off by what was sent after the head was: else a head whose
+            // retransmission is lost would wait for as long as anything arrives.
+            news.set_timer = first < head.at;
         }
     }
 
@@ -388,13 +290,14 @@ impl Sender {
         if rtt.is_none() && news.acked {
             // RFC 7323 section 4: timestamps measure retransmissions too, in milliseconds.
             let ms = news.echo.map(|echo| u64::from(stamp(now).wrapping_sub(echo)));
-            rtt = ms.filter(|&ms| ms < 1 << 20).map(|ms| ms * 1_000);
+            rtt = ms.filter(|&ms| ms < 1 << 20).map(|ms| ms.max(1) * 1_000);
             newest = newest.or(rtt);
         }
         let Some(rtt) = rtt else { return };
         let newest = newest.unwrap_or(rtt);
-        // A single segment's ACK may have been delayed.
-        let delayed = news.acked_at.is_some_and(|(first, last)| first == last)
+        // The ACK of a single segment that is not full may have been delayed.
+        let delayed = self.una - news.una < u64::from(self.mss)
+            && news.acked_at.is_some_and(|(first, last)| first == last)
             && self.delivered == delivered + 1
             && news.latest.is_some_and(|(_, _, then)| then + 1 == self.delivered)
             && !news.sacked;
@@ -472,8 +375,13 @@ impl Sender {
 }
 
 impl News {
+    /// A segment came after one that was sent later.
+    pub(super) fn late(&mut self, seq: u64) {
+        self.reordered = Some(self.reordered.map_or(seq, |low| low.min(seq)));
+    }
+
     /// Of what arrived, the transmission that was sent last.
-    fn note(&mut self, segment: &super::scoreboard::Sent) {
+    pub(super) fn note(&mut self, segment: &super::scoreboard::Sent) {
         let key = (segment.at, segment.end());
         if self.latest.is_none_or(|(at, end, _)| key > (at, end)) {
             self.latest = Some((segment.at, segment.end(), segment.delivered));

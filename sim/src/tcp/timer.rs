@@ -140,7 +140,7 @@ impl Sender {
                     self.probe = Some((self.next, false));
                 }
             } else if let Some(number) = self.board.last() {
-                self.retransmit(now, number);
+                self.probe_again(now, number);
                 self.probe = Some((self.next, true));
             }
         }

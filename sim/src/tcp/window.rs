@@ -60,7 +60,8 @@ impl Window {
         self.threshold += room.min(2 * self.mss);
     }
 
-    /// What came in order was read up to `next`. `held` bytes wait behind a gap.
+    /// What came in order was read up to `next`. What waits behind gaps reaches `held` bytes
+    /// further.
     pub(super) fn read(&mut self, now: u64, next: u64, held: u64) {
         let (since, from) = self.round;
         let Some(rtt) = self.rtt.filter(|&rtt| now - since >= rtt) else { return };

@@ -32,6 +32,7 @@ use crate::time::{Duration, Instant};
 /// | `SILENCES` 3 | so many silences of large packets alone: as the tries of a probe. Two that fall on two pauses of the link are bad luck |
 /// | `DOUBTED` 2 | probes lost in a row end the trust in a new path: with one, each twentieth path of 5% loss was doubted |
 /// | `OPEN` 1 s | so long a search may take before the tunnel goes by what it has confirmed: most need three round trips |
+/// | `OVERDUE` 2 | probe time-outs without an answer to a probe end that wait too: to refuse a size takes three seconds, and a path alone drops meanwhile what its hosts send |
 /// | `SAME` 10 ms | refusals by the system within that are of one burst: each alone would be a step down |
 const SIZES: [u16; 9] = [1280, 1364, 1400, 1420, 1440, 1452, 1472, 1492, 1500];
 const TRIES: u32 = 3;
@@ -42,6 +43,7 @@ const AFTER: u32 = 2;
 const SILENCES: u32 = 3;
 const DOUBTED: u32 = 2;
 const OPEN: Duration = Duration::from_secs(1);
+const OVERDUE: u32 = 2;
 const SAME: Duration = Duration::from_millis(10);
 
 /// The search for one path's MTU.
@@ -53,6 +55,8 @@ pub(crate) struct Mtu {
     tries: u32,
     /// The size on its way, and when its time is over.
     probe: Option<(usize, Instant)>,
+    /// When its answer should have been there, though it is not yet given up.
+    overdue: Option<Instant>,
     /// The search is over; when it begins again.
     raise: Option<Instant>,
     /// Large packets lost in a row, and how many of them were sent after a small one arrived.
@@ -81,6 +85,7 @@ impl Mtu {
             refused,
             tries: 0,
             probe: None,
+            overdue: None,
             raise: None,
             swallowed: 0,
             after: 0,
@@ -139,11 +144,12 @@ impl Mtu {
         }
         let size = SIZES.iter().position(|size| u32::from(*size) == bytes);
         self.probe = size.map(|size| (size, now + PATIENCE.max(timeout * 2)));
+        self.overdue = size.map(|_| now + timeout * OVERDUE);
     }
 
     /// A probe was acknowledged. True where packets may be larger now.
     pub(crate) fn handle_acked(&mut self, now: Instant, bytes: u32) -> bool {
-        self.probe = None;
+        (self.probe, self.overdue) = (None, None);
         let Some(size) = SIZES.iter().position(|size| u32::from(*size) == bytes) else { return false };
         if size >= self.confirmed {
             self.forgive();
@@ -159,7 +165,10 @@ impl Mtu {
 
     /// When the probe on its way counts as lost, the search begins again, or was long enough.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let closes = self.doubt.filter(|_| !self.closed).map(|doubt| doubt + OPEN);
+        let closes = self.doubt.filter(|_| !self.closed).map(|doubt| {
+            let open = doubt + OPEN;
+            self.overdue.map_or(open, |overdue| overdue.min(open))
+        });
         self.probe.map(|(_, until)| until).or(self.raise).into_iter().chain(closes).min()
     }
 
@@ -169,7 +178,7 @@ impl Mtu {
         if let Some((size, until)) = self.probe
             && until <= now
         {
-            self.probe = None;
+            (self.probe, self.overdue) = (None, None);
             self.tries += 1;
             if size <= self.confirmed {
                 if self.tries >= TRIES {
@@ -185,7 +194,8 @@ impl Mtu {
         if self.raise.is_some_and(|raise| raise <= now) {
             (self.raise, self.refused) = (None, SIZES.len());
         }
-        self.closed |= self.doubt.is_some_and(|doubt| now - doubt >= OPEN);
+        let overdue = self.overdue.is_some_and(|overdue| overdue <= now);
+        self.closed |= self.doubt.is_some_and(|doubt| overdue || now - doubt >= OPEN);
         before != (self.trusted(), self.counted())
     }
 
@@ -193,6 +203,7 @@ impl Mtu {
     /// largest that may be sent. True where packets must be smaller now.
     pub(crate) fn handle_too_large(&mut self, now: Instant) -> bool {
         let probed = self.probe.take().map(|(size, _)| size);
+        self.overdue = None;
         // Packets that were staged before the first refusal meet one each.
         let known = self.refusal.is_some_and(|at| now - at < SAME);
         if probed.is_none() && known {
@@ -314,7 +325,7 @@ mod tests {
             if size <= passes {
                 mtu.handle_acked(now, u32::from(size));
             } else {
-                now = mtu.poll_timeout().expect("a probe is on its way");
+                now = mtu.probe.expect("it is on its way").1;
                 mtu.handle_timeout(now);
             }
         }
@@ -442,6 +453,22 @@ mod tests {
             assert!(mtu.handle_acked(at(120), u32::from(size)));
         }
         assert_eq!(mtu.trusted(), 1492);
+    }
+
+    #[test]
+    fn a_probe_without_an_answer_ends_the_tunnels_wait() {
+        let mut mtu = Mtu::new(1500);
+        search(&mut mtu, at(0), 1500);
+        mtu.handle_carried(at(50), 100);
+        assert!((0..8).any(|_| mtu.handle_lost(at(100), at(60), 1500)));
+        mtu.handle_sent(at(100), 1440, Duration::from_millis(30));
+        assert_eq!((mtu.trusted(), mtu.counted()), (1280, 1500));
+        assert_eq!(mtu.poll_timeout(), Some(at(160)));
+        assert!(mtu.handle_timeout(at(160)));
+        assert_eq!(mtu.counted(), 1280);
+        // The late answer counts all the same.
+        assert!(mtu.handle_acked(at(170), 1440));
+        assert_eq!((mtu.trusted(), mtu.counted()), (1440, 1440));
     }
 
     #[test]
