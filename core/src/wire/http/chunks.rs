@@ -12,7 +12,8 @@
 //!
 //! - From clients chunks are read strictly: line ends are CRLF, sizes have 1 to 16 digits.
 //! - From origins they are read as browsers and curl read them: a bare LF ends a line, blanks may
-//!   stand around a size, zeros in front of it, and the connection may end after the last chunk.
+//!   stand around a size, zeros in front of it, more CRs than one before an LF, and the connection
+//!   may end after the last chunk.
 //!
 //! Source: RFC 9112 section 7.1.
 
@@ -275,6 +276,9 @@ impl Chunks {
             // RFC 9112 section 7.1.1: white space before the semicolon is bad, but to be read.
             (State::Size { size, .. }, b' ' | b'\t') => State::BeforeExtension { size, taken: 1 },
             (State::SizeLf { size }, b'\n') => self.size_line(size, &mut ended),
+            // To curl all up to the line feed is an extension, to Chrome all behind the semicolon.
+            (State::SizeLf { size }, b'\r') if loose => State::SizeLf { size },
+            (State::SizeLf { size }, _) if loose => State::Extension { size, taken: 1 },
             // RFC 9112 section 2.2 lets a recipient take a bare LF for a line's end in a head; not
             // so in chunks. Browsers do it.
             (
@@ -300,6 +304,7 @@ impl Chunks {
                 ended = Ended::Data;
                 State::Size { size: 0, digits: 0, beside: 0 }
             }
+            (State::DataLf, b'\r') if loose => State::DataLf,
             (State::DataCr, b'\n') if loose => {
                 ended = Ended::Data;
                 State::Size { size: 0, digits: 0, beside: 0 }

@@ -46,7 +46,8 @@ pub(super) fn clean(bytes: &[u8]) -> Option<Clean> {
         let begins = at;
         at += len + 1;
         match line {
-            [] if matches!(&bytes[begins..begins + len], [] | [b'\r']) => break,
+            // Some servers write CR CR LF, as `HeadEnd` knows.
+            [] if matches!(&bytes[begins..begins + len], [] | [b'\r'] | [b'\r', b'\r']) => break,
             // A line of blanks alone does not end a head.
             [] => {}
             [b' ' | b'\t', ..] => {

@@ -130,10 +130,10 @@ pub(super) fn is_hop_by_hop(name: &str) -> bool {
     HOP_BY_HOP.iter().any(|hop| hop.eq_ignore_ascii_case(name))
 }
 
-/// The one length that all of `Content-Length` agree on.
-fn length(whole: &[u8], fields: &[Header<'_>]) -> Result<Option<u64>, Malformed> {
+/// The one length that these elements of `Content-Length` agree on.
+fn length<'b>(whole: &[u8], elements: impl Iterator<Item = &'b [u8]>) -> Result<Option<u64>, Malformed> {
     let mut length: Option<u64> = None;
-    for element in elements(fields, "Content-Length") {
+    for element in elements {
         // RFC 9112 section 6.3: a list is let through only if all of its elements are valid and the
         // same.
         let at = offset(whole, element);
@@ -162,7 +162,8 @@ pub(super) fn request_framing(
     fields: &[Header<'_>],
     version_10: bool,
 ) -> Result<Framing, HttpError> {
-    let length = length(whole, fields).map_err(|why| HttpError::refused(400, why))?;
+    let length =
+        length(whole, elements(fields, "Content-Length")).map_err(|why| HttpError::refused(400, why))?;
     let mut codings = values(fields, "Transfer-Encoding");
     let Some(coding) = codings.next() else {
         return Ok(length.map_or(Framing::None, Framing::Length));
@@ -189,6 +190,29 @@ pub(super) fn request_framing(
     Ok(Framing::Chunked)
 }
 
+/// The length that a response gives itself. One that gives none (`Content-Length:`), or more than
+/// can be (2^64), goes on until the connection closes.
+fn response_length(whole: &[u8], fields: &[Header<'_>]) -> Result<Option<u64>, Malformed> {
+    // RFC 9110 section 5.6.1: empty elements of a list are ignored.
+    let mut given = elements(fields, "Content-Length").filter(|element| !element.is_empty()).peekable();
+    let too_large = |element: &&[u8]| {
+        let digits = element.iter().all(u8::is_ascii_digit);
+        let text = core::str::from_utf8(element).unwrap_or_default();
+        digits && text.parse::<u64>().is_err()
+    };
+    match given.peek().copied().filter(too_large) {
+        Some(first) if given.all(|element| element == first) => Ok(None),
+        _ => length(whole, elements(fields, "Content-Length").filter(|element| !element.is_empty())),
+    }
+}
+
+/// Whether this element of `Transfer-Encoding` says that the bytes of a response are others. RFC
+/// 7230 had "identity" in its registry; "binary", "8bit" and such are of mail. They change nothing.
+fn is_coding(element: &[u8]) -> bool {
+    let changes = [&b"chunked"[..], b"gzip", b"compress", b"deflate", b"br", b"zstd"];
+    changes.iter().any(|coding| element.windows(coding.len()).any(|part| part.eq_ignore_ascii_case(coding)))
+}
+
 /// Where a response ends, as browsers read it, and whether that leaves a doubt, so that the
 /// connection is not to be used again. `Framing::None` where its fields say nothing.
 pub(super) fn response_framing(
@@ -197,11 +221,9 @@ pub(super) fn response_framing(
     version_10: bool,
 ) -> Result<(Framing, bool), Malformed> {
     let is = |element: &[u8], word: &str| element.eq_ignore_ascii_case(word.as_bytes());
-    let mut codings = elements(fields, "Transfer-Encoding")
-        // RFC 7230 had "identity" in its registry; it changes nothing.
-        .filter(|element| !element.is_empty() && !is(element, "identity"));
+    let mut codings = elements(fields, "Transfer-Encoding").filter(|element| is_coding(element));
     let Some(coding) = codings.next() else {
-        return Ok((length(whole, fields)?.map_or(Framing::None, Framing::Length), false));
+        return Ok((response_length(whole, fields)?.map_or(Framing::None, Framing::Length), false));
     };
     // Said twice it is still done once.
     let another = codings.next();

@@ -15,10 +15,10 @@ impl HeadEnd {
     /// an empty line that they had not before, or are as many as a head may have.
     pub(crate) fn is_worth_parsing(&mut self, bytes: &[u8], limit: usize) -> bool {
         let new = bytes.get(self.looked..).unwrap_or_default();
-        let ended =
-            new.windows(2).any(|pair| pair == b"\n\n") || new.windows(3).any(|three| three == b"\n\r\n");
+        let ends = |line: &[u8]| new.windows(line.len()).any(|part| part == line);
+        let ended = ends(b"\n\n") || ends(b"\n\r\n") || ends(b"\n\r\r\n");
         // An empty line may be cut in two.
-        self.looked = bytes.len().saturating_sub(2);
+        self.looked = bytes.len().saturating_sub(3);
         ended || bytes.len() <= SHORT || bytes.len() >= limit
     }
 }
@@ -30,7 +30,7 @@ mod tests {
 
     #[test]
     fn a_long_head_is_parsed_when_it_may_have_ended_and_not_before() {
-        for end in [&b"\r\n\r\n"[..], b"\n\n", b"\r\n\n"] {
+        for end in [&b"\r\n\r\n"[..], b"\n\n", b"\r\n\n", b"\r\n\r\r\n"] {
             let head = [&vec![b'a'; 3000][..], end].concat();
             for step in [1, 2, 3, 7, 5000] {
                 let mut looked = HeadEnd::default();

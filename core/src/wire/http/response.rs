@@ -101,6 +101,10 @@ fn judge(
     let ends_with_head = bodiless || status == 304 || asked.head;
     let (declared, doubt) = match fields::response_framing(text, fields, version_10) {
         Err(_) if ends_with_head => (Framing::None, false),
+        // A body that a 204 announces may follow all the same.
+        Ok((declared, _)) if status == 204 => {
+            (declared, !matches!(declared, Framing::None | Framing::Length(0)))
+        }
         Ok((declared, _)) if ends_with_head => (declared, false),
         other => other.map_err(Fault::InFields)?,
     };

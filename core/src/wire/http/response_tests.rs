@@ -126,6 +126,7 @@ fn fields_are_read_as_browsers_read_them_and_leave_clean() {
         ("A: b\0c\r\nB: d\x7f\r\n", "A: b c\r\nB: d\r\n"),
         ("A: b\rc\r\n", "A: b c\r\n"),
         ("A: b\nB: c\n", "A: b\r\nB: c\r\n"),
+        ("A: b\r\r\nB: c\r\r\n", "A: b\r\nB: c\r\n"),
         ("A: b\r\n \r\nB: c\r\n", "A: b\r\nB: c\r\n"),
         ("A\0: b\r\n\u{e4}: c\r\nB: \u{e4}\r\n", "B: \u{e4}\r\n"),
     ] {
@@ -190,6 +191,38 @@ fn chunks_count_where_a_length_stands_beside_them() {
     assert_eq!((head.body, head.keep_alive), (Framing::None, true));
     let identity = read("HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 3\r\n\r\n");
     assert_eq!((identity.body, identity.keep_alive), (Framing::Length(3), true));
+}
+
+#[test]
+fn what_says_nothing_of_the_end_is_left_out() {
+    for (fields, body) in [
+        ("Content-Length:\r\n", Framing::UntilClose),
+        ("Content-Length: 3,\r\n", Framing::Length(3)),
+        ("Content-Length: 18446744073709551616\r\n", Framing::UntilClose),
+        ("Content-Length: 99999999999999999999, 99999999999999999999\r\n", Framing::UntilClose),
+        ("Transfer-Encoding: binary\r\nContent-Length: 3\r\n", Framing::Length(3)),
+        ("Transfer-Encoding: 8bit\r\n", Framing::UntilClose),
+        ("Transfer-Encoding:\r\n", Framing::UntilClose),
+        ("Transfer-Encoding: none, chunked\r\n", Framing::Chunked),
+    ] {
+        let head = read(&["HTTP/1.1 200 OK\r\n", fields, "\r\n"].concat());
+        assert_eq!(head.body, body, "{fields}");
+        assert_eq!(head.keep_alive, body != Framing::UntilClose, "{fields}");
+        let text = String::from_utf8(head.emit(false)).expect("text");
+        let length = (body == Framing::Length(3)).then_some("3");
+        let told = text.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+        assert_eq!(told, length, "{text}");
+        assert_eq!(text.contains("Encoding"), body == Framing::Chunked, "{text}");
+    }
+    let other = "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999, 3\r\n\r\n";
+    assert_eq!(refused(other), (502, 33), "two lengths");
+}
+
+#[test]
+fn a_204_that_announces_a_body_is_the_last_of_its_connection() {
+    let keeps = |fields: &str| read(&["HTTP/1.1 204 x\r\n", fields, "\r\n"].concat()).keep_alive;
+    assert!(keeps("") && keeps("Content-Length: 0\r\n"));
+    assert!(!keeps("Content-Length: 5\r\n") && !keeps("Transfer-Encoding: chunked\r\n"));
 }
 
 #[test]

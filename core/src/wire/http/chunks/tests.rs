@@ -166,6 +166,8 @@ fn what_origins_write_loosely_leaves_clean() {
         ("00000000000000000000005\r\nhello\r\n000000000000000000\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
         ("5;a=\u{1}b\r\nhello\r\n0;x\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
         ("1\r\na\r\n2\nbc\n3 \r\ndef\r\n0\r\n\r\n", "1\r\na\r\n2\r\nbc\r\n3\r\ndef\r\n0\r\n\r\n"),
+        ("5\r\r\nhello\r\r\r\n0\r\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
+        ("5;a\rb\r\nhello\r\n0;\r\r\n\r\n", "5\r\nhello\r\n0\r\n\r\n"),
         // The connection ends after the last chunk.
         ("1\r\na\r\n0\r\n", "1\r\na\r\n0\r\n\r\n"),
         ("1\r\na\r\n0\n", "1\r\na\r\n0\r\n\r\n"),
