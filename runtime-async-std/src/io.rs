@@ -152,6 +152,11 @@ impl Io for AsyncIo {
         Ok(moved)
     }
 
+    #[cfg(target_os = "linux")]
+    fn memory(&mut self, id: StreamId) -> ropewalk_core::drive::Memory {
+        open(&self.streams, id).map_or_else(Default::default, |stream| sockets::memory(stream.socket()))
+    }
+
     fn shutdown(&mut self, id: StreamId) {
         if let Some(stream) = open(&self.streams, id) {
             sockets::shutdown(stream.socket());

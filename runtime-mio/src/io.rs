@@ -240,6 +240,12 @@ impl Io for MioIo {
         self.pipes.splice(from.index(), source.socket(), sink.socket(), max)
     }
 
+    #[cfg(target_os = "linux")]
+    fn memory(&mut self, id: StreamId) -> ropewalk_core::drive::Memory {
+        self.stream(id)
+            .map_or_else(|_| Default::default(), |stream| ropewalk_sockets::memory(stream.socket()))
+    }
+
     fn shutdown(&mut self, id: StreamId) {
         if let Ok(stream) = self.stream(id) {
             stream.shutdown();

@@ -13,7 +13,7 @@ use super::usage;
 use super::watch::{DispatchWatch, Named};
 use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles};
 use crate::process::record::Recording;
-use crate::process::{descriptors, listen, logging, serve, stats};
+use crate::process::{descriptors, listen, logging, memory, serve, stats};
 #[cfg(feature = "names")]
 use ropewalk_core::dispatch::NamesConfig;
 use ropewalk_core::dispatch::{Config, Credentials, ProbeConfig, Rate, Upstream};
@@ -90,6 +90,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let watched = monitor::Watched::new(uplinks, &links);
     upstream::follow(&watched, &shared);
     monitor::start(watched.clone(), Arc::clone(&shared), handles.clone());
+    memory::start(&options.common, handles.clone());
     #[cfg(feature = "names")]
     let resolvers = Arc::new(std::sync::Mutex::new(options.resolver.clone()));
     #[cfg(feature = "names")]

@@ -45,6 +45,12 @@ pub(crate) struct Common {
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(4096..=1_073_741_824))]
     pub(crate) socket_buffer: Option<u32>,
 
+    /// Memory that the system may use for what is in all socket buffers; beyond that connections
+    /// that stand still are reset, the largest first, and new ones wait; 0: no bound
+    /// [default: 5/6 of what net.ipv4.tcp_mem gives the host]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) max_socket_memory: Option<u64>,
+
     /// Take the switches that are not given here from this command's section of this TOML file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

@@ -6,6 +6,7 @@
 //! | `config` | a configuration file, turned into arguments |
 //! | `listen` | the sockets that clients come in on |
 //! | `descriptors` | descriptors, and how many connections they make |
+//! | `memory` | what the system keeps in socket buffers, looked at now and then |
 //! | `runtime` | which driver moves the bytes |
 //! | `notify` | tells the service manager when the service is ready, and when it stops |
 //! | `record` | what happened, in a file; `unrecorded` stands for it in builds without |
@@ -20,6 +21,8 @@ pub(crate) mod config;
 pub(crate) mod descriptors;
 pub(crate) mod listen;
 pub(crate) mod logging;
+#[cfg(any(feature = "dispatch", feature = "unwrap"))]
+pub(crate) mod memory;
 mod notify;
 #[cfg(feature = "record")]
 pub(crate) mod record;

@@ -15,6 +15,7 @@ pub(crate) fn fixed_common(before: &Common, now: &Common) -> Result<(), String> 
     changed("--workers", before.workers != now.workers)?;
     changed("--runtime", before.runtime() != now.runtime())?;
     changed("--socket-buffer", before.socket_buffer != now.socket_buffer)?;
+    changed("--max-socket-memory", before.max_socket_memory != now.max_socket_memory)?;
     changed("--stats", before.stats != now.stats)
 }
 

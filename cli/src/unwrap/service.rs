@@ -10,7 +10,7 @@ use super::watch::UnwrapWatch;
 use super::{privileges, subnets};
 use crate::host::{links, monitor};
 use crate::process::record::Recording;
-use crate::process::{descriptors, listen, logging, serve, stats};
+use crate::process::{descriptors, listen, logging, memory, serve, stats};
 use ropewalk_core::machine::{LocalPath, Target};
 use ropewalk_core::unwrap::{self, Config, DatagramListener, Destinations, Listener, Names, PortConflict};
 use ropewalk_core::uplink::{Pool, PoolConfig};
@@ -79,6 +79,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     }
     let handles: Vec<Handle> = workers.iter().map(|(_, handle)| handle.clone()).collect();
     monitor::start(monitor::Watched::default(), Arc::clone(&shared), handles.clone());
+    memory::start(&process.common, handles.clone());
     if let Some(endpoint) = stats {
         endpoint.serve(UnwrapStats(Arc::clone(&watch), recording.clone()))?;
     }

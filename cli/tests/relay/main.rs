@@ -8,6 +8,7 @@
 //! | `bounds` | memory, descriptors, processor time |
 //! | `bytes` | tests: what a client says before it is connected, to the byte |
 //! | `limits` | the limits that flags set: connections, idle time, buffers |
+//! | `memory` | what the system keeps in socket buffers |
 //! | `datagrams` | UDP ASSOCIATE |
 //! | `tunnel` | `--tunnel`: no handshake, several endpoints |
 #![cfg(unix)]
@@ -22,4 +23,6 @@ mod datagrams;
 mod endings;
 mod handshake;
 mod limits;
+#[cfg(target_os = "linux")]
+mod memory;
 mod tunnel;

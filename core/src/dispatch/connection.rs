@@ -16,7 +16,7 @@ use crate::machine::event::{Event, Refusal};
 use crate::machine::{Assignment, Close, ConnId, Fault, QueryId, Rx, SocketId, Splice, StreamId, UplinkId};
 use crate::record::Reading;
 use crate::service::{Accepted, Connection, Relay, Side};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
@@ -98,6 +98,10 @@ impl Connection for Conn {
     fn crowd_out(&mut self, limit: usize, cx: &mut Cx) {
         self.refused(Refusal::CrowdedOut { limit }, cx);
         self.end(Close::Reset, cx);
+    }
+
+    fn relieve(&mut self, stalled: Duration, cx: &mut Cx) -> bool {
+        self.ended_if_stalled(stalled, cx)
     }
 
     // ---- what the driver may do ----

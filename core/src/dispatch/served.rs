@@ -10,7 +10,7 @@ use super::probe::Probe;
 use crate::machine::{Assignment, Fault, QueryId, Rx, SocketId, Splice, StreamId, UplinkId};
 use crate::record::Reading;
 use crate::service::{Accepted, Connection, Side};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
 use core::net::{IpAddr, SocketAddr};
 
@@ -64,6 +64,15 @@ impl Connection for Served {
     fn crowd_out(&mut self, limit: usize, cx: &mut Cx) {
         if let Served::Client(conn) = self {
             conn.crowd_out(limit, cx);
+        }
+    }
+
+    fn relieve(&mut self, stalled: Duration, cx: &mut Cx) -> bool {
+        match self {
+            Served::Client(conn) => conn.relieve(stalled, cx),
+            Served::Probe(_) => false,
+            #[cfg(feature = "names")]
+            Served::Names(_) => false,
         }
     }
 

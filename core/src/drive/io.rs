@@ -57,6 +57,16 @@ pub enum SpliceError {
     To(Fault),
 }
 
+/// What the system keeps in the two buffers of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Memory {
+    /// Bytes of memory, with what the system needs to hold them.
+    pub bytes: u32,
+    /// Bytes that the other side has acknowledged since the stream began, where it has not
+    /// acknowledged all that was written; else `None`.
+    pub acknowledged: Option<u64>,
+}
+
 /// An accepted connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Incoming {
@@ -173,6 +183,12 @@ pub trait Io {
     fn try_splice(&mut self, from: StreamId, to: StreamId, max: usize) -> Result<SpliceMoved, SpliceError> {
         let _ = (from, to, max);
         Err(SpliceError::Unavailable)
+    }
+
+    /// What the system keeps in the two buffers of a stream; nothing where it does not tell.
+    fn memory(&mut self, stream: StreamId) -> Memory {
+        let _ = stream;
+        Memory::default()
     }
 
     /// Ends our half of the stream.

@@ -30,5 +30,5 @@ mod io;
 mod tun;
 mod turn;
 
-pub use io::{Incoming, Io, Moved, Received, SpliceError, SpliceMoved, TransmitError, TryError};
+pub use io::{Incoming, Io, Memory, Moved, Received, SpliceError, SpliceMoved, TransmitError, TryError};
 pub use turn::{Drive, Turn};

@@ -2,9 +2,11 @@
 //!
 //! | file | is |
 //! | --- | --- |
+//! | `memory` | what the system keeps for streams |
 //! | `perform` | each output of the machine as a call of [`Io`] |
 //! | `pump` | the bytes of one stream: read, write, splice |
 
+mod memory;
 mod perform;
 mod pump;
 
@@ -95,6 +97,7 @@ pub struct Drive {
     finished: bool,
     /// The last turn left due timers to the next.
     waited: bool,
+    measured: memory::Measured,
 }
 
 impl Drive {

@@ -316,6 +316,15 @@ pub enum Event {
         /// The limit.
         limit: usize,
     },
+    /// The system keeps more for the streams of this machine than it may.
+    SocketMemory {
+        /// Bytes that it keeps.
+        used: u64,
+        /// Bytes that it may keep.
+        limit: u64,
+        /// Stalled connections that were ended.
+        ended: usize,
+    },
     /// Accepting failed and pauses.
     AcceptPaused {
         /// Where.

@@ -3,6 +3,7 @@
 use super::{Assignment, ConnId, Fault, QueryId, SocketId, StreamId, TunId, UplinkId, Via};
 #[cfg(doc)]
 use super::{Output, StreamMachine, Transmit};
+use crate::time::Duration;
 use core::net::{IpAddr, SocketAddr};
 
 /// What a driver reports to a machine.
@@ -146,6 +147,16 @@ pub enum Input<'a> {
         /// All of them.
         addresses: &'a [IpAddr],
     },
+    /// The system keeps more for this machine's streams than it should, in buffers that are not
+    /// read or not acknowledged yet. Told again while that is so, and once when it no longer is.
+    SocketMemory {
+        /// Bytes kept for all streams.
+        used: u64,
+        /// Bytes that may be kept.
+        limit: u64,
+        /// What is kept for each, where that matters; none where `used` is not above `limit`.
+        streams: &'a [Kept],
+    },
     /// The interface of an uplink has vanished: what is open through it is dead, though no packet
     /// will tell.
     UplinkGone {
@@ -175,4 +186,16 @@ pub enum Input<'a> {
     },
     /// Take no new work, finish what is open, then say [`Output::Finished`].
     Drain,
+}
+
+/// What the system keeps for one stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Kept {
+    /// Which.
+    pub stream: StreamId,
+    /// Bytes of memory.
+    pub bytes: u32,
+    /// How long nothing of what was written to it has been acknowledged; zero where nothing waits
+    /// for that.
+    pub stuck: Duration,
 }

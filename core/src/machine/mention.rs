@@ -68,6 +68,7 @@ impl Input<'_> {
             Input::SocketFailed { .. } => "SocketFailed",
             Input::SendFailed { .. } => "SendFailed",
             Input::LocalAddresses { .. } => "LocalAddresses",
+            Input::SocketMemory { .. } => "SocketMemory",
             Input::UplinkGone { .. } => "UplinkGone",
             Input::UplinkBack { .. } => "UplinkBack",
             Input::ConfigureFailed { .. } => "ConfigureFailed",
@@ -112,7 +113,11 @@ impl Input<'_> {
                 one(Id::Uplink(uplink), Mention::Alive)
             }
             Input::ConfigureFailed { tun, .. } => one(Id::Tun(tun), Mention::Alive),
-            Input::LocalAddresses { .. } | Input::Entropy { .. } | Input::Drain => NONE,
+            // Its streams are many: each is only a candidate.
+            Input::LocalAddresses { .. }
+            | Input::SocketMemory { .. }
+            | Input::Entropy { .. }
+            | Input::Drain => NONE,
         };
         ids.into_iter().flatten()
     }

@@ -49,7 +49,7 @@ pub use datagram::{DatagramMachine, MAX_SEGMENTS, Rx, Transmit};
 pub use event::Event;
 pub use fault::Fault;
 pub use ids::{ConnId, ListenerId, QueryId, SocketId, StreamId, TunId, UplinkId};
-pub use input::Input;
+pub use input::{Input, Kept};
 pub use layer::Layer;
 pub use mention::{Id, Mention};
 pub use output::{Close, Output};

@@ -8,7 +8,8 @@ pub(super) use reader::{Entry, Reader};
 use super::datagram::{DATAGRAMS, Group, TRANSMIT};
 use super::tun::{GIVEN, PACKET};
 use crate::machine::{
-    Assignment, ConnId, Device, Fault, Input, Offload, QueryId, SocketId, StreamId, TunId, UplinkId, Via,
+    Assignment, ConnId, Device, Fault, Input, Kept, Offload, QueryId, SocketId, StreamId, TunId, UplinkId,
+    Via,
 };
 use crate::time::{Duration, Instant};
 use crate::uplink::Prefix64;
@@ -42,6 +43,7 @@ const UPLINK_BACK: u8 = 28;
 const CONFIGURE_FAILED: u8 = 29;
 const ENTROPY: u8 = 30;
 const ENTROPY_TOLD: u8 = 31;
+const SOCKET_MEMORY: u8 = 32;
 /// In an assignment, where 0 is "no endpoint" and 1 "this one".
 const PREFIX64: u8 = 2;
 
@@ -266,6 +268,17 @@ impl Writer {
             Input::LocalAddresses { addresses } => {
                 self.tag(LOCAL_ADDRESSES, now);
                 self.ips(addresses);
+            }
+            Input::SocketMemory { used, limit, streams } => {
+                self.tag(SOCKET_MEMORY, now);
+                self.number(used);
+                self.number(limit);
+                self.number(streams.len() as u64);
+                for Kept { stream, bytes, stuck } in streams {
+                    self.stream(*stream);
+                    self.number((*bytes).into());
+                    self.number(stuck.as_nanos() as u64);
+                }
             }
             Input::UplinkGone { uplink } => {
                 self.tag(UPLINK_GONE, now);

@@ -2,6 +2,7 @@
 //! for connections, takes them and turns them away.
 
 mod accept;
+mod memory;
 
 use super::clients::Clients;
 use super::connection::Connection;
@@ -55,6 +56,8 @@ pub(crate) struct Service<C: Connection> {
     draining: bool,
     finished: bool,
     full: bool,
+    /// The system keeps too much for its streams: no connection is taken.
+    short: bool,
     /// How many handshakes are not complete, and in which order their clients came; some of the
     /// line are complete.
     half_open: usize,
@@ -79,6 +82,7 @@ impl<C: Connection> Service<C> {
             draining: false,
             finished: false,
             full: false,
+            short: false,
             half_open: 0,
             line: VecDeque::new(),
             clients: Clients::default(),
@@ -375,6 +379,7 @@ impl<C: Connection> Service<C> {
             | Input::UplinkBack { .. }
             | Input::ConfigureFailed { .. }
             | Input::Entropy { .. } => {}
+            Input::SocketMemory { used, limit, streams } => self.socket_memory(used, limit, streams),
             Input::UplinkGone { uplink } => {
                 for id in self.conns.keys() {
                     self.with(id, |conn, cx| conn.uplink_gone(uplink, cx));

@@ -6,7 +6,7 @@ use crate::machine::{
     Assignment, ConnId, Fault, ListenerId, QueryId, Rx, SocketId, Splice, StreamId, UplinkId,
 };
 use crate::record::Reading;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use core::net::{IpAddr, SocketAddr};
 
 /// A client that has just come.
@@ -43,6 +43,10 @@ pub(crate) trait Connection: Sized {
 
     /// There are too many that are half open, and it is the oldest of them.
     fn crowd_out(&mut self, limit: usize, cx: &mut Cx<Self::Config>);
+
+    /// The system keeps too much for its streams: it ends, if no byte of it has moved for so long.
+    /// True: it has ended.
+    fn relieve(&mut self, stalled: Duration, cx: &mut Cx<Self::Config>) -> bool;
 
     /// When it wants a [`Connection::timeout`].
     fn deadline(&self, config: &Self::Config) -> Option<Instant>;

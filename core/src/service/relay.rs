@@ -57,7 +57,7 @@ pub(crate) struct Relay {
     target: StreamId,
     pub(crate) uplink: Option<UplinkId>,
     /// When bytes moved last.
-    active: Instant,
+    pub(crate) active: Instant,
     up: Direction,
     down: Direction,
     broken: Option<Broken>,

@@ -10,7 +10,7 @@ use crate::machine::{Close, ConnId, Fault, ListenerId, Output, QueryId, Splice, 
 use crate::name::Name;
 use crate::record::Reading;
 use crate::service::{Accepted, Connection, Relay, RelayState, Side};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::Unparsed;
 use crate::wire::proxy::{self, Rules, Transport};
 use alloc::boxed::Box;
@@ -90,6 +90,14 @@ impl Connection for Conn {
 
     fn crowd_out(&mut self, limit: usize, cx: &mut Cx) {
         self.refuse(Refusal::CrowdedOut { limit }, cx);
+    }
+
+    fn relieve(&mut self, stalled: Duration, cx: &mut Cx) -> bool {
+        let is_stalled = matches!(&self.state, State::Relay(relay) if cx.now - relay.active >= stalled);
+        if is_stalled {
+            self.end(Close::Reset, Some(Fault::NoMemory), cx);
+        }
+        is_stalled
     }
 
     fn deadline(&self, config: &Config) -> Option<Instant> {

@@ -165,6 +165,11 @@ impl Lab {
         self.drive.input(&mut self.machine, &mut self.world, input);
     }
 
+    /// Has the driver look at what the system keeps for all streams, of so much that may be.
+    pub(crate) fn measure(&mut self, limit: u64) {
+        self.drive.measure(&mut self.machine, &mut self.world, limit);
+    }
+
     // ---- what was seen ----
 
     pub(crate) fn got(&self, who: Who) -> &[u8] {

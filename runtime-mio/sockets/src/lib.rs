@@ -16,6 +16,7 @@
 //! | `bind` | sockets bound to a device and a source address |
 //! | `route` | whether a device has a route (Linux) |
 //! | `resolve` | names, looked up off the loop |
+//! | `memory` | what the system keeps for a socket (Linux) |
 //! | `entropy` | random bytes (feature `entropy`) |
 //! | `tun` | TUN devices with offload (Unix, feature `tun`) |
 //! | `splice` | bytes moved in the kernel, through pooled pipes (Linux) |
@@ -28,6 +29,8 @@ mod datagram;
 mod entropy;
 mod hits;
 mod listeners;
+#[cfg(target_os = "linux")]
+mod memory;
 mod resolve;
 #[cfg(target_os = "linux")]
 mod route;
@@ -47,6 +50,8 @@ pub use datagram::{Buffers, Datagrams, listen_datagrams};
 pub use entropy::entropy;
 pub use hits::{LimitHits, limit_hits, sockets_without_gso};
 pub use listeners::Listeners;
+#[cfg(target_os = "linux")]
+pub use memory::memory;
 pub use resolve::{Answer, Resolver};
 pub use shared::{Handle, Inbox, Shared, Wake, Watch};
 pub use socket::{Tried, accept, before_close, finish_connect, listen, shutdown, transfer};

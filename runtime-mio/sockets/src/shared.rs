@@ -91,6 +91,7 @@ type Call = Box<dyn FnOnce(Instant, &mut dyn Any) + Send>;
 enum Command {
     LocalAddresses(Vec<IpAddr>),
     UplinkGone(UplinkId),
+    Measure(u64),
     Call(Call),
     Drain,
     Stop,
@@ -120,6 +121,10 @@ impl Inbox {
             let input = match command {
                 Some(Command::Call(work)) => {
                     drive.call(machine, io, |now, machine| work(now, machine));
+                    continue;
+                }
+                Some(Command::Measure(limit)) => {
+                    drive.measure(machine, io, limit);
                     continue;
                 }
                 Some(Command::LocalAddresses(ref addresses)) => Input::LocalAddresses { addresses },
@@ -157,6 +162,12 @@ impl Handle {
     /// The interface of an uplink has vanished, and what is open through it with it.
     pub fn uplink_gone(&self, uplink: UplinkId) {
         self.send(Command::UplinkGone(uplink));
+    }
+
+    /// The system may keep more for the worker's streams than `limit` bytes: it looks, and its
+    /// machine does what is to be done.
+    pub fn measure_memory(&self, limit: u64) {
+        self.send(Command::Measure(limit));
     }
 
     /// Has the worker's thread do `work` on its machine, soon. Nothing happens if that is no `M`,

@@ -257,6 +257,7 @@ impl<M: Application> Auditor<M> {
             // about what the machine has asked for, and have no rule but that they come in time.
             Input::Assigned { .. }
             | Input::LocalAddresses { .. }
+            | Input::SocketMemory { .. }
             | Input::UplinkGone { .. }
             | Input::UplinkBack { .. }
             | Input::ConfigureFailed { .. }

@@ -30,10 +30,12 @@ pub(crate) struct Relays {
     pub(crate) client_limit: AtomicU64,
     pub(crate) lookup_limit: AtomicU64,
     pub(crate) kept_limit: AtomicU64,
+    pub(crate) socket_memory: AtomicU64,
     heads: Flood,
     clients: Flood,
     lookups: Flood,
     kept: Flood,
+    memory: Flood,
     logins: Flood,
     login_warned: AtomicBool,
     pub(crate) attempts_exhausted: AtomicU64,
@@ -134,6 +136,14 @@ impl Relays {
                 );
                 self.kept.warn(now, text);
             }
+            Event::SocketMemory { used, limit, ended } => {
+                add(&self.socket_memory);
+                let text = format_args!(
+                    "the system keeps {used} bytes for the sockets of this worker, more than {limit}: {ended} stalled \
+                     connections were reset, new ones wait while that is not enough (--max-socket-memory)"
+                );
+                self.memory.warn(now, text);
+            }
             Event::LoginIgnored { client } => {
                 if !self.login_warned.swap(true, Ordering::Relaxed) {
                     let ip = client.ip();
@@ -178,7 +188,7 @@ impl Relays {
     pub(crate) fn summary(&self, beside: &str) -> String {
         format!(
             "{} connections relayed ({} broken), {} refused, {beside}; limits hit: connections {}, descriptors {}, \
-             buffers {}, heads {}, clients {}, lookups {}, requests {}, handshakes {}, associations {}",
+             buffers {}, heads {}, clients {}, lookups {}, requests {}, handshakes {}, associations {}, socket memory {}",
             get(&self.connected),
             get(&self.broken),
             get(&self.refused),
@@ -191,6 +201,7 @@ impl Relays {
             get(&self.kept_limit),
             get(&self.half_open_limit),
             get(&self.association_limit),
+            get(&self.socket_memory),
         )
     }
 }

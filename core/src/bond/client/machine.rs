@@ -67,6 +67,7 @@ impl Machine for Client {
             | Input::AcceptFailed { .. }
             | Input::Connected { .. }
             | Input::ConnectFailed { .. }
+            | Input::SocketMemory { .. }
             | Input::Assigned { .. }
             | Input::Resolved { .. }
             | Input::ResolveFailed { .. }

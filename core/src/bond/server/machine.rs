@@ -53,6 +53,7 @@ impl Machine for Server {
             | Input::AcceptFailed { .. }
             | Input::Connected { .. }
             | Input::ConnectFailed { .. }
+            | Input::SocketMemory { .. }
             | Input::Assigned { .. }
             | Input::Resolved { .. }
             | Input::ResolveFailed { .. }

@@ -14,7 +14,7 @@ use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, Fault, Report, UplinkId};
 use crate::name::Destination;
 use crate::service::{Connection, Relay, RelayState, Side};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -309,6 +309,25 @@ impl Conn {
     pub(super) fn close_late_with(&mut self, reply: Vec<u8>, cx: &mut Cx) {
         self.until = Some(cx.now + cx.config.auth_delay);
         self.state = State::Closing(Box::new(Closing::held(reply, cx)));
+    }
+
+    /// The system keeps too much for it. True: no byte has moved for so long, so it has ended.
+    pub(super) fn ended_if_stalled(&mut self, stalled: Duration, cx: &mut Cx) -> bool {
+        let active = match &self.state {
+            State::Relay(relay) => relay.active,
+            State::Forward(forward) => forward.active,
+            // These have deadlines of their own.
+            State::Handshake(_)
+            | State::Opening(_)
+            | State::Association(_)
+            | State::Closing(_)
+            | State::Gone => return false,
+        };
+        let is_stalled = cx.now - active >= stalled;
+        if is_stalled {
+            self.finish(Close::Reset, Some(Fault::NoMemory), cx);
+        }
+        is_stalled
     }
 
     pub(super) fn end(&mut self, how: Close, cx: &mut Cx) {

@@ -53,6 +53,7 @@ pub(in crate::record) enum Recorded {
     Plain(Input<'static>),
     Resolved(QueryId, Vec<IpAddr>),
     LocalAddresses(Vec<IpAddr>),
+    SocketMemory(u64, u64, Vec<Kept>),
     Entropy([u8; 32]),
 }
 
@@ -62,6 +63,9 @@ impl Recorded {
             Recorded::Plain(input) => f(*input),
             Recorded::Resolved(query, addresses) => f(Input::Resolved { query: *query, addresses }),
             Recorded::LocalAddresses(addresses) => f(Input::LocalAddresses { addresses }),
+            Recorded::SocketMemory(used, limit, streams) => {
+                f(Input::SocketMemory { used: *used, limit: *limit, streams })
+            }
             Recorded::Entropy(bytes) => f(Input::Entropy { bytes }),
         }
     }
@@ -135,6 +139,7 @@ impl<'a> Reader<'a> {
                 return Some(Entry::Input(now, Recorded::Resolved(query, self.ips()?)));
             }
             LOCAL_ADDRESSES => return Some(Entry::Input(now, Recorded::LocalAddresses(self.ips()?))),
+            SOCKET_MEMORY => return Some(Entry::Input(now, self.socket_memory()?)),
             UPLINK_GONE => Input::UplinkGone { uplink: UplinkId(u16::try_from(self.number()?).ok()?) },
             RESOLVE_FAILED => Input::ResolveFailed { query: self.query()?, fault: self.fault()? },
             READ_CLOSED => Input::ReadClosed { stream: self.stream()? },
@@ -210,6 +215,15 @@ impl<'a> Reader<'a> {
 
     fn stream(&mut self) -> Option<StreamId> {
         self.id().map(|(index, generation)| StreamId::from_parts(index, generation))
+    }
+
+    fn socket_memory(&mut self) -> Option<Recorded> {
+        let (used, limit, count) = (self.number()?, self.number()?, self.len()?);
+        let each = |_| {
+            let (stream, bytes) = (self.stream()?, u32::try_from(self.number()?).ok()?);
+            Some(Kept { stream, bytes, stuck: Duration::from_nanos(self.number()?) })
+        };
+        Some(Recorded::SocketMemory(used, limit, (0..count).map(each).collect::<Option<_>>()?))
     }
 
     fn query(&mut self) -> Option<QueryId> {

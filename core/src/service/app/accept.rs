@@ -18,7 +18,7 @@ impl<C: Connection> Service<C> {
     /// Asks for the next connection, unless there is a reason to wait.
     pub(super) fn ask(&mut self, listener: ListenerId) {
         let Some(entry) = self.listeners.get_mut(usize::from(listener.0)) else { return };
-        if entry.asked.is_some() || entry.pause.is_some() || self.draining {
+        if entry.asked.is_some() || entry.pause.is_some() || self.draining || self.short {
             return;
         }
         if self.conns.len().saturating_sub(self.own) >= self.cx.limits.max_connections {
@@ -39,6 +39,11 @@ impl<C: Connection> Service<C> {
             let limit = self.cx.limits.max_connections;
             self.cx.event(Event::ConnectionLimit { limit });
         }
+        self.take_back();
+    }
+
+    /// What is asked for is taken back: who comes waits in the backlog.
+    pub(super) fn take_back(&mut self) {
         for (index, entry) in self.listeners.iter_mut().enumerate() {
             if let Some(stream) = entry.asked.take() {
                 self.cx.forget(stream);

@@ -4,7 +4,7 @@ use super::World;
 use crate::util::person::Person;
 use crate::util::place::{Answer, Attempt, Behave, Ev, SpliceMode};
 use crate::util::sock::{Sock, Stage};
-use ropewalk_core::drive::{Incoming, Io, Moved, SpliceError, SpliceMoved, TryError};
+use ropewalk_core::drive::{Incoming, Io, Memory, Moved, SpliceError, SpliceMoved, TryError};
 #[cfg(feature = "names")]
 use ropewalk_core::drive::{Received, TransmitError};
 use ropewalk_core::machine::event::Event;
@@ -178,6 +178,14 @@ impl Io for World {
             self.in_vain += 1;
         }
         Ok(moved)
+    }
+
+    /// What has come and was not read, what was written and was not taken.
+    fn memory(&mut self, stream: StreamId) -> Memory {
+        let sock = &self.socks[self.of(stream)];
+        let bytes = u32::try_from(sock.inbox.len() + sock.outbox.len()).unwrap_or(u32::MAX);
+        let taken = (sock.proxy_wrote - sock.outbox.len()) as u64;
+        Memory { bytes, acknowledged: (!sock.outbox.is_empty()).then_some(taken) }
     }
 
     fn shutdown(&mut self, stream: StreamId) {
