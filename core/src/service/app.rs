@@ -1,5 +1,6 @@
 //! [`Service`]: listeners and connections, and which connection an input belongs to. `accept` asks
-//! for connections, takes them and turns them away.
+//! for connections, takes them and turns them away; `memory` ends some where the system keeps too
+//! much for them.
 
 mod accept;
 mod memory;
