@@ -93,7 +93,7 @@ impl Connection for Conn {
     }
 
     fn relieve(&mut self, stalled: Duration, cx: &mut Cx) -> bool {
-        let is_stalled = matches!(&self.state, State::Relay(relay) if cx.now - relay.active >= stalled);
+        let is_stalled = matches!(&self.state, State::Relay(relay, _) if cx.now - relay.active >= stalled);
         if is_stalled {
             self.end(Close::Reset, Some(Fault::NoMemory), cx);
         }
