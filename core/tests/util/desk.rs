@@ -2,7 +2,7 @@
 //! datagrams is checked at each call, and when a test has ended its recording is replayed.
 
 use super::incident::Recorded;
-use super::manual::segments;
+use super::heard::{self, segments};
 use super::{addr, say};
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
@@ -329,19 +329,11 @@ impl Desk {
     }
 
     pub(crate) fn drops(&self) -> Vec<Dropped> {
-        let why = |event: &Event| match event {
-            Event::DatagramDropped { why, .. } => Some(*why),
-            _ => None,
-        };
-        self.events.iter().filter_map(why).collect()
+        heard::drops(&self.events)
     }
 
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
-        let why = |event: &Event| match event {
-            Event::Refused { why, .. } => Some(*why),
-            _ => None,
-        };
-        self.events.iter().filter_map(why).collect()
+        heard::refusals(&self.events)
     }
 
     pub(crate) fn ends(&self) -> Vec<(SocketAddr, FlowEnd)> {

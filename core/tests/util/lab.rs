@@ -8,7 +8,7 @@ use super::world::World;
 use super::{Answer, addr};
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::drive::Drive;
-use ropewalk_core::machine::event::{Event, Refusal};
+use ropewalk_core::machine::event::Refusal;
 use ropewalk_core::machine::{Device, Input, ListenerId, Machine};
 use ropewalk_core::time::{Duration, Instant};
 use ropewalk_core::uplink::{HealthConfig, Policy, Pool, PoolConfig, Prefix, UplinkConfig};
@@ -191,11 +191,7 @@ impl Lab {
     }
 
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
-        let refusal = |(_, event): &(Instant, Event)| match event {
-            Event::Refused { why, .. } => Some(*why),
-            _ => None,
-        };
-        self.world.events.iter().filter_map(refusal).collect()
+        super::heard::refusals(self.world.events.iter().map(|(_, event)| event))
     }
 
     /// Bytes that were accounted to the uplinks in all: to targets and from them.

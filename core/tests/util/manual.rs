@@ -2,6 +2,7 @@
 //! when a test has ended its recording is replayed. It sends on a socket only after the machine has
 //! listed it: a socket that the machine forgets to list stays silent.
 
+use super::heard::{self, segments};
 use super::incident::Recorded;
 use super::{addr, secs};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};
@@ -356,11 +357,7 @@ impl ManualDriver {
     }
 
     pub(crate) fn refusals(&self) -> Vec<Refusal> {
-        let why = |event: &Event| match event {
-            Event::Refused { why, .. } => Some(*why),
-            _ => None,
-        };
-        self.events.iter().filter_map(why).collect()
+        heard::refusals(&self.events)
     }
 
     // ---- datagrams ----
@@ -462,11 +459,7 @@ impl ManualDriver {
     }
 
     pub(crate) fn drops(&self) -> Vec<Dropped> {
-        let why = |event: &Event| match event {
-            Event::DatagramDropped { why, .. } => Some(*why),
-            _ => None,
-        };
-        self.events.iter().filter_map(why).collect()
+        heard::drops(&self.events)
     }
 
     pub(crate) fn flow_ends(&self) -> Vec<FlowEnd> {
@@ -476,15 +469,6 @@ impl ManualDriver {
         };
         self.events.iter().filter_map(why).collect()
     }
-}
-
-/// The datagrams of one transmit, checked as the kernel would (udp(7), UDP_SEGMENT).
-pub(crate) fn segments(bytes: &[u8], segment: Option<usize>) -> Vec<&[u8]> {
-    let Some(segment) = segment else { return vec![bytes] };
-    let all: Vec<&[u8]> = bytes.chunks(segment).collect();
-    assert!(all.len() > 1 && all.len() <= ropewalk_core::machine::MAX_SEGMENTS, "{} segments", all.len());
-    assert!(bytes.len() <= 65_507, "more than one datagram can hold: {}", bytes.len());
-    all
 }
 
 impl Drop for ManualDriver {

@@ -15,6 +15,7 @@
 //! - [`watched`]: the machine, with the contract checked at each call.
 //! - [`lab`]: all of it, and the loop that steps it; around unwrap's machine by `unwrapped`.
 //! - [`manual`]: unwrap's machine without a world, driven call by call.
+//! - [`heard`]: what drivers were told, in few words.
 //! - [`asking`]: SOCKS5 clients in a few words.
 //! - [`incident`]: dispatch's machine, recorded as a live process records it, and replayed.
 //! - [`desk`]: dispatch's machine and its pool, for UDP associations.
@@ -28,6 +29,7 @@ mod acts;
 pub(crate) mod asking;
 #[cfg(feature = "unwrap")]
 pub(crate) mod desk;
+pub(crate) mod heard;
 pub(crate) mod http;
 #[cfg(feature = "unwrap")]
 pub(crate) mod incident;

@@ -5,7 +5,7 @@ use crate::unwrap::target::{self, Protocol, Wanted};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 #[derive(clap::Args, Debug)]
-#[group(id = "targets", args = ["v4", "v6"], required = true, multiple = true)]
+#[command(group(clap::ArgGroup::new("targets").args(["v4", "v6"]).required(true).multiple(true)))]
 pub(crate) struct Args {
     /// The server's IPv4 address (or name) and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST;
     /// may be given several times
@@ -61,6 +61,19 @@ fn client(text: &str) -> Result<IpAddr, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_must_be_named() {
+        use clap::Parser;
+        let parse = |words: &[&str]| {
+            crate::Cli::try_parse_from(["ropewalk", "doctor", "unwrap"].iter().chain(words)).map(|_| ())
+        };
+        for none in [&[][..], &["--mark", "5"], &["-p", "udp"], &["--as", "192.0.2.1"]] {
+            let error = parse(none).expect_err("no server was named");
+            assert_eq!(error.kind(), clap::error::ErrorKind::MissingRequiredArgument, "{none:?}");
+        }
+        parse(&["-4", "127.0.0.1:80", "-6", "[::1]:80"]).expect("both may be");
+    }
 
     #[test]
     fn a_client_to_try_as_is_from_elsewhere() {
