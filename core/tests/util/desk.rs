@@ -1,8 +1,8 @@
 //! The dispatch machine and its pool, driven by hand: for UDP associations. The contract of
 //! datagrams is checked at each call, and when a test has ended its recording is replayed.
 
-use super::incident::Recorded;
 use super::heard::{self, segments};
+use super::incident::Recorded;
 use super::{addr, say};
 use ropewalk_core::dispatch::{Config, Dispatch};
 use ropewalk_core::machine::event::{Dropped, Event, FlowEnd, Refusal};

@@ -2,8 +2,8 @@
 //!
 //! [`Faulty`] stands outermost, so driver and fault together look like a broken driver to auditor,
 //! recorder and machine: a recording of such a run replays, since the machine did nothing wrong.
-//! What fails must be what people would see, or a rule of the contract. `datagrams` has the faults
-//! of datagram sockets.
+//! What fails must be what people would see, or a rule of the contract. `list` names the faults;
+//! `datagrams` and `packets` do those of datagram sockets and of TUN devices.
 
 mod datagrams;
 mod list;
