@@ -1,5 +1,5 @@
-//! This runtime passes the conformance kit's cases of TUN devices, and the kit sees when a driver is
-//! broken.
+//! This runtime passes the cases of TUN devices of the conformance kit, and the kit sees when a
+//! driver is broken.
 
 #![cfg(target_os = "linux")]
 
