@@ -274,7 +274,7 @@ fn the_page_of_a_folder_names_its_files() {
             let path = entry.path();
             match path.file_name().and_then(std::ffi::OsStr::to_str) {
                 // Tests are found by their names. The commands are a table in main.rs.
-                None | Some("tests" | "main.rs") => {}
+                None | Some("tests" | "tests.rs" | "main.rs") => {}
                 Some(_) if path.is_dir() => folders.push(path),
                 Some(name) if name.ends_with(".rs") => modules += names_its_files(&path),
                 Some(_) => {}
