@@ -179,6 +179,7 @@ impl Copies {
 mod tests {
     use super::super::sources::testing::plain;
     use super::*;
+    use alloc::vec;
     use proptest::prelude::*;
 
     fn place(sequence: u32) -> Place {
@@ -232,7 +233,7 @@ mod tests {
             let mut next = first;
             for (act, at, len) in acts {
                 if act < 2 {
-                    push(&mut copies, next, 0, len);
+                    push(&mut copies, next, next as u8, len);
                     next = next.wrapping_add(1);
                 } else {
                     copies.done(next.wrapping_sub(at));
@@ -241,9 +242,14 @@ mod tests {
                 prop_assert_eq!(held, copies.bytes());
                 prop_assert!(held <= 20_000);
                 prop_assert_eq!(copies.sources.len(), copies.slots.iter().flatten().count());
-                for (at, copy) in copies.slots.iter().enumerate() {
+                for at in 0..copies.slots.len() {
                     let sequence = copies.first.wrapping_add(at as u32);
-                    prop_assert!(copy.as_ref().is_none_or(|copy| copy.place.sequence == sequence));
+                    let Some(copy) = &copies.slots[at] else { continue };
+                    prop_assert_eq!(copy.place.sequence, sequence);
+                    // It is written as what it was, however often places were used again.
+                    let mut out = vec![0; usize::from(copy.len)];
+                    prop_assert!(copies.write(sequence, &mut out, Sums::Complete));
+                    prop_assert!(out[20..].iter().all(|byte| *byte == sequence as u8));
                 }
             }
         }

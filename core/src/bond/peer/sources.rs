@@ -11,6 +11,8 @@
 //! - A source goes with its last holder, and its buffer is used again.
 //! - The bytes that copies hold are those of whole sources: one packet of a superpacket that is not
 //!   acknowledged keeps all of it.
+//! - A name leads to its own source or to none: a holder that was counted wrongly would lose a
+//!   packet, and never send another's bytes.
 
 use crate::bond::ingress::Piece;
 use crate::bond::inner::{Ecn, FlowKey, Segments, Sums, mark_ce};
@@ -26,12 +28,17 @@ const LARGE: usize = LARGEST / 2;
 const LARGE_SPARE: usize = 64;
 const SMALL_SPARE: usize = 2048;
 
-/// The name of a source.
+/// The name of a source: its place, and its number among all that were there. The name of one that
+/// is gone names nothing, though its place is used again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct SourceId(u32);
+pub(super) struct SourceId {
+    place: u32,
+    serial: u32,
+}
 
 #[derive(Debug)]
 struct Source {
+    serial: u32,
     bytes: Vec<u8>,
     segments: Segments,
     flow: FlowKey,
@@ -47,6 +54,8 @@ struct Source {
 pub(super) struct Sources {
     slots: Vec<Option<Source>>,
     free: Vec<u32>,
+    /// The number of the next one.
+    serial: u32,
     small: Vec<Vec<u8>>,
     large: Vec<Vec<u8>>,
 }
@@ -82,19 +91,21 @@ impl Sources {
 
     /// A source that stands in the queue.
     pub(super) fn insert(&mut self, bytes: Vec<u8>, segments: Segments, flow: FlowKey, ecn: Ecn) -> SourceId {
-        let source = Source { bytes, segments, flow, ecn, queued: true, copies: 0 };
-        if let Some(at) = self.free.pop() {
-            self.slots[at as usize] = Some(source);
-            return SourceId(at);
+        let serial = self.serial;
+        self.serial = serial.wrapping_add(1);
+        let source = Source { serial, bytes, segments, flow, ecn, queued: true, copies: 0 };
+        if let Some(place) = self.free.pop() {
+            self.slots[place as usize] = Some(source);
+            return SourceId { place, serial };
         }
         self.slots.push(Some(source));
         // Each has a buffer, and memory ends long before 2^32 of them.
-        SourceId((self.slots.len() - 1) as u32)
+        SourceId { place: (self.slots.len() - 1) as u32, serial }
     }
 
     /// All packets of it have left the queue.
     pub(super) fn leave_queue(&mut self, id: SourceId) {
-        if let Some(source) = self.slot(id) {
+        if let Some(source) = self.source_mut(id) {
             source.queued = false;
             self.settle(id);
         }
@@ -102,14 +113,14 @@ impl Sources {
 
     /// One of its packets has a copy from now on. The bytes that copies hold by that in addition.
     pub(super) fn hold(&mut self, id: SourceId) -> usize {
-        let Some(source) = self.slot(id) else { return 0 };
+        let Some(source) = self.source_mut(id) else { return 0 };
         source.copies += 1;
         if source.copies == 1 { source.bytes.len() } else { 0 }
     }
 
     /// A copy of one of its packets is done. The bytes that copies hold less by that.
     pub(super) fn release(&mut self, id: SourceId) -> usize {
-        let Some(source) = self.slot(id) else { return 0 };
+        let Some(source) = self.source_mut(id).filter(|source| source.copies > 0) else { return 0 };
         source.copies -= 1;
         if source.copies > 0 {
             return 0;
@@ -122,7 +133,7 @@ impl Sources {
     /// Writes a packet of it to all of `out`, which is as long. False where there is no such
     /// packet.
     pub(super) fn write(&self, id: SourceId, piece: Piece, out: &mut [u8], sums: Sums) -> bool {
-        let Some(Some(source)) = self.slots.get(id.0 as usize) else { return false };
+        let Some(source) = self.source(id) else { return false };
         let written = source.segments.write(&source.bytes, usize::from(piece.index), out, sums);
         if piece.marked {
             mark_ce(out);
@@ -132,7 +143,7 @@ impl Sources {
 
     /// The flow of its packets, and what their transport says of ECN.
     pub(super) fn flow(&self, id: SourceId) -> Option<(FlowKey, Ecn)> {
-        self.slots.get(id.0 as usize)?.as_ref().map(|source| (source.flow, source.ecn))
+        self.source(id).map(|source| (source.flow, source.ecn))
     }
 
     /// Gives back the buffers of a busy time.
@@ -143,15 +154,19 @@ impl Sources {
         }
     }
 
-    fn slot(&mut self, id: SourceId) -> Option<&mut Source> {
-        self.slots.get_mut(id.0 as usize)?.as_mut()
+    fn source(&self, id: SourceId) -> Option<&Source> {
+        self.slots.get(id.place as usize)?.as_ref().filter(|source| source.serial == id.serial)
+    }
+
+    fn source_mut(&mut self, id: SourceId) -> Option<&mut Source> {
+        self.slots.get_mut(id.place as usize)?.as_mut().filter(|source| source.serial == id.serial)
     }
 
     /// Lets a source go that nobody holds.
     fn settle(&mut self, id: SourceId) {
-        let Some(slot) = self.slots.get_mut(id.0 as usize) else { return };
+        let Some(slot) = self.slots.get_mut(id.place as usize) else { return };
         if let Some(source) = slot.take_if(|source| !source.queued && source.copies == 0) {
-            self.free.push(id.0);
+            self.free.push(id.place);
             self.keep(source.bytes);
         }
     }
@@ -210,6 +225,10 @@ mod tests {
         assert_eq!(sources.len(), 1, "a packet of it may be sent again");
         assert_eq!(sources.release(id), packet.len());
         assert_eq!((sources.len(), sources.flow(id)), (0, None));
-        assert_eq!(testing::plain(&mut sources, 1, 9), id, "its place is used again");
+        let next = testing::plain(&mut sources, 1, 9);
+        assert_eq!(next.place, id.place, "its place is used again");
+        assert_eq!(sources.flow(id), None, "its name is not");
+        sources.leave_queue(id);
+        assert_eq!((sources.hold(id), sources.release(id), sources.len()), (0, 0, 1));
     }
 }
