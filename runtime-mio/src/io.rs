@@ -112,11 +112,14 @@ impl MioIo {
             if self.sockets.generation(index).map(tenant) != Some(at & TENANT) {
                 return Meaning::Stale;
             }
-            let failed = event.is_error();
+            let (failed, writable) = (event.is_error(), event.is_writable());
+            if writable && let Some(socket) = self.sockets.get_mut(index) {
+                socket.has_room(&self.registry);
+            }
             return Meaning::Socket {
                 index,
                 readable: event.is_readable() || failed,
-                writable: event.is_writable() || failed,
+                writable: writable || failed,
             };
         }
         let index = (at & INDEX) - self.listeners.len();
@@ -328,7 +331,13 @@ impl Io for MioIo {
         id: SocketId,
         source: &mut dyn FnMut(&mut [u8]) -> Option<Transmit>,
     ) -> Result<usize, TransmitError> {
-        self.sockets.try_transmit(id, source)
+        let result = self.sockets.try_transmit(id, source);
+        if let Err(TransmitError::WouldBlock) = result
+            && let Some(socket) = self.sockets.get_mut(id.index())
+        {
+            socket.wait_for_room(&self.registry);
+        }
+        result
     }
 
     #[cfg(all(unix, feature = "tun"))]

@@ -136,6 +136,11 @@ impl<S: DatagramSocket> DatagramTable<S> {
         }
     }
 
+    /// The socket with this index, in its runtime's hands.
+    pub fn get_mut(&mut self, index: u32) -> Option<&mut S> {
+        self.sockets.get_mut(index as usize)?.as_mut().map(|(_, socket)| socket)
+    }
+
     /// Which tenant of this index is open.
     pub fn generation(&self, index: u32) -> Option<u32> {
         let slot = self.sockets.get(index as usize).and_then(Option::as_ref);
