@@ -23,8 +23,11 @@ pub(super) struct Tuns {
     queue: VecDeque<TunId>,
 }
 
-/// How many packets one device may move before the others have their turn.
-const SHARE: usize = 16;
+/// How many packets one device may move before the others have their turn, and bytes. What a device
+/// without offload took leaves in one call, where the path allows it: fewer than a call holds (44)
+/// would cost more calls.
+const SHARE: usize = 64;
+const SHARE_BYTES: usize = 1 << 20;
 /// Bytes that are taken before the machine may send what it makes of them: then what leaves is in
 /// full groups, and little packets that came together leave together.
 const TAKEN: usize = 256 * 1024;
@@ -91,7 +94,7 @@ impl Drive {
     ) -> usize {
         let mut cost = self.give(machine, io, tun);
         self.settle(machine, io);
-        let mut bytes = 0;
+        let (mut bytes, mut all) = (0, 0);
         for taken in 0.. {
             if !self.tuns.slot(tun).readable {
                 break;
@@ -100,7 +103,7 @@ impl Drive {
             if buf.is_empty() {
                 break;
             }
-            if taken == SHARE {
+            if taken == SHARE || all >= SHARE_BYTES {
                 self.tuns.enqueue(tun);
                 break;
             }
@@ -108,6 +111,7 @@ impl Drive {
                 Ok((len, offload)) => {
                     cost += 1 + len / COPIED;
                     bytes += len;
+                    all += len;
                     if len > 0 {
                         machine.handle_packet(io.now(), tun, len, offload);
                     }
@@ -127,17 +131,18 @@ impl Drive {
 
     /// Gives what the machine has for `tun`, up to the device's share. Returns what it cost.
     fn give<M: Application, I: Io>(&mut self, machine: &mut M, io: &mut I, tun: TunId) -> usize {
-        let mut cost = 0;
+        let (mut cost, mut bytes) = (0, 0);
         for given in 0.. {
             if !self.tuns.slot(tun).writable {
                 break;
             }
             let Some((packet, offload)) = machine.give_buf(tun) else { break };
-            if given == SHARE {
+            if given == SHARE || bytes >= SHARE_BYTES {
                 self.tuns.enqueue(tun);
                 break;
             }
             cost += 1 + packet.len() / COPIED;
+            bytes += packet.len();
             let result = match io.try_give(tun, packet, offload) {
                 Ok(()) => Ok(()),
                 Err(TryError::WouldBlock) => {
