@@ -340,14 +340,13 @@ impl<T: Item> FqCodel<T> {
     fn advance(&mut self, slot: usize) -> usize {
         let queue = &mut self.queues[slot];
         let Some(first) = queue.items.front_mut() else { return 0 };
-        let before = first.item.bytes_left();
+        let bytes = first.item.next_len();
         first.item.advance();
-        let after = first.item.bytes_left();
-        let bytes = before.saturating_sub(after);
+        let spent = first.item.next_len() == 0;
         queue.bytes -= bytes;
         queue.passed = false;
         self.bytes -= bytes;
-        if after == 0 {
+        if spent {
             self.spent.extend(queue.items.pop_front().map(|waiting| waiting.item));
         }
         bytes

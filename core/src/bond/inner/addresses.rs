@@ -12,7 +12,8 @@ pub(crate) fn destination(packet: &[u8]) -> Option<IpAddr> {
     ends(packet).map(|(_, destination)| destination)
 }
 
-fn ends(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
+/// Source and destination, if these are the first bytes of an IP packet.
+pub(crate) fn ends(packet: &[u8]) -> Option<(IpAddr, IpAddr)> {
     match packet.first()? >> 4 {
         4 => {
             let read = |at: usize| packet.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());

@@ -71,15 +71,17 @@ pub(crate) fn mark_ce(packet: &mut [u8]) -> bool {
     capable && set(packet, Ecn::Ce).is_ok()
 }
 
-/// Carries the outer header's mark over to the inner packet, at the end of the tunnel. `false`
-/// where the packet must be dropped: congestion was marked on a packet whose transport would never
-/// learn of it.
-pub(crate) fn decapsulate(outer: Ecn, packet: &mut [u8]) -> bool {
-    let Ok(view) = Packet::parse(packet) else { return false };
-    match combine(outer, view.ecn()) {
-        Some(new) => new == view.ecn() || set(packet, new).is_ok(),
-        None => false,
+/// Carries the outer header's mark over to the inner packet, at the end of the tunnel. `None` where
+/// the packet must be dropped: it is none, or congestion was marked on a packet whose transport
+/// would never learn of it.
+pub(crate) fn decapsulate(outer: Ecn, packet: &mut [u8]) -> Option<Packet<'_>> {
+    let view = Packet::parse(packet).ok()?;
+    let (inner, layout) = (view.ecn(), view.layout());
+    let new = combine(outer, inner)?;
+    if new != inner {
+        set(packet, new).ok()?;
     }
+    Some(Packet::of_layout(packet, layout))
 }
 
 /// RFC 6040 section 4.2, figure 4.
@@ -132,8 +134,8 @@ mod tests {
         let mut packet = Build::default().tcp(b"data");
         let before = packet.clone();
         assert!(!mark_ce(&mut packet));
-        assert!(!decapsulate(Ce, &mut packet));
-        assert!(decapsulate(Ect0, &mut packet));
+        assert!(decapsulate(Ce, &mut packet).is_none());
+        assert!(decapsulate(Ect0, &mut packet).is_some());
         assert_eq!(packet, before);
     }
 }

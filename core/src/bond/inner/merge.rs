@@ -54,8 +54,9 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Starts a run with `packet`, which goes into the empty `buf`. Any packet may start one.
-    pub(crate) fn start(buf: &mut Vec<u8>, packet: &[u8]) -> Run {
+    /// Starts a run with a packet, which goes into the empty `buf`. Any packet may start one.
+    pub(crate) fn start(buf: &mut Vec<u8>, view: &Packet<'_>) -> Run {
+        let packet = view.bytes();
         buf.clear();
         buf.extend_from_slice(packet);
         let mut run = Run {
@@ -68,24 +69,21 @@ impl Run {
             checked: false,
             identification: Identification::Unknown,
         };
-        let Ok(view) = Packet::parse(packet) else { return run };
-        let Some((kind, header)) = shape(&view) else { return run };
+        let Some((kind, header)) = shape(view) else { return run };
         let layout = view.layout();
         (run.v6, run.transport, run.header) = (layout.v6, layout.transport, header);
         run.size = layout.len - header;
-        buf.truncate(layout.len);
         if run.size > 0 && !ends_run(kind, &packet[layout.transport..]) {
             run.open = Some(kind);
         }
         run
     }
 
-    /// Joins `packet` to the run in `buf` if it is the next segment; `false`, and no change, if
+    /// Joins a packet to the run in `buf` if it is the next segment; `false`, and no change, if
     /// not.
-    pub(crate) fn push(&mut self, buf: &mut Vec<u8>, packet: &[u8]) -> bool {
+    pub(crate) fn push(&mut self, buf: &mut Vec<u8>, view: &Packet<'_>) -> bool {
         let Some(kind) = self.open else { return false };
-        let Ok(view) = Packet::parse(packet) else { return false };
-        if shape(&view) != Some((kind, self.header)) || view.is_v6() != self.v6 {
+        if shape(view) != Some((kind, self.header)) || view.is_v6() != self.v6 {
             return false;
         }
         let packet = view.bytes();
@@ -94,7 +92,7 @@ impl Run {
             return false;
         }
         let Some(identification) = self.follows_in_ip(buf, packet) else { return false };
-        if !self.follows(kind, buf, packet) || !may_be_trusted(&view) {
+        if !self.follows(kind, buf, packet) || !may_be_trusted(view) {
             return false;
         }
         if !self.checked && !Packet::parse(buf).is_ok_and(|first| may_be_trusted(&first)) {

@@ -42,7 +42,7 @@ pub(crate) mod testing;
 mod tests;
 mod too_big;
 
-pub(crate) use addresses::{destination, source};
+pub(crate) use addresses::{destination, ends, source};
 pub(crate) use ecn::{Ecn, decapsulate, mark_ce};
 pub(crate) use flow::{Flow, FlowKey};
 pub(crate) use merge::Run;

@@ -98,6 +98,11 @@ impl<'a> Packet<'a> {
         Ok(Packet { data: &data[..layout.len], layout })
     }
 
+    /// A packet whose layout is known: what has changed since it was checked are no lengths.
+    pub(super) fn of_layout(data: &'a [u8], layout: Layout) -> Packet<'a> {
+        Packet { data: &data[..layout.len], layout }
+    }
+
     /// Checks what a TUN gave. A superpacket is as long as `data`, whatever its header says.
     pub(crate) fn parse_with(data: &'a [u8], offload: Offload) -> Result<Packet<'a>, Malformed> {
         match offload {

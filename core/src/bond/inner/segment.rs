@@ -39,6 +39,8 @@ pub(crate) struct Segments {
     size: usize,
     /// Bytes of payload of all segments.
     payload: usize,
+    /// How many there are: it is asked several times for each of them, and dividing takes long.
+    count: usize,
 }
 
 impl Segments {
@@ -68,12 +70,13 @@ impl Segments {
             return Err(Malformed::Offload("segments of no bytes"));
         }
         let payload = layout.len - header;
-        Ok(Segments { kind, v6: layout.v6, transport: layout.transport, header, size, payload })
+        let count = payload.div_ceil(size).max(1);
+        Ok(Segments { kind, v6: layout.v6, transport: layout.transport, header, size, payload, count })
     }
 
     /// How many there are; at least one.
     pub(crate) fn count(&self) -> usize {
-        self.payload.div_ceil(self.size).max(1)
+        self.count
     }
 
     /// Bytes of segment `index`, headers included.

@@ -5,7 +5,7 @@
 //!   change.
 //! - The bytes that wait stay under the cap; a packet over it is dropped and counted.
 
-use crate::bond::inner::{Run, complete};
+use crate::bond::inner::{Packet, Run, complete};
 use crate::machine::Offload;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -36,7 +36,8 @@ impl Give {
     }
 
     /// Appends a packet; false if there is no room for it.
-    pub(in crate::bond) fn push(&mut self, packet: &[u8]) -> bool {
+    pub(in crate::bond) fn push(&mut self, view: &Packet<'_>) -> bool {
+        let packet = view.bytes();
         if self.bytes + packet.len() > CAP {
             self.dropped += 1;
             return false;
@@ -44,7 +45,7 @@ impl Give {
         self.bytes += packet.len();
         if let Some((buf, run)) = &mut self.open {
             let before = buf.len();
-            if self.offload && run.push(buf, packet) {
+            if self.offload && run.push(buf, view) {
                 // The header of a packet that was merged is not there any more.
                 self.bytes = self.bytes + buf.len() - before - packet.len();
                 return true;
@@ -52,9 +53,7 @@ impl Give {
             self.finish();
         }
         let mut buf = self.spare.pop().unwrap_or_default();
-        let run = Run::start(&mut buf, packet);
-        // It may have cut off what came behind the packet's own length.
-        self.bytes = self.bytes + buf.len() - packet.len();
+        let run = Run::start(&mut buf, view);
         self.open = Some((buf, run));
         true
     }

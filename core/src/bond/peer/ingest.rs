@@ -81,7 +81,8 @@ impl Peer {
         let Some(ours) = ours else { return };
         let mut answer = [0; 1280];
         if let Ok(len) = self.too_big.tell(now, packet, self.mtu(), ours, &mut answer) {
-            give.push(&answer[..len]);
+            let answer = Packet::parse(&answer[..len]).expect("we built it");
+            give.push(&answer);
             give.finish();
         }
     }

@@ -2,7 +2,7 @@
 
 use super::give::Give;
 use super::{Peer, order, path};
-use crate::bond::inner::{Ecn, decapsulate};
+use crate::bond::inner::{Ecn, Packet, decapsulate};
 use crate::bond::path::{Ack, Arrived, RawDelay};
 use crate::bond::session::OpenError;
 use crate::bond::wire::{self, CloseReason, Config, ConfigRequest, Frame, PathId, Plaintext, Timestamp};
@@ -86,20 +86,10 @@ impl Peer {
                 let packet = &mut plain[start..];
                 if !accept(packet) {
                     self.drops.foreign += 1;
-                } else if !decapsulate(outer, packet) {
-                    self.drops.malformed += 1;
-                } else if self.reorder.pass(now, opened.path.get(), sequence, distance) {
-                    // The usual case goes from the datagram to the TUN's queue, and is copied
-                    // nowhere else.
-                    self.drops.tun_full += u64::from(!give.push(packet));
+                } else if let Some(packet) = decapsulate(outer, packet) {
+                    self.put_in_order(now, opened.path.get(), (sequence, distance), &packet, give);
                 } else {
-                    let len = packet.len();
-                    let mut held = self.spare.pop().unwrap_or_default();
-                    held.clear();
-                    held.extend_from_slice(packet);
-                    let index = opened.path.get();
-                    let taken = self.reorder.push(now, index, sequence, distance, len, held);
-                    self.drops.tun_full += u64::from(taken == Err(order::Refused::Full));
+                    self.drops.malformed += 1;
                 }
             }
             Plaintext::Control { frames, .. } => {
@@ -108,6 +98,27 @@ impl Peer {
             }
         }
         Ok(Arrival { path: opened.path, newest, confirms: opened.confirms })
+    }
+
+    /// A packet of the peer's TUN: to ours, or to those that wait for their order.
+    fn put_in_order(
+        &mut self,
+        now: Instant,
+        path: u8,
+        (sequence, distance): (u32, u16),
+        packet: &Packet<'_>,
+        give: &mut Give,
+    ) {
+        if self.reorder.pass(now, path, sequence, distance) {
+            // The usual case goes from the datagram to the TUN's queue, and is copied nowhere else.
+            self.drops.tun_full += u64::from(!give.push(packet));
+            return;
+        }
+        let mut held = self.spare.pop().unwrap_or_default();
+        held.clear();
+        held.extend_from_slice(packet.bytes());
+        let taken = self.reorder.push(now, path, sequence, distance, packet.bytes().len(), held);
+        self.drops.tun_full += u64::from(taken == Err(order::Refused::Full));
     }
 
     /// As [`Peer::receive`], for a path that is not known: it begins with this packet, if that is
@@ -205,9 +216,9 @@ impl Peer {
     /// Hands on what is in order.
     pub(super) fn deliver(&mut self, give: &mut Give) {
         while let Some(packet) = self.reorder.poll() {
-            if !give.push(&packet) {
-                self.drops.tun_full += 1;
-            }
+            // It was a packet when it was held.
+            let view = Packet::parse(&packet);
+            self.drops.tun_full += u64::from(!view.is_ok_and(|view| give.push(&view)));
             if self.spare.len() < 64 {
                 self.spare.push(packet);
             }

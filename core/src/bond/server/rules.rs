@@ -16,9 +16,7 @@ pub(super) struct Rules<'a> {
 
 impl Rules<'_> {
     pub(super) fn allow(&self, packet: &[u8]) -> bool {
-        let Some((source, to)) = inner::source(packet).zip(inner::destination(packet)) else {
-            return false;
-        };
+        let Some((source, to)) = inner::ends(packet) else { return false };
         if !self.addresses.contains(&source) {
             return false;
         }
