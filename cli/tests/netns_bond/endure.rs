@@ -270,7 +270,7 @@ fn an_idle_bond_sends_next_to_nothing_and_is_small() {
             *sizes.entry(frame.ip().map_or(0, <[u8]>::len)).or_default() += 1;
         }
         eprintln!("{device} got {rate} bit/s in {long:?}; bytes of a packet, and how many: {sizes:?}");
-        // Three times a minute.
+        // Twice a minute.
         let alive = long < Duration::from_secs(60) || frames.iter().any(is_sealed);
         assert!(alive, "{device} got nothing that keeps it alive");
         assert!(rate < IDLE, "{device} got {rate} bit/s, expected less than {IDLE}");

@@ -44,10 +44,10 @@ fn fall(sut: &mut Sut, links: usize) {
     silence(sut, links, None, false);
 }
 
-/// Within 30 s all paths are live again at both ends, and carry. An idle client with a live path
-/// finds out by its next question, which is up to 20 s away.
+/// Within 38 s all paths are live again at both ends, and carry. An idle client with a live path
+/// finds out by its next question, which is up to 28 s away.
 fn recovers(sut: &mut Sut, what: &str) {
-    sut.lab.run(Duration::from_secs(30));
+    sut.lab.run(Duration::from_secs(38));
     let (came, of) = sut.exchange();
     assert_eq!(came, of, "{what}: {:#?}", sut.client());
     for status in [Some(sut.client()), sut.server()] {

@@ -3,7 +3,7 @@
 
 use super::Client;
 use crate::bond::path::State;
-use crate::bond::peer::{Peer, Remote};
+use crate::bond::peer::{Peer, Remote, Slot};
 use crate::bond::session::Role;
 use crate::bond::wire::PathId;
 use crate::machine::Output;
@@ -28,6 +28,37 @@ impl Client {
     /// Whether all paths are down.
     pub(super) fn is_cut_off(&self) -> bool {
         self.peer.slots().all(|slot| slot.path.state() == State::Down)
+    }
+
+    /// Whether an idle client asks for new keys: when a PING is due, whose place the INIT takes, or
+    /// at the latest.
+    pub(super) fn renews_idle(&self, now: Instant) -> bool {
+        let pings = |slot: &Slot| slot.ping && slot.path.state() == State::Live;
+        let late = || self.peer.keys.renew_by().is_none_or(|by| by <= now);
+        self.peer.keys.is_ending(now) && (self.peer.slots().any(pings) || late())
+    }
+
+    /// When it does so at the latest.
+    pub(super) fn renew_by(&self) -> Option<Instant> {
+        self.peer.keys.renew_by().filter(|_| self.established && !self.initiator.is_active())
+    }
+
+    /// New keys are to follow: asked for by one path while the old ones are good, in place of its
+    /// PING if one is due.
+    pub(super) fn renew(&mut self, now: Instant) {
+        let ways = self.ways.iter().filter(|way| way.open && self.peer.keys.is_usable(now));
+        let slots = ways.filter_map(|way| Some((way.path, self.peer.slot(way.path)?)));
+        let live = slots.filter(|(_, slot)| slot.path.state() == State::Live);
+        let Some((path, _)) = live.min_by_key(|(_, slot)| !slot.ping) else {
+            return self.initiator.start(now);
+        };
+        if self.initiator.is_active() {
+            return;
+        }
+        self.initiator.renew(now, path);
+        if let Some(slot) = self.peer.slot_mut(path).filter(|slot| slot.path.in_flight() == 0) {
+            slot.ping = false;
+        }
     }
 
     /// Lets the handshake go on: names the sockets on which a message is due.

@@ -118,6 +118,7 @@ impl Machine for Client {
             self.farewell.filter(|_| self.ways.iter().any(|way| way.socket.is_some())),
             self.wishes.poll_timeout().filter(|_| self.established),
             self.forgotten_at(),
+            self.renew_by(),
             self.peer.poll_timeout(),
         ];
         reopen.chain(own.into_iter().flatten()).min()

@@ -34,9 +34,9 @@ impl Client {
         }
         if self.established
             && self.peer.keys.wants_rekey(now)
-            && (self.peer.is_busy() || self.peer.keys.is_ending(now))
+            && (self.peer.is_busy() || self.renews_idle(now))
         {
-            self.initiator.start(now);
+            self.renew(now);
         }
         self.shake(now);
         self.tun_dirty |= !self.give.is_empty();

@@ -7,9 +7,10 @@
 //!                        └──┘ retry              └──► Asking: no packet came under the new keys
 //! ```
 //!
-//! The same INIT goes out on every path, round after round, each later than the one before. The
-//! server answers the same INIT with the same RESPONSE, so that a slow path's answer is as good as
-//! any. After a while the client begins anew with a fresh one. It never gives up by itself.
+//! The same INIT goes out on every path, round after round, each later than the one before; the
+//! first round of keys that replace good ones goes by one path. The server answers the same INIT
+//! with the same RESPONSE, so that a slow path's answer is as good as any. After a while the client
+//! begins anew with a fresh one. It never gives up by itself.
 //!
 //! A handshake is done when a packet of the server was opened under its keys, which the association
 //! tells by [`Initiator::confirmed`]. Until then it must send something that the server answers.
@@ -139,6 +140,18 @@ impl Initiator {
         match self.state {
             State::Idle => self.begin(now),
             State::Asking(_) | State::Unconfirmed { .. } => {}
+        }
+    }
+
+    /// Begins a handshake, if none is under way, whose first round goes out on this path alone: for
+    /// keys that are good still. What is lost the second round makes up for, on every path.
+    pub(crate) fn renew(&mut self, now: Instant, path: PathId) {
+        if self.is_active() {
+            return;
+        }
+        self.begin(now);
+        if let State::Asking(asking) = &mut self.state {
+            asking.due = 1 << path.get();
         }
     }
 

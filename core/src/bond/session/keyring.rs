@@ -204,6 +204,11 @@ impl Keyring {
         self.current.as_ref().is_none_or(|session| session.expires_at() - now < ENDING)
     }
 
+    /// When an idle association renews its keys at the latest; `None` where they have expired.
+    pub(crate) fn renew_by(&self) -> Option<Instant> {
+        self.current.as_ref().map(Session::renew_by)
+    }
+
     /// Whether the current session may still seal at `now`.
     pub(crate) fn is_usable(&self, now: Instant) -> bool {
         self.current.as_ref().is_some_and(|session| now < session.expires_at())

@@ -37,9 +37,12 @@ pub(crate) const REKEY_ASKED_AFTER: Duration = Duration::from_secs(130);
 /// Nothing is sealed or opened by a session that is this old. WireGuard, section 6.1.
 pub(crate) const EXPIRES_AFTER: Duration = Duration::from_secs(180);
 
-/// An idle association renews its keys this long before they expire: more than its keepalives are
-/// apart.
+/// An idle association renews its keys with the first keepalive within this time before they
+/// expire: more than its keepalives are apart.
 pub(crate) const ENDING: Duration = Duration::from_secs(30);
+
+/// And this long before at the latest: four rounds of a handshake have room in it.
+const LATEST: Duration = Duration::from_secs(10);
 
 /// A session is replaced when it sealed this many packets.
 pub(crate) const REKEY_AFTER_PACKETS: u64 = 1 << 26;

@@ -1,7 +1,9 @@
 //! One session: two keys of one handshake, and what was sealed and opened with them.
 
 use super::replay::ReplayWindow;
-use super::{EXPIRES_AFTER, MAX_NUMBER, MOST_FORGERIES, MOST_PACKETS, PACKET_UNIT, REKEY_AFTER_PACKETS};
+use super::{
+    EXPIRES_AFTER, LATEST, MAX_NUMBER, MOST_FORGERIES, MOST_PACKETS, PACKET_UNIT, REKEY_AFTER_PACKETS,
+};
 use crate::bond::crypto::aead::{Aead, Cipher, NONCE, PacketKey};
 use crate::bond::wire::{HEADER, Header, MAX_PATHS, Malformed, PathId, Phase, TAG, header};
 use crate::time::{Duration, Instant};
@@ -131,6 +133,11 @@ impl Session {
     /// When nothing is sealed or opened any more.
     pub(crate) fn expires_at(&self) -> Instant {
         self.born + EXPIRES_AFTER
+    }
+
+    /// When its keys are to be replaced at the latest, idle or not.
+    pub(crate) fn renew_by(&self) -> Instant {
+        self.born + (EXPIRES_AFTER - LATEST)
     }
 
     /// How old it is.

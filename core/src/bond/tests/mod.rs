@@ -5,11 +5,13 @@
 //! | `pair` | a client and a server with two paths between them, in virtual time |
 //! | `change` | modes, weights and links |
 //! | `enrol` | invitations |
+//! | `idle` | what it costs to be there |
 //! | `mtu` | the tunnel's size |
 //! | `stuck` | sockets and devices that take nothing for a while |
 
 mod change;
 mod enrol;
+mod idle;
 mod mtu;
 mod pair;
 mod stuck;

@@ -48,6 +48,8 @@ pub(super) struct Pair {
     pub(super) full: [bool; 2],
     /// Datagrams that the client has sent by each uplink.
     pub(super) left: [u64; 2],
+    /// Bytes of IP that were sent by each path: to the client, and to the server.
+    pub(super) bytes: [[u64; 2]; 2],
 }
 
 pub(super) fn key(seed: u8) -> SecretKey {
@@ -109,6 +111,7 @@ impl Pair {
             named: BTreeSet::new(),
             full: [false; 2],
             left: [0; 2],
+            bytes: [[0; 2]; 2],
         }
     }
 
@@ -241,6 +244,7 @@ impl Pair {
             IpAddr::V4(ip) => usize::from(ip.octets()[3]),
             IpAddr::V6(_) => 0,
         };
+        self.bytes[usize::from(to_server)][path] += datagram.len() as u64 + 28;
         if datagram.len() + 28 > self.widths[path] {
             return;
         }
