@@ -2,6 +2,7 @@
 
 use crate::common::{LONG, assert_pattern, here, wait_until};
 use crate::world::{FILE, World, member};
+use std::process::Command;
 
 #[test]
 fn status_tells_of_each_link_and_set_changes_them() {
@@ -77,4 +78,49 @@ fn links_are_followed_as_they_come_and_go_and_change_their_address() {
     assert_pattern(0, &world.fetch(web.address));
     world.plug(1);
     client.wait_for("c1 carries again");
+}
+
+/// Sets `SO_NO_CHECK` on the UDP sockets of a process: the system then refuses to cut groups of
+/// datagrams there (EINVAL), as it does where a device cannot. pidfd_getfd(2) lends them to us.
+const TAKE_GSO: &str = r#"
+import ctypes, os, socket, sys
+pid, count = int(sys.argv[1]), 0
+held = os.pidfd_open(pid)
+libc = ctypes.CDLL(None, use_errno=True)
+for fd in os.listdir(f"/proc/{pid}/fd"):
+    if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:"):
+        own = libc.syscall(438, held, int(fd), 0)
+        assert own >= 0, os.strerror(ctypes.get_errno())
+        lent = socket.socket(fileno=own)
+        if lent.family in (socket.AF_INET, socket.AF_INET6) and lent.type == socket.SOCK_DGRAM:
+            lent.setsockopt(socket.SOL_SOCKET, 11, 1)
+            count += 1
+print(count)
+"#;
+
+#[test]
+fn that_the_system_took_gso_away_from_a_socket_shows_in_status() {
+    let Some(world) = World::new(here!()) else { return };
+    let server = world.serve(&[]);
+    let join = world.invite("laptop", &[]);
+    let _client = world.connect(&[&join, "--via", "c1", "--via", "c2"]);
+    let web = world.web();
+    assert_pattern(0, &world.fetch(web.address));
+    let count = || {
+        let json = world.ask("serve", &["status", "--json"]);
+        member(&json, "{", "sockets_without_gso").parse::<u64>().expect("a number")
+    };
+    if count() > 0 {
+        return crate::common::skip(here!(), "the kernel's UDP_SEGMENT");
+    }
+    assert!(!world.ask("serve", &["status"]).contains("UDP GSO"), "nothing is wrong yet");
+
+    let taken = Command::new("python3").args(["-c", TAKE_GSO, &server.id().to_string()]).output();
+    let taken = taken.expect("python3 is there");
+    let said = String::from_utf8_lossy(&taken.stderr);
+    assert_eq!(String::from_utf8_lossy(&taken.stdout).trim(), "1", "the server's one socket: {said}");
+    assert_pattern(0, &world.fetch(web.address));
+    assert_eq!(count(), 1);
+    let table = world.ask("serve", &["status"]);
+    assert!(table.contains("sockets without segmentation offload (UDP GSO): 1;"), "{table}");
 }
