@@ -248,6 +248,17 @@ fn forged_answers_change_nothing() {
 }
 
 #[test]
+fn an_answer_longer_than_any_datagram_that_we_take_changes_nothing() {
+    let mut lab = lab();
+    both_know(&mut lab);
+    SERVERS.iter().for_each(|server| serves(&mut lab, server, Serve::Huge));
+    assert_eq!(code_of(&mut lab, NAME), 0);
+    let strays = news(&lab).iter().filter(|news| matches!(news, NamesNews::Stray { .. })).count();
+    assert!(strays >= 1, "{:?}", news(&lab));
+    assert!(lab.world.attempts.iter().all(|attempt| attempt.to == addr(FAR)), "{:?}", lab.world.attempts);
+}
+
+#[test]
 fn many_who_ask_for_one_name_share_one_question() {
     let mut lab = Setup::new(1).with(|config| config.names.resolvers = vec![vec![addr(SERVERS[0])]]).build();
     lab.serve(FAR, [Act::Echo]);

@@ -23,6 +23,8 @@ pub(crate) enum Serve {
     Half(TYPE),
     /// Another speaks first, who knows neither id nor question.
     Forged,
+    /// Says more than fits into a datagram first, with addresses that lead elsewhere.
+    Huge,
     /// Nobody listens.
     Nobody,
 }
@@ -83,6 +85,15 @@ impl NameServer {
                 reply.answers.clear();
                 reply.set_flags(PacketFlag::TRUNCATION);
                 vec![bytes(&reply)]
+            }
+            Serve::Huge => {
+                let mut huge = reply.clone();
+                let name = || query.questions[0].qname.clone();
+                let elsewhere = |n: u32| RData::A(A { address: 0xcb00_7100 + n });
+                huge.answers = (0..200)
+                    .map(|n| ResourceRecord::new(name(), CLASS::IN, self.ttl, elsewhere(n)))
+                    .collect();
+                vec![bytes(&huge), bytes(&reply)]
             }
             Serve::Forged => {
                 let mut forged = reply.clone();

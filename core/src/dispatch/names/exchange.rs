@@ -19,6 +19,9 @@ const ROUNDS: usize = 2;
 const WAITS: [Duration; ROUNDS] = [Duration::from_secs(1), Duration::from_secs(2)];
 /// Servers that are heard at the same time for one name.
 const HEARD: usize = 2;
+/// Bytes of an answer by datagram. We ask for 512 at most (RFC 1035 section 4.2.1); some servers
+/// send more, but none so much.
+const LONGEST_DATAGRAM: usize = 4096;
 /// Bytes that may wait on a socket: two questions.
 const QUEUE: usize = 1024;
 
@@ -101,7 +104,8 @@ impl Names {
         let Some(exchange) = self.lookups.get(&key).and_then(|lookup| lookup.exchanges.get(at)) else {
             return;
         };
-        let said = Kind::ALL.into_iter().find_map(|kind| {
+        let fits = datagram.len() <= LONGEST_DATAGRAM;
+        let said = Kind::ALL.into_iter().filter(|_| fits).find_map(|kind| {
             let id = exchange.asked[kind as usize].filter(|_| exchange.streams[kind as usize].is_none())?;
             match message::read(datagram, id, &key.name, kind) {
                 Answer::Stray => None,

@@ -65,6 +65,8 @@ pub(super) struct Lookup {
     /// A server was named and the pool has not said yet how it is reached.
     pub(super) asking: bool,
     found: [Option<Found>; 2],
+    /// A server has said that there is no such name.
+    denied: bool,
     settle: Option<Instant>,
     /// Other servers were set since it began: what it comes to is not kept.
     pub(super) outdated: bool,
@@ -84,6 +86,7 @@ impl Lookup {
             exchanges: Vec::new(),
             asking: false,
             found: [None, None],
+            denied: false,
             settle: None,
             outdated: false,
             armed: None,
@@ -106,12 +109,12 @@ impl Lookup {
                 self.found[kind as usize] = Some(Found::Addresses(addresses, ttl));
                 self.settle = self.settle.or(Some(now + SETTLE));
             }
-            // Of a name that is not there no family is.
-            Answer::Nothing { ttl, anything: true } => {
-                self.found.iter_mut().for_each(|found| *found = found.take().or(Some(Found::Nothing(ttl))));
-            }
-            Answer::Nothing { ttl, anything: false } => {
-                self.found[kind as usize] = Some(Found::Nothing(ttl));
+            // RFC 4074 section 4.2: some say that there is no such name where it has no address of
+            // this family. So each family is waited for. And an address that one server knows
+            // counts, whatever another says.
+            Answer::Nothing { ttl, anything } => {
+                self.denied |= anything;
+                self.found[kind as usize].get_or_insert(Found::Nothing(ttl));
             }
             Answer::Stray | Answer::Truncated | Answer::Failed => {}
         }
@@ -152,8 +155,73 @@ impl Lookup {
         let unknown = self.found.iter().any(|found| matches!(found, Some(Found::Nothing(None)) | None));
         match addresses.is_empty() {
             false => (Ok(addresses), ttl),
-            true if nothing == self.found.len() => (Err(Fault::NameNotFound), if unknown { 0 } else { ttl }),
+            true if nothing == self.found.len() || self.denied => {
+                (Err(Fault::NameNotFound), if unknown { 0 } else { ttl })
+            }
             true => (Err(late), 0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(ms)
+    }
+
+    fn lookup() -> Lookup {
+        Lookup::new(at(0), Duration::from_secs(5))
+    }
+
+    fn ip(n: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, n])
+    }
+
+    fn found() -> Answer {
+        Answer::Found { addresses: [ip(1)].into(), ttl: 60 }
+    }
+
+    fn nothing(anything: bool) -> Answer {
+        Answer::Nothing { ttl: Some(60), anything }
+    }
+
+    #[test]
+    fn no_such_name_said_of_one_family_does_not_end_the_other() {
+        for first in Kind::ALL {
+            let mut lookup = lookup();
+            lookup.learn(at(10), first, nothing(true));
+            assert!(!lookup.is_complete(at(500)), "the other family is open");
+            let other = lookup.open().next().expect("it is open");
+            lookup.learn(at(510), other, found());
+            assert!(lookup.is_complete(at(510)));
+            assert_eq!(lookup.result(Fault::TimedOut), (Ok([ip(1)].into()), 60));
+        }
+    }
+
+    #[test]
+    fn no_such_name_is_believed_for_a_while_if_both_families_say_so_and_else_for_this_time_only() {
+        let mut lookup = lookup();
+        lookup.learn(at(10), Kind::V6, nothing(true));
+        assert_eq!(lookup.result(Fault::TimedOut), (Err(Fault::NameNotFound), 0), "nobody spoke of IPv4");
+        lookup.learn(at(20), Kind::V4, nothing(true));
+        assert!(lookup.is_complete(at(20)));
+        assert_eq!(lookup.result(Fault::TimedOut), (Err(Fault::NameNotFound), 60));
+    }
+
+    #[test]
+    fn addresses_stay_though_another_server_knows_none() {
+        for anything in [true, false] {
+            let mut lookup = lookup();
+            lookup.learn(at(10), Kind::V4, found());
+            lookup.learn(at(30), Kind::V4, nothing(anything));
+            assert!(lookup.is_complete(at(60)), "the other family is not waited for");
+            assert_eq!(lookup.result(Fault::TimedOut), (Ok([ip(1)].into()), HALF_TTL));
+        }
+        let mut late = lookup();
+        late.learn(at(10), Kind::V4, nothing(false));
+        late.learn(at(30), Kind::V4, found());
+        assert!(late.result(Fault::TimedOut).0.is_ok(), "nor the other way round");
     }
 }

@@ -18,6 +18,15 @@ const MAX_ADDRESSES: usize = 32;
 const HEADER: usize = 12;
 const SHORTEST_QUESTION: usize = 5;
 const SHORTEST_RECORD: usize = 11;
+/// What begins with these bits is a pointer to the rest of a name, in the other 14 (RFC 1035
+/// section 4.1.4).
+const POINTER: u8 = 0xc0;
+/// The most bytes of a name, and of one of its labels (RFC 1035 section 2.3.4).
+const LONGEST_NAME: usize = 255;
+const LONGEST_LABEL: usize = 63;
+/// Steps for each byte of a message that its pointers may cost: each record can have the longest
+/// name there is.
+const STEPS: usize = 8;
 /// RFC 2181 section 8: a time to live with the highest bit set means 0.
 const MAX_TTL: u32 = i32::MAX as u32;
 
@@ -113,10 +122,46 @@ fn packet(bytes: &[u8], id: u16) -> Option<Packet<'_>> {
     let answers = header_buffer::id(bytes).ok()? == id
         && header_buffer::has_flags(bytes, PacketFlag::RESPONSE).ok()?
         && header_buffer::opcode(bytes).ok()? == OPCODE::StandardQuery;
-    if !answers || HEADER + least > bytes.len() {
+    if !answers || HEADER + least > bytes.len() || !is_cheap(bytes) {
         return None;
     }
     Packet::parse(bytes).ok()
+}
+
+/// Whether the names of a message are read in bounded time. The parser follows pointers to pointers
+/// as far as they lead back, for each record anew: a message can hold a long chain and many records
+/// at its end.
+///
+/// Each name has its own place in the message and ends at a pointer at most: so what all pointers
+/// cost bounds it, wherever names are. Bytes that only look like one cost a step or two.
+fn is_cheap(bytes: &[u8]) -> bool {
+    let mut left = bytes.len() * STEPS;
+    for start in (HEADER..bytes.len()).filter(|start| bytes[*start] >= POINTER) {
+        let (mut at, mut len) = (start, 0);
+        // As the parser does: back by pointers, and on by labels until the name is too long.
+        while let Some(first) = bytes.get(at) {
+            match left.checked_sub(1) {
+                Some(fewer) => left = fewer,
+                None => return false,
+            }
+            let label = usize::from(*first);
+            at = match bytes.get(at + 1) {
+                Some(low) if *first >= POINTER => {
+                    let to = usize::from(u16::from_be_bytes([*first & !POINTER, *low]));
+                    if to >= at {
+                        break;
+                    }
+                    to
+                }
+                Some(_) if (1..=LONGEST_LABEL).contains(&label) && len + 1 + label < LONGEST_NAME => {
+                    len += 1 + label;
+                    at + 1 + label
+                }
+                _ => break,
+            };
+        }
+    }
+    true
 }
 
 fn fits(question: &Question<'_>, name: &Name<'_>, kind: Kind) -> bool {

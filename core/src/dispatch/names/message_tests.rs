@@ -130,6 +130,57 @@ fn a_server_that_will_not_say_or_does_not_look_further_has_failed() {
     assert_eq!(says(&reply(|p| p.set_flags(PacketFlag::TRUNCATION))), Answer::Truncated);
 }
 
+/// A record that holds for a minute, of the name that these bytes are.
+fn raw(name: &[u8], kind: u16, data: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(data.len()).expect("short").to_be_bytes();
+    [name, &kind.to_be_bytes(), &[0, 1, 0, 0, 0, 60], &len, data].concat()
+}
+
+/// An answer that knows one address of [`NAME`], and has more records, each so often.
+fn with_more(others: &[(Vec<u8>, usize)]) -> Vec<u8> {
+    let mut bytes = reply(|p| p.answers.push(record(NAME, 60, a(1))));
+    let count = 1 + others.iter().map(|(_, times)| *times).sum::<usize>();
+    bytes[6..8].copy_from_slice(&u16::try_from(count).expect("few").to_be_bytes());
+    bytes.extend(others.iter().flat_map(|(record, times)| record.repeat(*times)));
+    bytes
+}
+
+fn pointer(to: usize) -> [u8; 2] {
+    (0xc000 | u16::try_from(to).expect("14 bits")).to_be_bytes()
+}
+
+/// A record that nobody reads with a chain of pointers, each to the one before it, the first to
+/// [`NAME`]; and where it ends.
+fn chain(hops: usize) -> (Vec<u8>, [u8; 2]) {
+    let start = with_more(&[]).len() + 11;
+    let back = |n: usize| if n == 0 { pointer(HEADER) } else { pointer(start + 2 * (n - 1)) };
+    (raw(&[0], 65_280, &(0..hops).flat_map(back).collect::<Vec<_>>()), back(hops))
+}
+
+#[test]
+fn a_chain_of_pointers_that_many_names_end_in_is_not_followed() {
+    for (hops, names) in [(8_000, 3_000), (400, 200)] {
+        let (record, end) = chain(hops);
+        let named = [(record.clone(), 1), (raw(&end, 1, &[192, 0, 2, 9]), names)];
+        assert_eq!(says(&with_more(&named)), Answer::Stray, "{hops} hops, {names} names");
+        let pointing = [(record, 1), (raw(&[0], 5, &end), names)];
+        assert_eq!(says(&with_more(&pointing)), Answer::Stray, "{hops} hops, {names} targets");
+    }
+    let (record, end) = chain(3);
+    let short = with_more(&[(record, 1), (raw(&end, 1, &[192, 0, 2, 9]), 1)]);
+    assert_eq!(says(&short), Answer::Found { addresses: [ip(1), ip(9)].into(), ttl: 60 });
+}
+
+#[test]
+fn long_answers_of_long_names_are_read() {
+    let found = Answer::Found { addresses: [ip(1)].into(), ttl: 60 };
+    let long = raw(&[&[1, b'x'].repeat(120)[..], &[0]].concat(), 1, &[192, 0, 2, 9]);
+    let to_it = raw(&pointer(with_more(&[]).len()), 1, &[192, 0, 2, 9]);
+    assert_eq!(says(&with_more(&[(long, 1), (to_it, 3_900)])), found, "each has the longest name");
+    let signed = raw(&[0], 65_280, &[0xff; 900]);
+    assert_eq!(says(&with_more(&[(signed, 64)])), found, "what looks like pointers and is none");
+}
+
 proptest! {
     #[test]
     fn no_bytes_break_the_reader_or_say_more_than_they_may(

@@ -22,7 +22,7 @@ pub struct NamesConfig {
     /// Default: none.
     pub v6_only: UplinkSet,
     /// Names that only the system knows, such as those of its hosts file: in lower case, without a
-    /// dot at the end.
+    /// dot at the end. `.corp.example` stands for this domain and all names in it.
     pub system: BTreeSet<String>,
 }
 
@@ -43,13 +43,19 @@ impl NamesConfig {
         self.resolvers.get(usize::from(uplink.0)).map_or(&[], |servers| servers)
     }
 
+    fn is_the_systems(&self, name: &str) -> bool {
+        let dotted = [".", name].concat();
+        let mut domains = dotted.match_indices('.').filter_map(|(at, _)| dotted.get(at..));
+        self.system.contains(name) || domains.any(|domain| self.system.contains(domain))
+    }
+
     /// Whether name servers may be asked for a name: some are the system's alone.
     pub(in crate::dispatch) fn may_ask(&self, name: &Name) -> bool {
         let name = canonical(name);
         // RFC 6762 section 3: `.local` is asked on the link. A single label is completed by the
         // system's search list. What is not ASCII is encoded by the system, where it can.
         let last = name.rsplit('.').next().unwrap_or(&name);
-        name.is_ascii() && last.len() < name.len() && last != "local" && !self.system.contains(&name)
+        name.is_ascii() && last.len() < name.len() && last != "local" && !self.is_the_systems(&name)
     }
 }
 
@@ -74,5 +80,16 @@ mod tests {
         assert!(["host.example", "Host.Example.", "a.local.example"].into_iter().all(asks));
         let not = ["nas", "nas.", "NAS.home.example.", "printer.local", "b\u{fc}cher.example"];
         assert!(!not.into_iter().any(asks));
+    }
+
+    #[test]
+    fn names_in_a_domain_of_the_systems_are_left_to_it() {
+        let config = NamesConfig { system: [".corp.example".into()].into(), ..NamesConfig::default() };
+        let asks = |text: &str| match Host::parse(text.as_bytes()) {
+            Ok(Host::Name(name)) => config.may_ask(&name),
+            other => panic!("{other:?}"),
+        };
+        assert!(!["corp.example", "git.corp.example", "a.b.Corp.Example."].into_iter().any(asks));
+        assert!(["example.com", "notcorp.example", "corp.example.com"].into_iter().all(asks));
     }
 }
