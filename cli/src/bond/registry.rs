@@ -158,14 +158,16 @@ impl Registry {
         expires: u64,
         subnets: &[Subnet],
     ) -> Result<(), String> {
-        self.invitations.retain(|one| one.expires + REMEMBERED > now);
+        // The last one stays: its serial shall not be given again, for a running server knows it.
+        let last = self.invitations.iter().map(|one| one.serial).max().unwrap_or(0);
+        self.invitations.retain(|one| one.expires.saturating_add(REMEMBERED) > now || one.serial == last);
         let open = |one: &&Invited| !one.used && one.expires > now;
         let known = self.clients.iter().any(|one| one.name == name);
         if known || self.invitations.iter().filter(open).any(|one| one.name == name) {
             return Err(format!("expected a name that no other client has, got '{name}'"));
         }
         let number = self.free(subnets, now)?;
-        let serial = self.invitations.iter().map(|one| one.serial).max().unwrap_or(0) + 1;
+        let serial = last.checked_add(1).ok_or("no serial is left for another invitation")?;
         self.invitations.push(Invited { name: name.to_owned(), number, serial, token, expires, used: false });
         Ok(())
     }
@@ -282,6 +284,20 @@ mod tests {
         );
         registry.invite("six", Token([9; 16]), 200, 300, &subnets()).expect("the others have expired");
         assert_eq!(registry.invitations.last().map(|one| (one.number, one.serial)), Some((2, 6)));
+    }
+
+    #[test]
+    fn a_serial_is_given_once_however_long_ago_it_expired() {
+        let mut registry = Registry::default();
+        registry.invite("a", Token([1; 16]), 100, 200, &subnets()).expect("room");
+        registry.invite("b", Token([2; 16]), 100, 200, &subnets()).expect("room");
+        let later = 200 + REMEMBERED + 1;
+        registry.invite("a", Token([3; 16]), later, later + 100, &subnets()).expect("the name is free");
+        let all: Vec<_> = registry.invitations.iter().map(|one| (one.name.as_str(), one.serial)).collect();
+        assert_eq!(all, [("b", 2), ("a", 3)], "of the others only the last is remembered");
+        assert_eq!(registry.invitations[1].number, 2, "its address is free");
+        registry.invite("c", Token([4; 16]), later, later + 100, &subnets()).expect("room");
+        assert_eq!(registry.invitations.last().map(|one| one.serial), Some(4));
     }
 
     #[test]

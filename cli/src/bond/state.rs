@@ -20,14 +20,28 @@ pub(super) fn new_key() -> Result<SecretKey, String> {
     entropy().map(|seed| SecretKey::generate(&mut Rng::new(seed)))
 }
 
-/// Writes a secret to a new file that its owner alone can read.
+/// Writes a secret to a new file that its owner alone can read: whole, or there is no such file.
 pub(super) fn create_secret(path: &Path, text: &str) -> Result<(), String> {
     let failed = |error: std::io::Error| match error.kind() {
         ErrorKind::AlreadyExists => format!("{}: expected a new file, got one that is there", path.display()),
         _ => format!("{}: {error}", path.display()),
     };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.write_all(format!("{text}\n").as_bytes()).and_then(|()| file.sync_all()).map_err(failed)
+    // Another process may do the same. In a container each start may have the same number.
+    let draft = path.with_added_extension(format!("{}.new", std::process::id()));
+    let _ = std::fs::remove_file(&draft);
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(failed)?;
+    let written = file.write_all(format!("{text}\n").as_bytes()).and_then(|()| file.sync_all());
+    // A link never replaces what is there.
+    let named = written.and_then(|()| std::fs::hard_link(&draft, path));
+    let _ = std::fs::remove_file(&draft);
+    named.and_then(|()| keep_name(path)).map_err(failed)
+}
+
+/// Waits until the name of a file is on the disk, as its bytes are.
+fn keep_name(path: &Path) -> std::io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(dir)?.sync_all()
 }
 
 /// Reads a secret from a file that nobody but its owner may read; `None` where there is none.
@@ -78,5 +92,42 @@ pub(super) fn replace_private(path: &Path, text: &str) -> Result<(), String> {
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed)?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-    std::fs::rename(&new, path).map_err(|error| format!("{}: {error}", path.display()))
+    let done = std::fs::rename(&new, path).and_then(|()| keep_name(path));
+    done.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_there_whole_or_not_at_all_and_is_never_replaced() {
+        let dir = std::env::temp_dir().join(format!("ropewalk-state-{}", std::process::id()));
+        open(&dir).expect("a directory for temporary files");
+        let path = dir.join("server.key");
+        // A start that was interrupted has left its draft.
+        let draft = dir.join(format!("server.key.{}.new", std::process::id()));
+        std::fs::write(&draft, "").expect("our own directory");
+        let (made, new) = key(&path).expect("a new key");
+        let (again, old) = key(&path).expect("the same key");
+        assert!(new && !old && made.public() == again.public());
+        let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!((mode & 0o777, draft.exists()), (0o600, false));
+        let before = std::fs::read(&path).expect("it is there");
+        assert!(create_secret(&path, "other").is_err_and(|error| error.contains("expected a new file")));
+        assert_eq!(std::fs::read(&path).expect("it is there"), before);
+        std::fs::remove_dir_all(&dir).expect("our own directory");
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_written_leaves_no_file() {
+        // Nothing can be written: where the draft would be is a directory.
+        let dir = std::env::temp_dir().join(format!("ropewalk-state-full-{}", std::process::id()));
+        let path = dir.join("server.key");
+        let draft = dir.join(format!("server.key.{}.new", std::process::id()));
+        std::fs::create_dir_all(draft.join("in the way")).expect("a directory for temporary files");
+        assert!(create_secret(&path, "secret").is_err());
+        assert!(!path.exists());
+        std::fs::remove_dir_all(&dir).expect("our own directory");
+    }
 }

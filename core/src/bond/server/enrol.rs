@@ -85,11 +85,15 @@ fn same(a: &[u8], b: &[u8]) -> bool {
 }
 
 impl Server {
-    /// Lets one stranger in who comes with this invitation, or changes nothing if its number is
-    /// known already.
+    /// Lets one stranger in who comes with this invitation. Changes nothing if its number is known
+    /// already with the same token; with another token it is another invitation, in place of the
+    /// first.
     pub fn invite(&mut self, invitation: Invitation) {
         let number = invitation.number;
-        self.invitations.0.entry(number).or_insert(Kept { invitation, used: false });
+        let known = self.invitations.0.get(&number);
+        if !known.is_some_and(|kept| same(&kept.invitation.token, &invitation.token)) {
+            self.invitations.0.insert(number, Kept { invitation, used: false });
+        }
         if self.invitations.0.len() > INVITATIONS {
             self.invitations.0.pop_first();
         }

@@ -72,6 +72,20 @@ fn who_is_not_invited_is_told_by_name_and_not_answered() {
 }
 
 #[test]
+fn a_number_that_comes_again_with_another_token_is_another_invitation() {
+    let mut pair = Pair::new(&[], 2, &TOKEN);
+    pair.server.invite_no_more(invitation(1, [1; 16], SECOND * 60));
+    pair.server.invite(invitation(1, TOKEN, SECOND * 60));
+    pair.run(SECOND);
+    assert!(pair.client.status(pair.now).established, "{:?}", pair.events);
+    // Told again it is the same: a used one.
+    pair.server.invite(invitation(1, TOKEN, SECOND * 60));
+    pair.replace(client(3, 13, &TOKEN));
+    pair.run(SECOND);
+    assert_eq!(refusals(&mut pair), [BondRefusal::UsedInvitation]);
+}
+
+#[test]
 fn a_server_that_is_full_takes_nobody_and_keeps_the_invitation() {
     let mut pair = Pair::new(&[key(4).public(), key(5).public()], 2, &TOKEN);
     pair.server.invite(invitation(3, TOKEN, SECOND * 60));
