@@ -5,6 +5,7 @@ use super::args::Args;
 use super::probe;
 use super::service::uplink_config;
 use crate::host::links::Link;
+use crate::host::matching::UplinkSpec;
 use crate::host::monitor::Watched;
 use crate::host::name_servers::{self, PORT};
 use crate::process::record::Recorded;
@@ -68,12 +69,32 @@ pub(super) fn plan(options: &Args, uplinks: &[UplinkConfig], links: &[Link]) -> 
     for (uplink, servers) in uplinks.iter().zip(&resolvers).filter(|(_, servers)| !servers.is_empty()) {
         log::info!("names through {}: asked of {}", uplink.label, listed(servers));
     }
-    let system = std::fs::read("/etc/hosts").map(|bytes| names_of(&bytes)).unwrap_or_default();
+    let devices: Vec<Device> = uplinks.iter().filter_map(|uplink| uplink.device).collect();
+    let system = of_the_system(&devices, links);
+    if resolvers.iter().any(|servers| !servers.is_empty()) {
+        say_domains(&system);
+    }
     let mut v6_only = UplinkSet::EMPTY;
     let ids = (0..).map(UplinkId).zip(uplinks).zip(&resolvers);
     let asked = ids.filter(|((_, uplink), servers)| uplink.is_v6_only() && !servers.is_empty());
     asked.for_each(|((id, _), _)| v6_only.insert(id));
     Ok(NamesConfig { resolvers, cache: options.name_cache as usize, v6_only, system })
+}
+
+/// The names of the hosts file, and the domains for which links that are no uplinks (a VPN) have
+/// name servers: the system asks those.
+fn of_the_system(uplinks: &[Device], links: &[Link]) -> BTreeSet<String> {
+    let others = links.iter().filter(|link| link.device.is_none_or(|its| !uplinks.contains(&its)));
+    let domains = others.flat_map(name_servers::domains).map(|domain| format!(".{domain}"));
+    let hosts = std::fs::read("/etc/hosts").map(|bytes| names_of(&bytes)).unwrap_or_default();
+    hosts.into_iter().chain(domains).collect()
+}
+
+fn say_domains(system: &BTreeSet<String>) {
+    let domains: Vec<&str> = system.iter().filter_map(|name| name.strip_prefix('.')).collect();
+    if !domains.is_empty() {
+        log::info!("names in {}: left to the system, whose other links serve them", domains.join(", "));
+    }
 }
 
 /// What worker `number` gets of it: the first alone asks how networks translate, for all.
@@ -109,19 +130,25 @@ fn servers(all: &[ResolverArg], label: &str, device: Option<Device>, links: &[Li
     })
 }
 
-/// Looks after the name servers of links from now on: a new lease may name others.
-pub(super) fn follow(all: &Arc<Mutex<Vec<ResolverArg>>>, watched: &Watched, workers: Vec<Handle>) {
+/// Looks after the name servers of links from now on: a new lease may name others, also while the
+/// service starts with what was `planned`.
+pub(super) fn follow(
+    all: &Arc<Mutex<Vec<ResolverArg>>>,
+    watched: &Watched,
+    planned: &NamesConfig,
+    workers: Vec<Handle>,
+) {
     let (all, watched) = (Arc::clone(all), watched.clone());
-    let mut before: Option<Vec<Asked>> = None;
+    let mut before = Look::planned(planned, watched.specs());
     let thread = std::thread::Builder::new().name("resolvers".into()).stack_size(STACK);
     let spawned = thread.spawn(move || {
         loop {
             let wanted = all.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let now = current(&wanted, &watched);
-            if let Some(before) = before.as_ref().filter(|before| **before != now) {
-                tell(before, &now, &workers);
+            let now = Look::at(&wanted, &watched);
+            if before != now {
+                tell(&before, &now, &workers);
             }
-            before = Some(now);
+            before = now;
             std::thread::sleep(ROUND);
         }
     });
@@ -130,8 +157,16 @@ pub(super) fn follow(all: &Arc<Mutex<Vec<ResolverArg>>>, watched: &Watched, work
     }
 }
 
+/// What is known of name servers.
+#[derive(PartialEq, Eq, Debug)]
+struct Look {
+    uplinks: Vec<Asked>,
+    /// Names and domains that are left to the system.
+    system: BTreeSet<String>,
+}
+
 /// An uplink that is no proxy: its name servers, and whether they are asked how it translates.
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Debug)]
 struct Asked {
     id: UplinkId,
     label: String,
@@ -139,23 +174,44 @@ struct Asked {
     v6_only: bool,
 }
 
-fn current(all: &[ResolverArg], watched: &Watched) -> Vec<Asked> {
-    let links = crate::host::links::snapshot().unwrap_or_default();
-    let plain = watched.specs().into_iter().filter(|(_, spec)| spec.upstream.is_none());
-    let its = plain.map(|(id, spec)| {
-        let servers = servers(all, &spec.label, spec.device, &links);
-        let v6_only = !servers.is_empty() && uplink_config(&spec, &links).is_v6_only();
-        Asked { id, label: spec.label, servers, v6_only }
-    });
-    its.collect()
+impl Look {
+    /// What the service was given at its start.
+    fn planned(names: &NamesConfig, uplinks: Vec<(UplinkId, UplinkSpec)>) -> Look {
+        let plain = uplinks.into_iter().filter(|(_, spec)| spec.upstream.is_none());
+        let its = plain.map(|(id, spec)| {
+            let servers = names.resolvers.get(usize::from(id.0)).cloned().unwrap_or_default();
+            Asked { id, label: spec.label, servers, v6_only: names.v6_only.contains(id) }
+        });
+        Look { uplinks: its.collect(), system: names.system.clone() }
+    }
+
+    /// What this host says now.
+    fn at(all: &[ResolverArg], watched: &Watched) -> Look {
+        let links = crate::host::links::snapshot().unwrap_or_default();
+        let specs = watched.specs();
+        let devices: Vec<Device> = specs.iter().filter_map(|(_, spec)| spec.device).collect();
+        let plain = specs.into_iter().filter(|(_, spec)| spec.upstream.is_none());
+        let its = plain.map(|(id, spec)| {
+            let servers = servers(all, &spec.label, spec.device, &links);
+            let v6_only = !servers.is_empty() && uplink_config(&spec, &links).is_v6_only();
+            Asked { id, label: spec.label, servers, v6_only }
+        });
+        Look { uplinks: its.collect(), system: of_the_system(&devices, &links) }
+    }
 }
 
-fn tell(before: &[Asked], now: &[Asked], workers: &[Handle]) {
-    let same = |one: &Asked| before.iter().any(|it| (it.id, &it.servers) == (one.id, &one.servers));
-    for Asked { label, servers, .. } in now.iter().filter(|one| !same(one)) {
+fn tell(before: &Look, now: &Look, workers: &[Handle]) {
+    let same = |one: &Asked| before.uplinks.iter().any(|it| (it.id, &it.servers) == (one.id, &one.servers));
+    for Asked { label, servers, .. } in now.uplinks.iter().filter(|one| !same(one)) {
         let servers = if servers.is_empty() { "the system".into() } else { listed(servers) };
         log::info!("names through {label}: asked of {servers}");
     }
+    let asks = now.uplinks.iter().any(|one| !one.servers.is_empty());
+    if asks && before.system != now.system {
+        say_domains(&now.system);
+    }
+    let system = &now.system;
+    let now = &now.uplinks;
     let len = now.iter().map(|one| usize::from(one.id.0) + 1).max().unwrap_or(0);
     let mut resolvers = vec![Vec::new(); len];
     let mut v6_only = UplinkSet::EMPTY;
@@ -166,10 +222,10 @@ fn tell(before: &[Asked], now: &[Asked], workers: &[Handle]) {
         }
     }
     for (number, worker) in workers.iter().enumerate() {
-        let resolvers = resolvers.clone();
+        let (resolvers, system) = (resolvers.clone(), system.clone());
         worker.call(move |now, machine: &mut Recorded<Dispatch>| {
             let mut config = machine.config().clone();
-            let names = NamesConfig { resolvers, v6_only, ..config.names };
+            let names = NamesConfig { resolvers, v6_only, system, ..config.names };
             config.names = of_worker(names, number);
             if let Err(error) = machine.reconfigure(now, config) {
                 log::error!("a worker did not take other name servers: {error}");
@@ -217,6 +273,33 @@ mod tests {
         assert_eq!(of("a"), ["192.0.2.1:53"]);
         assert_eq!(of("b"), ["192.0.2.2:53", "192.0.2.3:5353"]);
         assert!(of("c").is_empty());
+    }
+
+    #[test]
+    fn the_first_look_is_compared_with_what_was_planned() {
+        let spec = |label: &str| UplinkSpec {
+            label: label.into(),
+            weight: 1,
+            device: None,
+            source_v4: None,
+            source_v6: None,
+            on_link: Vec::new(),
+            upstream: None,
+            warnings: Vec::new(),
+        };
+        let watched = Watched::new(vec![spec("a"), spec("b")], &[]);
+        let all = ["a=192.0.2.1", "b=system"].map(|text| parse(text).expect("valid"));
+        let system = of_the_system(&[], &crate::host::links::snapshot().unwrap_or_default());
+        let planned = |servers: &[&str]| {
+            let servers = servers.iter().map(|server| server.parse().expect("an address")).collect();
+            let resolvers = vec![servers, Vec::new()];
+            let names = NamesConfig { resolvers, system: system.clone(), ..NamesConfig::default() };
+            Look::planned(&names, watched.specs())
+        };
+        let now = Look::at(&all, &watched);
+        assert_eq!(planned(&["192.0.2.1:53"]), now);
+        assert_ne!(planned(&[]), now, "a lease came meanwhile");
+        assert_ne!(planned(&["192.0.2.1:53", "192.0.2.2:53"]), now);
     }
 
     #[test]

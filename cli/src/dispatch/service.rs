@@ -95,7 +95,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let resolvers = Arc::new(std::sync::Mutex::new(options.resolver.clone()));
     #[cfg(feature = "names")]
     if !options.tunnel {
-        resolver::follow(&resolvers, &watched, handles.clone());
+        resolver::follow(&resolvers, &watched, &config.names, handles.clone());
     }
     if let Some(endpoint) = stats {
         endpoint.serve(DispatchStats::new(Arc::clone(&watch), Arc::clone(&shared)))?;
