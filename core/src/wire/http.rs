@@ -38,6 +38,7 @@
 //! | `request`, `request_line`, `target` | a client's request: its first line, the host it names |
 //! | `response`, `status_line`, `clean` | an origin's response, written so that a strict reader reads the same |
 //! | `fields` | framing, and the fields that go no further than the next hop |
+//! | `named` | what `Connection` names |
 //! | `head_end` | whether a head is complete |
 //! | `body`, `chunks`, `trailers` | where a body ends |
 //! | `upgrade` | 101: another protocol |
@@ -53,6 +54,7 @@ pub(crate) mod connect;
 mod differential;
 mod fields;
 mod head_end;
+mod named;
 mod request;
 mod request_line;
 #[cfg(test)]
@@ -80,6 +82,7 @@ pub(crate) use body::{Body, Framing, Out};
 #[cfg(feature = "unwrap")]
 pub(crate) use body::{is_text, is_token};
 pub(crate) use head_end::HeadEnd;
+pub(crate) use named::Named;
 pub(crate) use request::parse_request;
 pub(crate) use request_line::empty_lines;
 pub(crate) use response::{Asked, parse_response};
@@ -170,7 +173,7 @@ pub(crate) struct Forward {
     /// The protocols that the origin may change to, as `Upgrade` lists them; empty: none.
     pub(crate) upgrade: Vec<u8>,
     /// What `Connection` named: trailers with these names go no further.
-    pub(crate) named: Vec<u8>,
+    pub(crate) named: Named,
 }
 
 /// An origin's response, all but its body.
@@ -183,7 +186,7 @@ pub(crate) struct ResponseHead {
     /// 101: what follows is of the protocol it names, in both directions.
     pub(crate) switched: Vec<u8>,
     /// What `Connection` named: trailers with these names go no further.
-    pub(crate) named: Vec<u8>,
+    pub(crate) named: Named,
     /// The head for the client up to where `Connection` and the blank line go: see
     /// [`ResponseHead::emit`].
     head: Vec<u8>,

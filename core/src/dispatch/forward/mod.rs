@@ -27,7 +27,7 @@ use crate::machine::{Close, Fault, StreamId, UplinkId};
 use crate::name::Destination;
 use crate::service::Side;
 use crate::time::Instant;
-use crate::wire::http::{self, Body, Framing, HeadEnd, HeadLimits, Out};
+use crate::wire::http::{self, Body, Framing, HeadEnd, HeadLimits, Named, Out};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -144,7 +144,7 @@ impl Forward {
             limits: cx.config.heads(),
             waiting: Vec::new(),
             waiting_end: HeadEnd::default(),
-            request: Body::of_request(Framing::None, b""),
+            request: Body::of_request(Framing::None, &Named::default()),
             response: Response::None,
             to_target: None,
             to_client: None,

@@ -7,8 +7,8 @@
 
 use alloc::vec::Vec;
 
-use super::Malformed;
 use super::chunks::{Chunks, Manner};
+use super::{Malformed, Named};
 
 /// How the end of a body is found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,19 +58,19 @@ enum State {
 }
 
 impl Body {
-    /// A request's body, of which no byte was seen. Chunks are read strictly; trailers that `named`
-    /// lists, as `Connection` does, go no further.
-    pub(crate) fn of_request(framing: Framing, named: &[u8]) -> Body {
+    /// A request's body, of which no byte was seen. Chunks are read strictly; trailers that
+    /// `Connection` named go no further.
+    pub(crate) fn of_request(framing: Framing, named: &Named) -> Body {
         Body::new(framing, Manner::Strict, named)
     }
 
     /// A response's body. Chunks are read as browsers read them, and taken apart for a client that
     /// knows none.
-    pub(crate) fn of_response(framing: Framing, named: &[u8], take_apart: bool) -> Body {
+    pub(crate) fn of_response(framing: Framing, named: &Named, take_apart: bool) -> Body {
         Body::new(framing, if take_apart { Manner::Apart } else { Manner::Loose }, named)
     }
 
-    fn new(framing: Framing, manner: Manner, named: &[u8]) -> Body {
+    fn new(framing: Framing, manner: Manner, named: &Named) -> Body {
         let state = match framing {
             Framing::None | Framing::Length(0) => State::Done,
             Framing::Length(len) => State::Length(len),
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn no_body_takes_nothing() {
         for framing in [Framing::None, Framing::Length(0)] {
-            let mut body = Body::of_request(framing, b"");
+            let mut body = Body::of_request(framing, &Named::default());
             assert!(body.is_done());
             assert_eq!(body.pass(b"GET"), Ok((0, Out::Same(0))));
             assert_eq!(body.end(), Some(&b""[..]));
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_length_is_counted_down() {
-        let mut body = Body::of_response(Framing::Length(5), b"", false);
+        let mut body = Body::of_response(Framing::Length(5), &Named::default(), false);
         assert_eq!((body.pass(b"abc"), body.is_done()), (Ok((3, Out::Same(3))), false));
         assert_eq!(body.clone().end(), None, "a part is lost");
         assert_eq!((body.pass(b"defg"), body.is_done()), (Ok((2, Out::Same(2))), true));
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn until_close_takes_all_and_may_end_any_time() {
-        let mut body = Body::of_response(Framing::UntilClose, b"", false);
+        let mut body = Body::of_response(Framing::UntilClose, &Named::default(), false);
         assert_eq!(body.clone().end(), Some(&b""[..]));
         assert_eq!((body.pass(b"abc"), body.is_done()), (Ok((3, Out::Same(3))), false));
         assert_eq!(body.end(), Some(&b""[..]));

@@ -17,11 +17,10 @@
 //!
 //! Source: RFC 9112 section 7.1.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::body::{Out, is_text, is_token, take};
-use super::{Malformed, clean, trailers};
+use super::{Malformed, Named, clean, trailers};
 
 /// The most bytes between a chunk's size and its line's end. For each chunk, not in sum: the bytes
 /// are not kept, so a long stream with a small extension on each chunk does no harm.
@@ -49,7 +48,7 @@ pub(super) struct Chunks {
     /// Bytes so far.
     seen: usize,
     /// What `Connection` named.
-    named: Box<[u8]>,
+    named: Named,
     /// The trailer line so far.
     line: Vec<u8>,
     /// Bytes of trailers before it.
@@ -144,9 +143,9 @@ impl Writer<'_> {
 }
 
 impl Chunks {
-    pub(super) fn new(manner: Manner, named: &[u8]) -> Chunks {
+    pub(super) fn new(manner: Manner, named: &Named) -> Chunks {
         let state = State::Size { size: 0, digits: 0, beside: 0 };
-        Chunks { manner, state, seen: 0, named: named.into(), line: Vec::new(), trailers: 0 }
+        Chunks { manner, state, seen: 0, named: named.clone(), line: Vec::new(), trailers: 0 }
     }
 
     pub(super) fn is_done(&self) -> bool {

@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 
 use httparse::{EMPTY_HEADER, Header};
 
-use super::{Excess, Framing, HeadLimits, HttpError, Malformed, PSEUDONYM};
+use super::{Excess, Framing, HeadLimits, HttpError, Malformed, Named, PSEUDONYM};
 
 /// Fields for the next hop only, in addition to those that `Connection` names (RFC 9110 section
 /// 7.6.1).
@@ -117,12 +117,6 @@ pub(super) fn elements<'f, 'b: 'f>(
 /// Whether the list called `name` has this element.
 pub(super) fn has_element(fields: &[Header<'_>], name: &str, wanted: &str) -> bool {
     elements(fields, name).any(|element| element.eq_ignore_ascii_case(wanted.as_bytes()))
-}
-
-/// What `Connection` names, as one list.
-pub(super) fn named(fields: &[Header<'_>]) -> Vec<u8> {
-    let all: Vec<&[u8]> = values(fields, "Connection").collect();
-    all.join(&b","[..])
 }
 
 /// Whether a field goes no further than the next hop.
@@ -251,6 +245,7 @@ pub(super) fn emit_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
 /// Of the fields that frame, what was understood of them goes on: `framing`.
 pub(super) fn emit_end_to_end(
     fields: &[Header<'_>],
+    named: &Named,
     version_10: bool,
     framing: Framing,
     wanted: impl Fn(&str) -> bool,
@@ -259,9 +254,9 @@ pub(super) fn emit_end_to_end(
     let mut framed = false;
     for field in fields {
         let is = |name: &&str| field.name.eq_ignore_ascii_case(name);
-        // RFC 9110 section 7.6.1: remove what Connection names, and Connection itself.
+        // RFC 9110 section 7.6.1: remove what Connection names (`named`), and Connection itself.
         let kept = KEPT.iter().any(is);
-        let hop = is_hop_by_hop(field.name) || (!kept && has_element(fields, "Connection", field.name));
+        let hop = is_hop_by_hop(field.name) || (!kept && named.has(field.name.as_bytes()));
         if hop || !wanted(field.name) {
             continue;
         }

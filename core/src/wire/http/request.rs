@@ -20,7 +20,7 @@ use httparse::Header;
 
 use super::target::{self, Absolute};
 use super::{
-    Forward, Framing, HeadLimits, HttpError, Malformed, RequestHead, RequestKind, base64, fields,
+    Forward, Framing, HeadLimits, HttpError, Malformed, Named, RequestHead, RequestKind, base64, fields,
     request_line, upgrade,
 };
 
@@ -117,7 +117,8 @@ impl Seen<'_, '_> {
                 is("Host") || (self.version_10 && is("Expect")) || (hops.is_some() && is("Max-Forwards"));
             !ours
         };
-        fields::emit_end_to_end(self.fields, self.version_10, body, wanted, &mut head);
+        let named = Named::of(self.fields);
+        fields::emit_end_to_end(self.fields, &named, self.version_10, body, wanted, &mut head);
         if let Some(hops) = hops {
             fields::emit_field("Max-Forwards", alloc::format!("{}", hops - 1).as_bytes(), &mut head);
         }
@@ -139,7 +140,7 @@ impl Seen<'_, '_> {
             version_10: self.version_10,
             repeatable: idempotent && bodiless,
             upgrade,
-            named: fields::named(self.fields),
+            named,
         }))
     }
 

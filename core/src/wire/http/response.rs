@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use httparse::Header;
 
 use super::status_line::StatusLine;
-use super::{Excess, Framing, HeadLimits, HttpError, Malformed, ResponseHead};
+use super::{Excess, Framing, HeadLimits, HttpError, Malformed, Named, ResponseHead};
 use super::{clean, fields, status_line, upgrade};
 
 /// What was asked, as far as an answer depends on it.
@@ -129,8 +129,8 @@ fn judge(
     // frame; a client that believed them would wait for a body. One of HTTP/1.0 knows no chunks.
     let unframed = bodiless || (asked.version_10 && declared == Framing::Chunked);
     let framing = if unframed { Framing::None } else { declared };
-    fields::emit_end_to_end(fields, version_10, framing, |_| true, &mut head);
-    let named = fields::named(fields);
+    let named = Named::of(fields);
+    fields::emit_end_to_end(fields, &named, version_10, framing, |_| true, &mut head);
     Ok(ResponseHead { status, interim, switched, named, head, body, keep_alive })
 }
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn strict() -> Chunks {
-    Chunks::new(Manner::Strict, b"x-named")
+    Chunks::new(Manner::Strict, &Named::from(&b"x-named"[..]))
 }
 
 fn put(chunks: &mut Chunks, bytes: &[u8]) -> Result<usize, Malformed> {
@@ -125,7 +125,7 @@ fn extensions_and_trailers_are_bounded() {
 /// What goes on of `bytes`, read at once and in all pieces of one length, which must give the same.
 fn gone_on(manner: Manner, bytes: &[u8]) -> Result<(Vec<u8>, bool), Malformed> {
     let by = |step: usize| {
-        let mut chunks = Chunks::new(manner, b"close, x-named");
+        let mut chunks = Chunks::new(manner, &Named::from(&b"close, x-named"[..]));
         let mut out = Vec::new();
         for piece in bytes.chunks(step) {
             let (_, passed) = chunks.pass(piece)?;
@@ -152,7 +152,7 @@ fn text(result: Result<(Vec<u8>, bool), Malformed>) -> String {
 fn clean_chunks_are_not_copied() {
     let bytes = b"5\r\nhello\r\n1F\r\nabcdefghijklmnopqrstuvwxyz01234\r\n0\r\nDigest: x\r\n\r\n";
     for manner in [Manner::Strict, Manner::Loose] {
-        let (used, out) = Chunks::new(manner, b"").pass(bytes).expect("clean");
+        let (used, out) = Chunks::new(manner, &Named::default()).pass(bytes).expect("clean");
         assert_eq!((used, out), (bytes.len(), Out::Same(bytes.len())));
     }
 }
