@@ -2,7 +2,7 @@
 
 mod util;
 
-use ropewalk_core::dispatch::{Config, Dispatch};
+use ropewalk_core::dispatch::{Config, Dispatch, Rate};
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{
     Assignment, Close, Fault, Input, Machine, Output, Report, Splice, StreamId, StreamMachine, UplinkId, Via,
@@ -290,6 +290,20 @@ fn thin_moves_do_not_end_a_splice_that_holds_bytes() {
     bare.spliced(0, 100, false);
     bare.spliced(0, 0, false);
     assert!(bare.machine.splice(bare.target).is_none() && !bare.machine.read_buf(bare.target).is_empty());
+}
+
+#[test]
+fn a_rate_that_comes_by_a_reload_ends_a_splice_whose_pipe_never_empties() {
+    let mut bare = Bare::splicing();
+    bare.spliced(5000, 2000, false);
+    assert!(bare.machine.splice(bare.target).is_some_and(|splice| splice.max > 0));
+    let rate = Rate { sent: None, received: Some(1_000_000) };
+    let config = Config { rates: vec![Some(rate)], ..bare.machine.config().clone() };
+    bare.machine.reconfigure(Instant::ZERO, config).expect("valid");
+    assert!(bare.machine.splice(bare.target).is_some_and(|splice| splice.max == 0), "no more comes in");
+    bare.spliced(0, 3000, false);
+    assert_eq!(bare.machine.splice(bare.target), None);
+    assert!(!bare.machine.read_buf(bare.target).is_empty(), "it is read, and counted");
 }
 
 impl Bare {

@@ -484,7 +484,14 @@ impl<C: Connection> Service<C> {
 
     pub(crate) fn splice(&self, from: StreamId) -> Option<Splice> {
         let (id, side) = self.side(from)?;
-        self.conn(id)?.splice(side)
+        let conn = self.conn(id)?;
+        let mut splice = conn.splice(side)?;
+        // What the kernel moves cannot be counted before it has moved: once the uplink has a rate,
+        // what is in the pipe goes on, and no more comes in.
+        if self.cx.has_rate(conn.uplink()) {
+            splice.max = 0;
+        }
+        Some(splice)
     }
 
     #[cfg_attr(not(feature = "dispatch"), expect(dead_code, reason = "clients of unwrap are balancers"))]
