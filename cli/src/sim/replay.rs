@@ -45,7 +45,11 @@ struct Outcome {
 pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
     let path = &args.file;
     let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let file = record::File::read(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut file = record::File::read(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    // Whoever wrote the file does not rule the terminal it is shown in.
+    let texts =
+        file.about.iter_mut().map(|(_, value)| value).chain(file.news.iter_mut().map(|(_, text)| text));
+    texts.for_each(|text| text.retain(|c| !c.is_control()));
     let mut timeline = Timeline::new(&file.about);
     let mut outcomes = Vec::new();
     for (worker, recording) in &file.workers {

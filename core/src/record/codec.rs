@@ -14,7 +14,7 @@ use crate::machine::{
 use crate::time::{Duration, Instant};
 use crate::uplink::Prefix64;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 const OUTPUT: u8 = 0;
 const READ: u8 = 1;
@@ -103,9 +103,12 @@ impl Writer {
         addresses.iter().for_each(|ip| self.ip(*ip));
     }
 
+    /// The address, then one number: the port, and above its 16 bits the scope of a link-local
+    /// address.
     pub(super) fn address(&mut self, address: SocketAddr) {
         self.ip(address.ip());
-        self.number(address.port().into());
+        let scope = if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
+        self.number(u64::from(scope) << 16 | u64::from(address.port()));
     }
 
     pub(super) fn fault(&mut self, fault: Fault) {

@@ -318,23 +318,30 @@ fn receive<M: Application>(
     machine.handle_datagrams(now, socket, rx);
 }
 
-/// Where it begins in its stream, and what it is.
-type Part<'a> = (u64, &'a [u8]);
+/// What was kept of a stream: where each part begins, its number, its bytes.
+type Parts<'a> = BTreeMap<(u64, usize), &'a [u8]>;
 
 /// Bytes that were kept of streams. A part may be kept after it was read: when what it belongs to
 /// was whole. So they are all known before the first is read.
+///
+/// A read looks at the parts that it can meet and at no others, so all reads together cost what the
+/// file has bytes.
 #[derive(Debug, Default)]
 struct Kept<'a> {
-    streams: BTreeMap<StreamId, (u64, Vec<Part<'a>>)>,
+    streams: BTreeMap<StreamId, (u64, Parts<'a>)>,
 }
 
 impl<'a> Kept<'a> {
     fn find(recording: &'a [u8]) -> Result<Self, Divergence> {
         let mut kept = Kept::default();
         let mut reader = Reader::new(recording, MAGIC).ok_or(Divergence::Damaged { at: 0 })?;
+        let mut number = 0;
         while let Ok(Some(next)) = reader.next() {
-            if let Entry::Kept(stream, from, bytes) = next {
-                kept.streams.entry(stream).or_default().1.push((from, bytes));
+            if let Entry::Kept(stream, from, bytes) = next
+                && !bytes.is_empty()
+            {
+                kept.streams.entry(stream).or_default().1.insert((from, number), bytes);
+                number += 1;
             }
         }
         Ok(kept)
@@ -344,18 +351,44 @@ impl<'a> Kept<'a> {
     /// holds.
     fn fill(&mut self, stream: StreamId, buf: &mut [u8]) {
         buf.fill(FILLER);
-        let (at, parts) = self.streams.entry(stream).or_default();
+        let Some((at, parts)) = self.streams.get_mut(&stream).filter(|_| !buf.is_empty()) else { return };
         let end = at.saturating_add(buf.len() as u64);
-        for (from, bytes) in parts.iter() {
-            let skip = usize::try_from(at.saturating_sub(*from)).unwrap_or(usize::MAX);
-            let Some(bytes) = bytes.get(skip..).filter(|_| *from < end) else { continue };
+        let mut met: Vec<_> = parts.range(..(end, 0)).map(|(key, bytes)| (*key, *bytes)).collect();
+        met.sort_unstable_by_key(|((_, number), _)| *number);
+        for (key, bytes) in met {
+            let (from, _) = key;
+            if from.saturating_add(bytes.len() as u64) <= end {
+                parts.remove(&key);
+            }
+            let skip = usize::try_from(at.saturating_sub(from)).unwrap_or(usize::MAX);
+            let bytes = bytes.get(skip..).unwrap_or_default();
             let to = usize::try_from(from.saturating_sub(*at)).unwrap_or(usize::MAX);
             let room = buf.get_mut(to..).unwrap_or_default();
             let len = room.len().min(bytes.len());
             room[..len].copy_from_slice(&bytes[..len]);
         }
         *at = end;
-        let passed = *at;
-        parts.retain(|(from, bytes)| from.saturating_add(bytes.len() as u64) > passed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_parts_for_one_place_the_later_holds_and_what_is_missing_is_filler() {
+        let stream = StreamId::from_parts(3, 0);
+        let parts: Parts<'_> = [((2, 0), &b"abcd"[..]), ((1, 1), b"XY"), ((9, 2), b"z")].into();
+        let mut kept = Kept { streams: [(stream, (0, parts))].into() };
+        let mut next = |len: usize| {
+            let mut buf = alloc::vec![0; len];
+            kept.fill(stream, &mut buf);
+            buf
+        };
+        assert_eq!(next(0), b"");
+        assert_eq!(next(3), [FILLER, b'X', b'Y']);
+        assert_eq!(next(2), *b"bc");
+        assert_eq!(next(6), [b'd', FILLER, FILLER, FILLER, b'z', FILLER]);
+        assert!(kept.streams[&stream].1.is_empty(), "what has passed is let go");
     }
 }

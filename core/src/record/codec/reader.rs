@@ -244,8 +244,14 @@ impl<'a> Reader<'a> {
     }
 
     pub(in crate::record) fn address(&mut self) -> Option<SocketAddr> {
-        let ip = self.ip()?;
-        Some(SocketAddr::new(ip, u16::try_from(self.number()?).ok()?))
+        let (ip, number) = (self.ip()?, self.number()?);
+        let port = u16::try_from(number & 0xFFFF).ok()?;
+        let scope = u32::try_from(number >> 16).ok()?;
+        match ip {
+            IpAddr::V4(_) if scope != 0 => None,
+            IpAddr::V4(v4) => Some(SocketAddr::from((v4, port))),
+            IpAddr::V6(v6) => Some(SocketAddrV6::new(v6, port, 0, scope).into()),
+        }
     }
 
     pub(in crate::record) fn fault(&mut self) -> Option<Fault> {

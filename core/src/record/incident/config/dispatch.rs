@@ -211,7 +211,9 @@ fn to_probe(r: &mut Reader<'_>) -> Option<ProbeConfig> {
         let status = r.option(|r| u16::try_from(r.number()?).ok())?;
         Some(HttpProbe { host, path, status })
     })?;
-    Some(ProbeConfig { destination, http, period: r.duration()?, timeout: r.duration()? })
+    // One that asks again in no time would never let the machine rest.
+    let mut duration = || r.duration().filter(|duration| !duration.is_zero());
+    Some(ProbeConfig { destination, http, period: duration()?, timeout: duration()? })
 }
 
 #[cfg(test)]
@@ -237,7 +239,7 @@ mod tests {
             timeout: Duration::from_secs(2),
         };
         let config = Config {
-            listeners: vec![address("127.0.0.1:1080")],
+            listeners: vec![address("127.0.0.1:1080"), address("[fe80::1%3]:1080")],
             local_addresses: vec![IpAddr::from([192, 0, 2, 1])],
             credentials: Some(Credentials::parse(b"ann:hunter22\n").expect("valid")),
             upstreams: vec![
@@ -270,6 +272,18 @@ mod tests {
         assert_eq!(back.probes[0].as_ref().map(|probe| probe.period), Some(Duration::from_secs(9)));
         for cut in 0..told.len() {
             assert!(to_dispatch(&told[..cut]).is_none(), "{cut}");
+        }
+    }
+
+    #[test]
+    fn a_probe_that_would_never_let_the_machine_rest_is_not_read() {
+        let destination = Destination { host: Host::parse(b"example.org").expect("a host"), port: 80 };
+        for (period, timeout, is_read) in [(1, 1, true), (0, 1, false), (1, 0, false)] {
+            let (period, timeout) = (Duration::from_secs(period), Duration::from_secs(timeout));
+            let probe = ProbeConfig { destination: destination.clone(), http: None, period, timeout };
+            let config = Config { probes: vec![Some(probe)], ..Config::default() };
+            let told = of_dispatch(&config, &Secrets::default());
+            assert_eq!(to_dispatch(&told).is_some(), is_read, "{period:?} {timeout:?}");
         }
     }
 }
