@@ -172,6 +172,34 @@ fn a_request_is_sent_once_more_and_not_twice() {
     assert!(text(lab.got(who))[passed("first").len()..].starts_with("HTTP/1.1 502 "));
 }
 
+/// Servers that are tired of an idle connection say so in words before they close it.
+#[test]
+fn a_408_that_crossed_with_a_request_is_no_answer_to_it() {
+    let tired = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let run = |second: &str, pieces: [&str; 2]| {
+        let mut lab = lab();
+        lab.target(ONE, closes_on_the_second(&[send(pieces[0]), send(pieces[1]), Act::Fin]));
+        let script = [send(&request("GET", "\r\n")), until("first"), send(second), head_end()];
+        let who = lab.client(script.into_iter().chain([Act::Pause(secs(1)), Act::Fin, Act::AwaitEnd]));
+        lab.finish();
+        (text(lab.got(who)), lab.world.served.len())
+    };
+    let (got, served) = run(&request("GET", "\r\n"), tired.split_at(20).into());
+    assert_eq!((got, served), ([passed("first"), passed("again")].concat(), 2));
+    // What may not be sent once more gets the answer.
+    for second in [request("POST", "Content-Length: 0\r\n\r\n"), request("PUT", "Content-Length: 1\r\n\r\nx")]
+    {
+        let (got, served) = run(&second, [tired, ""]);
+        assert!(got.contains("HTTP/1.1 408 ") && served == 1, "{got}");
+    }
+    // On a fresh connection it is an answer, too.
+    let mut lab = lab();
+    lab.serve(ONE, [head_end(), send(tired), Act::Fin, Act::AwaitEnd]);
+    let who = lab.client([send(&request("GET", "\r\n")), head_end(), Act::Fin, Act::AwaitEnd]);
+    lab.finish();
+    assert!(text(lab.got(who)).starts_with("HTTP/1.1 408 "));
+}
+
 #[test]
 fn an_answer_that_has_begun_is_not_asked_for_again() {
     for part in ["H", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 103 Early\r\n\r\n"] {

@@ -28,7 +28,6 @@ impl Forward {
         self.active = cx.now;
         self.received += len as u64;
         self.heard = true;
-        self.again = None;
         match &mut self.response {
             // An origin that speaks unasked cannot be trusted with another request.
             Response::None => {
@@ -72,6 +71,15 @@ impl Forward {
                             out.extend(head.emit(false));
                         }
                         continue;
+                    }
+                    let again = self.again.take();
+                    // RFC 9110 section 15.5.9: it was tired of waiting, and this request crossed
+                    // with that.
+                    if head.status == 408 && out.is_empty() && again.is_some() {
+                        (self.again, self.heard) = (again, false);
+                        if let Some(next) = self.stale(cx) {
+                            return next;
+                        }
                     }
                     if !head.switched.is_empty() {
                         out.extend(head.emit(false));

@@ -3,6 +3,8 @@
 //! This is no fault of either side: the close and the request crossed. A client with its own
 //! connection to the origin would see the same, and ask again. Here it has one to us, so:
 //!
+//! An origin may also have said 408 to the idle connection, which is then no answer to the request.
+//!
 //! ```text
 //!   idempotent, without a body     sent once more, on a fresh connection
 //!   anything else                  the client's connection ends without an answer, so that it decides itself
