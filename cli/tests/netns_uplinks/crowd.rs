@@ -250,8 +250,9 @@ impl Crowd {
             }
             self.turn();
         }
-        // What is under way comes to its end.
-        while !self.busy.is_empty() || !self.opening.is_empty() {
+        // What is under way comes to its end, and all are there once more.
+        while !self.busy.is_empty() || self.resting.len() < self.plan.connections {
+            self.open();
             self.turn();
         }
     }
@@ -260,7 +261,8 @@ impl Crowd {
     pub(crate) fn rest(mut self, patience: Duration) -> Told {
         let until = Instant::now() + patience;
         let before = self.told;
-        while let Some(token) = self.resting.pop_front() {
+        // Who has answered rests again: each is asked once.
+        for token in std::mem::take(&mut self.resting) {
             self.begin(token, PING);
             while self.busy.len() >= OPENING {
                 self.turn();
