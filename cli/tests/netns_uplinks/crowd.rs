@@ -1,4 +1,4 @@
-//! Many clients of the proxy and the echoes that they speak with, each in one thread.
+//! Many clients of the proxy in one thread, and the echoes that they speak with in another process.
 //!
 //! A client opens a tunnel and rests. By turns some of them send a pattern and compare what comes
 //! back with it. One that has ended is replaced; one that does not move though it should is hung.
@@ -9,12 +9,11 @@ use rustix::net::sockopt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{pattern, socks};
+use crate::common::ns::Ns;
+use crate::common::{LONG, pattern, socks, wait_until};
 
 /// Beyond any outage that is made here, with what TCP waits after it until it tries again.
 const HANG: Duration = Duration::from_secs(20);
@@ -43,12 +42,9 @@ pub(crate) fn raise_descriptors() -> u64 {
 
 // ---- the far side ----
 
-/// Servers that give back what they get.
-pub(crate) struct Echoes {
-    addresses: Vec<SocketAddr>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
+/// Servers that give back what they get, in a process of their own: one alone may not have all the
+/// descriptors.
+pub(crate) struct Echoes(Child);
 
 struct Echo {
     stream: TcpStream,
@@ -56,31 +52,47 @@ struct Echo {
     ended: bool,
 }
 
+/// Several, so that one address has ports for all tunnels.
+const PORTS: std::ops::Range<u16> = 7001..7005;
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, 1], port))
+}
+
 impl Echoes {
-    /// Several, so that one address has ports for all tunnels.
-    pub(crate) fn new(bind: impl Fn(&str) -> io::Result<std::net::TcpListener>) -> Self {
-        let listener = |port: u16| bind(&format!("203.0.113.1:{port}")).expect("a free port");
-        let listeners: Vec<_> = (7001..7005).map(listener).collect();
-        let addresses = listeners.iter().map(|l| l.local_addr().expect("it listens")).collect();
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::spawn(move || serve(listeners, &stopped).expect("an event loop"));
-        Echoes { addresses, stop, thread: Some(thread) }
+    /// Begins them in this place.
+    pub(crate) fn new(far: &Ns) -> Self {
+        let program = std::env::current_exe().expect("this test");
+        let mut command = Command::new(program);
+        command.args(["--exact", "crowd::gives_back_what_it_gets", "--ignored"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let echoes = Echoes(far.run(|| command.spawn().expect("this test can be run")));
+        let listens = |port| far.run(|| std::net::TcpStream::connect(address(port))).is_ok();
+        wait_until("the echoes listen", LONG, || PORTS.clone().all(listens));
+        echoes
     }
 
-    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
-        self.addresses.clone()
+    pub(crate) fn addresses() -> Vec<SocketAddr> {
+        PORTS.map(address).collect()
     }
 }
 
 impl Drop for Echoes {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        let _ = self.thread.take().map(JoinHandle::join);
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
-fn serve(listeners: Vec<std::net::TcpListener>, stopped: &AtomicBool) -> io::Result<()> {
+#[test]
+#[ignore = "the soak begins it as a process of its own"]
+fn gives_back_what_it_gets() {
+    raise_descriptors();
+    let listener = |port| std::net::TcpListener::bind(address(port)).expect("a far side's namespace");
+    serve(PORTS.map(listener).collect()).expect("an event loop");
+}
+
+fn serve(listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut doors = Vec::new();
@@ -94,8 +106,8 @@ fn serve(listeners: Vec<std::net::TcpListener>, stopped: &AtomicBool) -> io::Res
     let mut all: BTreeMap<usize, Echo> = BTreeMap::new();
     let mut next = doors.len();
     let mut buf = vec![0; PIECE];
-    while !stopped.load(Ordering::SeqCst) {
-        match poll.poll(&mut events, Some(Duration::from_millis(100))) {
+    loop {
+        match poll.poll(&mut events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             other => other?,
         }
@@ -121,7 +133,6 @@ fn serve(listeners: Vec<std::net::TcpListener>, stopped: &AtomicBool) -> io::Res
             }
         }
     }
-    Ok(())
 }
 
 impl Echo {
