@@ -15,8 +15,12 @@ use std::time::{Duration, Instant};
 use crate::common::ns::Ns;
 use crate::common::{LONG, pattern, socks, wait_until};
 
-/// Beyond any outage that is made here, with what TCP waits after it until it tries again.
-const HANG: Duration = Duration::from_secs(20);
+/// What TCP may wait until it ends a connection whose bytes are not acknowledged: in the proxy
+/// (`--user-timeout`, in seconds) and at the far side. An outage of seconds that hits its attempts
+/// to send again makes it wait for longer than the outage, and two in a row for longer still.
+pub(crate) const PATIENCE: &str = "30";
+/// Beyond that: who has neither moved nor ended is hung.
+const HANG: Duration = Duration::from_secs(45);
 /// Tunnels that are opened at a time.
 const OPENING: usize = 256;
 /// Bytes moved in one call.
@@ -120,7 +124,7 @@ fn serve(listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
                     sockopt::set_tcp_keepidle(&stream, Duration::from_secs(8))?;
                     sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(2))?;
                     sockopt::set_tcp_keepcnt(&stream, 4)?;
-                    sockopt::set_tcp_user_timeout(&stream, 20_000)?;
+                    sockopt::set_tcp_user_timeout(&stream, 30_000)?;
                     let both = Interest::READABLE | Interest::WRITABLE;
                     poll.registry().register(&mut stream, Token(next), both)?;
                     all.insert(next, Echo { stream, pending: VecDeque::new(), ended: false });

@@ -12,7 +12,7 @@
 use crate::common::process::{descriptors, resident};
 use crate::common::proxy::Proxy;
 use crate::common::{LONG, here, skip};
-use crate::crowd::{Crowd, Echoes, Plan};
+use crate::crowd::{Crowd, Echoes, PATIENCE, Plan};
 use crate::world::World;
 use std::time::{Duration, Instant};
 
@@ -87,7 +87,12 @@ fn thousands_of_connections_outlive_flapping_links_and_leave_nothing_behind() {
     let _echoes = Echoes::new(world.far(1));
     let room = (plan.connections + 100).to_string();
     let limits = ["--max-connections", "--max-client-connections", "--max-handshakes"];
-    let most = limits.iter().flat_map(|limit| [*limit, room.as_str()]).chain(["--max-associations", "0"]);
+    let most = limits.iter().flat_map(|limit| [*limit, room.as_str()]).chain([
+        "--max-associations",
+        "0",
+        "--user-timeout",
+        PATIENCE,
+    ]);
     let proxy = world.dispatch(&["up1", "up2"].into_iter().chain(most).collect::<Vec<_>>());
     // All of it once in peace: what memory that takes is no leak.
     let peace = world.client.run(|| Crowd::new(proxy.address, Echoes::addresses(), plan).rest(LONG * 3));
