@@ -24,7 +24,9 @@ impl Daemon {
     pub(crate) fn start(ns: &Ns, command: &mut Command, folder: &Path, name: &str) -> Result<Self, String> {
         let log = folder.join(name);
         let file = || File::create(&log).map_err(|error| format!("{}: {error}", log.display()));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file()?);
+        let said = file()?;
+        let again = said.try_clone().map_err(|error| format!("{}: {error}", log.display()))?;
+        command.stdin(Stdio::null()).stdout(again).stderr(said);
         let child = ns.run(|| command.spawn()).map_err(|error| format!("{command:?}: {error}"))?;
         Ok(Daemon { child, log })
     }

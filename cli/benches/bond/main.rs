@@ -1,4 +1,5 @@
-//! The bond beside the simulator, one link alone and the kernel's MPTCP: one scenario file for all.
+//! The bond beside the simulator, one link alone, the kernel's MPTCP and other tunnels: one
+//! scenario file for all.
 //!
 //! ```text
 //!   client ══ the scenario's links, in real time (`ropewalk_sim::lab`) ══ server ── far
@@ -11,7 +12,9 @@
 //! | file | is |
 //! | --- | --- |
 //! | `hosts` | the namespaces and the links between them |
-//! | `ways` | what is compared, and how each is set up |
+//! | `ways` | what is compared, and how the bond is set up |
+//! | `rivals` | how others' tunnels are set up |
+//! | `tunnel` | both ends of one |
 //! | `daemon` | a program that runs meanwhile |
 //! | `options`, `table` | the command line; what is printed |
 
@@ -25,7 +28,11 @@ mod ns;
 #[cfg(target_os = "linux")]
 mod options;
 #[cfg(target_os = "linux")]
+mod rivals;
+#[cfg(target_os = "linux")]
 mod table;
+#[cfg(target_os = "linux")]
+mod tunnel;
 #[cfg(target_os = "linux")]
 mod ways;
 

@@ -8,7 +8,7 @@ use crate::ways::Way;
 pub(crate) const USAGE: &str = "\
 cargo bench -p ropewalk --bench bond -- [options]
   --only LIST        scenarios that ship, or files; s1,s2,s3,s4,s5,s6
-  --ways LIST        of simulator,bond,link,mptcp: what is compared
+  --ways LIST        of simulator,bond,link,mptcp,wireguard-go,openvpn,glorytun,mlvpn: what is compared
   --congestion NAME  of cubic,bbr,reno: the congestion control of the kernel's TCP; cubic
   --rounds N         runs of each way, each with another seed; 1
   --set KEY=VALUE    changes the scenarios, as for ropewalk sim; several times";

@@ -12,6 +12,8 @@ use ropewalk_sim::scenario::Scenario;
 
 use crate::daemon::Daemon;
 use crate::hosts::{FAR, Hosts, SERVER, address};
+use crate::rivals;
+use crate::tunnel::{Folder, Tunnel};
 
 /// A way over the links.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,13 +26,29 @@ pub(crate) enum Way {
     Link,
     /// MPTCP of the kernel, a subflow by each link. What is no TCP goes by the first link.
     Mptcp,
+    /// A tunnel by the first link, in user space.
+    WireguardGo,
+    /// The same.
+    Openvpn,
+    /// Bonds that are named, and left out.
+    Glorytun,
+    Mlvpn,
 }
 
 /// Packets of the bond go to this port.
 const PORT: u16 = 4500;
 
 impl Way {
-    pub(crate) const ALL: &[Way] = &[Way::Simulator, Way::Bond, Way::Link, Way::Mptcp];
+    pub(crate) const ALL: &[Way] = &[
+        Way::Simulator,
+        Way::Bond,
+        Way::Link,
+        Way::Mptcp,
+        Way::WireguardGo,
+        Way::Openvpn,
+        Way::Glorytun,
+        Way::Mlvpn,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -38,6 +56,10 @@ impl Way {
             Way::Bond => "bond",
             Way::Link => "link",
             Way::Mptcp => "mptcp",
+            Way::WireguardGo => "wireguard-go",
+            Way::Openvpn => "openvpn",
+            Way::Glorytun => "glorytun",
+            Way::Mlvpn => "mlvpn",
         }
     }
 
@@ -47,6 +69,9 @@ impl Way {
         match self {
             Way::Simulator | Way::Link => None,
             Way::Bond => needs("/dev/net/tun", "there is no /dev/net/tun"),
+            Way::WireguardGo => rivals::missing(&["wireguard-go"]),
+            Way::Openvpn => rivals::missing(&["openvpn", "openssl"]),
+            Way::Glorytun | Way::Mlvpn => Some("Debian has no package of it".to_owned()),
             Way::Mptcp => needs("/proc/sys/net/mptcp/enabled", "this kernel has no MPTCP"),
         }
     }
@@ -59,7 +84,12 @@ impl Way {
         let hosts = Hosts::new(scenario)?;
         let forwarder = hosts.forward(scenario)?;
         let tcp = Tcp { congestion, multipath: self == Way::Mptcp };
-        let bond = (self == Way::Bond).then(|| Bond::start(&hosts, scenario)).transpose()?;
+        let tunnel = match self {
+            Way::Bond => Some(bond(&hosts, scenario)?),
+            Way::WireguardGo => Some(rivals::wireguard_go(&hosts)?),
+            Way::Openvpn => Some(rivals::openvpn(&hosts)?),
+            _ => None,
+        };
         if self == Way::Mptcp {
             for ns in [&hosts.client, &hosts.far] {
                 Hosts::try_ip(ns, "mptcp limits set subflow 8 add_addr_accepted 8")?;
@@ -69,12 +99,12 @@ impl Way {
                 Hosts::try_ip(&hosts.client, &endpoint)?;
             }
         }
-        let source = bond.as_ref().map_or(address(1), |bond| bond.inside);
+        let source = tunnel.as_ref().map_or(address(1), |tunnel| tunnel.inside);
         let ends = Ends::open(scenario, tcp, (&hosts.client, source), (&hosts.far, FAR));
         let ends = ends.map_err(|error| format!("the flows: {error}"))?;
         let report = measure(scenario, forwarder, ends, |link, back| hosts.plug(link, back))?;
-        if let Some(bond) = &bond {
-            bond.say(scenario);
+        if let Some(tunnel) = &tunnel {
+            tunnel.say(self.name(), scenario);
         }
         Ok(report)
     }
@@ -87,87 +117,39 @@ impl fmt::Display for Way {
 }
 
 /// Both ends of a bond.
-struct Bond {
-    client: Daemon,
-    server: Daemon,
-    /// The client's address inside.
-    inside: Ipv4Addr,
-    folder: Folder,
-}
-
-/// A folder of its own, gone on drop.
-struct Folder(std::path::PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+fn bond(hosts: &Hosts, scenario: &Scenario) -> Result<Tunnel, String> {
+    let binary = match std::env::var_os("ROPEWALK_BIN") {
+        Some(path) => path,
+        None => option_env!("CARGO_BIN_EXE_ropewalk").ok_or("ropewalk is not built")?.into(),
+    };
+    let folder = Folder::new()?;
+    let bond = |role: &str, args: &[&str]| {
+        let mut command = Command::new(&binary);
+        command.arg("bond").args(args).arg("--state-dir").arg(folder.0.join(role));
+        command
+    };
+    let mut server =
+        Daemon::start(&hosts.server, &mut bond("serve", &["serve", "-v"]), &folder.0, "serve.log")?;
+    server.wait_for(&["serving on".into()])?;
+    let mut invite = bond("serve", &["invite", "laptop", "--server", &format!("{SERVER}:{PORT}")]);
+    let invited = hosts.server.run(|| invite.output()).map_err(|error| format!("{invite:?}: {error}"))?;
+    let join = String::from_utf8_lossy(&invited.stdout).trim().to_owned();
+    let mut args = vec!["connect".to_owned(), join, "-v".to_owned()];
+    for (link, spec) in (1..).zip(&scenario.links) {
+        args.extend(["--via".to_owned(), format!("c{link}@{}", spec.weight)]);
     }
-}
-
-impl Bond {
-    fn start(hosts: &Hosts, scenario: &Scenario) -> Result<Bond, String> {
-        let binary = match std::env::var_os("ROPEWALK_BIN") {
-            Some(path) => path,
-            None => option_env!("CARGO_BIN_EXE_ropewalk").ok_or("ropewalk is not built")?.into(),
-        };
-        let folder = Folder(std::env::temp_dir().join(format!("ropewalk-bench-{}", std::process::id())));
-        std::fs::create_dir_all(&folder.0).map_err(|error| format!("{}: {error}", folder.0.display()))?;
-        let bond = |role: &str, args: &[&str]| {
-            let mut command = Command::new(&binary);
-            command.arg("bond").args(args).arg("--state-dir").arg(folder.0.join(role));
-            command
-        };
-        let mut server =
-            Daemon::start(&hosts.server, &mut bond("serve", &["serve", "-v"]), &folder.0, "serve.log")?;
-        server.wait_for(&["serving on".into()])?;
-        let mut invite = bond("serve", &["invite", "laptop", "--server", &format!("{SERVER}:{PORT}")]);
-        let invited = hosts.server.run(|| invite.output()).map_err(|error| format!("{invite:?}: {error}"))?;
-        let join = String::from_utf8_lossy(&invited.stdout).trim().to_owned();
-        let mut args = vec!["connect".to_owned(), join, "-v".to_owned()];
-        for (link, spec) in (1..).zip(&scenario.links) {
-            args.extend(["--via".to_owned(), format!("c{link}@{}", spec.weight)]);
-        }
-        let settings = [
-            ("--mode", scenario.bond.mode.clone()),
-            ("--max-skew", scenario.bond.max_skew.map(|skew| skew.as_millis().to_string())),
-        ];
-        for (switch, value) in settings {
-            args.extend(value.into_iter().flat_map(|value| [switch.to_owned(), value]));
-        }
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let mut client = Daemon::start(&hosts.client, &mut bond("connect", &args), &folder.0, "connect.log")?;
-        let present = (1..).zip(&scenario.links).filter(|(_, link)| link.present);
-        client.wait_for(&present.map(|(link, _)| format!("c{link} carries")).collect::<Vec<_>>())?;
-        let inside = Ipv4Addr::new(10, 77, 0, 2);
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-        let routed = || {
-            Hosts::try_ip(&hosts.client, &format!("route get {FAR}"))
-                .is_ok_and(|said| said.contains("ropewalk0"))
-        };
-        while !routed() {
-            if std::time::Instant::now() > deadline {
-                return Err("expected that the routes lead into the bond, they do not".to_owned());
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-        Ok(Bond { client, server, inside, folder })
+    let settings = [
+        ("--mode", scenario.bond.mode.clone()),
+        ("--max-skew", scenario.bond.max_skew.map(|skew| skew.as_millis().to_string())),
+    ];
+    for (switch, value) in settings {
+        args.extend(value.into_iter().flat_map(|value| [switch.to_owned(), value]));
     }
-
-    /// What the run cost, and where `ROPEWALK_SHOW` is set what both ends said.
-    fn say(&self, scenario: &Scenario) {
-        let seconds = scenario.duration.as_secs_f64();
-        let share = |daemon: &Daemon| daemon.seconds() / seconds * 100.0;
-        println!(
-            "{}: the client took {:.0}% of a core, the server {:.0}%",
-            scenario.name,
-            share(&self.client),
-            share(&self.server)
-        );
-        if std::env::var_os("ROPEWALK_SHOW").is_some() {
-            for log in ["serve.log", "connect.log"] {
-                let said = std::fs::read_to_string(self.folder.0.join(log)).unwrap_or_default();
-                println!("{log}:\n{said}");
-            }
-        }
-    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut client = Daemon::start(&hosts.client, &mut bond("connect", &args), &folder.0, "connect.log")?;
+    let present = (1..).zip(&scenario.links).filter(|(_, link)| link.present);
+    client.wait_for(&present.map(|(link, _)| format!("c{link} carries")).collect::<Vec<_>>())?;
+    let tunnel = Tunnel { client, server, inside: Ipv4Addr::new(10, 77, 0, 2), folder };
+    tunnel.wait_for_route(hosts, "ropewalk0")?;
+    Ok(tunnel)
 }
