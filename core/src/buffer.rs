@@ -193,4 +193,31 @@ mod tests {
         pool.give(filled);
         assert_eq!((pool.taken(), pool.free.len()), (0, 0));
     }
+
+    #[test]
+    fn a_small_piece_is_read_where_a_large_buffer_is_spare() {
+        let mut pool = Buffers::new(8192, 2);
+        pool.scratch();
+        let first = pool.take(1);
+        pool.scratch();
+        let second = pool.take(1);
+        pool.give(first);
+        // A reload may lower the limit: one is spare, and as many are taken as may be.
+        pool.set_limit(1);
+        pool.scratch()[..3].copy_from_slice(b"new");
+        assert_eq!(pool.peek(3), b"new");
+        let third = pool.take(3);
+        assert_eq!(third.bytes(), b"new");
+        [second, third].into_iter().for_each(|filled| pool.give(filled));
+        assert_eq!(pool.taken(), 0);
+    }
+
+    #[test]
+    fn bytes_as_many_as_a_buffer_has_count_as_one() {
+        let mut pool = Buffers::new(4, 1);
+        let filled = pool.own(b"abcd"[..].into());
+        assert!(pool.is_exhausted());
+        pool.give(filled);
+        assert!(!pool.is_exhausted());
+    }
 }

@@ -157,6 +157,7 @@ fn who_has_left_meanwhile_and_ids_that_never_were_are_nobodys() {
     assert_eq!(told(&lab), [(u64::MAX, 1, 0)]);
     // A driver that says so is believed.
     lab.input(Input::SocketMemory { used: 1, limit: 1, streams: &[] });
+    assert_eq!(told(&lab).len(), 1, "as much as may be is not too much");
     let late = client(&mut lab, CLIENT, [Act::AwaitEnd]);
     lab.run_for(secs(3));
     same_bytes(payload(&lab, late), &bytes, "down");
