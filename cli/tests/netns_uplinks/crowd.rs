@@ -23,6 +23,9 @@ pub(crate) const PATIENCE: &str = "30";
 const HANG: Duration = Duration::from_secs(45);
 /// Tunnels that are opened at a time.
 const OPENING: usize = 256;
+/// Pieces that one tunnel moves before another has its turn: in one thread a fast one would keep all
+/// others waiting.
+const TURN: usize = 4;
 /// Bytes moved in one call.
 const PIECE: usize = 64 * 1024;
 /// The pattern repeats after so many bytes, a prime, so that no buffer's size fits into it.
@@ -110,8 +113,10 @@ fn serve(listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
     let mut all: BTreeMap<usize, Echo> = BTreeMap::new();
     let mut next = doors.len();
     let mut buf = vec![0; PIECE];
+    // Those that had their turn and may have more.
+    let mut more: BTreeSet<usize> = BTreeSet::new();
     loop {
-        match poll.poll(&mut events, None) {
+        match poll.poll(&mut events, (!more.is_empty()).then_some(Duration::ZERO)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
             other => other?,
         }
@@ -130,34 +135,54 @@ fn serve(listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
                     all.insert(next, Echo { stream, pending: VecDeque::new(), ended: false });
                     next += 1;
                 }
-            } else if let Some(echo) = all.get_mut(&token)
-                && !echo.turn(&mut buf)
-            {
-                all.remove(&token);
+            } else {
+                more.insert(token);
+            }
+        }
+        for token in std::mem::take(&mut more) {
+            match all.get_mut(&token).map(|echo| echo.turn(&mut buf)) {
+                Some(Turn::More) => drop(more.insert(token)),
+                Some(Turn::Over) => drop(all.remove(&token)),
+                Some(Turn::Waits) | None => {}
             }
         }
     }
 }
 
+/// What came of a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Turn {
+    /// It has had its turn, and there may be more to do.
+    More,
+    /// It waits for what comes, or for room.
+    Waits,
+    /// It has come to its end, of whatever kind.
+    Over,
+}
+
+fn failed(error: &io::Error) -> Turn {
+    if error.kind() == ErrorKind::WouldBlock { Turn::Waits } else { Turn::Over }
+}
+
 impl Echo {
-    /// Moves what can be moved. False: it is over.
-    fn turn(&mut self, buf: &mut [u8]) -> bool {
-        loop {
+    fn turn(&mut self, buf: &mut [u8]) -> Turn {
+        for _ in 0..TURN {
             while !self.pending.is_empty() {
                 match self.stream.write(self.pending.make_contiguous()) {
                     Ok(len) => drop(self.pending.drain(..len)),
-                    Err(error) => return error.kind() == ErrorKind::WouldBlock,
+                    Err(error) => return failed(&error),
                 }
             }
             if self.ended {
-                return false;
+                return Turn::Over;
             }
             match self.stream.read(buf) {
                 Ok(0) => self.ended = true,
                 Ok(len) => self.pending.extend(&buf[..len]),
-                Err(error) => return error.kind() == ErrorKind::WouldBlock,
+                Err(error) => return failed(&error),
             }
         }
+        Turn::More
     }
 }
 
@@ -224,6 +249,8 @@ pub(crate) struct Crowd {
     resting: VecDeque<usize>,
     opening: BTreeSet<usize>,
     busy: BTreeSet<usize>,
+    /// Those that had their turn and may have more.
+    more: BTreeSet<usize>,
     next: usize,
     told: Told,
 }
@@ -242,6 +269,7 @@ impl Crowd {
             resting: VecDeque::new(),
             opening: BTreeSet::new(),
             busy: BTreeSet::new(),
+            more: BTreeSet::new(),
             next: 0,
             told: Told::default(),
         };
@@ -318,11 +346,13 @@ impl Crowd {
     /// Waits a little for what comes, and takes it.
     fn turn(&mut self) {
         let mut events = Events::with_capacity(1024);
-        match self.poll.poll(&mut events, Some(Duration::from_millis(50))) {
+        let patience = if self.more.is_empty() { Duration::from_millis(50) } else { Duration::ZERO };
+        match self.poll.poll(&mut events, Some(patience)) {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             other => other.expect("an event loop"),
         }
-        let tokens: BTreeSet<usize> = events.iter().map(|event| event.token().0).collect();
+        let mut tokens = std::mem::take(&mut self.more);
+        tokens.extend(events.iter().map(|event| event.token().0));
         tokens.into_iter().for_each(|token| self.advance(token));
         let now = Instant::now();
         let late =
@@ -345,8 +375,9 @@ impl Crowd {
     fn advance(&mut self, token: usize) {
         let Some(tunnel) = self.tunnels.get_mut(&token) else { return };
         match tunnel.advance(&self.pattern) {
-            Ok(false) => {}
-            Ok(true) => {
+            Ok(Turn::Waits) => {}
+            Ok(Turn::More) => drop(self.more.insert(token)),
+            Ok(Turn::Over) => {
                 if self.busy.remove(&token) {
                     self.told.moved += 1;
                 }
@@ -363,10 +394,10 @@ impl Crowd {
 }
 
 impl Tunnel {
-    /// Moves what can be moved. True: what it had to do is done, and it rests.
-    fn advance(&mut self, pattern: &[u8]) -> io::Result<bool> {
+    /// Over: what it had to do is done, and it rests.
+    fn advance(&mut self, pattern: &[u8]) -> io::Result<Turn> {
         let mut buf = [0; PIECE];
-        loop {
+        for _ in 0..TURN {
             let wrote = self.write(pattern)?;
             let read = match self.stream.read(&mut buf) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -383,7 +414,11 @@ impl Tunnel {
                     if self.heard.len() >= ANSWERS {
                         let granted = self.heard.len() == ANSWERS && self.heard.starts_with(&[5, 0, 5, 0]);
                         self.stage = Stage::Rest;
-                        return if granted { Ok(true) } else { Err(ErrorKind::ConnectionRefused.into()) };
+                        return if granted {
+                            Ok(Turn::Over)
+                        } else {
+                            Err(ErrorKind::ConnectionRefused.into())
+                        };
                     }
                 }
                 Stage::Busy { got, of, .. } => {
@@ -394,7 +429,7 @@ impl Tunnel {
                     *got += read;
                     if *got == *of {
                         self.stage = Stage::Rest;
-                        return Ok(true);
+                        return Ok(Turn::Over);
                     }
                 }
                 // Nobody has asked it anything.
@@ -402,9 +437,10 @@ impl Tunnel {
                 Stage::Rest => {}
             }
             if wrote + read == 0 {
-                return Ok(false);
+                return Ok(Turn::Waits);
             }
         }
+        Ok(Turn::More)
     }
 
     fn write(&mut self, pattern: &[u8]) -> io::Result<usize> {
