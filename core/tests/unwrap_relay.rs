@@ -317,3 +317,47 @@ fn bytes_are_told_while_they_move_and_once_each() {
     assert_eq!((moved(&lab).1, moved(&lab).2), (500, 30_000));
     assert_eq!(lab.got(who).len(), 30_000);
 }
+
+// ---- who stalls ----
+
+#[test]
+fn of_headers_that_stall_the_oldest_goes_for_who_comes() {
+    let config = Config { max_half_open: 4, ..tcp() };
+    let mut lab = lab(&config);
+    lab.serve(SERVER_V4, [Act::Echo]);
+    let stalled: Vec<Who> = (0..7)
+        .map(|n| lab.visitor(ms(10 * n), 0, "10.0.0.1", Person::new([Act::Send(vec![13]), Act::AwaitEnd])))
+        .collect();
+    // Those whose header is whole are not counted.
+    let word = |n| client(n, [Act::Send(b"word".to_vec()), Act::Pause(secs(1)), Act::Fin, Act::AwaitEnd]);
+    let served: Vec<Who> =
+        (0..6).map(|n| lab.visitor(ms(100 + 20 * u64::from(n)), 0, "10.0.0.1", word(n))).collect();
+    lab.run_for(secs(2));
+    let open: Vec<bool> = stalled.iter().map(|who| lab.end(*who) == End::Open).collect();
+    let first = open.iter().position(|open| *open).expect("the newest are open");
+    assert!((3..=5).contains(&first) && open[first..].iter().all(|open| *open), "{open:?}");
+    for who in served {
+        assert_eq!(lab.got(who), b"word");
+    }
+    let lab = finish(lab, &config);
+    let crowded = lab.refusals().iter().filter(|why| matches!(why, Refusal::CrowdedOut { limit: 4 })).count();
+    assert_eq!(crowded, first);
+}
+
+#[test]
+fn a_client_that_reads_nothing_goes_when_the_system_keeps_too_much_for_it() {
+    let config = Config { buffer_size: 4096, ..tcp() };
+    let mut lab = lab(&config);
+    let sender = Person::new([Act::Send(pattern(600_000, 3)), Act::AwaitEnd]).whole();
+    lab.target(SERVER_V4, Target::new(sender));
+    let still = client(2, [Act::Read(Reading::Stopped), Act::AwaitEnd]).windows(200_000, 64 * 1024);
+    let (still, reader) = (come(&mut lab, still), come(&mut lab, client(4, [Act::AwaitEnd])));
+    lab.run_for(secs(3));
+    lab.measure(50_000);
+    assert!(lab.sock(still).out_rst && !lab.sock(reader).out_rst);
+    let fault = |(_, event): &(_, Event)| match event {
+        Event::Closed { fault, .. } => Some(*fault),
+        _ => None,
+    };
+    assert_eq!(lab.world.events.iter().filter_map(fault).collect::<Vec<_>>(), [Some(Fault::NoMemory)]);
+}
