@@ -23,8 +23,8 @@ pub(crate) const PATIENCE: &str = "30";
 const HANG: Duration = Duration::from_secs(45);
 /// Tunnels that are opened at a time.
 const OPENING: usize = 256;
-/// Pieces that one tunnel moves before another has its turn: in one thread a fast one would keep all
-/// others waiting.
+/// Pieces that one tunnel moves before another has its turn: in one thread a fast one would keep
+/// all others waiting.
 const TURN: usize = 4;
 /// Bytes moved in one call.
 const PIECE: usize = 64 * 1024;
