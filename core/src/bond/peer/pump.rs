@@ -96,11 +96,12 @@ impl Peer {
         views.clear();
         let shortest = self.shortest();
         for slot in self.slots.iter_mut().flatten() {
-            let found = slot.path.rate_found();
+            let (found, loaded) = (slot.path.rate_found(), slot.path.is_fresh(now));
             views.push(PathView {
                 path: slot.id.get(),
                 usable: false,
-                fresh: found && slot.path.is_fresh(now),
+                fresh: found && loaded,
+                loaded,
                 found,
                 rate: Rate::ZERO,
                 delay: base_over(&slot.path, shortest) + queue(&slot.path),

@@ -88,7 +88,7 @@ impl Admission {
     fn window(&self, skew: Duration, views: &[PathView]) -> PathSet {
         let usable = || views.iter().filter(|view| view.may_carry());
         let fresh = usable().any(|view| view.fresh);
-        let counts = |view: &&PathView| view.fresh || !fresh;
+        let counts = |view: &&PathView| view.loaded || !fresh;
         let inside = |from: Duration, view: &PathView| {
             // Coming back takes more than staying.
             let stays = self.members.contains(view.path) || !self.out.contains_key(&view.path);

@@ -253,9 +253,17 @@ fn send_or_wait(now: Instant, view: Option<&PathView>) -> Decision {
     }
 }
 
-/// The path that delivers the head first, of all, whether it may send now or not.
-fn fastest<'a>(now: Instant, head: &Head, views: impl Iterator<Item = &'a PathView>) -> Option<&'a PathView> {
-    earliest(now, head.bytes as u64, views.filter(|view| view.may_carry()))
+/// The path that delivers the head first, of all, whether it may send now or not. What was not
+/// measured of late comes behind what was. Where little is sent no rate is ever found, and a path
+/// is no better for having one.
+fn fastest<'a>(
+    now: Instant,
+    head: &Head,
+    views: impl Iterator<Item = &'a PathView> + Clone,
+) -> Option<&'a PathView> {
+    let usable = views.filter(|view| view.may_carry());
+    let fresh = usable.clone().any(|view| view.fresh);
+    usable.min_by_key(|view| (fresh && !view.loaded, completion(now, view, head.bytes as u64)))
 }
 
 /// The head by the path that delivers it first, and by up to `copies - 1` others that may send now:

@@ -14,6 +14,9 @@ pub(crate) struct PathView {
     /// Rate and delay were measured of late, under load. Others are remembered, or measured while
     /// idle.
     pub(crate) fresh: bool,
+    /// It carried data of late, be it little: its delay is of now, and its rate may be what is
+    /// tried. What is fresh is loaded.
+    pub(crate) loaded: bool,
     /// Its rate has been found since the path is there; before that it is what is tried.
     pub(crate) found: bool,
     /// What it takes. Zero: nothing.

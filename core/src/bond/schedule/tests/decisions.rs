@@ -119,7 +119,7 @@ fn what_is_sparse_goes_by_the_lowest_delay() {
 #[test]
 fn stale_data_never_outranks_fresh() {
     // An idle link measures beautifully.
-    let idle = PathView { fresh: false, ..path(0, 1000, 1) };
+    let idle = PathView { fresh: false, loaded: false, ..path(0, 1000, 1) };
     let views = [idle, path(1, 20, 40)];
     for name in Strategy::NAMES
         .into_iter()
@@ -280,4 +280,18 @@ fn a_strategy_can_change_between_two_packets() {
     let both = Decision::Copies { path: 0, others: [1].into_iter().collect() };
     assert_eq!(scheduler.decide(milliseconds(0), &bulk(1_000_000), &views), both);
     assert_eq!(scheduler.strategy(), Strategy::Redundant { copies: 2 });
+}
+
+#[test]
+fn a_far_path_is_not_preferred_because_its_rate_was_found() {
+    // S10: acknowledgements go up by the steady link and find no rate; copies of them found one on
+    // the link whose delay swings.
+    let steady = PathView { fresh: false, found: false, ..path(0, 12, 10) };
+    let views = [steady, path(1, 1, 600)];
+    for strategy in [Strategy::Aggregate, Strategy::Adaptive] {
+        let mut scheduler = scheduler(strategy);
+        let decision = scheduler.decide(milliseconds(0), &sparse(1400), &views);
+        assert_eq!(decision, Decision::Send(0), "{strategy}");
+        assert_eq!(scheduler.members(milliseconds(0), &views).iter().collect::<Vec<_>>(), [0]);
+    }
 }

@@ -108,6 +108,7 @@ impl World {
             let drained = if over > 0 { self.now + link.believed.time_for(over) } else { self.now };
             PathView {
                 fresh: link.measured.is_some(),
+                loaded: link.measured.is_some(),
                 found: true,
                 rate: link.believed,
                 delay: link.measured.unwrap_or_default(),

@@ -25,6 +25,7 @@ fn path(path: u8, megabits: u64, delay: u64) -> PathView {
         path,
         usable: true,
         fresh: true,
+        loaded: true,
         found: true,
         rate: Rate::from_bits_per_second(megabits * 1_000_000),
         delay: Duration::from_millis(delay),

@@ -23,6 +23,7 @@ fn view() -> impl Strategy<Value = PathView> {
         |(id, (usable, fresh, weight), rate, delay, free)| PathView {
             usable,
             fresh,
+            loaded: fresh,
             weight,
             free_at: milliseconds(free),
             ..path(id, rate, delay)
