@@ -74,3 +74,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn weights_are_kept_from_the_moment_they_are_set_though_one_path_carried_all_before() {
+    for way in [Way::Up, Way::Down] {
+        let mut setup = fitting(5, &[100, 100]);
+        setup.tuning.strategy = Spread::Aggregate;
+        let mut sut = Sut::new(&setup);
+        // What one link carries easily: 8 of 20 Mbit/s.
+        load(&mut sut, way, 1_000_000, 3000);
+        let now = sut.lab.now;
+        sut.lab.clients[0].machine.set_strategy(now, Spread::Weighted);
+        sut.lab.clients[0].turn(now);
+        load(&mut sut, way, 1_000_000, 1000);
+        let before = sut.lab.data[way as usize].clone();
+        load(&mut sut, way, 1_000_000, 4000);
+        let after = &sut.lab.data[way as usize];
+        let sent: Vec<u64> =
+            (0u8..2).map(|path| after[&path] - before.get(&path).copied().unwrap_or(0)).collect();
+        let all: u64 = sent.iter().sum();
+        assert!(all > 1000 * 1076, "{all} bytes are too few to tell");
+        assert!(sent[0].abs_diff(sent[1]) <= (all / 50).max(2 * QUANTUM), "{sent:?} by equal weights");
+    }
+}

@@ -4,7 +4,7 @@ use super::QUANTUM;
 use super::active::Active;
 use super::admission::Admission;
 use super::completion::{completion, earliest, worth_waiting};
-use super::shares::Shares;
+use super::shares::{Shares, Verdict};
 use super::sticky::Sticky;
 use super::strategy::Strategy;
 use super::view::{Decision, Head, PathSet, PathView};
@@ -224,8 +224,15 @@ impl Scheduler {
             weighty.iter().filter(|view| members.contains(view.path)).copied().collect();
         let views = &near[..];
         self.shares.update(views);
-        if !self.shares.are_met(views) {
-            return self.aggregate(now, head, &weighty);
+        match self.shares.judge(views) {
+            Verdict::Kept => {}
+            Verdict::Left => return self.aggregate(now, head, &weighty),
+            Verdict::Sought => {
+                return match self.shares.next_ready(now, views) {
+                    Some(view) => Decision::Send(view.path),
+                    None => self.aggregate(now, head, &weighty),
+                };
+            }
         }
         // What is sparse goes by the fastest path as long as that stays within its share.
         if head.sparse

@@ -3,12 +3,29 @@
 
 use super::QUANTUM;
 use super::view::PathView;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use alloc::vec::Vec;
 
 /// Charges are counted in parts of a byte, so that a division by a weight loses nothing that adds
 /// up.
 const PARTS: u64 = 1 << 16;
+
+/// A path that is farther than the nearest by more is not sought by its share: a flow that has half
+/// of its packets on it has its round trip, and is too slow to find any rate. With 145 ms (S3 with
+/// more skew) it stayed at 27% of the fast link.
+const FAR: Duration = Duration::from_millis(60);
+
+/// Whether weights are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Kept,
+    /// A path is too slow for its weight.
+    Left,
+    /// A path seems to be, but its rate was never found: it is given its share as far as it goes,
+    /// so that the rate is, and nothing waits for it. A load that one path carries alone would
+    /// never try it otherwise.
+    Sought,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Shares {
@@ -40,21 +57,37 @@ impl Shares {
     /// does not, because a path is far slower than its weight says or has fallen, weights are not
     /// kept: nobody wants a bond that is slower than one of its links. They are kept again when
     /// they give a quarter more than that.
-    pub(super) fn are_met(&mut self, views: &[PathView]) -> bool {
+    pub(super) fn judge(&mut self, views: &[PathView]) -> Verdict {
         let usable = || views.iter().filter(|view| view.may_carry() && view.weight > 0);
         let weights: u128 = usable().map(|view| u128::from(view.weight)).sum();
         let rate = |view: &PathView| u128::from(view.rate.bytes_per_second());
         // The first path to be full sets the pace.
-        let carried = usable().map(|view| rate(view) * weights / u128::from(view.weight)).min();
+        let by_weight = |view: &PathView| rate(view) * weights / u128::from(view.weight);
+        let slowest = usable().min_by_key(|view| by_weight(view));
         let best = usable().map(rate).max();
-        let (Some(carried), Some(best)) = (carried, best) else { return true };
-        let broken = carried < if self.broken { best * 5 / 4 } else { best };
+        let (Some(slowest), Some(best)) = (slowest, best) else { return Verdict::Kept };
+        let broken = by_weight(slowest) < if self.broken { best * 5 / 4 } else { best };
         if self.broken && !broken {
             // What was sent meanwhile is no debt.
             self.charged.iter_mut().for_each(|(_, charged)| *charged = 0);
         }
         self.broken = broken;
-        !broken
+        let nearest = usable().map(|view| view.far).min().unwrap_or_default();
+        match (broken, !slowest.found && slowest.far - nearest <= FAR) {
+            (false, _) => Verdict::Kept,
+            (true, true) => Verdict::Sought,
+            (true, false) => Verdict::Left,
+        }
+    }
+
+    /// The path whose turn it is, if it may send now. What the others carried while it might not is
+    /// no debt beyond a quantum.
+    pub(super) fn next_ready<'a>(&mut self, now: Instant, views: &'a [PathView]) -> Option<&'a PathView> {
+        for (path, charged) in &mut self.charged {
+            let weight = views.iter().find(|view| view.path == *path).map_or(1, |view| view.weight.max(1));
+            *charged = (*charged).min(QUANTUM * PARTS / u64::from(weight));
+        }
+        self.next(now, views)
     }
 
     /// What a path was charged beyond the one furthest behind: `update` has made that zero.

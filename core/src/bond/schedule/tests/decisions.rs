@@ -283,6 +283,33 @@ fn a_strategy_can_change_between_two_packets() {
 }
 
 #[test]
+fn a_path_whose_rate_was_never_found_has_the_share_of_its_weight_while_it_may_send() {
+    let mut scheduler = scheduler(Strategy::Weighted);
+    let new = PathView { found: false, fresh: false, ..path(2, 1, 10) };
+    let mut sent = [0_u32, 0];
+    let mut send = |views: [PathView; 2], sent: &mut [u32; 2]| {
+        let Decision::Send(path) = scheduler.decide(milliseconds(0), &bulk(1500), &views) else {
+            panic!("the first may send")
+        };
+        let index = usize::from(path) - 1;
+        sent[index] += 1;
+        scheduler.handle_sent(&views[index], 1500, false);
+    };
+    (0..200).for_each(|_| send([path(1, 20, 10), new], &mut sent));
+    assert!(sent[0].abs_diff(sent[1]) <= 17, "{sent:?} packets by equal weights");
+    // Nothing waits for it, and what went by the other meanwhile is not made up for.
+    (0..200).for_each(|_| send([path(1, 20, 10), until(1, new)], &mut sent));
+    assert!(sent[0] >= 283, "{sent:?}");
+    let before = sent;
+    (0..200).for_each(|_| send([path(1, 20, 10), new], &mut sent));
+    assert!((sent[1] - before[1]).abs_diff(100) <= 17, "{before:?}, then {sent:?}");
+    // Once it is known to be slow, it has what it can carry.
+    let before = sent;
+    (0..200).for_each(|_| send([path(1, 20, 10), PathView { found: true, ..new }], &mut sent));
+    assert!(sent[0] - before[0] > 190, "{before:?}, then {sent:?}");
+}
+
+#[test]
 fn a_far_path_is_not_preferred_because_its_rate_was_found() {
     // S10: acknowledgements go up by the steady link and find no rate; copies of them found one on
     // the link whose delay swings.
