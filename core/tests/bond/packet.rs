@@ -113,6 +113,10 @@ pub(crate) fn read(packet: &[u8], offload: Offload) -> (Flow, Vec<u32>) {
     let id = (u16::from_be_bytes([packet[20], packet[21]]) - 30_000) as u8;
     let flow = Flow { client, way, kind, id };
     let payload = &packet[flow.headers()..];
+    // Without its payload: its sender is told of a congestion, and it counts as dropped.
+    if kind == Kind::Tcp && payload.is_empty() {
+        return (flow, Vec::new());
+    }
     let step = match offload {
         Offload::Tcp { header, size, .. } | Offload::Udp { header, size } => {
             assert_eq!(usize::from(header), flow.headers());

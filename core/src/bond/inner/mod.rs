@@ -26,6 +26,7 @@
 //! | `mss`, `too_big` | how senders learn what fits: lowered in SYNs; told by ICMP |
 //! | `segment`, `merge` | superpackets cut, and joined |
 //! | `ecn` | marks of congestion |
+//! | `trim` | a segment without its payload: congestion told to who knows no marks |
 
 mod addresses;
 mod checksum;
@@ -41,6 +42,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod too_big;
+mod trim;
 
 pub(crate) use addresses::{destination, ends, source};
 pub(crate) use ecn::{Ecn, decapsulate, mark_ce};
@@ -51,3 +53,4 @@ pub(crate) use packet::{Malformed, Packet};
 pub(crate) use prepare::{complete, prepare};
 pub(crate) use segment::{Segments, Sums};
 pub(crate) use too_big::TooBig;
+pub(crate) use trim::trim;

@@ -112,6 +112,7 @@ impl Peer {
                 }
             }
             path::Event::Suspect => {
+                self.tell_senders(now, index);
                 self.move_all(now, index);
                 self.tell(index, path::State::Suspect);
                 self.watch(now);

@@ -12,9 +12,11 @@
 
 use super::sources::{SourceId, Sources};
 use crate::bond::ingress::Piece;
-use crate::bond::inner::{Ecn, FlowKey, Sums};
+use crate::bond::inner::{Ecn, FlowKey, Segments, Sums, trim};
+use crate::machine::Offload;
 use crate::time::Instant;
 use alloc::collections::{BTreeSet, VecDeque};
+use alloc::vec;
 
 /// A packet's place in its direction: what a repair keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +47,15 @@ pub(super) struct Copy {
     pub(super) queued: bool,
     /// What its transport says of ECN, or we.
     pub(super) ecn: Ecn,
+}
+
+/// How a sender inside is told of a congestion.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Told {
+    /// It knows ECN.
+    Marked,
+    /// It has to send the bytes again.
+    Trimmed,
 }
 
 /// Copies by sequence.
@@ -134,6 +145,34 @@ impl Copies {
     pub(super) fn write(&mut self, sequence: u32, out: &mut [u8], sums: Sums) -> bool {
         let Some(&mut Copy { source, piece, .. }) = self.find(sequence) else { return false };
         self.sources.write(source, piece, out, sums)
+    }
+
+    /// Makes `sequence` tell its sender of a congestion when it is sent again: by a mark, or by a
+    /// TCP segment without its payload. Whether it can.
+    pub(super) fn tell_congestion(&mut self, sequence: u32) -> Option<Told> {
+        let &mut Copy { source, piece, len, ecn, .. } = self.find(sequence)?;
+        if ecn != Ecn::NotEct {
+            let copy = self.find(sequence)?;
+            (copy.piece.marked, copy.ecn) = (true, Ecn::Ce);
+            return Some(Told::Marked);
+        }
+        let (flow, _) = self.sources.flow(source)?;
+        let mut bytes = vec![0; usize::from(len)];
+        if !self.sources.write(source, piece, &mut bytes, Sums::Partial) || !trim(&mut bytes) {
+            return None;
+        }
+        let segments = Segments::of(&bytes, Offload::None).ok()?;
+        let len = bytes.len() as u16; // It was longer.
+        if self.bytes + bytes.len() > self.cap {
+            return None;
+        }
+        let header = self.sources.insert(bytes, segments, flow, ecn);
+        self.bytes += self.sources.hold(header);
+        self.sources.leave_queue(header);
+        self.bytes -= self.sources.release(source);
+        let copy = self.find(sequence)?;
+        (copy.source, copy.piece, copy.len) = (header, Piece { index: 0, marked: false }, len);
+        Some(Told::Trimmed)
     }
 
     /// Sets the cap; what is over it goes with the next that comes.

@@ -19,6 +19,7 @@
 //! | `ingest` | packets from the TUN |
 //! | `again` | what is sent again: lost, or on a path that fell silent or behind |
 //! | `health` | a path that loses too much |
+//! | `overload` | senders are told when a path falls silent and the others hold less than is under way |
 //! | `mtu` | the largest inner packet |
 //! | `pump` | which packet goes to which path |
 //! | `transmit` | control and data packets written and sealed |
@@ -37,6 +38,7 @@ mod give;
 mod health;
 mod ingest;
 mod mtu;
+mod overload;
 mod pump;
 mod receive;
 mod slot;
@@ -108,7 +110,7 @@ pub struct Drops {
     pub foreign: u64,
     /// Larger than the tunnel's MTU: its sender was told, if it may be.
     pub too_large: u64,
-    /// The queue's flow stood too long (CoDel).
+    /// The queue's flow stood too long (CoDel), or would have since a path fell silent.
     pub queue_delay: u64,
     /// The queue was full.
     pub queue_full: u64,
@@ -272,7 +274,8 @@ impl Peer {
     /// Packets of this association that were dropped.
     pub(super) fn drops(&self) -> Drops {
         let queue = self.ingress.counters();
-        Drops { queue_delay: queue.dropped_codel, queue_full: queue.dropped_full, ..self.drops }
+        let queue_delay = queue.dropped_codel + self.drops.queue_delay;
+        Drops { queue_delay, queue_full: queue.dropped_full, ..self.drops }
     }
 
     /// Bytes that wait for a path, bytes of copies, and bytes held for their order.
