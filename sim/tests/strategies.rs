@@ -15,12 +15,9 @@ const LEAST: u64 = 95;
 
 /// Scenario, strategy, and why it is under that.
 const MISSED: &[(&str, &str, &str)] = &[
-    ("f2", "lowest-latency", "80%: two links of one delay take turns, and each change costs the flow a cut"),
-    ("f2-up", "lowest-latency", "83%: as in f2"),
     ("f5", "lowest-latency", "no link is the best both ways: the upload goes by the near one, at 41% of LTE"),
     ("f5", "active-backup", "no link is the best both ways: the upload goes by the first, at 15% of LTE"),
     ("f5", "redundant", "no link is the best both ways: the upload has 16% of LTE, and why was not found"),
-    ("s10", "adaptive", "42%: its copies keep the swinging link measured, so what is sparse may prefer that"),
     ("s8", "redundant", "94.3%: a flow waits for a repair now and then while the slow link is behind"),
 ];
 
