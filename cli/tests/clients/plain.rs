@@ -71,6 +71,10 @@ fn what_browsers_take_from_origins_is_taken_and_leaves_clean() {
         (&*format!("Content-Length: 3\r\n{chunked}"), clean, chunked, clean),
         (chunked, "5  \nhello\n0\n\n", chunked, clean),
         (chunked, "5\r\nhello\r\n0\r\n", chunked, clean),
+        (chunked, "5\r\r\nhello\r\r\n0\r\r\n\r\n", chunked, clean),
+        ("X: a\r\r\nContent-Length: 5\r\r\n", "hello", "X: a\r\n", "hello"),
+        ("Content-Length:\r\n", "hello", "Connection: close\r\n", "hello"),
+        ("Transfer-Encoding: binary\r\nContent-Length: 5\r\n", "hello", "Content-Length: 5\r\n", "hello"),
     ] {
         let origin = origin(vec![vec![format!("HTTP/1.1 200 OK\r\n{fields}\r\n{body}").into_bytes()]]);
         let got = answered(&proxy, &format!("GET http://{origin}/ HTTP/1.1\r\nConnection: close\r\n\r\n"));
@@ -122,8 +126,11 @@ fn a_connection_that_the_origin_has_closed_is_made_anew() {
     let page = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage".to_vec();
     // The first connection answers once and closes when the second request comes.
     let proxy = Proxy::start(&[]);
-    for (method, again) in [("GET", true), ("POST", false)] {
-        let origin = origin(vec![vec![page.clone(), Vec::new()], vec![page.clone()]]);
+    // Or it says that it is tired of waiting, which is no answer to what came meanwhile.
+    let tired = b"HTTP/1.1 408 x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_vec();
+    for (method, end, again) in [("GET", Vec::new(), true), ("POST", Vec::new(), false), ("GET", tired, true)]
+    {
+        let origin = origin(vec![vec![page.clone(), end], vec![page.clone()]]);
         let mut stream = client(&proxy);
         let get = format!("GET http://{origin}/ HTTP/1.1\r\n\r\n");
         stream.write_all(get.as_bytes()).expect("the proxy reads");
