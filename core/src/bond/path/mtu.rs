@@ -55,8 +55,10 @@ pub(crate) struct Mtu {
     tries: u32,
     /// The size on its way, and when its time is over.
     probe: Option<(usize, Instant)>,
-    /// When its answer should have been there, though it is not yet given up.
+    /// When its answer should have been there, though it is not yet given up; whether another
+    /// packet was answered since it left. A path that is silent says nothing of sizes.
     overdue: Option<Instant>,
+    answered: bool,
     /// The search is over; when it begins again.
     raise: Option<Instant>,
     /// Large packets lost in a row, and how many of them were sent after a small one arrived.
@@ -86,6 +88,7 @@ impl Mtu {
             tries: 0,
             probe: None,
             overdue: None,
+            answered: false,
             raise: None,
             swallowed: 0,
             after: 0,
@@ -144,7 +147,7 @@ impl Mtu {
         }
         let size = SIZES.iter().position(|size| u32::from(*size) == bytes);
         self.probe = size.map(|size| (size, now + PATIENCE.max(timeout * 2)));
-        self.overdue = size.map(|_| now + timeout * OVERDUE);
+        (self.overdue, self.answered) = (size.map(|_| now + timeout * OVERDUE), false);
     }
 
     /// A probe was acknowledged. True where packets may be larger now.
@@ -167,7 +170,7 @@ impl Mtu {
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let closes = self.doubt.filter(|_| !self.closed).map(|doubt| {
             let open = doubt + OPEN;
-            self.overdue.map_or(open, |overdue| overdue.min(open))
+            self.overdue.filter(|_| self.answered).map_or(open, |overdue| overdue.min(open))
         });
         self.probe.map(|(_, until)| until).or(self.raise).into_iter().chain(closes).min()
     }
@@ -194,7 +197,7 @@ impl Mtu {
         if self.raise.is_some_and(|raise| raise <= now) {
             (self.raise, self.refused) = (None, SIZES.len());
         }
-        let overdue = self.overdue.is_some_and(|overdue| overdue <= now);
+        let overdue = self.answered && self.overdue.is_some_and(|overdue| overdue <= now);
         self.closed |= self.doubt.is_some_and(|doubt| overdue || now - doubt >= OPEN);
         before != (self.trusted(), self.counted())
     }
@@ -221,6 +224,7 @@ impl Mtu {
 
     /// A packet that is no probe was acknowledged.
     pub(crate) fn handle_carried(&mut self, now: Instant, bytes: u32) {
+        self.answered = true;
         if Self::is_large(bytes) {
             self.forgive();
         } else {
@@ -463,6 +467,8 @@ mod tests {
         assert!((0..8).any(|_| mtu.handle_lost(at(100), at(60), 1500)));
         mtu.handle_sent(at(100), 1440, Duration::from_millis(30));
         assert_eq!((mtu.trusted(), mtu.counted()), (1280, 1500));
+        assert_eq!(mtu.poll_timeout(), Some(at(1100)), "the path may be silent");
+        mtu.handle_carried(at(150), 100);
         assert_eq!(mtu.poll_timeout(), Some(at(160)));
         assert!(mtu.handle_timeout(at(160)));
         assert_eq!(mtu.counted(), 1280);
