@@ -7,7 +7,7 @@ use crate::bond::wire::{
     DATA_OFFSET, DATA_PREFIX, Data, Frame, HEADER, MAX_PATHS, OVERHEAD, PacketWriter, PathId, TAG, Timestamp,
 };
 use crate::machine::Transmit;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Bytes that leave in one call at most: UDP's length field has two bytes, and counts its own
 /// header and what IPv4 puts before it.
@@ -15,6 +15,11 @@ const RUN_BYTES: usize = 65_507;
 
 /// Room for a control packet of the least length, bytes of the IP packet.
 const SMALLEST: u64 = 128;
+
+/// A challenge waits no longer for its answer. The probe time-out of a path that has died may be
+/// seconds, and says nothing of the address that is asked: with sixteen of it, a client whose NAT
+/// forgot it while a link was dead was not answered by that link for a minute.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl Peer {
     /// A path that has something to send and was not told of since.
@@ -63,7 +68,7 @@ impl Peer {
         slot.asks = false;
         challenge.asked += 1;
         // Each one waits twice as long as the one before.
-        challenge.next = now + timeout * (1 << challenge.asked.min(4));
+        challenge.next = now + (timeout * (1 << challenge.asked.min(4))).min(LONGEST_WAIT);
         let remote = challenge.remote;
         if remote.named && challenge.allowance < SMALLEST {
             return None;
