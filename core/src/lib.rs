@@ -55,7 +55,6 @@ pub mod json;
 pub mod machine;
 pub mod name;
 pub mod record;
-#[cfg(any(feature = "bond", feature = "dispatch", feature = "unwrap"))]
 mod scope;
 #[cfg(any(feature = "dispatch", feature = "unwrap"))]
 mod service;

@@ -65,7 +65,7 @@ pub(crate) struct ClientHost<W = System> {
     inside: Option<(bool, bool)>,
 }
 
-/// A server's host, as it was changed; see [`Client`].
+/// A server's host, as it was changed; see [`ClientHost`].
 pub(crate) struct ServerHost<W = System> {
     applied: Applied<W>,
 }
