@@ -24,23 +24,10 @@ pub(crate) fn relays(service: &'static str, counts: &Relays, out: &mut Samples) 
     for (reason, count) in REASONS.iter().zip(&counts.refusals) {
         refused.add(&[service, ("reason", reason)], get(count));
     }
-    let sockets = ropewalk_mio::limit_hits();
-    let help = "How often a limit was hit.";
-    out.counters("limit_hits_total", help)
-        .add(&[service, ("limit", "connections")], get(&counts.connection_limit))
-        .add(&[service, ("limit", "descriptors")], get(&counts.accept_paused))
-        .add(&[service, ("limit", "buffers")], get(&counts.buffers_exhausted))
-        .add(&[service, ("limit", "heads")], get(&counts.heads_too_large))
-        .add(&[service, ("limit", "clients")], get(&counts.client_limit))
-        .add(&[service, ("limit", "lookups")], get(&counts.lookup_limit))
-        .add(&[service, ("limit", "requests")], get(&counts.kept_limit))
-        .add(&[service, ("limit", "socket_memory")], get(&counts.socket_memory))
-        .add(&[service, ("limit", "handshakes")], get(&counts.half_open_limit))
-        .add(&[service, ("limit", "associations")], get(&counts.association_limit))
-        .add(&[service, ("limit", "attempts")], get(&counts.attempts_exhausted))
-        .add(&[service, ("limit", "quarantine")], get(&counts.quarantine_full))
-        .add(&[service, ("limit", "names")], sockets.names)
-        .add(&[service, ("limit", "pipes")], sockets.pipes);
+    let mut limits = out.counters("limit_hits_total", "How often a limit was hit.");
+    for (limit, times) in counts.limits() {
+        limits = limits.add(&[service, ("limit", limit)], times);
+    }
 }
 
 /// Figures of a recording, where there is one.

@@ -19,18 +19,18 @@ pub(crate) struct Relays {
     pub(crate) refused: AtomicU64,
     /// By reason, in the order of [`REASONS`].
     pub(crate) refusals: [AtomicU64; REASONS.len()],
-    pub(crate) connection_limit: AtomicU64,
-    pub(crate) accept_paused: AtomicU64,
-    pub(crate) buffers_exhausted: AtomicU64,
-    pub(crate) heads_too_large: AtomicU64,
-    pub(crate) half_open_limit: AtomicU64,
+    connection_limit: AtomicU64,
+    accept_paused: AtomicU64,
+    buffers_exhausted: AtomicU64,
+    heads_too_large: AtomicU64,
+    half_open_limit: AtomicU64,
     half_open: Flood,
-    pub(crate) association_limit: AtomicU64,
+    association_limit: AtomicU64,
     associations: Flood,
-    pub(crate) client_limit: AtomicU64,
-    pub(crate) lookup_limit: AtomicU64,
-    pub(crate) kept_limit: AtomicU64,
-    pub(crate) socket_memory: AtomicU64,
+    client_limit: AtomicU64,
+    lookup_limit: AtomicU64,
+    kept_limit: AtomicU64,
+    socket_memory: AtomicU64,
     heads: Flood,
     clients: Flood,
     lookups: Flood,
@@ -38,8 +38,8 @@ pub(crate) struct Relays {
     memory: Flood,
     logins: Flood,
     login_warned: AtomicBool,
-    pub(crate) attempts_exhausted: AtomicU64,
-    pub(crate) quarantine_full: AtomicU64,
+    attempts_exhausted: AtomicU64,
+    quarantine_full: AtomicU64,
     limit: Flood,
     fixed: Flood,
     pause: Flood,
@@ -184,24 +184,61 @@ impl Relays {
 }
 
 impl Relays {
-    /// The run in one line, with the service's own figures behind.
+    /// The run in one line, with the service's own figures behind. Of the limits, those that were hit.
     pub(crate) fn summary(&self, beside: &str) -> String {
-        format!(
-            "{} connections relayed ({} broken), {} refused, {beside}; limits hit: connections {}, descriptors {}, \
-             buffers {}, heads {}, clients {}, lookups {}, requests {}, handshakes {}, associations {}, socket memory {}",
+        let mut line = format!(
+            "{} connections relayed ({} broken), {} refused, {beside}; ",
             get(&self.connected),
             get(&self.broken),
             get(&self.refused),
-            get(&self.connection_limit),
-            get(&self.accept_paused),
-            get(&self.buffers_exhausted),
-            get(&self.heads_too_large),
-            get(&self.client_limit),
-            get(&self.lookup_limit),
-            get(&self.kept_limit),
-            get(&self.half_open_limit),
-            get(&self.association_limit),
-            get(&self.socket_memory),
-        )
+        );
+        let mut before = "limits hit:";
+        for (limit, times) in self.limits().into_iter().filter(|(_, times)| *times > 0) {
+            line.push_str(&format!("{before} {limit} {times}"));
+            before = ",";
+        }
+        if before != "," {
+            line.push_str("no limit was hit");
+        }
+        line
+    }
+
+    /// How often each limit was hit, by its label in the figures.
+    pub(crate) fn limits(&self) -> [(&'static str, u64); 14] {
+        let sockets = ropewalk_mio::limit_hits();
+        [
+            ("connections", get(&self.connection_limit)),
+            ("descriptors", get(&self.accept_paused)),
+            ("buffers", get(&self.buffers_exhausted)),
+            ("heads", get(&self.heads_too_large)),
+            ("clients", get(&self.client_limit)),
+            ("lookups", get(&self.lookup_limit)),
+            ("requests", get(&self.kept_limit)),
+            ("socket_memory", get(&self.socket_memory)),
+            ("handshakes", get(&self.half_open_limit)),
+            ("associations", get(&self.association_limit)),
+            ("attempts", get(&self.attempts_exhausted)),
+            ("quarantine", get(&self.quarantine_full)),
+            ("names", sockets.names),
+            ("pipes", sockets.pipes),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ropewalk_core::time::Instant;
+
+    #[test]
+    fn the_summary_names_the_limits_that_were_hit_and_no_other() {
+        let relays = Relays::default();
+        assert!(relays.summary("0 dropped").ends_with("0 refused, 0 dropped; no limit was hit"));
+        for _ in 0..2 {
+            relays.event(Instant::from_nanos(0), &Event::BuffersExhausted { limit: 4 });
+        }
+        relays.event(Instant::from_nanos(0), &Event::FixedLimit { which: FixedLimit::Quarantine, limit: 1 });
+        let summary = relays.summary("0 dropped");
+        assert!(summary.ends_with("; limits hit: buffers 2, quarantine 1"), "{summary}");
     }
 }
