@@ -36,6 +36,29 @@ fn weights_of_3_and_2_are_exact_over_50_connections() {
 }
 
 #[test]
+fn weights_of_5_3_and_2_are_exact_in_any_ten_of_100() {
+    let mut world = World::builder().uplink("wlan0", 5).uplink("usb0", 3).uplink("usb1", 2).build();
+    let to = world.target(echo);
+    world.client(move |client| async move {
+        let mut all = Vec::new();
+        for _ in 0..100 {
+            all.push(visit(&client, to).await?.0.ip());
+        }
+        for ten in all.windows(10) {
+            let by = ["wlan0", "usb0", "usb1"].map(|label| {
+                let own = client.net.uplink(label);
+                ten.iter().filter(|ip| **ip == own).count()
+            });
+            assert_eq!(by, [5, 3, 2], "{ten:?}");
+        }
+        let longest = all.chunk_by(|a, b| a == b).map(<[_]>::len).max();
+        assert_eq!(longest, Some(2), "interleaved: {all:?}");
+        Ok(())
+    });
+    world.run().unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
 fn weights_hold_when_50_come_at_once() {
     let mut world = World::builder().uplink("wlan0", 3).uplink("usb0", 2).build();
     let to = world.target(echo);

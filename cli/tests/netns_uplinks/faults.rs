@@ -3,7 +3,7 @@
 use crate::common::proxy::Proxy;
 use crate::common::socks::Refused;
 use crate::common::{LONG, here, wait_until};
-use crate::world::{SERVER, SERVER_V6, World, ip, ip_v6, uplink_of};
+use crate::world::{SERVER, SERVER_V6, World, in_peace, ip, ip_v6, uplink_of};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,8 @@ fn a_black_holed_uplink_that_is_mended_carries_again() {
     world.mend(1);
     wait_until("up1 carries", LONG, || world.ask(&proxy, SERVER).expect("up2 works").source == ip(1));
     proxy.wait_for("up1 carries again");
-    assert_eq!(world.ask_times(&proxy, 10).iter().filter(|n| **n == 1).count(), 5);
+    let order = in_peace(|| world.ask_in_peace(&proxy, 10));
+    assert_eq!(order.iter().filter(|n| **n == 1).count(), 5, "{order:?}");
 }
 
 #[test]
@@ -86,7 +87,7 @@ fn an_uplink_without_a_route_is_told_with_the_command_that_mends_it_and_passed_o
     }
     let command = warning[at..].strip_prefix("ip ").expect("found above");
     world.client.ip(&format!("{command}\n"));
-    let order = world.ask_times(&proxy, 10);
+    let order = in_peace(|| world.ask_in_peace(&proxy, 10));
     assert_eq!(order.iter().filter(|n| **n == 2).count(), 5, "mended as told: {order:?}");
 }
 
@@ -100,7 +101,7 @@ fn an_ipv6_target_goes_by_the_uplink_that_has_ipv6() {
         assert_eq!(seen.source, ip_v6(1));
         assert!(seen.took < STAGGER, "it took {:?}", seen.took);
     }
-    let order = world.ask_times(&proxy, 10);
+    let order = in_peace(|| world.ask_in_peace(&proxy, 10));
     assert_eq!(order.iter().filter(|n| **n == 2).count(), 5, "up2 has IPv4 all the same: {order:?}");
     assert_eq!(proxy.count_lines(" rests"), 0, "what an uplink does not have is no fault of it");
 }
@@ -152,7 +153,7 @@ fn what_routers_say_of_a_destination_has_its_code_and_hurts_no_uplink() {
             assert_eq!(refused, Err(Refused(code)), "{to}");
         }
     }
-    let mut order = world.ask_times(&proxy, 2);
+    let mut order = in_peace(|| world.ask_in_peace(&proxy, 2));
     order.sort_unstable();
     assert_eq!((order, proxy.count_lines(" rests")), (vec![1, 2], 0));
 }

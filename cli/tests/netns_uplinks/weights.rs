@@ -1,9 +1,14 @@
 //! The shares hold exactly and interleaved, whatever the uplinks are written as.
+//!
+//! A connection that the machine keeps waiting is tried by another uplink beside, so shares are
+//! exact where nothing was held up: each round begins anew until that is so. That they are exact
+//! whenever no attempt is silent is shown in virtual time (`sim/tests/stream_uplinks.rs`), and that
+//! what is left shares by weight when one drops (`core/src/uplink/weighted.rs`).
 
 use crate::capture::Capture;
 use crate::common::proxy::Proxy;
 use crate::common::{has, here};
-use crate::world::{SERVER, SERVER_V6, World, ip, uplink_of};
+use crate::world::{SERVER, SERVER_V6, Seen, World, in_peace, ip, uplink_of};
 
 /// How many went through uplinks 1, 2, 3.
 fn shares(order: &[usize]) -> [usize; 3] {
@@ -16,9 +21,13 @@ fn longest_run(order: &[usize]) -> usize {
 }
 
 /// 500 connections, 3 to 2: exact, interleaved, and seen on the right devices.
-fn three_to_two(world: &World, proxy: &Proxy) {
-    let captures = ["up1", "up2"].map(|device| Capture::of_syns(&world.client, device));
-    let order = world.ask_times(proxy, 500);
+fn three_to_two(world: &World, uplinks: &[&str]) -> Proxy {
+    let (proxy, order, captures) = in_peace(|| {
+        let proxy = world.dispatch(uplinks);
+        let captures = ["up1", "up2"].map(|device| Capture::of_syns(&world.client, device));
+        let order = world.ask_in_peace(&proxy, 500)?;
+        Some((proxy, order, captures))
+    });
     assert_eq!(shares(&order), [300, 200, 0]);
     assert_eq!(longest_run(&order), 2, "interleaved: {:?}", &order[..20]);
     for five in order.chunks(5) {
@@ -31,6 +40,7 @@ fn three_to_two(world: &World, proxy: &Proxy) {
         let stray = syns.iter().find(|line| !line.contains(&own) || !line.contains("> 203.0.113.1.80:"));
         assert_eq!(stray, None, "only up{n}'s own address leaves by it");
     }
+    proxy
 }
 
 #[test]
@@ -39,9 +49,7 @@ fn weights_three_and_two_are_300_and_200_of_500_for_a_user_without_privilege() {
         return;
     }
     let Some(world) = World::new(here!(), 2) else { return };
-    let proxy = world.dispatch(&["up1@3", "up2@2"]);
-    three_to_two(&world, &proxy);
-    let log = proxy.stop();
+    let log = three_to_two(&world, &["up1@3", "up2@2"]).stop();
     for account in ["up1: 300 connections, 0 attempts failed", "up2: 200 connections, 0 attempts failed"] {
         assert!(log.iter().any(|line| line.contains(account)), "expected {account:?} in {log:#?}");
     }
@@ -53,17 +61,20 @@ fn weights_hold_for_addresses_as_the_ancestor_wrote_them() {
         return;
     }
     let Some(world) = World::new(here!(), 2) else { return };
-    let proxy = world.dispatch(&["10.77.1.2@3", "10.77.2.2@2"]);
-    three_to_two(&world, &proxy);
+    three_to_two(&world, &["10.77.1.2@3", "10.77.2.2@2"]);
 }
 
 #[test]
 fn weights_hold_in_sum_over_two_workers() {
     let Some(world) = World::new(here!(), 2) else { return };
-    let proxy = world.dispatch(&["up1@3", "up2@2", "--workers", "2"]);
-    let order: Vec<usize> = std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..4).map(|_| scope.spawn(|| world.ask_times(&proxy, 125))).collect();
-        clients.into_iter().flat_map(|client| client.join().expect("all answered")).collect()
+    let order: Vec<usize> = in_peace(|| {
+        let proxy = world.dispatch(&["up1@3", "up2@2", "--workers", "2"]);
+        std::thread::scope(|scope| {
+            let ask = || scope.spawn(|| world.ask_in_peace(&proxy, 125));
+            let clients: Vec<_> = (0..4).map(|_| ask()).collect();
+            let orders = clients.into_iter().map(|client| client.join().expect("all answered"));
+            Some(orders.collect::<Option<Vec<_>>>()?.concat())
+        })
     });
     assert_eq!(shares(&order), [300, 200, 0]);
 }
@@ -71,8 +82,8 @@ fn weights_hold_in_sum_over_two_workers() {
 #[test]
 fn three_uplinks_take_five_three_and_two_of_ten() {
     let Some(world) = World::new(here!(), 3) else { return };
-    let proxy = world.dispatch(&["up1@5", "10.77.2.2@3", "10.77.3.2%up3@2"]);
-    let order = world.ask_times(&proxy, 100);
+    let uplinks = ["up1@5", "10.77.2.2@3", "10.77.3.2%up3@2"];
+    let order = in_peace(|| world.ask_in_peace(&world.dispatch(&uplinks), 100));
     for ten in order.chunks(10) {
         assert_eq!(shares(ten), [5, 3, 2], "in any ten: {ten:?}");
     }
@@ -82,20 +93,30 @@ fn three_uplinks_take_five_three_and_two_of_ten() {
 #[test]
 fn when_an_uplink_drops_the_others_share_by_their_weights() {
     let Some(world) = World::new(here!(), 3) else { return };
-    let proxy = world.dispatch(&["up1@5", "up2@3", "up3@2"]);
-    assert_eq!(shares(&world.ask_times(&proxy, 10)), [5, 3, 2]);
-    world.unplug(2);
-    proxy.wait_for("the interface of up2 has vanished");
-    let order = world.ask_times(&proxy, 70);
-    for seven in order.chunks(7) {
+    let mut is_there = true;
+    let (before, without, after) = in_peace(|| {
+        if !std::mem::replace(&mut is_there, true) {
+            world.plug(2);
+        }
+        let proxy = world.dispatch(&["up1@5", "up2@3", "up3@2"]);
+        let before = world.ask_in_peace(&proxy, 10)?;
+        world.unplug(2);
+        is_there = false;
+        proxy.wait_for("the interface of up2 has vanished");
+        let without = world.ask_in_peace(&proxy, 70)?;
+        world.plug(2);
+        is_there = true;
+        proxy.wait_for("the interface of up2 is there");
+        // It comes back where it was in the order, and then all is as before.
+        world.ask_in_peace(&proxy, 10)?;
+        Some((before, without, world.ask_in_peace(&proxy, 50)?))
+    });
+    assert_eq!(shares(&before), [5, 3, 2]);
+    for seven in without.chunks(7) {
         assert_eq!(shares(seven), [5, 0, 2], "in any seven: {seven:?}");
     }
-    assert!(longest_run(&order) <= 3, "interleaved: {:?}", &order[..14]);
-    world.plug(2);
-    proxy.wait_for("the interface of up2 is there");
-    // It comes back where it was in the order, and then all is as before.
-    world.ask_times(&proxy, 10);
-    for ten in world.ask_times(&proxy, 50).chunks(10) {
+    assert!(longest_run(&without) <= 3, "interleaved: {:?}", &without[..14]);
+    for ten in after.chunks(10) {
         assert_eq!(shares(ten), [5, 3, 2], "in any ten: {ten:?}");
     }
 }
@@ -103,9 +124,13 @@ fn when_an_uplink_drops_the_others_share_by_their_weights() {
 #[test]
 fn weights_hold_in_ipv6() {
     let Some(world) = World::new(here!(), 2) else { return };
-    let proxy = world.dispatch(&["up1@3", "fd77:2::2@2"]);
-    let order: Vec<usize> =
-        (0..25).map(|_| uplink_of(world.ask(&proxy, SERVER_V6).expect("both carry IPv6").source)).collect();
+    let (proxy, order) = in_peace(|| {
+        let proxy = world.dispatch(&["up1@3", "fd77:2::2@2"]);
+        let one = || world.ask(&proxy, SERVER_V6).expect("both carry IPv6");
+        let order: Option<Vec<usize>> =
+            (0..25).map(|_| Some(one()).filter(Seen::is_calm).map(|seen| uplink_of(seen.source))).collect();
+        Some((proxy, order?))
+    });
     // The second was written as an IPv6 address and is for IPv6 alone.
     assert_eq!(shares(&order), [15, 10, 0]);
     assert_eq!(shares(&world.ask_times(&proxy, 10)), [10, 0, 0]);
@@ -115,8 +140,12 @@ fn weights_hold_in_ipv6() {
 fn auto_finds_both_uplinks_and_says_why_it_leaves_out_the_rest() {
     let Some(world) = World::new(here!(), 2) else { return };
     world.client.ip("link add br0 type bridge\naddr add 10.99.0.1/24 dev br0\nlink set br0 up\n");
-    let proxy = world.dispatch(&[]);
-    assert_eq!(shares(&world.ask_times(&proxy, 20)), [10, 10, 0]);
+    let (proxy, order) = in_peace(|| {
+        let proxy = world.dispatch(&[]);
+        let order = world.ask_in_peace(&proxy, 20)?;
+        Some((proxy, order))
+    });
+    assert_eq!(shares(&order), [10, 10, 0]);
     for line in [
         "uplink 1: up1, weight 1",
         "uplink 2: up2, weight 1",
@@ -131,8 +160,8 @@ fn auto_finds_both_uplinks_and_says_why_it_leaves_out_the_rest() {
 fn two_uplinks_with_the_same_address_are_told_apart_by_their_interfaces() {
     let Some(world) = World::alike(here!(), 2) else { return };
     for uplinks in [["up1@3", "up2@2"], ["10.77.1.2%up1@3", "10.77.1.2%up2@2"]] {
-        let proxy = world.dispatch(&uplinks);
-        assert_eq!(shares(&world.ask_times(&proxy, 50)), [30, 20, 0], "{uplinks:?}");
+        let order = in_peace(|| world.ask_in_peace(&world.dispatch(&uplinks), 50));
+        assert_eq!(shares(&order), [30, 20, 0], "{uplinks:?}");
     }
     let seen = world.ask(&world.dispatch(&["up2"]), SERVER).expect("up2 carries");
     assert_eq!((seen.source, seen.far), (ip(1), 2));

@@ -53,6 +53,13 @@ pub(crate) struct Seen {
     pub(crate) took: Duration,
 }
 
+impl Seen {
+    /// No other uplink was tried beside the first.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.opened < PATIENCE
+    }
+}
+
 impl World {
     /// This many uplinks to one far side. `None`: skipped, and said so.
     pub(crate) fn new(test: &str, uplinks: usize) -> Option<Self> {
@@ -229,19 +236,27 @@ impl World {
         self.client.run(|| (0..times).map(|_| one()).collect())
     }
 
-    /// The same, once more where the machine was so busy that one of the connections took long to
-    /// open: the proxy has tried another uplink beside, and shares are not what they would be.
-    /// Whole rounds of the shares only: one that is repeated may begin in the middle of a round.
+    /// The same, or nothing where the machine was so busy that one of them took long to open: the
+    /// proxy has tried another uplink beside, and shares are not what they would be. For
+    /// [`in_peace`].
     #[track_caller]
-    pub(crate) fn ask_calmly(&self, proxy: &Proxy, times: usize) -> Vec<usize> {
-        for _ in 0..20 {
-            let all: Vec<Seen> = (0..times).map(|_| self.ask(proxy, SERVER).expect("an uplink")).collect();
-            if all.iter().all(|seen| seen.opened < PATIENCE) {
-                return all.iter().map(|seen| uplink_of(seen.source)).collect();
-            }
-        }
-        panic!("the machine is too busy: connections take {PATIENCE:?} to open, 20 rounds in a row");
+    pub(crate) fn ask_in_peace(&self, proxy: &Proxy, times: usize) -> Option<Vec<usize>> {
+        let one = || {
+            let seen = ask(proxy.address, SERVER).expect("an uplink that works");
+            let number = if self.alike { seen.far } else { uplink_of(seen.source) };
+            seen.is_calm().then_some(number)
+        };
+        self.client.run(|| (0..times).map(|_| one()).collect())
     }
+}
+
+/// What `round` gives once the machine is calm for so long. A disturbed round has changed whose
+/// turn it is: one that asks for more than whole rounds of the shares has a proxy of its own each
+/// time.
+#[track_caller]
+pub(crate) fn in_peace<T>(round: impl FnMut() -> Option<T>) -> T {
+    let calm = std::iter::repeat_with(round).take(20).flatten().next();
+    calm.expect("20 rounds, and in each a connection took 200 ms to open: the machine is too busy")
 }
 
 /// The client's address on uplink `n`.
