@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::ns::Ns;
 use crate::common::{LONG, pattern, socks, wait_until};
+use crate::hung;
 
 /// What TCP may wait until it ends a connection whose bytes are not acknowledged: in the proxy
 /// (`--user-timeout`, in seconds) and at the far side. An outage of seconds that hits its attempts
@@ -30,6 +31,11 @@ const TURN: usize = 4;
 const PIECE: usize = 64 * 1024;
 /// The pattern repeats after so many bytes, a prime, so that no buffer's size fits into it.
 const PERIOD: usize = 1_048_573;
+/// What the system keeps for a client or an echo, each way. They stand for programs on other hosts:
+/// with buffers that grow to megabytes they fill the memory that this host has for all of TCP, and
+/// then Linux drops what comes to any socket that holds more than an even share of it, here 64 KiB.
+/// (Seen: a client's own timer that had backed off to 106 s, because its segments were dropped.)
+const KEPT: usize = 128 * 1024;
 /// Descriptors that are enough for all that is done here.
 const MANY: u64 = 65_536;
 /// The proxy's answers, with an IPv4 address in the second.
@@ -45,6 +51,11 @@ pub(crate) fn raise_descriptors() -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     maximum.unwrap_or(u64::MAX)
+}
+
+fn keep_little(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
+    sockopt::set_socket_recv_buffer_size(socket, KEPT)?;
+    Ok(sockopt::set_socket_send_buffer_size(socket, KEPT)?)
 }
 
 // ---- the far side ----
@@ -78,10 +89,6 @@ impl Echoes {
         wait_until("the echoes listen", LONG, || PORTS.clone().all(listens));
         echoes
     }
-
-    pub(crate) fn addresses() -> Vec<SocketAddr> {
-        PORTS.map(address).collect()
-    }
 }
 
 impl Drop for Echoes {
@@ -104,6 +111,8 @@ fn serve(listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
     let mut events = Events::with_capacity(1024);
     let mut doors = Vec::new();
     for (number, listener) in listeners.into_iter().enumerate() {
+        // Connections inherit it.
+        keep_little(&listener)?;
         rustix::net::listen(&listener, 4096)?;
         listener.set_nonblocking(true)?;
         let mut door = TcpListener::from_std(listener);
@@ -238,7 +247,15 @@ struct Tunnel {
     moved_at: Instant,
 }
 
-pub(crate) struct Crowd {
+impl Tunnel {
+    /// The ports of the client's connection and of the proxy's (BND of its answer).
+    fn ports(&self) -> [u16; 2] {
+        let bound = self.heard.last_chunk().copied().map_or(0, u16::from_be_bytes);
+        [self.stream.local_addr().map_or(0, |local| local.port()), bound]
+    }
+}
+
+pub(crate) struct Crowd<'a> {
     poll: Poll,
     proxy: SocketAddr,
     targets: Vec<SocketAddr>,
@@ -253,16 +270,17 @@ pub(crate) struct Crowd {
     more: BTreeSet<usize>,
     next: usize,
     told: Told,
+    far: &'a Ns,
 }
 
-impl Crowd {
-    /// Opens all tunnels.
-    pub(crate) fn new(proxy: SocketAddr, targets: Vec<SocketAddr>, plan: Plan) -> Self {
+impl<'a> Crowd<'a> {
+    /// Opens all tunnels to the echoes in `far`.
+    pub(crate) fn new(proxy: SocketAddr, far: &'a Ns, plan: Plan) -> Self {
         let once = pattern(0, PERIOD);
         let mut crowd = Crowd {
             poll: Poll::new().expect("a descriptor"),
             proxy,
-            targets,
+            targets: PORTS.map(address).collect(),
             plan,
             pattern: [&once[..], &once[..]].concat(),
             tunnels: BTreeMap::new(),
@@ -272,6 +290,7 @@ impl Crowd {
             more: BTreeSet::new(),
             next: 0,
             told: Told::default(),
+            far,
         };
         let until = Instant::now() + HANG * 6;
         while crowd.resting.len() < plan.connections {
@@ -325,6 +344,7 @@ impl Crowd {
             let token = self.next;
             self.next += 1;
             let mut stream = TcpStream::connect(self.proxy).expect("a descriptor and a port");
+            keep_little(&stream).expect("a socket");
             let both = Interest::READABLE | Interest::WRITABLE;
             self.poll.registry().register(&mut stream, Token(token), both).expect("it is new");
             let unsaid = socks::hello(self.targets[token % self.targets.len()]);
@@ -359,7 +379,9 @@ impl Crowd {
             |token: &&usize| self.tunnels.get(token).is_some_and(|tunnel| tunnel.moved_at + HANG < now);
         let hung: Vec<usize> = self.busy.iter().chain(&self.opening).filter(late).copied().collect();
         for token in hung {
-            eprintln!("tunnel {token} has not moved for {HANG:?}: {:?}", self.tunnels[&token].stage);
+            let tunnel = &self.tunnels[&token];
+            eprintln!("tunnel {token} has not moved for {HANG:?}: {:?}", tunnel.stage);
+            eprintln!("{}", hung::look(self.far, tunnel.ports()));
             self.told.hung += 1;
             self.remove(token);
         }

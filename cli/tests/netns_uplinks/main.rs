@@ -15,6 +15,7 @@
 //! | `shared` | tests: two uplinks in one network |
 //! | `weights` | tests: the shares, by whatever the uplinks are written |
 //! | `endure` | tests: thousands of connections for minutes, by a `crowd` of clients |
+//! | `hung` | where the bytes of a tunnel stand that does not move |
 //! | `faults` | tests: uplinks that do not work, destinations that do not |
 //! | `sources` | tests: the addresses connections leave with |
 //! | `changes` | tests: uplinks that go and come |
@@ -41,6 +42,7 @@ mod doctor;
 mod endure;
 mod faults;
 mod guests;
+mod hung;
 #[cfg(feature = "names")]
 mod names;
 mod policies;
