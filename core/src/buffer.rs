@@ -45,6 +45,8 @@ pub(crate) struct Buffers {
     free: Vec<Box<[u8]>>,
     size: usize,
     taken: usize,
+    /// The bytes of the taken.
+    held: usize,
     /// Those of the taken that are of full size.
     large: usize,
     limit: usize,
@@ -68,6 +70,7 @@ impl Buffers {
             free: Vec::new(),
             size,
             taken: 0,
+            held: 0,
             large: 0,
             limit,
             small: Box::default(),
@@ -120,10 +123,8 @@ impl Buffers {
                 self.peek(len).into()
             }
         };
-        self.taken += 1;
-        self.large += usize::from(data.len() == self.size);
         let end = len.min(data.len());
-        Filled { data, start: 0, end }
+        Filled { end, ..self.own(data) }
     }
 
     /// A buffer that holds a copy of `bytes`, no larger than needed.
@@ -134,6 +135,7 @@ impl Buffers {
     /// A buffer made of these bytes.
     pub(crate) fn own(&mut self, data: Box<[u8]>) -> Filled {
         self.taken += 1;
+        self.held += data.len();
         self.large += usize::from(data.len() == self.size);
         Filled { start: 0, end: data.len(), data }
     }
@@ -141,6 +143,7 @@ impl Buffers {
     /// Gives a buffer back.
     pub(crate) fn give(&mut self, filled: Filled) {
         self.taken -= 1;
+        self.held -= filled.data.len();
         if filled.data.len() != self.size {
             return;
         }
@@ -153,6 +156,11 @@ impl Buffers {
     /// Whether a read of `len` bytes filled the last scratch buffer.
     pub(crate) fn was_filled(&self, len: usize) -> bool {
         len >= if self.use_small { self.small.len() } else { self.size }
+    }
+
+    /// The bytes of the buffers that connections hold now.
+    pub(crate) fn held(&self) -> usize {
+        self.held
     }
 
     /// How many buffers connections hold now.
@@ -176,10 +184,11 @@ mod tests {
         assert_eq!(pool.peek(3), b"xyz");
         let second = pool.take(3);
         assert_eq!((second.bytes(), second.data.len(), pool.exhausted), (&b"xyz"[..], 3, 2));
+        assert_eq!(pool.held(), 8192 + 3);
         pool.give(first);
         assert_eq!(pool.scratch().len(), 8192, "a small piece does not count");
         pool.give(second);
-        assert_eq!(pool.taken(), 0);
+        assert_eq!((pool.taken(), pool.held()), (0, 0));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use crate::dispatch::cap::Date;
 use ropewalk_core::record::{self, Stop};
 use ropewalk_core::time::Instant;
 use ropewalk_sim::report::lanes_to_svg;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -44,8 +45,10 @@ struct Outcome {
 /// What the file is in place of a recording, or the first difference.
 pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
     let path = &args.file;
-    let bytes = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut file = record::File::read(&bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    let failed = |error: &dyn Display| format!("{}: {error}", path.display());
+    let bytes = contents(path).map_err(|error| failed(&error))?;
+    let mut file = record::File::read(&bytes).map_err(|error| failed(&error))?;
+    drop(bytes);
     // Whoever wrote the file does not rule the terminal it is shown in.
     let texts =
         file.about.iter_mut().map(|(_, value)| value).chain(file.news.iter_mut().map(|(_, text)| text));
@@ -104,6 +107,19 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
         None if outcomes.is_empty() => Err(format!("{}: no worker has recorded anything", path.display())),
         None => Ok(()),
     }
+}
+
+/// The bytes of a file. Of one that does not begin as a recording, such as a device without an end,
+/// no more than that beginning.
+fn contents(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = std::fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    let beginning = record::FILE_MAGIC.len();
+    (&file).take(beginning as u64).read_to_end(&mut bytes)?;
+    if bytes == record::FILE_MAGIC {
+        (&file).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 fn head(file: &record::File, path: &Path) -> String {

@@ -251,6 +251,10 @@ impl Discreet for Dispatch {
         self.service.is_pressed()
     }
 
+    fn held(&self) -> usize {
+        self.service.held()
+    }
+
     fn reads_of(&self, socket: SocketId, _: SocketAddr, datagram: &[u8]) -> usize {
         self.service.reads_of(socket, datagram)
     }

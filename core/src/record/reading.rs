@@ -41,6 +41,9 @@ pub trait Discreet: Application {
     /// does.
     fn is_pressed(&self) -> bool;
 
+    /// How many bytes it keeps of its streams and datagrams: those that have not left yet.
+    fn held(&self) -> usize;
+
     /// How many of a datagram's first bytes it reads.
     fn reads_of(&self, socket: SocketId, from: SocketAddr, datagram: &[u8]) -> usize;
 }

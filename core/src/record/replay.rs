@@ -90,6 +90,15 @@ pub enum Divergence {
         /// Where from.
         stream: StreamId,
     },
+    /// The machine would keep more bytes than a replay gives it.
+    TooMuch {
+        /// The number of the entry, from 0.
+        entry: usize,
+        /// How many bytes it keeps.
+        held: usize,
+        /// The most that it may.
+        most: usize,
+    },
 }
 
 impl fmt::Display for Divergence {
@@ -123,6 +132,9 @@ impl fmt::Display for Divergence {
             Divergence::Read { entry, stream } => {
                 write!(f, "entry {entry}: {stream:?} would not be read that far")
             }
+            Divergence::TooMuch { entry, held, most } => {
+                write!(f, "entry {entry}: expected at most {most} bytes that wait to be sent, got {held}")
+            }
         }
     }
 }
@@ -152,7 +164,9 @@ pub enum Moment<'a> {
 /// # Errors
 /// [`Divergence`] names the first difference.
 pub fn replay<M: Application>(recording: &[u8], mut machine: M) -> Result<Replayed, Divergence> {
-    let replayed = run(recording, &mut machine, &mut |_| {}, &mut |_, _, _| false)?;
+    // Of its own tests: it is believed.
+    let bound = Bound { most: usize::MAX, held: |_| 0 };
+    let replayed = run(recording, &mut machine, &mut |_| {}, &mut |_, _, _| false, &bound)?;
     match machine.poll_output() {
         None => Ok(replayed),
         Some(extra) => {
@@ -165,6 +179,15 @@ pub fn replay<M: Application>(recording: &[u8], mut machine: M) -> Result<Replay
 /// What gives the machine a recorded configuration. False: it was not taken.
 pub(super) type Configure<'c, M> = &'c mut dyn FnMut(Instant, &mut M, &[u8]) -> bool;
 
+/// What a machine may keep. A few bytes of a recording stand for many of filler, and its
+/// configuration may allow any number of buffers: without a bound a hostile one takes all memory.
+pub(super) struct Bound<M> {
+    /// The most bytes.
+    pub(super) most: usize,
+    /// How many it keeps now.
+    pub(super) held: fn(&M) -> usize,
+}
+
 /// The same, with somebody who is told of each step; what was not polled when the recording ends is
 /// left.
 pub(super) fn run<M: Application>(
@@ -172,6 +195,7 @@ pub(super) fn run<M: Application>(
     machine: &mut M,
     watch: &mut dyn FnMut(Moment<'_>),
     configure: Configure<'_, M>,
+    bound: &Bound<M>,
 ) -> Result<Replayed, Divergence> {
     let mut kept = Kept::find(recording)?;
     let mut reader = Reader::new(recording, MAGIC).ok_or(Divergence::Damaged { at: 0 })?;
@@ -293,6 +317,10 @@ pub(super) fn run<M: Application>(
                 (1, 0)
             }
         };
+        let (held, most) = ((bound.held)(machine), bound.most);
+        if held > most {
+            return Err(Divergence::TooMuch { entry, held, most });
+        }
         replayed.inputs += inputs;
         replayed.compared += compared;
         replayed.entries += 1;

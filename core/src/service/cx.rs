@@ -376,6 +376,11 @@ impl Common {
         room
     }
 
+    /// Bytes of connections that have not left yet, and of datagrams.
+    pub(super) fn held(&self) -> usize {
+        self.buffers.held() + self.kept + self.sockets.waiting()
+    }
+
     /// To ask for room or for a buffer changes something, if only what is told.
     pub(super) fn is_pressed(&self) -> bool {
         self.buffers.is_exhausted() || self.kept >= self.limits.max_kept || !self.rates.is_empty()

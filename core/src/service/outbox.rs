@@ -41,6 +41,8 @@ pub(crate) struct Outbox {
 pub(crate) struct Spare {
     #[expect(clippy::vec_box, reason = "outboxes own boxes: they are handed over, not copied")]
     free: Vec<Box<Batch>>,
+    /// Bytes that wait in all outboxes.
+    waiting: usize,
 }
 
 /// Batches kept for the next.
@@ -58,6 +60,11 @@ const LEAST: usize = 16;
 const MAX_RUN: usize = 65_507;
 
 impl Spare {
+    /// Bytes that wait in all outboxes that it serves.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     fn take(&mut self) -> Box<Batch> {
         self.free.pop().unwrap_or_default()
     }
@@ -112,6 +119,7 @@ impl Outbox {
         batch.bytes.extend_from_slice(head);
         batch.bytes.extend_from_slice(body);
         batch.entries.push_back(Entry { address, len });
+        spare.waiting += len;
         true
     }
 
@@ -132,6 +140,7 @@ impl Outbox {
             if count == 0 && entry.len > buf.len() {
                 // The buffer has room for what can be sent at all.
                 batch.sent += entry.len;
+                spare.waiting -= entry.len;
                 batch.entries.pop_front();
                 first = None;
                 continue;
@@ -150,6 +159,7 @@ impl Outbox {
         let out = first.filter(|_| count > 0).map(|(Address { to, from, ecn }, size)| {
             buf[..run].copy_from_slice(&batch.bytes[batch.sent..batch.sent + run]);
             batch.sent += run;
+            spare.waiting -= run;
             let segment = (count > 1).then_some(size);
             Transmit { id: 0, to, from, ecn, len: run, segment }
         });
@@ -164,6 +174,7 @@ impl Outbox {
     /// Gives its memory back.
     pub(crate) fn clear(&mut self, spare: &mut Spare) {
         if let Some(mut batch) = self.batch.take() {
+            spare.waiting -= batch.bytes.len() - batch.sent;
             batch.entries.clear();
             spare.give(batch);
         }
@@ -191,6 +202,7 @@ mod tests {
         let runs = core::iter::from_fn(|| outbox.pop(&mut buf, &mut spare));
         let runs: Vec<_> = runs.map(|transmit| (transmit.len, transmit.segment)).collect();
         assert!(outbox.is_empty());
+        assert_eq!(spare.waiting(), 0);
         runs
     }
 
@@ -223,12 +235,17 @@ mod tests {
         let (mut outbox, mut spare) = filled(&[(HERE, b"abcd")]);
         assert!(!outbox.push(HERE, [b"ab", b"cd"], 7, &mut spare));
         assert!(outbox.push(HERE, [b"ab", b"c"], 7, &mut spare));
+        assert_eq!(spare.waiting(), 7);
         let mut buf = [0; 16];
         assert!(outbox.pop(&mut buf, &mut spare).is_some_and(|t| t.len == 7));
         assert_eq!(&buf[..7], b"abcdabc");
         assert!(outbox.is_empty() && outbox.pop(&mut buf, &mut spare).is_none());
         assert!(!outbox.push(HERE, [b"", b"12345678"], 7, &mut spare));
         assert!(outbox.is_empty(), "what was refused leaves nothing behind");
+        assert_eq!(spare.waiting(), 0);
+        assert!(outbox.push(HERE, [b"", b"1234"], 7, &mut spare));
+        outbox.clear(&mut spare);
+        assert_eq!(spare.waiting(), 0, "what is lost does not wait");
     }
 
     #[test]

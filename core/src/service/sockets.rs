@@ -91,6 +91,11 @@ impl<T> Sockets<T> {
         }
     }
 
+    /// Bytes that wait on all of them.
+    pub(crate) fn waiting(&self) -> usize {
+        self.spare.waiting()
+    }
+
     /// Writes what `socket` sends next to `buf`.
     pub(crate) fn poll_transmit(&mut self, socket: SocketId, buf: &mut [u8]) -> Option<Transmit> {
         self.entries.get_mut(socket)?.outbox.pop(buf, &mut self.spare)

@@ -204,6 +204,10 @@ impl Discreet for Unwrap {
         self.service.is_pressed()
     }
 
+    fn held(&self) -> usize {
+        self.service.held() + self.flows.waiting()
+    }
+
     fn reads_of(&self, socket: SocketId, from: SocketAddr, datagram: &[u8]) -> usize {
         self.flows.reads_of(socket, from, datagram, self.service.config())
     }

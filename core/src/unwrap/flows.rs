@@ -157,6 +157,11 @@ impl Flows {
         self.flows.hurry(now, idle_time(config, true));
     }
 
+    /// Bytes of datagrams that wait to be sent.
+    pub(super) fn waiting(&self) -> usize {
+        self.sockets.waiting()
+    }
+
     /// The listeners' sockets are not needed any more.
     pub(super) fn close_listeners(&mut self) {
         for socket in core::mem::take(&mut self.listeners) {

@@ -27,12 +27,12 @@ pub use file::{FILE_MAGIC, File, FileError, Section, Stop, section};
 
 use super::codec::Writer;
 use super::entry::first_configuration;
-use super::replay::FILLER;
+use super::replay::{Bound, FILLER};
 use super::{
     Discreet, Divergence, MAGIC, Moment, Reading, Replayed, print_of_output, print_of_transmit, replay,
 };
 use crate::dispatch::{self, ConfigError, Dispatch};
-use crate::machine::{Application, Input, Layer, Output, Rx, SocketId, StreamId, Transmit};
+use crate::machine::{Input, Layer, Output, Rx, SocketId, StreamId, Transmit};
 use crate::time::Instant;
 use crate::unwrap::{self, Unwrap};
 use crate::wire::http::HeadLimits;
@@ -41,6 +41,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use follow::{Rules, Track};
 use secrets::Secrets;
+
+/// The most bytes that a replayed machine keeps: 8,192 full buffers that wait for their readers.
+const MOST_HELD: usize = 1 << 30;
 
 /// Where entries go.
 pub trait Sink: Send {
@@ -309,22 +312,31 @@ pub fn kind(recording: &[u8]) -> Result<Kind, Divergence> {
 /// divergence.
 ///
 /// # Errors
-/// [`Divergence`] says where the replay is not what was recorded.
+/// [`Divergence`] says where the replay is not what was recorded, or takes too much memory.
 pub fn replay_incident(recording: &[u8], watch: &mut dyn FnMut(Moment<'_>)) -> Result<Replayed, Divergence> {
+    replay_within(recording, MOST_HELD, watch)
+}
+
+/// The same in a machine that keeps at most so many bytes.
+fn replay_within(
+    recording: &[u8],
+    most: usize,
+    watch: &mut dyn FnMut(Moment<'_>),
+) -> Result<Replayed, Divergence> {
     let damaged = || Divergence::Damaged { at: MAGIC.len() };
     let first = first_configuration(recording).ok_or(Divergence::Damaged { at: 0 })?;
     match kind(recording)? {
         Kind::Dispatch => {
             let config = config::to_dispatch(first).ok_or_else(damaged)?;
             let machine = Dispatch::new(config).map_err(|_| damaged())?;
-            again(recording, machine, watch, |now, machine, bytes| {
+            again(recording, machine, watch, most, |now, machine, bytes| {
                 config::to_dispatch(bytes).is_some_and(|config| machine.reconfigure(now, config).is_ok())
             })
         }
         Kind::Unwrap => {
             let config = config::to_unwrap(first).ok_or_else(damaged)?;
             let machine = Unwrap::new(config).map_err(|_| damaged())?;
-            again(recording, machine, watch, |now, machine, bytes| {
+            again(recording, machine, watch, most, |now, machine, bytes| {
                 config::to_unwrap(bytes).is_some_and(|config| machine.reconfigure(now, config).is_ok())
             })
         }
@@ -332,14 +344,18 @@ pub fn replay_incident(recording: &[u8], watch: &mut dyn FnMut(Moment<'_>)) -> R
 }
 
 /// The first configuration is what `machine` was made of; the others change it.
-fn again<M: Application>(
+fn again<M: Discreet>(
     recording: &[u8],
     mut machine: M,
     watch: &mut dyn FnMut(Moment<'_>),
+    most: usize,
     mut reconfigure: impl FnMut(Instant, &mut M, &[u8]) -> bool,
 ) -> Result<Replayed, Divergence> {
     let mut first = true;
-    replay::run(recording, &mut machine, watch, &mut |now, machine, bytes| {
-        core::mem::take(&mut first) || reconfigure(now, machine, bytes)
-    })
+    let mut configure =
+        |now, machine: &mut M, bytes: &[u8]| core::mem::take(&mut first) || reconfigure(now, machine, bytes);
+    replay::run(recording, &mut machine, watch, &mut configure, &Bound { most, held: M::held })
 }
+
+#[cfg(test)]
+mod tests;

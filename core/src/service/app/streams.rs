@@ -49,6 +49,11 @@ impl<C: Connection> Service<C> {
         self.cx.is_pressed()
     }
 
+    /// See [`Discreet::held`](crate::record::Discreet::held).
+    pub(crate) fn held(&self) -> usize {
+        self.cx.held()
+    }
+
     /// See [`Connection::reads_of`].
     pub(crate) fn reads_of(&self, socket: SocketId, datagram: &[u8]) -> usize {
         let conn = self.cx.sockets.owner(socket).and_then(|id| self.conn(*id));
