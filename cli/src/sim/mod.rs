@@ -15,8 +15,11 @@ use ropewalk_sim::packet::{Inside, Options, run as run_scenario};
 use ropewalk_sim::report::compare;
 use ropewalk_sim::scenario::{Overrides, Scenario, catalog, read};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
+
+/// The largest scenario, in bytes. A device without an end is none.
+const LARGEST: u64 = 1 << 20;
 
 /// Runs a scenario, lists them, or replays a recording.
 ///
@@ -87,13 +90,23 @@ fn scenario(args: &Args) -> Result<Scenario, String> {
             }
         },
         Plan::File(path) => {
-            let content = std::fs::read_to_string(path);
-            let content = content.map_err(|error| format!("{}: {error}", path.display()))?;
+            let content = content(path).map_err(|error| format!("{}: {error}", path.display()))?;
             let name = path.file_stem().map_or("scenario".into(), |stem| stem.to_string_lossy());
             read(&path.display().to_string(), &name, &content, &overrides)
         }
     };
     scenario.map_err(|error| error.to_string())
+}
+
+/// The text of a scenario's file.
+fn content(path: &Path) -> Result<String, String> {
+    let mut content = String::new();
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    file.take(LARGEST + 1).read_to_string(&mut content).map_err(|error| error.to_string())?;
+    match content.len() as u64 > LARGEST {
+        true => Err(format!("expected a scenario of at most {LARGEST} bytes, got more")),
+        false => Ok(content),
+    }
 }
 
 /// A line for each scenario that ships.

@@ -110,6 +110,8 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (&["sim", "s1", "--mode", "fastest"], "--set: bond.mode: expected one of \"aggregate\""),
         (&["sim", "nowhere.toml"], "nowhere.toml: "),
+        (&["sim", "/tmp/"], "/tmp/: "),
+        (&["sim", "/dev/zero"], "/dev/zero: expected a scenario of at most 1048576 bytes, got more"),
     ] {
         let outcome = run(arguments);
         assert!(
@@ -193,6 +195,13 @@ fn what_is_no_recording_is_refused_in_words() {
         assert_eq!(outcome.code, Some(1), "{name}");
         assert!(outcome.stderr.contains(told), "{name}: {}", outcome.stderr);
     }
+    // It has no end.
+    let outcome = run(&["sim", "replay", "/dev/zero"]);
+    assert!(
+        outcome.stderr.contains("expected a recording of ropewalk, got another file"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[cfg(feature = "record")]

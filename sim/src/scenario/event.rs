@@ -3,6 +3,7 @@
 use super::section::Section;
 use super::units::Share;
 use super::{Burst, Direction, ScenarioError, link};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Which directions of a link.
@@ -74,16 +75,41 @@ pub struct Event {
 /// A slow change is made in steps of this.
 const STEP: Duration = Duration::from_millis(100);
 
+/// The most of all changes of a run: they are all made before it begins.
+pub(super) const MOST: usize = 100_000;
+
 /// What happens more often than this is weather, not news.
 const OFTEN: Duration = Duration::from_secs(1);
+
+/// Slow changes under way, by link, direction, kind and beginning: each until when. Two of a kind
+/// at a time would be steps of one between steps of the other.
+#[derive(Debug, Default)]
+pub(super) struct Slow(BTreeMap<(usize, Direction, bool, Duration), Duration>);
+
+impl Slow {
+    /// False: there is another one meanwhile.
+    fn begin(&mut self, event: &Event, over: Duration) -> bool {
+        let Event { at, link, which, change, .. } = *event;
+        let end = at + over;
+        Direction::BOTH.into_iter().filter(|direction| which.covers(*direction)).all(|direction| {
+            let of = |at| (link, direction, matches!(change, Change::Rate(_)), at);
+            let before = self.0.range(of(Duration::ZERO)..of(end)).next_back();
+            let free = before.is_none_or(|(_, until)| *until <= at);
+            self.0.insert(of(at), end);
+            free
+        })
+    }
+}
 
 /// Reads one `[[event]]`; a slow or a repeated one becomes many.
 pub(super) fn read(
     section: &mut Section<'_, '_>,
     links: &[link::LinkSpec],
     duration: Duration,
+    end: Option<Duration>,
+    under_way: &mut Slow,
 ) -> Result<Vec<Event>, ScenarioError> {
-    let at = section.time("at")?;
+    let at = section.before("at", end)?;
     let at =
         at.ok_or_else(|| section.error("at", "expected when it happens, such as \"8 s\", got nothing"))?;
     let names: Vec<(&str, usize)> =
@@ -115,17 +141,28 @@ pub(super) fn read(
     }
     let from = if over.is_zero() { None } else { Some(slow(section, &changes)?) };
     if every.is_some_and(|every| every.is_zero() || every < over) {
-        return Err(section.error("every", "expected a time that is not shorter than over, got one that is"));
+        return Err(section
+            .error("every", "expected a time that is neither zero nor shorter than over, got one that is"));
     }
 
     let mut events = Vec::new();
     let mut begin = at;
     while begin < until || begin == at {
+        if events.len() > MOST {
+            let message =
+                format!("expected a time that makes at most {MOST} changes, got one that makes more");
+            return Err(section.error("every", message));
+        }
         for change in &changes {
             let event = |at, change, step| Event { at, link, which, change, step };
             match from {
                 None => events.push(event(begin, *change, every.is_some_and(|every| every < OFTEN))),
                 Some(from) => {
+                    if !under_way.begin(&event(begin, *change, false), over) {
+                        let message = "expected one slow change of a kind at a time, got one that begins before \
+                                       another has ended";
+                        return Err(section.error("over", message));
+                    }
                     let steps = (over.as_nanos() / STEP.as_nanos()).max(1) as u32;
                     for n in 1..=steps {
                         events.push(event(begin + STEP * n, between(from, *change, n, steps), n < steps));

@@ -101,8 +101,9 @@ pub(super) fn read(
     links: &[LinkSpec],
     flows: &[FlowSpec],
     duration: Duration,
+    end: Option<Duration>,
 ) -> Result<Vec<Expect>, ScenarioError> {
-    let from = section.time("from")?.unwrap_or_default();
+    let from = section.before("from", end)?.unwrap_or_default();
     let to = section.time("to")?;
     if to.is_some_and(|to| from >= to) {
         return Err(section.error("to", "expected a time after from, got one that is not"));

@@ -73,6 +73,9 @@ impl FlowSpec {
 
 /// Often enough for a 99th percentile of a few seconds, and 0.1% of 5 Mbit/s.
 const PING: Duration = Duration::from_millis(100);
+/// More pings than packets of the flow that they measure would be the load.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+const INTERVAL: &str = "a time such as \"100 ms\" (us, ms, s or min), from 1 ms to 60 min";
 /// What `ping` sends: 56 bytes of data.
 const PING_SIZE: u16 = 84;
 /// What a game or a call sends.
@@ -86,7 +89,11 @@ enum Word {
 }
 
 /// Reads `[[flow]]` number `index`.
-pub(super) fn read(section: &mut Section<'_, '_>, index: usize) -> Result<FlowSpec, ScenarioError> {
+pub(super) fn read(
+    section: &mut Section<'_, '_>,
+    index: usize,
+    end: Option<Duration>,
+) -> Result<FlowSpec, ScenarioError> {
     let words = [("tcp", Word::Tcp), ("udp", Word::Udp), ("ping", Word::Ping)];
     let word = section.word("kind", &words)?.unwrap_or(Word::Tcp);
     let named =
@@ -114,11 +121,15 @@ pub(super) fn read(section: &mut Section<'_, '_>, index: usize) -> Result<FlowSp
             }
         }
         Word::Ping => Kind::Ping {
-            interval: section.time("interval")?.filter(|time| !time.is_zero()).unwrap_or(PING),
+            interval: section
+                .optional("interval", INTERVAL, |value| {
+                    value.as_str().and_then(super::units::time).filter(|time| *time >= SHORTEST_INTERVAL)
+                })?
+                .unwrap_or(PING),
             size: size(section)?.unwrap_or(PING_SIZE),
         },
     };
-    let start = section.time("start")?.unwrap_or_default();
+    let start = section.before("start", end)?.unwrap_or_default();
     let stop = section.time("stop")?;
     if stop.is_some_and(|stop| stop <= start) {
         return Err(section.error("stop", "expected a time after start, got one that is not"));

@@ -1,8 +1,8 @@
 //! `[[link]]`: a way between the two sides, each direction its own.
 
-use super::ScenarioError;
 use super::section::Section;
 use super::units::{self, Share};
+use super::{ScenarioError, Tunnel};
 use std::time::Duration;
 
 /// A direction, seen from the client.
@@ -98,6 +98,9 @@ const QUEUE: &str = "a queue such as \"1.5 bdp\", \"30 ms\" or \"187500 B\"";
 /// less than one.
 const SHORTEST: u64 = 10 * 1500;
 
+/// All of it may be in memory: 100 Gbit/s for 80 ms.
+const LONGEST: u64 = 1_000_000_000;
+
 #[derive(Clone, Copy)]
 enum Limit {
     /// Thousandths of the bandwidth-delay product.
@@ -185,20 +188,31 @@ pub(super) fn burst(section: &mut Section<'_, '_>) -> Result<Option<Burst>, Scen
 }
 
 fn shape(keys: Keys, rtt: Duration, section: &Section<'_, '_>) -> Result<Shape, ScenarioError> {
-    let missing = |key| section.error(key, "expected a value for each direction, got none");
-    let rate = keys.rate.ok_or_else(|| missing("rate"))?;
-    let delay = keys.delay.ok_or_else(|| missing("rtt"))?;
+    let missing = |key, expected| section.error(key, format!("expected {expected}, got none"));
+    let rate = keys.rate.ok_or_else(|| missing("rate", units::RATE))?;
+    let delay = keys.delay.ok_or_else(|| missing("rtt", units::TIME))?;
     let limit = match keys.queue {
-        Limit::Bdp(thousandths) => (bytes_in(rate, rtt) * thousandths / 1000).max(SHORTEST),
+        Limit::Bdp(thousandths) => {
+            let bytes = u128::from(bytes_in(rate, rtt)) * u128::from(thousandths) / 1000;
+            u64::try_from(bytes).unwrap_or(u64::MAX).max(SHORTEST)
+        }
         Limit::Time(time) => bytes_in(rate, time).max(SHORTEST),
         Limit::Bytes(bytes) => bytes,
     };
+    if limit > LONGEST {
+        let message = format!("expected at most {} MB, got {} MB", LONGEST / 1_000_000, limit / 1_000_000);
+        return Err(section.error("queue", message));
+    }
     let Keys { jitter, reorder, loss, burst, codel, grants, .. } = keys;
     Ok(Shape { rate, delay, jitter, reorder, loss, burst, queue: Queue { limit, codel }, grants })
 }
 
 /// Reads `[[link]]` number `index`.
-pub(super) fn read(section: &mut Section<'_, '_>, index: usize) -> Result<LinkSpec, ScenarioError> {
+pub(super) fn read(
+    section: &mut Section<'_, '_>,
+    index: usize,
+    tunnel: Tunnel,
+) -> Result<LinkSpec, ScenarioError> {
     let expected = "a name of 1 to 15 bytes without spaces, slashes and dots";
     let fits = |name: &str| {
         (1..=15).contains(&name.len())
@@ -216,12 +230,14 @@ pub(super) fn read(section: &mut Section<'_, '_>, index: usize) -> Result<LinkSp
             table.finish()?;
         }
     }
+    // RFC 8200 section 5: what a bond carries has 1,280 bytes at least.
+    let least = if tunnel == Tunnel::Bond { 1280 + super::ceiling::HEADER } else { 576 };
     let rtt = one[0].delay.unwrap_or_default() + one[1].delay.unwrap_or_default();
     Ok(LinkSpec {
         down: shape(one[0], rtt, section)?,
         up: shape(one[1], rtt, section)?,
-        mtu: section.number("mtu", 576..=65_535)?.map_or(1500, |mtu| mtu as u16),
-        weight: section.number("weight", 1..=1_000_000)?.map_or(1, |weight| weight as u32),
+        mtu: section.number("mtu", least..=65_535)?.map_or(1500, |mtu| mtu as u16),
+        weight: section.number("weight", 1..=65_535)?.map_or(1, |weight| weight as u32),
         present: section.boolean("present")?.unwrap_or(true),
         name,
     })

@@ -49,6 +49,11 @@ impl Overrides {
         Some(&self.items[at].2)
     }
 
+    /// Whether there is one for `key`.
+    fn has(&self, key: &str) -> bool {
+        self.items.iter().any(|(name, _, _)| name == key)
+    }
+
     /// # Errors
     /// One that no table of the scenario has asked for.
     pub(super) fn finish(&self) -> Result<(), ScenarioError> {
@@ -114,10 +119,19 @@ impl<'a, 'i> Section<'a, 'i> {
         self.path = path;
     }
 
-    /// An error of `key`, at its value.
+    /// An error of `key`, at its value: in the file or on the command line.
     pub(super) fn error(&self, key: &str, message: impl Into<String>) -> ScenarioError {
+        let path = self.path_of(key);
+        if self.text.overrides.has(&path) {
+            return ScenarioError { file: "--set".into(), line: 0, key: path, message: message.into() };
+        }
         let at = self.table.get(key).map_or(self.at, |value| value.span().start);
-        self.text.error(at, &self.path_of(key), message)
+        self.text.error(at, &path, message)
+    }
+
+    /// Whether the command line sets `key` in place of the file.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.text.overrides.has(&self.path_of(key))
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
@@ -214,6 +228,22 @@ impl<'a, 'i> Section<'a, 'i> {
             }
             _ => None,
         })
+    }
+
+    /// A time of the run, which must be before its end where that is given.
+    pub(super) fn before(
+        &mut self,
+        key: &'static str,
+        end: Option<Duration>,
+    ) -> Result<Option<Duration>, ScenarioError> {
+        let time = self.time(key)?;
+        match time.zip(end).filter(|(time, end)| time >= end) {
+            None => Ok(time),
+            Some((time, end)) => Err(self.error(
+                key,
+                format!("expected a time before the end of the run (duration, {end:?}), got {time:?}"),
+            )),
+        }
     }
 
     /// The table under `key`.

@@ -24,21 +24,27 @@ impl std::fmt::Display for Share {
 }
 
 /// What a text with a unit must look like, for errors.
-pub(super) const RATE: &str = "a rate such as \"50 Mbit/s\" (bit/s, kbit/s, Mbit/s or Gbit/s)";
-pub(super) const TIME: &str = "a time such as \"20 ms\" (us, ms, s or min)";
+pub(super) const RATE: &str =
+    "a rate such as \"50 Mbit/s\" (bit/s, kbit/s, Mbit/s or Gbit/s), up to 100 Gbit/s";
+pub(super) const TIME: &str = "a time such as \"20 ms\" (us, ms, s or min), up to 60 min";
 pub(super) const SHARE: &str = "a share such as \"0.5%\", at most 100%";
 pub(super) const BYTES: &str = "a size such as \"187500 B\" (B, kB or MB)";
+
+/// The fastest, in bits per second: 20 s of it are 160 million packets to compute.
+const FASTEST: u64 = 100_000_000_000;
+/// The longest run, so the longest time that means anything.
+pub(super) const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Bits per second; not 0.
 pub(super) fn rate(text: &str) -> Option<u64> {
     let units = [("bit/s", 1), ("kbit/s", 1_000), ("Mbit/s", 1_000_000), ("Gbit/s", 1_000_000_000)];
-    scaled(text, &units).filter(|rate| *rate > 0)
+    scaled(text, &units).filter(|rate| (1..=FASTEST).contains(rate))
 }
 
 /// A duration, exact to the nanosecond.
 pub(super) fn time(text: &str) -> Option<Duration> {
     let units = [("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000), ("min", 60_000_000_000)];
-    scaled(text, &units).map(Duration::from_nanos)
+    scaled(text, &units).map(Duration::from_nanos).filter(|time| *time <= LONGEST)
 }
 
 /// A share of at most one.
@@ -97,11 +103,15 @@ mod tests {
             "1..2 Mbit/s",
             "0 bit/s",
             "0.5 bit/s",
+            "101 Gbit/s",
             "1 Mbit/s x",
         ] {
             assert_eq!(rate(bad), None, "{bad}");
         }
         assert_eq!(share("101%"), None);
-        assert_eq!(time("99999999999999999999 s"), None);
+        assert_eq!(time("60 min"), Some(LONGEST));
+        for bad in ["99999999999999999999 s", "61 min", "2 h", "20 MS", "20"] {
+            assert_eq!(time(bad), None, "{bad}");
+        }
     }
 }
