@@ -260,3 +260,20 @@ fn a_resolv_conf_that_a_container_has_mounted_is_written_and_comes_back_after_a_
     assert!(begin("restore").wait().expect("our own child").success());
     assert_eq!(read(), mine);
 }
+
+#[test]
+fn a_host_beyond_the_server_learns_what_fits() {
+    let Some(hosts) = Hosts::new(here!()) else { return };
+    let _web = hosts.web();
+    let _server = hosts.serve();
+    let join = hosts.world.invite("laptop", &[]);
+    hosts.world.client.ip("link set c1 mtu 1280\nlink set c2 mtu 1280");
+    let _client = hosts.connect(&[&join]);
+    // The answers are larger than what fits: whoever sends them cuts them once told.
+    let far = WEB.split(':').next().expect("an address and a port");
+    wait_until("answers of 1,328 bytes come through links of 1,280", LONG, || {
+        let args = ["-c", "1", "-W", "1", "-s", "1300", far];
+        let output = hosts.world.client.run(|| Command::new("ping").args(args).output());
+        output.expect("ping is there").status.success()
+    });
+}

@@ -12,6 +12,8 @@ use std::path::Path;
 
 /// RFC 894: what Ethernet carries, and what the MTU inside is made for.
 const USUAL_MTU: u32 = 1500;
+/// RFC 8200 section 5.
+const V6_LEAST: u32 = 1280;
 
 pub(super) fn capabilities(report: &mut Report) {
     match rustix::thread::capabilities(None) {
@@ -115,9 +117,17 @@ pub(super) fn uplinks(via: &[UplinkArg], links: &[Link], report: &mut Report) {
     let mtus = host::mtus().unwrap_or_default();
     for name in &names {
         match mtus.iter().find(|(other, _)| other == name).map(|(_, mtu)| *mtu) {
-            Some(mtu) if mtu < USUAL_MTU => report.warn(
+            Some(mtu) if inside(mtu) < V6_LEAST => report.warn(
                 format_args!("MTU of {name}"),
-                format_args!("{mtu}, under {USUAL_MTU}: packets that do not fit go by the other links; --mtu {} fits all", fitting(mtu)),
+                format_args!(
+                    "{mtu}: packets inside have at most {} bytes with it, and IPv6 inside needs {V6_LEAST}: its large ones \
+                     go by the other links",
+                    inside(mtu)
+                ),
+            ),
+            Some(mtu) if mtu < USUAL_MTU => report.ok(
+                format_args!("MTU of {name}"),
+                format_args!("{mtu}: packets inside have at most {} bytes with it", inside(mtu)),
             ),
             Some(mtu) => report.ok(format_args!("MTU of {name}"), mtu),
             None => report.warn(format_args!("MTU of {name}"), "cannot be read"),
@@ -138,11 +148,9 @@ pub(super) fn uplinks(via: &[UplinkArg], links: &[Link], report: &mut Report) {
     }
 }
 
-/// The largest packet inside that a link of this MTU carries; RFC 8200 section 5: at least 1280.
-fn fitting(mtu: u32) -> u32 {
-    // IPv6 and UDP take 48 bytes, a bond the rest of what the default leaves of 1500.
-    let overhead = USUAL_MTU - 28 - u32::from(ropewalk_core::bond::DEFAULT_MTU);
-    mtu.saturating_sub(48 + overhead).max(1280)
+/// The largest packet inside that a link of this MTU carries over IPv4.
+fn inside(mtu: u32) -> u32 {
+    mtu.saturating_sub(USUAL_MTU - u32::from(ropewalk_core::bond::DEFAULT_MTU))
 }
 
 pub(super) fn name_servers(report: &mut Report) {
@@ -162,12 +170,11 @@ pub(super) fn forwarding(links: &[Link], report: &mut Report) {
 
 #[cfg(test)]
 mod tests {
-    use super::fitting;
+    use super::inside;
 
     #[test]
     fn what_fits_a_link_is_less_and_never_too_little_for_ipv6() {
-        assert_eq!(fitting(1492), 1492 - 48 - 36);
-        assert_eq!(fitting(1300), 1280);
-        assert_eq!(fitting(0), 1280);
+        assert_eq!(inside(1492), 1492 - 28 - 36);
+        assert_eq!(inside(0), 0);
     }
 }

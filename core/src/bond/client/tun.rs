@@ -19,8 +19,7 @@ impl TunMachine for Client {
         let source = inner::source(packet);
         // What leaves with another source would be dropped at the server.
         if source.is_some_and(|source| self.addresses.contains(&source)) {
-            let ours = source;
-            self.peer.ingest(now, &mut self.take, len, offload, ours, &mut self.give);
+            self.peer.ingest(now, &mut self.take, len, offload, &mut self.give);
         } else {
             self.peer.count_foreign();
         }

@@ -4,11 +4,10 @@ use super::Peer;
 use super::give::Give;
 use super::sources::SourceId;
 use crate::bond::ingress::{Entry, Item};
-use crate::bond::inner::{Flow, Malformed, Packet, Segments, clamp_mss, prepare};
+use crate::bond::inner::{self, Flow, Malformed, Packet, Segments, clamp_mss, prepare};
 use crate::machine::Offload;
 use crate::time::Instant;
 use alloc::vec::Vec;
-use core::net::IpAddr;
 
 /// A packet or superpacket that waits, with its flow.
 #[derive(Debug)]
@@ -38,15 +37,13 @@ impl Item for Queued {
 
 impl Peer {
     /// Takes in a packet or superpacket that is for this peer: the first `len` of the
-    /// [`LARGEST`](super::LARGEST) bytes of `taken`. `ours` is our own inner address of its family,
-    /// from which a sender is told that its packet is too large.
+    /// [`LARGEST`](super::LARGEST) bytes of `taken`.
     pub(in crate::bond) fn ingest(
         &mut self,
         now: Instant,
         taken: &mut Vec<u8>,
         len: usize,
         offload: Offload,
-        ours: Option<IpAddr>,
         give: &mut Give,
     ) {
         let sources = &mut self.copies.sources;
@@ -67,7 +64,7 @@ impl Peer {
         let entry = Entry::new(segments, ecn);
         if entry.next_len() > usize::from(self.mtu()) {
             self.drops.too_large += 1;
-            self.tell_too_large(now, &bytes, ours, give);
+            self.tell_too_large(now, &bytes, give);
             self.copies.sources.keep(bytes);
             return;
         }
@@ -77,10 +74,13 @@ impl Peer {
         self.pump(now);
     }
 
-    fn tell_too_large(&mut self, now: Instant, packet: &[u8], ours: Option<IpAddr>, give: &mut Give) {
-        let Some(ours) = ours else { return };
+    /// The message comes from the host that the packet is for: that one is beyond the bond, where a
+    /// packet out of the device may come from. One with an address of this host would be a martian
+    /// (RFC 1812 section 5.3.8), and the kernel would drop it.
+    fn tell_too_large(&mut self, now: Instant, packet: &[u8], give: &mut Give) {
+        let Some(beyond) = inner::destination(packet) else { return };
         let mut answer = [0; 1280];
-        if let Ok(len) = self.too_big.tell(now, packet, self.mtu(), ours, &mut answer) {
+        if let Ok(len) = self.too_big.tell(now, packet, self.mtu(), beyond, &mut answer) {
             let answer = Packet::parse(&answer[..len]).expect("we built it");
             give.push(&answer);
             give.finish();

@@ -156,7 +156,6 @@ impl World {
                     &mut packet.clone(),
                     packet.len(),
                     Offload::None,
-                    None,
                     &mut self.out.1,
                 );
             }
@@ -173,14 +172,14 @@ impl World {
         let end = self.now + Duration::from_secs(10);
         for done in 0..count {
             let (asked, answered) = (self.received.0, self.received.1);
-            self.client.ingest(self.now, &mut udp(0, 100), 100, Offload::None, None, &mut self.out.1);
+            self.client.ingest(self.now, &mut udp(0, 100), 100, Offload::None, &mut self.out.1);
             while self.received.0 == asked {
                 if !self.step(end) {
                     return done;
                 }
             }
             for _ in 0..10 {
-                self.server.ingest(self.now, &mut udp(0, 1400), 1400, Offload::None, None, &mut self.out.0);
+                self.server.ingest(self.now, &mut udp(0, 1400), 1400, Offload::None, &mut self.out.0);
             }
             while self.received.1 < answered + 14_000 {
                 if !self.step(end) {

@@ -23,11 +23,7 @@ impl TunMachine for Server {
             self.unroutable += 1;
             return;
         };
-        let ours = to.and_then(|to| {
-            let ours = self.config.addresses.iter().find(|(ours, _)| ours.is_ipv4() == to.is_ipv4());
-            ours.map(|(address, _)| *address)
-        });
-        peer.ingest(now, &mut self.take, len, offload, ours, &mut self.give);
+        peer.ingest(now, &mut self.take, len, offload, &mut self.give);
         if let Some(client) = client {
             self.settle(now, client);
         }

@@ -73,6 +73,9 @@ fn who_sends_too_much_is_told_the_size() {
     let [answer] = &pair.given[1][..] else { panic!("one answer, got {}", pair.given[1].len()) };
     let told = u16::from_be_bytes([answer[26], answer[27]]);
     assert_eq!((answer[9], answer[20], answer[21], told), (1, 3, 4, NARROW), "RFC 1191");
+    // From an address of the server's own host the kernel would not take it.
+    let packet = &answer[28..];
+    assert_eq!((&answer[12..16], &answer[16..20]), (&packet[16..20], &packet[12..16]));
     pair.download_of(1, NARROW);
     pair.run(Duration::from_millis(50));
     assert_eq!(pair.given[0].last().map(Vec::len), Some(usize::from(NARROW)));
