@@ -20,7 +20,7 @@ use ropewalk_core::machine::{Input, Machine, UplinkId, Via};
 use ropewalk_core::time::Instant;
 use ropewalk_mio::{Handle, Listeners};
 use serde_json::{Value, json};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -105,7 +105,7 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     let tun = tun.configured_by(Box::new(move |to| {
         device::configured(&name, to)?;
         // Routes and name servers take their time: not in the worker.
-        let _ = inside.send(Note::Inside(to.addresses.iter().map(|(address, _)| *address).collect()));
+        let _ = inside.send(Note::Inside(to.clone()));
         Ok(())
     }));
     let listeners = Listeners { tuns: vec![tun], ..Listeners::default() };
@@ -118,8 +118,11 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
         notes,
         server: target.server.clone(),
     };
+    let asked = desk.clone();
+    let alive = move || asked.status().is_some();
+    let tended = device::Tended::new(&common.tun, service.handle.clone(), alive)?;
     let changes = Changes::apply(plan, &common.state_dir)?;
-    keep_notes(read, common.state_dir.clone(), target, changes.clone())?;
+    keep_notes(read, common.state_dir.clone(), target, changes.clone(), tended.clone())?;
     let silent = Arc::new(AtomicBool::new(false));
     {
         let (watch, silent, handle) = (Arc::clone(&watch), Arc::clone(&silent), service.handle.clone());
@@ -141,6 +144,10 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     }
     {
         let desk = desk.clone();
+        if args.kill_switch {
+            let notes = desk.notes.clone();
+            monitor::follow_filters(move || drop(notes.send(Note::Changed)));
+        }
         monitor::follow(ROUTES, move |found| desk.look(&found));
     }
     let figures = desk.clone();
@@ -152,7 +159,7 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     });
     let server = desk.server.clone();
     let result = service.run(control, move |request| desk.answer(request), stats);
-    result.and(changes.undo())?;
+    result.and(changes.undo()).and_then(|()| tended.end())?;
     match silent.load(Ordering::Relaxed) {
         true => Err(format!(
             "no answer from {server} within {:?}: a server says nothing to those it does not let in. The join string \
@@ -211,15 +218,26 @@ pub(super) fn kept(dir: &Path) -> Result<Option<Target>, String> {
 
 /// Does what takes its time, in a thread of its own: files that outlive the process, and changes of
 /// the host.
-fn keep_notes(notes: Receiver<Note>, dir: PathBuf, target: Target, changes: Changes) -> Result<(), String> {
+fn keep_notes(
+    notes: Receiver<Note>,
+    dir: PathBuf,
+    target: Target,
+    changes: Changes,
+    tended: device::Tended,
+) -> Result<(), String> {
     thread("clerk", move || {
         let text = format!("{} {}\n", target.server, target.key);
+        let mut inside = None;
         for note in notes {
             let done = match note {
                 Note::Established => state::replace_private(&dir.join(SERVER), &text),
-                Note::Inside(addresses) => changes.with(|host| host.inside(&addresses)),
+                Note::Inside(to) => {
+                    let addresses: Vec<IpAddr> = to.addresses.iter().map(|(address, _)| *address).collect();
+                    inside = Some(to);
+                    changes.with(|host| host.inside(&addresses))
+                }
                 Note::Links(devices) => changes.with(|host| host.uplinks(&devices)),
-                Note::Changed => changes.with(renew),
+                Note::Changed => tended.tend(inside.as_ref()).and_then(|()| changes.with(renew)),
                 Note::Enrolled { .. } => Ok(()),
             };
             if let Err(error) = done {

@@ -1,6 +1,8 @@
 //! The TUN device: made, and given its addresses and MTU over rtnetlink. With the process it is
 //! gone.
 
+use crate::host;
+use crate::host::links::Link;
 use crate::host::rtnetlink::{Asker, KernelError};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_REPLACE};
 use netlink_packet_route::AddressFamily;
@@ -8,13 +10,20 @@ use netlink_packet_route::address::{AddressAttribute, AddressFlags, AddressMessa
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use nix::net::if_::if_nametoindex;
 use ropewalk_core::machine::{Fault, TunConfiguration};
-use ropewalk_mio::Tun;
+use ropewalk_mio::{Handle, Tun};
 use std::io::ErrorKind;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 // linux/rtnetlink.h
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
+
+/// The number of the device `name`.
+pub(super) fn index(name: &str) -> Result<u32, String> {
+    if_nametoindex(name).map_err(|error| format!("cannot find the device {name}: {error}"))
+}
 
 /// Makes the device `name`.
 pub(super) fn create(name: &str) -> Result<Tun, String> {
@@ -22,6 +31,9 @@ pub(super) fn create(name: &str) -> Result<Tun, String> {
         let hint = match error.kind() {
             ErrorKind::PermissionDenied => "; expected CAP_NET_ADMIN, which root has",
             ErrorKind::NotFound => "; expected /dev/net/tun: modprobe tun",
+            ErrorKind::InvalidInput => {
+                "; is a device of another kind called so? Choose another name with --tun"
+            }
             ErrorKind::ResourceBusy => "; another program has it: choose another name with --tun",
             _ => "",
         };
@@ -29,9 +41,84 @@ pub(super) fn create(name: &str) -> Result<Tun, String> {
     })
 }
 
+/// What became of a device that another program may have changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Found {
+    /// It is as it was left.
+    Same,
+    /// It was off, or an address was missing.
+    Changed,
+    /// It is there no more: nothing leads to the descriptor that we hold.
+    Gone,
+}
+
+/// Looks at the device that was made as `index` and set to `to`.
+pub(super) fn found(index: u32, to: Option<&TunConfiguration>, links: &[Link]) -> Found {
+    let Some(link) = links.iter().find(|link| link.index == index) else { return Found::Gone };
+    let has = |(ip, _): &(IpAddr, u8)| link.addresses.iter().any(|address| address.ip == *ip);
+    match to {
+        // It is given them yet.
+        None => Found::Same,
+        Some(to) if link.enabled && to.addresses.iter().all(has) => Found::Same,
+        Some(_) => Found::Changed,
+    }
+}
+
+/// The device of a bond that runs, which other programs may change.
+#[derive(Clone)]
+pub(super) struct Tended {
+    name: String,
+    index: u32,
+    handle: Handle,
+    /// Whether the worker answers: with it the device goes too.
+    alive: Arc<dyn Fn() -> bool + Send + Sync>,
+    removed: Arc<AtomicBool>,
+}
+
+impl Tended {
+    pub(super) fn new(
+        name: &str,
+        handle: Handle,
+        alive: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        let (name, index, alive) = (name.to_owned(), index(name)?, Arc::new(alive));
+        Ok(Tended { name, index, handle, alive, removed: Arc::default() })
+    }
+
+    /// Puts back what another program has changed of it. Stops the bond where it is gone: who
+    /// holds a removed device gets and gives no packet any more.
+    pub(super) fn tend(&self, to: Option<&TunConfiguration>) -> Result<(), String> {
+        let links =
+            host::links::snapshot().map_err(|error| format!("cannot read the interfaces: {error}"))?;
+        match (found(self.index, to, &links), to) {
+            (Found::Changed, Some(to)) => {
+                configure(&self.name, to)?;
+                log::warn!("{} was off or had lost an address, by another program: put back", self.name);
+            }
+            (Found::Gone, _) if (self.alive)() => {
+                self.removed.store(true, Ordering::Relaxed);
+                self.handle.stop();
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What ended the bond, if that was it.
+    ///
+    /// # Errors
+    /// A sentence: the device was removed.
+    pub(super) fn end(&self) -> Result<(), String> {
+        match self.removed.load(Ordering::Relaxed) {
+            true => Err(format!("another program has removed {}: the bond has ended", self.name)),
+            false => Ok(()),
+        }
+    }
+}
+
 /// Gives the device its addresses and MTU, and switches it on.
 pub(super) fn configure(name: &str, to: &TunConfiguration) -> Result<(), String> {
-    let index = if_nametoindex(name).map_err(|error| format!("{name}: {error}"))?;
+    let index = index(name)?;
     let mut asker = Asker::new().map_err(|error| format!("cannot open rtnetlink: {error}"))?;
     asker
         .change(RTM_NEWLINK, 0, &link(index, to.mtu))
@@ -89,4 +176,23 @@ fn own(index: u32, address: IpAddr, bits: u8) -> AddressMessage {
         AddressAttribute::Flags(AddressFlags::Nodad),
     ];
     message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fixtures::{eth, ip};
+
+    #[test]
+    fn a_device_that_was_switched_off_or_lost_an_address_is_told_from_one_that_is_gone() {
+        let tun = |addresses: &[&str]| Link { index: 9, ..eth("ropewalk0", addresses) };
+        let to = TunConfiguration { addresses: vec![(ip("10.77.0.2"), 24), (ip("fd77::2"), 64)], mtu: 1436 };
+        let whole = tun(&["10.77.0.2/24", "fd77::2/64"]);
+        assert_eq!(found(9, Some(&to), std::slice::from_ref(&whole)), Found::Same);
+        assert_eq!(found(9, Some(&to), &[tun(&["fd77::2/64"])]), Found::Changed);
+        assert_eq!(found(9, Some(&to), &[Link { enabled: false, ..whole.clone() }]), Found::Changed);
+        assert_eq!(found(9, None, &[tun(&[])]), Found::Same, "it has not been told its addresses yet");
+        // One of the same name that somebody else has made is another.
+        assert_eq!(found(8, Some(&to), &[whole]), Found::Gone);
+    }
 }

@@ -32,6 +32,13 @@ pub(super) fn keep(keep: CapabilitySet) -> Result<(), String> {
     let failed = |what: &str, error: rustix::io::Errno| format!("cannot {what}: {error}");
     let have = capabilities(None).map_err(|error| failed("read the capabilities", error))?;
     let permitted = have.permitted & keep;
+    if !permitted.contains(CapabilitySet::NET_ADMIN) {
+        return Err(
+            "expected CAP_NET_ADMIN, which root has (sudo), got a process without it: a bond makes a TUN \
+                    device, routes and filters"
+                .into(),
+        );
+    }
     // A user that is not root hands on by the inheritable set what `nft` needs.
     let sets = CapabilitySets { effective: permitted, permitted, inheritable: have.inheritable & keep };
     set_capabilities(None, sets).map_err(|error| failed("give up capabilities", error))?;

@@ -178,8 +178,8 @@ impl Registry {
         let mut names: Vec<&str> = self.clients.iter().map(|one| one.name.as_str()).collect();
         let open = |one: &&Invited| !one.used && one.expires > now;
         names.extend(self.invitations.iter().filter(open).map(|one| one.name.as_str()));
-        let known =
-            format!("expected the name of a client or of an invitation ({}), got '{name}'", names.join(", "));
+        let among = if names.is_empty() { "there is none yet".into() } else { names.join(", ") };
+        let known = format!("expected the name of a client or of an invitation ({among}), got '{name}'");
         self.clients.retain(|one| one.name != name);
         let mut found = self.clients.len() < clients;
         // It stays as a used one: its serial is not given again.

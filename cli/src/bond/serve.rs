@@ -10,7 +10,10 @@ use super::service::{self, Service};
 use super::values::{Nat, Subnet};
 use super::watch::{BondWatch, Names, Note};
 use super::{device, privileges, state, values};
+use crate::host::links::{self, Link};
+use crate::host::monitor;
 use crate::host::port::cannot_listen;
+use crate::host::prefix::{self, Prefix};
 use crate::process::logging;
 use crate::process::stats::{Endpoint, Samples};
 use nix::sys::socket::setsockopt;
@@ -82,7 +85,9 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
     let common = &args.common;
     privileges::keep(privileges::of_server(args.listen.port()))?;
     logging::start(common.verbose, common.quiet)?;
-    check(&args.subnet)?;
+    let mut links = links::snapshot().map_err(|error| format!("cannot read the interfaces: {error}"))?;
+    links.retain(|link| link.name != common.tun);
+    check(&args.subnet, &links)?;
     state::open(&common.state_dir)?;
     let control = Bound::new(&common.state_dir, Role::Serve)?;
     let (key, made) = state::key(&common.state_dir.join(KEY))?;
@@ -107,7 +112,8 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
     let tun = device::create(&common.tun)?;
     let addresses: Vec<(IpAddr, u8)> =
         args.subnet.iter().map(|subnet| (subnet.server(), subnet.bits)).collect();
-    device::configure(&common.tun, &TunConfiguration { addresses: addresses.clone(), mtu: common.mtu })?;
+    let inside = TunConfiguration { addresses: addresses.clone(), mtu: common.mtu };
+    device::configure(&common.tun, &inside)?;
 
     let plan = ServerPlan {
         tun: common.tun.clone(),
@@ -129,7 +135,7 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
     let clients = Clients::default();
     clients.lock().names = (0..).zip(registry.clients.iter().map(|one| one.name.clone())).collect();
     let (notes, read) = channel();
-    let watch = Arc::new(BondWatch::new(clients.clone(), notes));
+    let watch = Arc::new(BondWatch::new(clients.clone(), notes.clone()));
     let mut listeners = Listeners::new(Vec::new(), vec![socket]);
     listeners.tuns = vec![tun];
     let service = Service::new(machine, listeners, Box::new(Arc::clone(&watch)))?;
@@ -144,7 +150,6 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
     };
     desk.invite_all(&registry);
     introduce(args, &clients, &listen.to_string());
-    desk.clone().keep_notes(read)?;
     let figures = desk.clone();
     let stats = stats.map(|endpoint| {
         (endpoint, move |out: &mut Samples| {
@@ -152,11 +157,41 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
             figures.figures(out);
         })
     });
-    let (changed, notes) = host::apply_server(&plan, &common.state_dir)?;
-    notes.iter().for_each(|note| log::warn!("{note}"));
+    let asked = desk.clone();
+    let alive = move || asked.status().is_some();
+    let tended = device::Tended::new(&common.tun, desk.handle.clone(), alive)?;
+    let (changed, told) = host::apply_server(&plan, &common.state_dir)?;
+    told.iter().for_each(|note| log::warn!("{note}"));
+    let changed = Arc::new(Mutex::new(Some(changed)));
+    {
+        let (tended, changed) = (tended.clone(), Arc::clone(&changed));
+        desk.clone().keep_notes(read, move || mend(&tended, &inside, &changed))?;
+        if plan.nat {
+            let notes = notes.clone();
+            monitor::follow_filters(move || drop(notes.send(Note::Changed)));
+        }
+        monitor::follow(0, move |_| drop(notes.send(Note::Changed)));
+    }
     let result = service.run(control, move |request| desk.answer(request), stats);
-    let undone = changed.undo().map(|notes| notes.iter().for_each(|note| log::info!("{note}")));
-    result.and(undone)
+    let undone = match changed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(changed) => changed.undo().map(|notes| notes.iter().for_each(|note| log::info!("{note}"))),
+        None => Ok(()),
+    };
+    result.and(undone).and_then(|()| tended.end())
+}
+
+/// Puts back what another program has changed: the device, the filter.
+fn mend(
+    tended: &device::Tended,
+    inside: &TunConfiguration,
+    changed: &Mutex<Option<host::ServerHost>>,
+) -> Result<(), String> {
+    tended.tend(Some(inside))?;
+    let mut changed = changed.lock().unwrap_or_else(PoisonError::into_inner);
+    if changed.as_mut().map_or(Ok(false), host::ServerHost::renew)? {
+        log::warn!("another program had removed the bond's filter and NAT: put back");
+    }
+    Ok(())
 }
 
 /// Gives the socket buffers of its own size, whatever net.core.wmem_max says. It serves all paths:
@@ -169,8 +204,19 @@ fn enlarge(socket: &std::net::UdpSocket, bytes: u32) -> Result<(), String> {
         .map_err(|error| format!("--socket-buffer {bytes}: the system refuses it: {error}"))
 }
 
-/// One network for each family.
-fn check(subnets: &[Subnet]) -> Result<(), String> {
+/// One network for each family, and none that this host is in: its own routes would lead into the
+/// bond.
+fn check(subnets: &[Subnet], links: &[Link]) -> Result<(), String> {
+    for (subnet, link) in subnets.iter().flat_map(|subnet| links.iter().map(move |link| (subnet, link))) {
+        let inside = (subnet.network, subnet.bits);
+        let meets = |other: &Prefix| prefix::contains(*other, inside.0) || prefix::contains(inside, other.0);
+        if let Some((network, bits)) = link.networks().into_iter().find(meets) {
+            return Err(format!(
+                "--subnet: expected a network that this host is not in, got {}/{}: {} has {network}/{bits}",
+                subnet.network, subnet.bits, link.name
+            ));
+        }
+    }
     let of = |v4: bool| subnets.iter().filter(|subnet| subnet.network.is_ipv4() == v4).count();
     match of(true) > 1 || of(false) > 1 {
         true => {
@@ -242,12 +288,23 @@ impl Desk {
     }
 
     /// Writes down who was let in, in a thread of its own: the worker does not wait for a disk.
-    fn keep_notes(self, notes: Receiver<Note>) -> Result<(), String> {
+    /// `mend` puts back what another program has changed of this host.
+    fn keep_notes(
+        self,
+        notes: Receiver<Note>,
+        mend: impl Fn() -> Result<(), String> + Send + 'static,
+    ) -> Result<(), String> {
         let keep = move || {
             for note in notes {
-                let Note::Enrolled { invitation, key } = note else { continue };
-                if let Err(error) = self.enrol(invitation, key) {
-                    log::error!("a client was let in, and this cannot be kept: {error}");
+                let done = match note {
+                    Note::Enrolled { invitation, key } => self
+                        .enrol(invitation, key)
+                        .map_err(|error| format!("a client was let in, and this cannot be kept: {error}")),
+                    Note::Changed => mend(),
+                    _ => Ok(()),
+                };
+                if let Err(error) = done {
+                    log::error!("{error}");
                 }
             }
         };
@@ -322,5 +379,32 @@ impl Desk {
             let name = self.clients.name(*client);
             report::figures(out, Some(&name), status, |path| path.path.to_string());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fixtures::eth;
+
+    #[test]
+    fn a_network_inside_is_one_of_a_kind_that_the_host_is_not_in() {
+        let subnets = |written: &[&str]| -> Vec<Subnet> {
+            written.iter().map(|text| values::subnet(text).expect("a network")).collect()
+        };
+        let links = [eth("eth0", &["10.1.2.3/16", "2001:db8::5/64"])];
+        assert_eq!(check(&subnets(&["10.77.0.0/24", "fd77::/64"]), &links), Ok(()));
+        for (written, has) in [
+            ("10.1.7.0/24", "eth0 has 10.1.0.0/16"),
+            ("10.0.0.0/8", "eth0 has 10.1.0.0/16"),
+            ("2001:db8::/64", "eth0 has 2001:db8::/64"),
+        ] {
+            let told = check(&subnets(&[written]), &links);
+            assert!(
+                told.clone().is_err_and(|error| error.contains(written) && error.contains(has)),
+                "{told:?}"
+            );
+        }
+        assert!(check(&subnets(&["10.77.0.0/24", "10.78.0.0/24"]), &links).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::args::Common;
 use super::control::server::Bound;
-use crate::process::serve::{self, Manner};
+use crate::process::serve::{self, Manner, Signals};
 use crate::process::stats::{Endpoint, Samples};
 use ropewalk_core::bond::crypto::CipherOrder;
 use ropewalk_core::machine::{Application, TunId};
@@ -44,11 +44,13 @@ pub(super) fn common(
     ropewalk_core::bond::Common { tun: TUN, offload, mtu: args.mtu, key, ciphers, tuning }
 }
 
-/// A machine in a worker that does not run yet.
+/// A machine in a worker that does not run yet. From here on a signal ends it in order, so the host
+/// may be changed.
 pub(super) struct Service<M> {
     worker: Worker<M>,
     pub(super) handle: Handle,
     pub(super) shared: Arc<Shared>,
+    signals: Signals,
 }
 
 impl<M: Application + Send + 'static> Service<M> {
@@ -57,7 +59,7 @@ impl<M: Application + Send + 'static> Service<M> {
         let shared = Shared::new(pool, watch);
         let (worker, handle) = Worker::new(machine, listeners, Arc::clone(&shared))
             .map_err(|error| format!("cannot make an event loop: {error}"))?;
-        Ok(Service { worker, handle, shared })
+        Ok(Service { worker, handle, shared, signals: Signals::new(1)? })
     }
 
     /// Runs until a signal, or until somebody stops it by the handle.
@@ -75,6 +77,6 @@ impl<M: Application + Send + 'static> Service<M> {
         let run = Box::new(move || worker.run());
         let words = "ending the bond; once more to stop at once";
         let manner = Manner { stack: STACK, words, patience: Some(PATIENCE) };
-        serve::serve_until(vec![(run, self.handle)], &manner, &mut serve::never)
+        serve::serve_until(vec![(run, self.handle)], self.signals, &manner, &mut serve::never)
     }
 }

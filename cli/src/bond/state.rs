@@ -76,7 +76,17 @@ pub(super) fn key(path: &Path) -> Result<(SecretKey, bool), String> {
 pub(super) fn open(dir: &Path) -> Result<(), String> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
-    builder.create(dir).map_err(|error| format!("--state-dir {}: {error}", dir.display()))
+    let failed = |error: std::io::Error| format!("--state-dir {}: {error}", dir.display());
+    builder.create(dir).map_err(failed)?;
+    // Who can write there can put keys of his own in it.
+    let mode = std::fs::metadata(dir).map_err(failed)?.permissions().mode() & 0o7777;
+    match mode & 0o022 {
+        0 => Ok(()),
+        _ => Err(format!(
+            "--state-dir {0}: expected a directory that nobody else can write to, got mode {mode:o}: chmod 700 {0}",
+            dir.display()
+        )),
+    }
 }
 
 /// Opens a file of ours, made where there is none.
@@ -113,6 +123,8 @@ mod tests {
         assert!(new && !old && made.public() == again.public());
         let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!((mode & 0o777, draft.exists()), (0o600, false));
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o770)).expect("our own directory");
+        assert!(open(&dir).is_err_and(|error| error.contains("got mode 770: chmod 700 ")));
         let before = std::fs::read(&path).expect("it is there");
         assert!(create_secret(&path, "other").is_err_and(|error| error.contains("expected a new file")));
         assert_eq!(std::fs::read(&path).expect("it is there"), before);

@@ -1,12 +1,12 @@
 //! What the bond's events come to: counters, log lines, and notes for the clerk, who writes files.
 
 use crate::process::watch::{Flood, add};
-use ropewalk_core::machine::UplinkId;
 use ropewalk_core::machine::event::{BondNews, BondRefusal, Event};
+use ropewalk_core::machine::{TunConfiguration, UplinkId};
 use ropewalk_core::time::Instant;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,11 +16,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub(super) enum Note {
     /// The client's server has proved its key, and has let the client in.
     Established,
-    /// The TUN has these addresses.
-    Inside(Vec<IpAddr>),
+    /// The TUN is set to this.
+    Inside(TunConfiguration),
     /// The bond's sockets are bound to these interfaces.
     Links(Vec<String>),
-    /// Interfaces, routes or rules of this host are others than before.
+    /// Interfaces, routes, rules or filters of this host are others than before.
     Changed,
     /// The server let a client in by an invitation.
     Enrolled { invitation: u32, key: [u8; 32] },

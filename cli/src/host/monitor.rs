@@ -92,6 +92,8 @@ fn index(uplink: &UplinkSpec, links: &[Link]) -> Option<u32> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn start(_: Watched, _: Arc<ropewalk_mio::Shared>, _: Vec<ropewalk_mio::Handle>) {}
 
+#[cfg(all(target_os = "linux", feature = "bond"))]
+pub(crate) use linux::follow_filters;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{follow, start};
 
@@ -146,6 +148,45 @@ mod linux {
             log::warn!(
                 "cannot watch this host's interfaces: {error}; what changes from now on is not noticed"
             );
+        }
+    }
+
+    /// linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES, as a bit.
+    #[cfg(feature = "bond")]
+    const FILTERS: u32 = 1 << 6;
+
+    /// Calls `look` after each change of nftables, in a thread of its own.
+    #[cfg(feature = "bond")]
+    pub(crate) fn follow_filters(mut look: impl FnMut() + Send + 'static) {
+        let watch = || -> std::io::Result<()> {
+            let mut socket = Socket::new(netlink_sys::protocols::NETLINK_NETFILTER)?;
+            socket.bind(&SocketAddr::new(0, FILTERS))?;
+            let thread = std::thread::Builder::new().name("filters".into()).stack_size(STACK);
+            thread.spawn(move || {
+                loop {
+                    // A message that was lost (ENOBUFS) is a change too.
+                    let _ = socket.recv_from_full();
+                    look();
+                    // A ruleset is many messages: they are looked at together.
+                    std::thread::sleep(std::time::Duration::from_millis(200));
+                    let mut more = false;
+                    if socket.set_non_blocking(true).is_ok() {
+                        while socket.recv_from_full().is_ok() {
+                            more = true;
+                        }
+                    }
+                    if socket.set_non_blocking(false).is_err() {
+                        return;
+                    }
+                    if more {
+                        look();
+                    }
+                }
+            })?;
+            Ok(())
+        };
+        if let Err(error) = watch() {
+            log::warn!("cannot watch nftables: {error}; a filter that is removed is not put back");
         }
     }
 

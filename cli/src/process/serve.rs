@@ -3,6 +3,7 @@
 use super::notify;
 use super::runtime::Run;
 use ropewalk_mio::Handle;
+pub(crate) use signals::Signals;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ pub(crate) fn serve<M: Send + 'static>(
     reload: Reload<'_>,
 ) -> Result<(), String> {
     let words = "draining: no new connections; once more to stop at once";
-    serve_until(workers, &Manner { stack: STACK, words, patience: None }, reload)
+    let signals = Signals::new(workers.len())?;
+    serve_until(workers, signals, &Manner { stack: STACK, words, patience: None }, reload)
 }
 
 /// For services that read their files at the start only.
@@ -37,16 +39,18 @@ pub(crate) fn never() -> Result<String, String> {
     Err("files are read at the start only; start anew for them to be read again".into())
 }
 
-/// Runs the workers until they have finished, SIGTERM or SIGINT stops them, or one fails.
+/// Runs the workers until they have finished, SIGTERM or SIGINT stops them, or one fails. `signals`
+/// is made before: whoever changes something that the end must put back makes it before the change,
+/// so that no signal kills the process in between.
 ///
 /// # Errors
 /// A sentence about the worker that could not be started or has failed.
 pub(crate) fn serve_until<M: Send + 'static>(
     workers: Vec<(Run<M>, Handle)>,
+    signals: Signals,
     manner: &Manner,
     reload: Reload<'_>,
 ) -> Result<(), String> {
-    let signals = signals::Signals::new(workers.len())?;
     let mut running: Vec<JoinHandle<std::io::Result<M>>> = Vec::new();
     let mut handles = Vec::new();
     for (number, (worker, handle)) in workers.into_iter().enumerate() {
@@ -88,7 +92,8 @@ mod signals {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    pub(super) struct Signals {
+    /// The signals that end a service, from now on heard and no longer deadly.
+    pub(crate) struct Signals {
         inner: signal_hook::iterator::Signals,
         running: Arc<AtomicUsize>,
         /// It was started from a terminal.
@@ -110,7 +115,8 @@ mod signals {
     }
 
     impl Signals {
-        pub(super) fn new(workers: usize) -> Result<Self, String> {
+        /// For so many workers.
+        pub(crate) fn new(workers: usize) -> Result<Self, String> {
             let by_hand = std::io::stderr().is_terminal();
             let inner = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP])
                 .map_err(|error| format!("cannot watch for signals: {error}"))?;
@@ -165,7 +171,7 @@ mod signals {
 
     use ropewalk_mio::Handle;
 
-    pub(super) struct Signals;
+    pub(crate) struct Signals;
     pub(super) struct Closer;
 
     impl Closer {
@@ -173,7 +179,8 @@ mod signals {
     }
 
     impl Signals {
-        pub(super) fn new(_: usize) -> Result<Self, String> {
+        /// For so many workers.
+        pub(crate) fn new(_: usize) -> Result<Self, String> {
             Ok(Signals)
         }
 

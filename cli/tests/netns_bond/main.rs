@@ -19,6 +19,7 @@
 //! | `privileges` | tests: what both ends may still do once they run |
 //! | `host` | tests: what is changed on both hosts, what goes through then, and what is left |
 //! | `killed` | tests: whatever is killed, and whenever, all comes back |
+//! | `meddled` | tests: other programs that change device and filters, and a signal while it starts |
 //! | `leaks` | tests: nothing passes the kill switch |
 #![cfg(target_os = "linux")]
 
@@ -36,6 +37,7 @@ mod hostile;
 mod killed;
 mod leaks;
 mod light;
+mod meddled;
 mod privileges;
 mod uplinks;
 mod world;

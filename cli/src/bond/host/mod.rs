@@ -68,6 +68,8 @@ pub(crate) struct ClientHost<W = System> {
 /// A server's host, as it was changed; see [`ClientHost`].
 pub(crate) struct ServerHost<W = System> {
     applied: Applied<W>,
+    /// What makes its filter, where it has one.
+    filter: Option<Step>,
 }
 
 /// Changes the host for a client, before it speaks to its server: the TUN device is there, the
@@ -251,7 +253,8 @@ fn server_with<W: World>(
     }
     let steps = server::start(plan, &links, &|name| applied.world.sysctl(name));
     match applied.carry_out(&steps) {
-        Ok(()) => Ok((ServerHost { applied }, notes)),
+        // The filter is the first of them.
+        Ok(()) => Ok((ServerHost { applied, filter: steps.into_iter().next() }, notes)),
         Err(error) if applied.leftover => Err(error),
         Err(error) => match applied.undo(true) {
             Ok(_) => Err(error),
@@ -262,6 +265,19 @@ fn server_with<W: World>(
 
 #[allow(private_bounds, reason = "tests alone have another world")]
 impl<W: World> ServerHost<W> {
+    /// Makes the filter again where a firewall that was reloaded has flushed it: without it clients
+    /// reach nothing. Whether it was missing.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn renew(&mut self) -> Result<bool, String> {
+        let Some(filter) = self.filter.clone() else { return Ok(false) };
+        if self.applied.world.has_filter(plan::SERVER_FILTER) {
+            return Ok(false);
+        }
+        self.applied.carry_out(&[filter]).map(|()| true)
+    }
+
     /// Puts all back, as it was before. Gives what a person should know, as sentences.
     ///
     /// # Errors
