@@ -27,7 +27,7 @@ pub(crate) const SERVER_V6: SocketAddr =
     SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1)), 80);
 
 /// What is open by then was not tried by another uplink too.
-const PATIENCE: Duration = Duration::from_millis(200);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(200);
 
 /// "nobody", by number.
 const NOBODY: u32 = 65534;
