@@ -38,6 +38,11 @@ fn answer(uplink: &UplinkSpec, config: &ProbeConfig) -> Result<String, String> {
                 to.ip()
             )
         }
+        ErrorKind::ConnectionRefused => {
+            format!(
+                "{to} refuses: nobody serves there, or another answers in its place; name a page that works"
+            )
+        }
         _ => format!("{to}: {error}"),
     })?;
     match &config.http {
