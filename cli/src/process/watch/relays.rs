@@ -184,7 +184,8 @@ impl Relays {
 }
 
 impl Relays {
-    /// The run in one line, with the service's own figures behind. Of the limits, those that were hit.
+    /// The run in one line, with the service's own figures behind. Of the limits, those that were
+    /// hit.
     pub(crate) fn summary(&self, beside: &str) -> String {
         let mut line = format!(
             "{} connections relayed ({} broken), {} refused, {beside}; ",
