@@ -10,7 +10,7 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 /// The least MTU inside (RFC 8200 section 5: IPv6 needs it).
-const MIN_MTU: u16 = 1280;
+pub(super) const MIN_MTU: u16 = 1280;
 
 /// What a path of 1500 bytes leaves for an inner packet over IPv4: 20 + 8 of IP and UDP, 36 of our
 /// own.

@@ -13,8 +13,10 @@ impl Machine for Client {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Opened { socket, .. } => {
-                if let Some(index) = self.way_of(socket) {
-                    self.opened(now, index);
+                match self.way_of(socket) {
+                    Some(index) => self.opened(now, index),
+                    // Its uplink went, or moved, before it was open: nobody else would close it.
+                    None => self.outputs.push_back(Output::CloseSocket { socket }),
                 }
             }
             Input::OpenFailed { socket, .. } => {

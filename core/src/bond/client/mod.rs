@@ -127,6 +127,12 @@ impl Client {
         self.peer.keys.told()
     }
 
+    /// Its association, to say by it what no client says.
+    #[cfg(test)]
+    pub(super) fn peer_mut(&mut self) -> &mut Peer {
+        &mut self.peer
+    }
+
     /// What it is doing.
     pub fn status(&self, now: Instant) -> Status {
         let paths = self.peer.slots().map(|slot| {

@@ -23,11 +23,15 @@ use crate::bond::crypto::{CipherOrder, PresharedKey, PublicKey, Rng, SecretKey};
 use crate::bond::session::{Secrets, Session};
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use core::net::SocketAddr;
 
 /// The same INIT gets the same RESPONSE for this long. A client sends one INIT for 20 s.
 pub(crate) const RESPONSE_LIFE: Duration = Duration::from_secs(30);
+
+/// Lives of a client that are remembered when they are over. Who replays a message of one of them
+/// would take the slot for restarts again and again, from a client that restarts.
+const PAST: usize = 32;
 
 /// A client of this server, as the server numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,6 +151,8 @@ struct Client {
     macs: MacKeys,
     psk: PresharedKey,
     live: Option<Life>,
+    /// Lives of this client that are over: its incarnation, and the newest generation of each.
+    past: VecDeque<(u64, u32)>,
     rekey: Option<Waiting>,
     restart: Option<Waiting>,
 }
@@ -167,6 +173,24 @@ struct Waiting {
     mac1: [u8; MAC],
     response: Response,
     at: Instant,
+}
+
+impl Client {
+    /// Its life is over, and its messages are old.
+    fn bury(&mut self) {
+        let Some(life) = self.live.take() else { return };
+        self.past.retain(|(theirs, _)| *theirs != life.theirs);
+        if self.past.len() >= PAST {
+            self.past.pop_front();
+        }
+        self.past.push_back((life.theirs, life.generation));
+    }
+
+    /// Whether a message of this life and generation was confirmed, or is older than one that was.
+    fn knows(&self, theirs: u64, generation: u32) -> bool {
+        let live = self.live.map(|life| (life.theirs, life.generation));
+        live.iter().chain(&self.past).any(|known| known.0 == theirs && known.1 >= generation)
+    }
 }
 
 impl Responder {
@@ -212,7 +236,9 @@ impl Responder {
             return false;
         }
         let macs = MacKeys::of(&public);
-        self.clients.insert(client, Client { public, macs, psk, live: None, rekey: None, restart: None });
+        let entry =
+            Client { public, macs, psk, live: None, past: VecDeque::new(), rekey: None, restart: None };
+        self.clients.insert(client, entry);
         self.ids.insert(public, client);
         true
     }
@@ -250,6 +276,7 @@ impl Responder {
             if let Some(rekey) = client.rekey.take() {
                 self.answered.remove(&rekey.mac1);
             }
+            client.bury();
             client.live = Some(waiting.life);
             return true;
         }
@@ -259,7 +286,7 @@ impl Responder {
     /// The client's association ended, with what was in waiting. Its next handshake begins another.
     pub(crate) fn forget(&mut self, client: ClientId) {
         let Some(client) = self.clients.get_mut(&client) else { return };
-        client.live = None;
+        client.bury();
         for waiting in [client.rekey.take(), client.restart.take()].into_iter().flatten() {
             self.answered.remove(&waiting.mac1);
         }
@@ -328,8 +355,13 @@ impl Responder {
         let client = self.clients.get_mut(&id)?;
 
         // In one life of the client each handshake is newer than the one before. What is older was
-        // seen: it is late or replayed. Of two lives nobody knows which is newer, so that a replay
-        // of another life gets a slot, where it waits for a packet that never comes.
+        // seen: it is late or replayed. Of a life that never was confirmed nobody knows whether it
+        // is newer, so that a replay of it gets a slot, where it waits for a packet that never
+        // comes.
+        if client.knows(payload.incarnation, payload.generation) {
+            self.counters.replayed += 1;
+            return None;
+        }
         let kind = match client.live {
             Some(live) if live.theirs == payload.incarnation => Kind::Rekey,
             Some(_) | None => Kind::Restart,
@@ -339,8 +371,7 @@ impl Responder {
             Kind::Restart => &mut client.restart,
         };
         let seen = |life: &Life| life.theirs == payload.incarnation && life.generation >= payload.generation;
-        if client.live.as_ref().is_some_and(seen) || slot.as_ref().is_some_and(|waiting| seen(&waiting.life))
-        {
+        if slot.as_ref().is_some_and(|waiting| seen(&waiting.life)) {
             self.counters.replayed += 1;
             return None;
         }

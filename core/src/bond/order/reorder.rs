@@ -9,6 +9,12 @@ use alloc::vec::Vec;
 /// Bytes that a waiting packet costs in addition to its own.
 const OVERHEAD: usize = 128;
 
+/// Looks at packets that wait, for which each packet that comes pays, and the most that are saved
+/// up: twice all that fits into the memory. A peer says when it sent a packet, so it can make its
+/// delay swing with each.
+const LOOKS: usize = 32;
+const MOST_LOOKS: usize = 1 << 17;
+
 /// The bounds of the order.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
@@ -84,6 +90,13 @@ pub(crate) struct Reorder<T> {
     ready: VecDeque<(T, usize)>,
     ready_bytes: usize,
     counters: Counters,
+    /// All that waits is to be looked at again, as soon as that is paid for; and what there is to
+    /// pay with.
+    stale: bool,
+    looks: usize,
+    /// Looks so far.
+    #[cfg(test)]
+    pub(super) looked: u64,
 }
 
 impl<T> Reorder<T> {
@@ -99,6 +112,10 @@ impl<T> Reorder<T> {
             ready: VecDeque::new(),
             ready_bytes: 0,
             counters: Counters::default(),
+            stale: false,
+            looks: MOST_LOOKS,
+            #[cfg(test)]
+            looked: 0,
         }
     }
 
@@ -111,10 +128,25 @@ impl<T> Reorder<T> {
     /// Says that `path` is live, and how long its silence means nothing: its probe time-out, the
     /// smallest one-way delay of all paths, and four times its jitter. `None`: it is down.
     pub(crate) fn set_path(&mut self, now: Instant, path: u8, patience: Option<Duration>) {
-        if self.paths.set(now, path, patience) {
-            let all: Vec<u64> = self.held.keys().copied().collect();
-            self.look_at(now, &all);
+        self.stale |= self.paths.set(now, path, patience);
+        self.refresh(now);
+    }
+
+    /// Looks at all that waits, if hopes have changed and it is paid for. Until then each is looked
+    /// at in its own time, and never waits longer than the hold.
+    fn refresh(&mut self, now: Instant) {
+        if !self.stale || self.held.len() > self.looks {
+            return;
         }
+        self.stale = false;
+        self.looks -= self.held.len();
+        let all: Vec<u64> = self.held.keys().copied().collect();
+        self.look_at(now, &all);
+    }
+
+    fn pay(&mut self, now: Instant) {
+        self.looks = (self.looks + LOOKS).min(MOST_LOOKS);
+        self.refresh(now);
     }
 
     /// Takes in that `path` brought `sequence` in a packet without data: its next to be given, less
@@ -140,6 +172,7 @@ impl<T> Reorder<T> {
         let taken = self.take(now, sequence, distance, bytes, item);
         // A duplicate shows how far its path is, as well as any.
         self.progress(now, path, sequence);
+        self.pay(now);
         taken
     }
 
@@ -158,6 +191,7 @@ impl<T> Reorder<T> {
         self.seen.insert(sequence);
         self.counters.direct += 1;
         self.progress(now, path, sequence);
+        self.pay(now);
         true
     }
 
@@ -261,6 +295,8 @@ impl<T> Reorder<T> {
     }
 
     fn look(&mut self, now: Instant, sequence: u64) {
+        #[cfg(test)]
+        (self.looked += 1);
         let Some(held) = self.held.get(&sequence) else { return };
         let longest = held.since + self.config.hold;
         let (mut passed, mut deadline) = (held.passed, longest);

@@ -54,7 +54,7 @@ impl Seen {
     /// Notes that a sequence has come, which is not behind the window.
     pub(super) fn insert(&mut self, sequence: u64) {
         if sequence >= self.top {
-            self.move_to(sequence + 1);
+            self.move_to(sequence.saturating_add(1));
         }
         let (word, bit) = place(sequence);
         self.bits[word] |= bit;
@@ -94,6 +94,15 @@ mod tests {
         assert_eq!(seen.expand(0), first + 1);
         assert_eq!(seen.expand(u32::MAX - 9), first - 9);
         assert_eq!(seen.expand(0x7fff_ffff), first + 0x8000_0000);
+    }
+
+    #[test]
+    fn a_peer_that_leaps_to_the_last_number_meets_the_end() {
+        let mut seen = Seen { top: u64::MAX - 1, ..Seen::new() };
+        let last = seen.expand((u64::MAX as u32).wrapping_add(9));
+        assert_eq!((last, seen.status(last)), (u64::MAX, Status::Missing));
+        seen.insert(last);
+        assert_eq!(seen.top, u64::MAX);
     }
 
     proptest! {

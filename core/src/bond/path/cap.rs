@@ -22,12 +22,18 @@ const PACKET: u64 = 1500;
 
 /// Bytes that may be in flight.
 pub(crate) fn ask(rate: Rate, unloaded: Duration, jitter: Duration, aggregated: Duration) -> u64 {
-    rate.bytes_in(unloaded + LEAST.max(jitter * JITTERS).max(aggregated)) + PACKET
+    rate.bytes_in(unloaded + LEAST.max(jitter * JITTERS).max(aggregated)).saturating_add(PACKET)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rate_that_a_peer_made_up_is_no_small_cap() {
+        let most = Rate::from_bytes_per_second(u64::MAX);
+        assert_eq!(ask(most, Duration::from_secs(8), Duration::ZERO, Duration::ZERO), u64::MAX);
+    }
 
     #[test]
     fn the_slack_is_the_largest_of_three() {

@@ -207,8 +207,8 @@ impl Control {
                 }
             }
             Phase::Drain { until, target } => {
-                let gone =
-                    signal.in_flight <= rate.bytes_in(view.unloaded) + PACKET && view.recent <= *target;
+                let gone = signal.in_flight <= rate.bytes_in(view.unloaded).saturating_add(PACKET)
+                    && view.recent <= *target;
                 let over = *until <= now;
                 if gone || over {
                     self.cruise(now, view);
@@ -249,7 +249,7 @@ impl Control {
             Phase::Fall { before, peak, resumed } => {
                 *peak = view.recent.max(*peak);
                 match *resumed {
-                    None if signal.in_flight <= rate.bytes_in(view.unloaded) + PACKET => {
+                    None if signal.in_flight <= rate.bytes_in(view.unloaded).saturating_add(PACKET) => {
                         *resumed = Some(signal.next)
                     }
                     Some(resumed) if signal.largest >= resumed => {

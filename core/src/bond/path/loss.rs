@@ -36,8 +36,9 @@ pub(crate) const WHOLE: u64 = 1024;
 /// The mean is no measure: one wait in `BAD` empties a window that was made for the mean.
 pub(crate) fn repair_delay(share: u64, bytes: u64, rtt: Duration) -> Duration {
     let packets = bytes / 1500;
-    let lost = (share * packets * BAD / 2).min(WHOLE);
-    let twice = (share * share * packets * BAD / WHOLE).min(WHOLE);
+    // A peer that acknowledges what it has not got makes up any rate.
+    let lost = (share.saturating_mul(packets).saturating_mul(BAD) / 2).min(WHOLE);
+    let twice = ((share * share).saturating_mul(packets).saturating_mul(BAD) / WHOLE).min(WHOLE);
     rtt * u32::try_from(lost + twice).expect("two wholes at most") / WHOLE as u32
 }
 
@@ -139,6 +140,12 @@ mod tests {
         ] {
             assert_eq!(repair_delay(share, bytes, rtt).as_micros(), held, "{share} of 1024, {bytes} bytes");
         }
+    }
+
+    #[test]
+    fn a_rate_that_a_peer_made_up_holds_nothing_up_for_longer() {
+        let rtt = Duration::from_secs(8);
+        assert_eq!(repair_delay(WHOLE, u64::MAX, rtt), rtt * 2);
     }
 
     #[test]

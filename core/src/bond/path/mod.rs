@@ -265,6 +265,11 @@ impl Path {
             return Err(Blocked::InFlight);
         }
         if self.sent.is_full() {
+            // Of what counts as lost long ago nobody waits for news, where only answers were sent
+            // since.
+            self.sent.forget_lost(Instant::from_nanos(u64::MAX), Duration::ZERO);
+        }
+        if self.sent.is_full() {
             self.capped = true;
             return Err(Blocked::Packets);
         }

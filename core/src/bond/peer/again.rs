@@ -112,12 +112,14 @@ impl Peer {
                 }
             }
             path::Event::Suspect => {
+                self.relieve(now);
                 self.tell_senders(now, index);
                 self.move_all(now, index);
                 self.tell(index, path::State::Suspect);
                 self.watch(now);
             }
             path::Event::Down => {
+                self.relieve(now);
                 self.mtu.stale = true;
                 self.unstage(index);
                 self.tell(index, path::State::Down);
@@ -151,6 +153,9 @@ impl Peer {
     /// Takes in that a packet of a path came, or was lost: does the path lose too much, or no
     /// longer?
     fn judge(&mut self, now: Instant, index: usize, came: bool) {
+        if !came && !self.slots().any(|other| other.id.index() != index && other.is_usable()) {
+            return;
+        }
         let Some(slot) = &mut self.slots[index] else { return };
         let share = slot.path.random_loss();
         match slot.health.feed(now, came, share) {
@@ -160,6 +165,24 @@ impl Peer {
                 self.news.push_back(News::Path(slot_id(index), path::State::Suspect));
             }
             Some(Verdict::Healed) => {
+                slot.path.handle_healed(now);
+                self.tell(index, path::State::Live);
+            }
+        }
+    }
+
+    /// Where no path is usable any more, those that are left out because they lose too much are.
+    fn relieve(&mut self, now: Instant) {
+        if self.slots().any(super::Slot::is_usable) {
+            return;
+        }
+        for index in 0..MAX_PATHS {
+            let Some(slot) = &mut self.slots[index] else { continue };
+            if !slot.health.is_sick() {
+                continue;
+            }
+            slot.health.heal();
+            if slot.is_usable() {
                 slot.path.handle_healed(now);
                 self.tell(index, path::State::Live);
             }

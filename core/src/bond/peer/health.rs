@@ -8,6 +8,9 @@
 //!      +--------------------------------+
 //! ```
 //!
+//! Where no other path is usable a sick one is better than none: nobody falls sick alone, and who
+//! is sick when the last other path falls silent carries data at once.
+//!
 //! An idle path loses nothing, so only the answers count. A path that is left out because it is too
 //! far is asked too, less often: what was measured when it was last used says nothing of now.
 
@@ -64,6 +67,11 @@ impl Health {
                 healed.then_some(Verdict::Healed)
             }
         }
+    }
+
+    /// There is no other path: it carries data whatever it loses.
+    pub(super) fn heal(&mut self) {
+        self.sick = false;
     }
 
     /// When it is asked next.

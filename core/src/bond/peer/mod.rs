@@ -356,6 +356,16 @@ impl Peer {
         });
     }
 
+    /// So many bytes of IP came by a path from `remote`. Whether that is still to be proved.
+    pub(super) fn earn(&mut self, id: PathId, remote: Remote, bytes: u64) -> bool {
+        let Some(slot) = &mut self.slots[id.index()] else { return false };
+        if slot.remote != remote {
+            return true;
+        }
+        slot.allowance += bytes * slot::AMPLIFICATION;
+        !slot.validated
+    }
+
     /// Asks whether the peer is at `remote`; the path goes there once it has answered.
     pub(super) fn challenge(&mut self, now: Instant, id: PathId, remote: Remote, token: [u8; 8], bytes: u64) {
         let Some(slot) = &mut self.slots[id.index()] else { return };

@@ -74,14 +74,14 @@ impl Peer {
     fn is_overloaded(&mut self, now: Instant) -> bool {
         let bytes = usize::from(self.mtu());
         let views = self.views(now, bytes);
-        let mut held = 0;
+        let mut held: u64 = 0;
         for view in views.iter().filter(|view| view.usable && self.members.contains(view.path)) {
             let Some(slot) = &self.slots[usize::from(view.path)] else { continue };
             let rtt = slot.path.inner_rtt();
-            held += view.rate.bytes_in(rtt + Delays::suit(rtt, Duration::ZERO).target);
+            held = held.saturating_add(view.rate.bytes_in(rtt + Delays::suit(rtt, Duration::ZERO).target));
         }
         self.views = views;
         let under_way = (self.copies.bytes() + self.ingress.backlog()) as u64;
-        held > 0 && under_way > held * OVER.0 / OVER.1
+        held > 0 && under_way > held.saturating_mul(OVER.0) / OVER.1
     }
 }

@@ -4,11 +4,10 @@ use super::give::Give;
 use super::{Peer, order, path};
 use crate::bond::inner::{Ecn, Packet, decapsulate};
 use crate::bond::path::{Ack, Arrived, RawDelay};
-use crate::bond::session::OpenError;
+use crate::bond::session::{OpenError, Role};
 use crate::bond::wire::{self, CloseReason, Config, ConfigRequest, Frame, PathId, Plaintext, Timestamp};
 use crate::bond::wire::{PathStatus, Wish};
 use crate::time::Instant;
-use alloc::vec::Vec;
 
 /// A datagram that was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,10 +91,7 @@ impl Peer {
                     self.drops.malformed += 1;
                 }
             }
-            Plaintext::Control { frames, .. } => {
-                let frames: Vec<Frame> = frames.collect();
-                frames.into_iter().for_each(|frame| self.frame(now, opened.path, frame));
-            }
+            Plaintext::Control { frames, .. } => frames.for_each(|frame| self.frame(now, opened.path, frame)),
         }
         Ok(Arrival { path: opened.path, newest, confirms: opened.confirms })
     }
@@ -166,7 +162,6 @@ impl Peer {
         let newest = slot.path.received().largest().is_none_or(|largest| opened.number > largest);
         let arrived = Arrived { number: opened.number, timestamp: timestamp.bits(), bytes, ce, eliciting };
         slot.path.handle_received(now, &arrived);
-        slot.allowance += u64::from(bytes) * super::slot::AMPLIFICATION;
         newest
     }
 
@@ -184,22 +179,52 @@ impl Peer {
                     slot.push_control(Frame::PathResponse(token));
                 }
             }
-            Frame::PathResponse(token) => self.news.push_back(News::Response(by, token)),
-            Frame::PathStatus(status) => {
-                if self.is_newer(status.serial) {
-                    self.news.push_back(News::Status(status));
+            Frame::PathResponse(token) => {
+                let asked = self.slots[by.index()].as_ref().and_then(|slot| slot.challenge);
+                if asked.is_some_and(|challenge| challenge.token == token) {
+                    self.note(News::Response(by, token));
                 }
             }
-            Frame::Mode(wish) => {
-                if self.is_newer(wish.serial) {
-                    self.news.push_back(News::Wish(wish));
-                }
-            }
-            Frame::Config(config) => self.news.push_back(News::Config(config)),
-            Frame::ConfigRequest(request) => self.news.push_back(News::ConfigRequest(request)),
-            Frame::ConfigAck(epoch) => self.news.push_back(News::ConfigAck(epoch)),
-            Frame::Rekey => self.news.push_back(News::Rekey),
-            Frame::Close(reason) => self.news.push_back(News::Closed(reason)),
+            Frame::Close(reason) => self.note(News::Closed(reason)),
+            frame => match self.keys.role() {
+                Role::Responder => self.frame_of_client(frame),
+                Role::Initiator => self.frame_of_server(frame),
+            },
+        }
+    }
+
+    /// A frame that only a client sends; any other is ignored.
+    fn frame_of_client(&mut self, frame: Frame) {
+        match frame {
+            Frame::PathStatus(status) if self.is_newer(status.serial) => self.note(News::Status(status)),
+            Frame::Mode(wish) if self.is_newer(wish.serial) => self.note(News::Wish(wish)),
+            Frame::ConfigRequest(request) => self.note(News::ConfigRequest(request)),
+            Frame::ConfigAck(epoch) => self.note(News::ConfigAck(epoch)),
+            _ => {}
+        }
+    }
+
+    /// A frame that only a server sends; any other is ignored.
+    fn frame_of_server(&mut self, frame: Frame) {
+        match frame {
+            Frame::Config(config) => self.note(News::Config(config)),
+            Frame::Rekey => self.note(News::Rekey),
+            _ => {}
+        }
+    }
+
+    /// News for the owner, in place of older news of its kind: a packet has room for a hundred
+    /// frames, each of which costs as much as many packets.
+    fn note(&mut self, news: News) {
+        let same = |queued: &&mut News| match (&**queued, &news) {
+            (News::Status(queued), News::Status(status)) => queued.path == status.path,
+            (News::Response(queued, _), News::Response(by, _)) => queued == by,
+            (News::Path(..), _) => false,
+            (queued, news) => core::mem::discriminant(queued) == core::mem::discriminant(news),
+        };
+        match self.news.iter_mut().find(same) {
+            Some(queued) => *queued = news,
+            None => self.news.push_back(news),
         }
     }
 

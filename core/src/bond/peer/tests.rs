@@ -2,7 +2,11 @@
 
 use super::*;
 use crate::bond::crypto::Cipher;
+use crate::bond::schedule::Strategy;
 use crate::bond::session::{Secrets, Session};
+use crate::bond::wire::{
+    Config, ConfigRequest, HEADER, PacketWriter, PathStatus, PeerPathState, TAG, Timestamp, Wish,
+};
 use crate::machine::{Offload, SocketId};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -336,4 +340,67 @@ fn the_death_of_one_link_makes_nobody_doubt_the_other() {
         assert_eq!(states[1 - dead], Some(0), "time-outs of the link that lives");
         assert!(states[dead] > Some(0));
     }
+}
+
+#[test]
+fn a_link_alone_carries_on_whatever_it_loses() {
+    let mut world = World::new(&[(30, 15)]);
+    world.upload(Duration::from_secs(1));
+    world.up[0].lose = 4;
+    world.upload(Duration::from_secs(3));
+    let kbit = world.upload(Duration::from_secs(4));
+    assert!(kbit > 15_000, "{kbit} kbit/s of 22,500 that arrive");
+}
+
+#[test]
+fn a_link_that_loses_much_is_used_when_the_well_one_dies() {
+    let mut world = World::new(&[(30, 15), (30, 15)]);
+    world.up[1].lose = 4;
+    world.upload(Duration::from_secs(2));
+    (world.up[0].up, world.down[0].up) = (false, false);
+    world.upload(Duration::from_secs(1));
+    let kbit = world.upload(Duration::from_secs(4));
+    assert!(kbit > 15_000, "{kbit} kbit/s of 22,500 that arrive");
+}
+
+/// What the server has news of after a packet of as many of these frames as fit.
+fn told(frame: impl Fn(u32) -> Frame) -> Vec<News> {
+    let mut world = World::new(&[(50, 10)]);
+    let mut buf = vec![0; 1472];
+    let mut writer =
+        PacketWriter::new(&mut buf[HEADER..1472 - TAG], Timestamp::at(world.now)).expect("it has room");
+    let frames = (1..).take_while(|serial| writer.push(&frame(*serial)).is_ok()).count();
+    assert!(frames > 30, "{frames} frames");
+    let len = writer.finish().expect("frames are in it");
+    let sealed = world.client.keys.seal(world.now, slot_id(0), &mut buf, len).expect("there are keys");
+    let datagram = &mut buf[..sealed.len];
+    world.server.receive(world.now, datagram, 28, 0, |_| true, &mut world.out.0).expect("it is whole");
+    core::iter::from_fn(|| world.server.poll_news()).collect()
+}
+
+#[test]
+fn a_packet_full_of_one_wish_is_obeyed_once_for_each_path() {
+    let state = |serial: u32| if serial % 32 < 16 { PeerPathState::Gone } else { PeerPathState::Available };
+    let status = |serial: u32| {
+        let path = slot_id(serial as usize % 16);
+        Frame::PathStatus(PathStatus { serial, path, state: state(serial), weight: serial as u16 })
+    };
+    let news = told(status);
+    assert_eq!(news.len(), 16);
+    for news in news {
+        let News::Status(status) = news else { panic!("{news:?}") };
+        assert!(status.serial > 100, "the last of a path counts: {status:?}");
+    }
+    let skew = Duration::from_millis(60);
+    let wish = |serial| Frame::Mode(Wish { serial, strategy: Strategy::Weighted, max_skew: skew });
+    assert_eq!(told(wish).len(), 1);
+    let request = |mtu: u32| ConfigRequest { epoch: 0, v4: true, v6: true, mtu: mtu as u16 };
+    assert_eq!(told(|mtu| Frame::ConfigRequest(request(mtu))).len(), 1);
+}
+
+#[test]
+fn frames_of_the_other_side_and_answers_that_nobody_asked_for_are_no_news() {
+    assert_eq!(told(|epoch| Frame::Config(Config::new(epoch, 1400).expect("in range"))), []);
+    assert_eq!(told(|_| Frame::Rekey), []);
+    assert_eq!(told(|token| Frame::PathResponse(u64::from(token).to_be_bytes())), []);
 }

@@ -70,7 +70,10 @@ impl Peer {
         // Each one waits twice as long as the one before.
         challenge.next = now + (timeout * (1 << challenge.asked.min(4))).min(LONGEST_WAIT);
         let remote = challenge.remote;
-        if remote.named && challenge.allowance < SMALLEST {
+        // What is asked of the path's own address is of the same allowance as all else for it.
+        let own = remote == slot.remote && !slot.validated;
+        let allowance = if own { slot.allowance } else { challenge.allowance };
+        if remote.named && allowance < SMALLEST {
             return None;
         }
         let token = challenge.token;
@@ -85,7 +88,9 @@ impl Peer {
         let eliciting = remote == slot.remote;
         let info = SentInfo { sequence: None, eliciting, mtu_probe: false };
         slot.path.handle_sent(now, sealed.number, bytes, info);
-        if let Some(challenge) = &mut slot.challenge {
+        if own {
+            slot.allowance = slot.allowance.saturating_sub(bytes.into());
+        } else if let Some(challenge) = &mut slot.challenge {
             challenge.allowance = challenge.allowance.saturating_sub(bytes.into());
         }
         let to = remote.named.then_some(remote.to);
@@ -106,12 +111,14 @@ impl Peer {
         if slot.control.is_empty() && !slot.ping && mtu_probe.is_none() {
             return None;
         }
-        if !slot.validated && slot.remote.named && slot.allowance < SMALLEST {
+        let most = if slot.validated || !slot.remote.named { u64::MAX } else { slot.allowance };
+        if most < SMALLEST {
             return None;
         }
         // A probe must fill a datagram of its size, and goes alone.
         let probe = mtu_probe.filter(|_| slot.control.is_empty() && !slot.ping);
-        let room = usize::from(slot.path.mtu()) - slot.remote.headers() as usize;
+        let most = u16::try_from(most).unwrap_or(u16::MAX);
+        let room = usize::from(slot.path.mtu().min(most)) - slot.remote.headers() as usize;
         let size = probe.map_or(room, |size| usize::from(size) - slot.remote.headers() as usize);
         let plain = buf.get_mut(HEADER..size - TAG)?;
         let mut writer = PacketWriter::new(plain, Timestamp::at(now)).ok()?;

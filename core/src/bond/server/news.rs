@@ -2,7 +2,7 @@
 
 use super::Server;
 use crate::bond::client::path_news;
-use crate::bond::config::ServerConfig;
+use crate::bond::config::{MIN_MTU, ServerConfig};
 use crate::bond::handshake::ClientId;
 use crate::bond::path;
 use crate::bond::peer::{News, Slot};
@@ -46,7 +46,10 @@ impl Server {
                 }
             }
             News::ConfigRequest(request) => {
-                let mtu = request.mtu.min(self.config.common.mtu);
+                let own = self.config.common.mtu;
+                // Zero is no wish. What is told to hosts outside holds for others too that they
+                // know by our address, so no client makes it less than any tunnel has.
+                let mtu = if request.mtu == 0 { own } else { request.mtu.clamp(MIN_MTU, own) };
                 peer.set_mtu(now, mtu, session.addresses.iter().any(IpAddr::is_ipv6));
                 if let Some(config) = configuration(&self.config, &session.addresses, mtu) {
                     peer.send_frame(Frame::Config(config));

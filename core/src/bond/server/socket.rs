@@ -50,7 +50,7 @@ impl Server {
         let remote = Remote { socket: self.socket, to: from, from: to, named: true };
         let rules = Rules { config: &self.config, routes: &self.routes, addresses: &session.addresses };
         let known = peer.slot(header.path).is_some();
-        let bytes = datagram.len() as u64;
+        let bytes = datagram.len() as u64 + u64::from(remote.headers());
         let (accept, give) = (|packet: &[u8]| rules.allow(packet), &mut self.give);
         let arrival = if known {
             peer.receive(now, datagram, remote.headers(), ecn, accept, give)?
@@ -64,7 +64,8 @@ impl Server {
         }
         let Some(session) = self.sessions.get_mut(&client) else { return Ok(client) };
         let Some(peer) = session.live.as_mut() else { return Ok(client) };
-        let moved = peer.slot(arrival.path).is_some_and(|slot| slot.remote != remote || !slot.validated);
+        // Where it came from may be sent three times as much, and no other address.
+        let moved = peer.earn(arrival.path, remote, bytes);
         if arrival.newest && moved {
             let token = self.rng.bytes();
             peer.challenge(now, arrival.path, remote, token, bytes);

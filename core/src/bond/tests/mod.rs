@@ -5,12 +5,14 @@
 //! | `pair` | a client and a server with two paths between them, in virtual time |
 //! | `change` | modes, weights and links |
 //! | `enrol` | invitations |
+//! | `hostile` | peers that mean ill |
 //! | `idle` | what it costs to be there |
 //! | `mtu` | the tunnel's size |
 //! | `stuck` | sockets and devices that take nothing for a while |
 
 mod change;
 mod enrol;
+mod hostile;
 mod idle;
 mod mtu;
 mod pair;

@@ -6,9 +6,9 @@
 //!   CONFIG_ACK      epoch 4
 //! ```
 //!
-//! The server sends a CONFIG until a CONFIG_ACK repeats its epoch. A client applies an epoch once,
-//! acknowledges it each time it comes, and ignores older ones. It asks with the epoch it has, zero
-//! for none.
+//! A client asks, with the epoch it has, zero for none, until a CONFIG comes; the server answers
+//! each request and repeats nothing by itself. A client applies an epoch once, acknowledges it each
+//! time it comes, and ignores older ones.
 
 use super::{Full, Malformed, Reader, Writer};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};

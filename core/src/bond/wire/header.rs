@@ -8,7 +8,7 @@
 //!   6 .. 10   the low 32 bits of the packet number
 //! ```
 //!
-//! Messages of the handshake share byte 0 and nothing else (`session::message`).
+//! Messages of the handshake share byte 0 and nothing else (`handshake::message`).
 
 use super::{HEADER, Malformed, PathId};
 

@@ -90,10 +90,13 @@ fn a_replayed_first_message_changes_nothing_that_lives() {
     assert_eq!(world.server.responder.counters().replayed, 10);
     world.exchange(at(130_000));
 
-    // A replay from a former life of the client fills the slot for restarts, and stays there.
+    // A message of a life that was never confirmed fills the slot for restarts, and stays there.
+    let mut stillborn = Client::new(&world.client_key, world.server_key.public(), &world.psk, 98);
+    stillborn.initiator.start(at(135_000));
+    let unheard = stillborn.init(at(135_000)).expect("an INIT is due");
     world.client = Client::new(&world.client_key, world.server_key.public(), &world.psk, 99);
     world.handshake(at(140_000));
-    assert!(world.server.handle(at(141_000), address(9), &first).is_some());
+    assert!(world.server.handle(at(141_000), address(9), &unheard).is_some());
     world.exchange(at(141_000));
     world.handshake(at(260_000));
     assert_eq!(world.client.restarts, 1, "a rekey is a rekey, whatever is in the slot for restarts");
@@ -102,9 +105,9 @@ fn a_replayed_first_message_changes_nothing_that_lives() {
 #[test]
 fn a_first_message_that_displaced_the_answered_one_costs_the_client_one_more_handshake() {
     let mut world = World::new();
-    let replay = world.handshake(at(0)).swap_remove(0);
+    world.client.initiator.start(at(0));
+    let replay = world.client.init(at(0)).expect("an INIT is due");
     world.client = Client::new(&world.client_key, world.server_key.public(), &world.psk, 99);
-    world.server.responder.forget(CLIENT);
     world.client.initiator.start(at(0));
     let init = world.client.init(at(0)).expect("an INIT is due");
     let response = world.server.handle(at(0), address(1), &init).expect("a RESPONSE");
@@ -209,4 +212,35 @@ fn the_laws_hold_for_some_scripts() {
         laws::hold_for_script(&[op, 40, 3, 7, op.wrapping_add(3), 9, 9, 9]);
     }
     laws::hold_for_script(&vec![0x48; 2000]);
+}
+
+#[test]
+fn a_first_message_of_a_former_life_takes_no_slot() {
+    let mut world = World::new();
+    let mut former = world.handshake(at(0)).swap_remove(0);
+    for life in 0..20u8 {
+        let now = at(10_000 + 10_000 * u64::from(life));
+        world.client = Client::new(&world.client_key, world.server_key.public(), &world.psk, 100 + life);
+        world.client.initiator.start(now);
+        let init = world.client.init(now).expect("an INIT is due");
+        let response = world.server.handle(now, address(1), &init).expect("a RESPONSE");
+        // Whoever heard the client's former life says what it said, again and again.
+        for n in 0..3 {
+            assert_eq!(world.server.handle(now, address(50 + n), &former), None, "life {life}");
+        }
+        world.client.handle(now, &response).expect("it is read");
+        world.exchange(now);
+        if life % 2 == 0 {
+            // The association ends, by farewell or by silence: its messages are old all the same.
+            world.server.responder.forget(CLIENT);
+            world.server.live.remove(&CLIENT);
+            assert_eq!(world.server.handle(now, address(60), &init), None, "life {life}");
+        }
+        former = init;
+    }
+    // The same life may come back.
+    world.server.responder.forget(CLIENT);
+    world.server.live.remove(&CLIENT);
+    world.client.initiator.stop();
+    world.handshake(at(400_000));
 }

@@ -157,3 +157,22 @@ proptest! {
         prop_assert_eq!(order.poll_timeout(), None);
     }
 }
+
+#[test]
+fn a_peer_whose_delay_swings_costs_a_few_looks_for_each_packet() {
+    let mut order = order(None, 100);
+    assert_eq!(push(&mut order, 0, 0, 0), [0]);
+    let mut next = 2;
+    let mut held = |order: &mut Reorder<u32>| {
+        order.push(at(1), 0, next, (next - 1) as u16, 10, next).expect("it is new");
+        next += 1;
+    };
+    (0..20_000).for_each(|_| held(&mut order));
+    let before = order.looked;
+    for turn in 0..2000 {
+        order.set_path(at(1), 0, Some(Duration::from_millis(if turn % 2 == 0 { 50 } else { 200 })));
+        held(&mut order);
+    }
+    assert!(order.looked - before < 500_000, "{} looks", order.looked - before);
+    assert_eq!((order.held().0, take(&mut order)), (22_000, [].to_vec()), "the other path may have it");
+}

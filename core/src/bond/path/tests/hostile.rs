@@ -89,3 +89,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_path_that_only_answers_may_send_however_long_ago_its_last_loss_is() {
+    let mut now = Instant::from_nanos(1_000_000_000);
+    let mut path = Path::new(now, PathConfig::default());
+    let info = SentInfo { sequence: None, eliciting: true, mtu_probe: false };
+    (0..2).for_each(|number| path.handle_sent(now, number, 100, info));
+    let echo = timestamp(now);
+    now += Duration::from_millis(20);
+    path.handle_ack(now, &Ack { largest: 1, echo, received: 100, ..Ack::default() }, &mut |_| ());
+    now = path.poll_timeout().expect("the first packet is overdue");
+    let mut lost = 0;
+    path.handle_timeout(now, &mut |event| lost += u32::from(matches!(event, Event::Lost(_))));
+    assert_eq!(lost, 1);
+    for number in 2..40_000 {
+        path.handle_sent(now, number, 100, SentInfo { eliciting: false, ..info });
+    }
+    now += Duration::from_secs(3600);
+    assert_eq!(path.may_send(now, 0, 1200), Ok(()));
+}
