@@ -30,13 +30,15 @@ pub(super) struct TunnelMtu {
     floor: u16,
     /// Since when the paths carry more.
     more: Option<Instant>,
+    /// No path was usable when they were looked at last: time alone changes nothing.
+    unknown: bool,
     /// A path has changed.
     pub(super) stale: bool,
 }
 
 impl TunnelMtu {
     pub(super) fn new(limit: u16) -> Self {
-        TunnelMtu { limit, paths: u16::MAX, floor: 0, more: None, stale: false }
+        TunnelMtu { limit, paths: u16::MAX, floor: 0, more: None, unknown: false, stale: false }
     }
 
     /// The largest inner packet, bytes.
@@ -51,7 +53,7 @@ impl TunnelMtu {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.more.map(|since| since + RISE)
+        self.more.filter(|_| !self.unknown).map(|since| since + RISE)
     }
 
     /// Takes in what each usable path carries, bytes of the inner packet.
@@ -59,7 +61,9 @@ impl TunnelMtu {
         self.stale = false;
         let wide = sizes.clone().filter(|size| *size >= self.floor).min();
         // Where no path is wide enough the widest counts; where none is usable nothing is known.
-        let Some(size) = wide.or_else(|| sizes.max()) else { return };
+        let size = wide.or_else(|| sizes.max());
+        self.unknown = size.is_none();
+        let Some(size) = size else { return };
         if size > self.paths {
             let since = *self.more.get_or_insert(now);
             if now - since < RISE {
@@ -145,6 +149,18 @@ mod tests {
         assert_eq!(feed(6500, &[1436]), 1216, "it was back: five seconds count from now");
         assert_eq!(feed(11_400, &[]), 1216, "without a path nothing is known");
         assert_eq!(feed(11_500, &[1436]), 1436);
+    }
+
+    #[test]
+    fn without_a_path_no_timer_runs_that_nothing_would_come_of() {
+        let mut mtu = TunnelMtu::new(1436);
+        mtu.feed(at(0), [1216].into_iter());
+        mtu.feed(at(1000), [1436].into_iter());
+        assert_eq!(mtu.poll_timeout(), Some(at(6000)));
+        mtu.feed(at(6000), [].into_iter());
+        assert_eq!(mtu.poll_timeout(), None, "it would be due at once, again and again");
+        mtu.feed(at(7000), [1436].into_iter());
+        assert_eq!((mtu.poll_timeout(), mtu.size()), (None, 1436));
     }
 
     #[test]
