@@ -295,6 +295,20 @@ fn a_client_that_was_silent_when_the_drain_began_is_served_once_and_told_to_clos
 }
 
 #[test]
+fn a_client_between_two_requests_ends_as_soon_as_the_drain_begins() {
+    let mut lab = lab();
+    lab.serve(ONE, origin(&[&ok("x")]));
+    let who = lab.client([send(&get("192.0.2.1", "/")), until("x"), Act::AwaitEnd]);
+    lab.drain_at(secs(2));
+    lab.run_for(ms(1_900));
+    assert_eq!((text(lab.got(who)), lab.end(who)), (passed("x"), End::Open));
+    // Long before the time for an idle connection is over.
+    lab.run_for(ms(600));
+    assert_eq!(lab.end(who), End::Fin);
+    lab.finish();
+}
+
+#[test]
 fn a_client_that_leaves_while_its_origin_is_mute_does_not_hold_its_place_for_ever() {
     let mut lab = lab();
     lab.serve(ONE, [Act::AwaitEnd]);

@@ -23,8 +23,9 @@ use super::body::{Out, is_text, is_token, take};
 use super::{Malformed, Named, clean, trailers};
 
 /// The most bytes between a chunk's size and its line's end. For each chunk, not in sum: the bytes
-/// are not kept, so a long stream with a small extension on each chunk does no harm.
-const MAX_EXTENSION: u32 = 4 * 1024;
+/// are not kept, so a long stream with a small extension on each chunk does no harm. Chromium takes
+/// as many.
+const MAX_EXTENSION: u32 = 16 * 1024;
 
 /// The most bytes of trailers, in sum.
 const MAX_TRAILERS: usize = 16 * 1024;
@@ -371,7 +372,7 @@ impl Chunks {
 /// `taken` and `more`, while that is no more than allowed.
 fn counted(taken: u32, more: u32) -> Result<u32, &'static str> {
     match taken + more {
-        sum if sum > MAX_EXTENSION => Err("chunk extensions of at most 4096 bytes"),
+        sum if sum > MAX_EXTENSION => Err("chunk extensions of at most 16384 bytes"),
         sum => Ok(sum),
     }
 }

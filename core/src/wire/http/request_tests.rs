@@ -89,7 +89,23 @@ fn connect_without_host_or_port_is_refused() {
         assert_eq!(refused(&format!("CONNECT {target} HTTP/1.1\r\n\r\n")).0, 400, "{target}");
     }
     assert_eq!(refused("CONNECT a:65536 HTTP/1.1\r\n\r\n"), (400, 10));
+    assert_eq!(refused("CONNECT ::1:65536 HTTP/1.1\r\n\r\n"), (400, 12));
     assert_eq!(refused("\r\nCONNECT u@a:1 HTTP/1.1\r\n\r\n"), (400, 11));
+}
+
+#[test]
+fn connect_without_a_port_is_told_that_the_port_is_missing() {
+    for target in
+        ["example.org", "example.org:", "10.0.0.1", "[::1]", "::1", "::1:", "2001:db8::1", "1:2:3:4:5:6:7:8"]
+    {
+        let text = format!("CONNECT {target} HTTP/1.1\r\n\r\n");
+        let Err(HttpError::Refused { why, .. }) = parse(text.as_bytes()) else { panic!("{target}") };
+        assert_eq!(
+            (why.expected, why.at),
+            ("a colon and a port after the host", 8 + target.len()),
+            "{target}"
+        );
+    }
 }
 
 #[test]

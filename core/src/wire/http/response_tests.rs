@@ -156,11 +156,25 @@ fn status_lines_are_read_as_browsers_read_them() {
         ("HTTP/1.1 200 a\0b", "HTTP/1.1 200 a b"),
         ("HTTP/1.1 200 \u{e4}", "HTTP/1.1 200 \u{e4}"),
         ("HTTP/1.1 999 x", "HTTP/1.1 999 x"),
+        // As Chromium and Firefox do, 200 where there is no status.
+        ("HTTP/1.1", "HTTP/1.1 200 "),
+        ("HTTP/1.1 ", "HTTP/1.1 200 "),
+        ("HTTP/1.1 OK", "HTTP/1.1 200 OK"),
+        ("HTTP/2.0 200 OK", "HTTP/1.1 200 OK"),
         ("\r\n\r\nHTTP/1.1 200 OK", "HTTP/1.1 200 OK"),
     ] {
         let text = [line, "\r\nContent-Length: 0\r\n\r\n"].concat();
         let wanted = [wanted, "\r\nContent-Length: 0\r\nVia: 1.1 ropewalk\r\n\r\n"].concat();
         assert_eq!(emitted(&text, false), wanted, "{line:?}");
+    }
+}
+
+#[test]
+fn a_version_that_is_none_or_half_of_one_is_an_old_one() {
+    for version in ["HTTP/1", "HTTP/2", "HTTP", "HTTP/", "HTTP/0.9", "HTTP/1.0"] {
+        let text = [version, " 200 OK\r\nContent-Length: 0\r\n\r\n"].concat();
+        let wanted = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nVia: 1.0 ropewalk\r\n\r\n";
+        assert_eq!((emitted(&text, false).as_str(), read(&text).keep_alive), (wanted, false), "{version}");
     }
 }
 
@@ -277,8 +291,11 @@ fn an_origin_may_change_to_what_was_offered_and_to_nothing_else() {
 #[test]
 fn what_is_no_http_is_refused_at_its_byte() {
     assert_eq!(refused("SSH-2.0-OpenSSH\r\n"), (502, 0));
-    assert_eq!(refused("HTTP/2.0 200 OK\r\n\r\n"), (502, 5));
+    assert_eq!(refused("HTTPS/1.1 200 OK\r\n\r\n"), (502, 4));
+    assert_eq!(refused("HTTP/1.x 200 OK\r\n\r\n"), (502, 6));
     assert_eq!(refused("HTTP/1.1 20 OK\r\n"), (502, 11));
+    assert_eq!(refused("HTTP/1.1 -1 OK\r\n"), (502, 9));
+    assert_eq!(refused("HTTP/1.1200 OK\r\n"), (502, 8));
     assert_eq!(refused("HTTP/1.1 2000 OK\r\n"), (502, 13));
     assert_eq!(refused("HTTP/1.1-200 OK\r\n"), (502, 8));
     assert_eq!(refused("<html>\r\n"), (502, 0));

@@ -3,7 +3,9 @@
 //! ```text
 //!   HTTP/1.1 200 OK        status-line = HTTP-version SP status-code SP [ reason-phrase ]
 //!   http/1.1  200          any case, any number of spaces, no reason
-//!   HTTP/1.2 200 OK        a later minor version is answered as 1.1 (RFC 9110 section 2.5)
+//!   HTTP/1.2 200 OK        a later version is answered as 1.1 (RFC 9110 section 2.5)
+//!   HTTP/2 200 OK          one without a minor, or none at all: as 1.0
+//!   HTTP/1.1 OK            no status is 200
 //!   ICY 200 OK             radio servers; what follows goes on until the connection closes
 //! ```
 //!
@@ -42,17 +44,18 @@ pub(super) fn parse(bytes: &[u8]) -> Result<StatusLine, HttpError> {
         }
         (true, start + 3)
     } else {
-        let name = b"HTTP/1";
+        let name = b"HTTP";
         let common = rest.iter().zip(name).take_while(|(byte, name)| byte.eq_ignore_ascii_case(name)).count();
         if common < name.len().min(rest.len()) && rest != b"\r" {
             return Err(wrong("HTTP/1.1 or HTTP/1.0", start + common));
         }
-        let minor = rest.get(name.len()..).unwrap_or_default();
-        match minor {
-            [] | [b'.'] => return Err(HttpError::Incomplete),
-            [b'.', b'0', ..] => (true, start + name.len() + 2),
-            [b'.', b'1'..=b'9', ..] => (false, start + name.len() + 2),
-            [b'.', ..] => return Err(wrong("HTTP/1.1 or HTTP/1.0", start + name.len() + 1)),
+        match rest.get(name.len()..).unwrap_or_default() {
+            [] | [b'/'] | [b'/', _, b'.'] => return Err(HttpError::Incomplete),
+            [b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9', ..] => {
+                ((*major, *minor) < (b'1', b'1'), start + name.len() + 4)
+            }
+            [b'/', b'0'..=b'9', ..] => (true, start + name.len() + 2),
+            [b'/', ..] => (true, start + name.len() + 1),
             _ => (true, start + name.len()),
         }
     };
@@ -60,21 +63,23 @@ pub(super) fn parse(bytes: &[u8]) -> Result<StatusLine, HttpError> {
     let digits = bytes[at + blanks..].iter().take_while(|byte| byte.is_ascii_digit()).count();
     let status_at = at + blanks;
     at = status_at + digits;
+    // A wrong byte is reported now.
+    if let Some(next) = bytes.get(at) {
+        let none = matches!(next, b'\r' | b'\n') || (blanks > 0 && next.is_ascii_alphabetic());
+        match (blanks, digits) {
+            (_, 0) if none => {}
+            (0, _) => return Err(wrong("a space", status_at)),
+            (_, 3) => {}
+            _ => return Err(wrong("a status of three digits", at)),
+        }
+    }
     let Some(line_feed) = bytes[at..].iter().position(|byte| *byte == b'\n') else {
-        // A wrong byte is reported now.
-        return match bytes.get(at) {
-            Some(_) if blanks == 0 => Err(wrong("a space", status_at)),
-            Some(_) if digits != 3 => Err(wrong("a status of three digits", at)),
-            _ => Err(HttpError::Incomplete),
-        };
+        return Err(HttpError::Incomplete);
     };
-    if blanks == 0 {
-        return Err(wrong("a space", status_at));
-    }
-    if digits != 3 {
-        return Err(wrong("a status of three digits", at));
-    }
-    let status = bytes[status_at..at].iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0'));
+    let status = match digits {
+        0 => 200,
+        _ => bytes[status_at..at].iter().fold(0, |sum, digit| sum * 10 + u16::from(digit - b'0')),
+    };
     let reason = bytes[at..at + line_feed].trim_ascii();
     let reason = reason.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }).collect();
     Ok(StatusLine { status, status_at, reason, version_10, used: at + line_feed + 1 })

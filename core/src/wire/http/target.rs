@@ -53,22 +53,21 @@ pub(super) fn absolute(target: &[u8]) -> Result<Absolute<'_>, Bad> {
 
 /// Reads the authority-form of CONNECT: host and port, neither may be missing.
 pub(super) fn authority_form(target: &[u8]) -> Result<Destination, Bad> {
-    if let Some(destination) = without_brackets(target) {
-        return Ok(destination);
-    }
-    match parse_authority(target)? {
-        (host, Some(port)) => Ok(Destination { host, port }),
-        (_, None) => Err(bad("a host and a port after CONNECT", None, 0)),
-    }
+    let (host, port) = match without_brackets(target) {
+        Some((host, at)) => (Host::Ip(host.into()), parse_port(&target[at..], at)?),
+        None => parse_authority(target)?,
+    };
+    let port = port.ok_or_else(|| bad("a colon and a port after the host", None, target.len()))?;
+    Ok(Destination { host, port })
 }
 
-/// An IPv6 address and a port without brackets between them, as some clients write them. There must
-/// be a port, so the last colon is in front of it.
-fn without_brackets(target: &[u8]) -> Option<Destination> {
-    let (host, port) = core::str::from_utf8(target).ok()?.rsplit_once(':')?;
-    let host = host.parse::<Ipv6Addr>().ok()?;
-    let digits = port.bytes().all(|byte| byte.is_ascii_digit());
-    Some(Destination { host: Host::Ip(host.into()), port: port.parse().ok().filter(|_| digits)? })
+/// An IPv6 address without brackets, as some clients write it, and where what follows it begins.
+/// There must be a port, so the last colon is in front of it: an address that is one only with what
+/// stands behind that colon has none.
+fn without_brackets(target: &[u8]) -> Option<(Ipv6Addr, usize)> {
+    let text = core::str::from_utf8(target).ok()?;
+    let last = text.rfind(':')?;
+    [last, text.len()].into_iter().find_map(|end| Some((text[..end].parse().ok()?, end)))
 }
 
 /// Host and port of an authority (RFC 3986 section 3.2); no port where there is none after the
@@ -98,16 +97,21 @@ fn parse_authority(text: &[u8]) -> Result<(Host, Option<u16>), Bad> {
         };
         bad(expected, host.get(at).copied(), at)
     })?;
-    let port = match port {
-        [] | [b':'] => None,
+    Ok((parsed, parse_port(port, host_len)?))
+}
+
+/// A colon and a port, `at` bytes into the target; none where there is none after the colon,
+/// either.
+fn parse_port(port: &[u8], at: usize) -> Result<Option<u16>, Bad> {
+    match port {
+        [] | [b':'] => Ok(None),
         // `parse` alone would take a plus sign.
         [b':', digits @ ..] if digits.iter().all(u8::is_ascii_digit) => {
             let number = core::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-            Some(number.ok_or_else(|| bad("a port of at most 65535", None, host_len + 1))?)
+            number.map(Some).ok_or_else(|| bad("a port of at most 65535", None, at + 1))
         }
-        [odd, ..] => return Err(bad("a colon and a port after the host", Some(*odd), host_len)),
-    };
-    Ok((parsed, port))
+        [odd, ..] => Err(bad("a colon and a port after the host", Some(*odd), at)),
+    }
 }
 
 fn bad(expected: &'static str, found: Option<u8>, at: usize) -> Bad {
