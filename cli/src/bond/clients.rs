@@ -5,6 +5,7 @@ use super::control::{self, Role};
 use super::registry::{self, Registry, unix_time};
 use super::serve::kept_subnets;
 use super::values::Subnet;
+use crate::process::output::print;
 use serde_json::json;
 use std::net::IpAddr;
 
@@ -14,15 +15,14 @@ pub(super) fn list(args: &Clients) -> Result<(), String> {
     let subnets = kept_subnets(&args.state_dir)?;
     let rows = rows(&registry, &subnets, unix_time());
     if rows.is_empty() {
-        println!("nobody may come in yet: `ropewalk bond invite NAME --server HOST:PORT` lets somebody in");
-        return Ok(());
+        return print(
+            "nobody may come in yet: `ropewalk bond invite NAME --server HOST:PORT` lets somebody in\n",
+        );
     }
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let (first, second) = (width(0), width(1));
-    for [name, addresses, how] in &rows {
-        println!("{name:first$}  {addresses:second$}  {how}");
-    }
-    Ok(())
+    let line = |[name, addresses, how]: &[String; 3]| format!("{name:first$}  {addresses:second$}  {how}\n");
+    print(&rows.iter().map(line).collect::<String>())
 }
 
 /// Name, addresses and key of each client; of an invitation how long it is good.
@@ -46,10 +46,9 @@ pub(super) fn revoke(args: &Revoke) -> Result<(), String> {
     Registry::change(&args.state_dir, |registry| registry.revoke(&args.name, unix_time()))?;
     let request = json!({ "command": "revoke", "name": args.name });
     match control::client::ask(&args.state_dir, Role::Serve, &request)? {
-        Some(_) => println!("{} is shut out", args.name),
-        None => println!("{} is shut out; the server does not run now", args.name),
+        Some(_) => print(&format!("{} is shut out\n", args.name)),
+        None => print(&format!("{} is shut out; the server does not run now\n", args.name)),
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -445,12 +445,13 @@ impl Desk {
                 value["mode"] = json!(mode.name());
                 Ok(value)
             }
-            Some("set") => self.set(request).map(|()| json!({})),
+            Some("set") => self.set(request).map(|notes| json!({ "notes": notes })),
             other => Err(format!("expected status or set, got {other:?}")),
         }
     }
 
-    fn set(&self, request: &Value) -> Result<(), String> {
+    /// Gives what a person should know, as sentences.
+    fn set(&self, request: &Value) -> Result<Vec<String>, String> {
         let texts = |key: &str| -> Vec<String> {
             let all = request[key].as_array().map_or(&[][..], Vec::as_slice);
             all.iter().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -458,14 +459,19 @@ impl Desk {
         let mode = request["mode"].as_str().map(values::mode).transpose()?;
         let via = texts("via").iter().map(|text| text.parse()).collect::<Result<Vec<_>, String>>()?;
         let (drop, skew) = (texts("drop"), request["max_skew_ms"].as_u64());
+        let mut notes = Vec::new();
         if !via.is_empty() || !drop.is_empty() {
             let found = host::links::snapshot().map_err(|error| error.to_string())?;
             let mut links = self.links.lock();
+            // All of it or nothing.
+            let mut next = links.clone();
             for link in via {
-                links.add(link, &found)?;
+                notes.extend(next.add(link, &found)?);
             }
-            drop.iter().try_for_each(|label| links.remove(label))?;
+            drop.iter().try_for_each(|label| next.remove(label, &found))?;
+            *links = next;
             std::mem::drop(links);
+            notes.iter().for_each(|note| log::warn!("{note}"));
             self.look(&found);
         }
         if let Some(mode) = mode {
@@ -477,7 +483,7 @@ impl Desk {
             let skew = ropewalk_core::time::Duration::from_millis(skew);
             self.handle.call(move |now, client: &mut Client| client.set_max_skew(now, skew));
         }
-        Ok(())
+        Ok(notes)
     }
 
     fn figures(&self, out: &mut Samples) {

@@ -6,6 +6,7 @@ use super::join::{Join, Token};
 use super::registry::{Registry, unix_time};
 use super::serve::KEY;
 use super::state;
+use crate::process::output::print;
 use serde_json::json;
 
 /// Writes the invitation into the state directory, tells the server if it runs, and prints the join
@@ -30,6 +31,5 @@ pub(super) fn run(args: &Invite) -> Result<(), String> {
     if told.is_none() {
         eprintln!("ropewalk: the server does not run now; the join string is good once it does");
     }
-    println!("{}", Join { server: args.server.clone(), key: key.public(), token });
-    Ok(())
+    print(&format!("{}\n", Join { server: args.server.clone(), key: key.public(), token }))
 }

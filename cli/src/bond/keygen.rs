@@ -2,6 +2,7 @@
 
 use super::args::Keygen;
 use super::state;
+use crate::process::output::print;
 
 /// Prints the keys, or writes the secret one to a file.
 pub(super) fn run(args: &Keygen) -> Result<(), String> {
@@ -9,8 +10,7 @@ pub(super) fn run(args: &Keygen) -> Result<(), String> {
     if let Some(path) = &args.out {
         state::create_secret(path, &key.to_text())?;
     } else {
-        println!("{}", key.to_text().as_str());
+        print(&format!("{}\n", key.to_text().as_str()))?;
     }
-    println!("{}", key.public());
-    Ok(())
+    print(&format!("{}\n", key.public()))
 }

@@ -30,15 +30,16 @@ struct Print {
 }
 
 /// A link that has a number.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     label: String,
     weight: u32,
     print: Option<Print>,
 }
 
-/// See the head of this file.
-#[derive(Debug)]
+/// See the head of this file. A copy is what may come of a request: it counts once all of it can be
+/// done.
+#[derive(Clone, Debug)]
 pub(super) struct Links {
     wanted: Vec<UplinkArg>,
     /// What `auto` must leave out.
@@ -107,31 +108,31 @@ impl Links {
         self.known.get(usize::from(id.0)).map_or(1, |known| known.weight)
     }
 
-    /// Uses this link too, or with another weight.
+    /// Uses this link too, or with another weight. Gives what a person should know, as sentences.
     ///
     /// # Errors
     /// What cannot be meant; nothing has changed then.
-    pub(super) fn add(&mut self, link: UplinkArg, links: &[Link]) -> Result<(), String> {
+    pub(super) fn add(&mut self, link: UplinkArg, links: &[Link]) -> Result<Vec<String>, String> {
+        let mut notes = Vec::new();
         if link.selector != Selector::Auto {
-            let spec = matching::match_one(&link, links)?;
-            spec.warnings.iter().for_each(|warning| log::warn!("{warning}"));
+            notes = matching::match_one(&link, links)?.warnings;
         }
         self.dropped.retain(|label| *label != link.label);
         self.wanted.retain(|one| one.label != link.label);
         self.wanted.push(link);
-        Ok(())
+        Ok(notes)
     }
 
     /// Uses this link no more.
-    pub(super) fn remove(&mut self, label: &str) -> Result<(), String> {
+    pub(super) fn remove(&mut self, label: &str, links: &[Link]) -> Result<(), String> {
         let written = self.wanted.iter().any(|one| one.label == label);
         let found = self.known.iter().any(|known| known.label == label && known.print.is_some());
         if !written && !found {
             let used: Vec<&str> = self.known.iter().map(|known| known.label.as_str()).collect();
             return Err(format!("--drop: expected one of {}, got '{label}'", used.join(", ")));
         }
-        let left = self.known.iter().filter(|known| known.print.is_some() && known.label != label);
-        if left.count() == 0 {
+        let left = |spec: &UplinkSpec| spec.label != label && self.usable(spec, links).is_some();
+        if !self.specs(links).iter().any(left) {
             return Err(format!("--drop {label}: it is the last link: expected another one beside it"));
         }
         self.wanted.retain(|one| one.label != label);
@@ -143,14 +144,8 @@ impl Links {
     pub(super) fn look(&mut self, links: &[Link]) -> LinksChange {
         let mut change = LinksChange::default();
         for spec in self.specs(links) {
-            let link = links.iter().find(|link| link.device.is_some() && link.device == spec.device);
-            // One that is not there, or has no carrier, cannot carry: it is said at once, not found
-            // out.
-            let Some(link) = link.filter(|link| link.up && link.device != self.tun) else { continue };
+            let Some(link) = self.usable(&spec, links) else { continue };
             let source = spec.source_v4.map(IpAddr::from).or(spec.source_v6.map(IpAddr::from));
-            if !spec.carries(self.server_v6) {
-                continue;
-            }
             let print = Print {
                 index: link.index,
                 addresses: link.usable().copied().collect(),
@@ -185,6 +180,13 @@ impl Links {
             }
         }
         change
+    }
+
+    /// The interface of a link that can carry. One that is not there, or has no carrier, cannot: it
+    /// is said at once, not found out.
+    fn usable<'l>(&self, spec: &UplinkSpec, links: &'l [Link]) -> Option<&'l Link> {
+        let link = links.iter().find(|link| link.device.is_some() && link.device == spec.device)?;
+        (link.up && link.device != self.tun && spec.carries(self.server_v6)).then_some(link)
     }
 
     /// What is wanted, of what can be said now.
@@ -272,11 +274,14 @@ mod tests {
         let weighed = own.look(&host());
         assert_eq!(labels(&own, &weighed), ["wlan0@3", "usb0@1"]);
         assert!(weighed.differs && weighed.renewed.is_empty());
-        assert!(own.remove("eth7").is_err_and(|said| said.contains("wlan0, usb0") && said.contains("eth7")));
-        own.remove("usb0").expect("it is there");
+        assert!(
+            own.remove("eth7", &host())
+                .is_err_and(|said| said.contains("wlan0, usb0") && said.contains("eth7"))
+        );
+        own.remove("usb0", &host()).expect("it is there");
         let one = own.look(&host());
         assert_eq!(labels(&own, &one), ["wlan0@3"]);
-        assert!(own.remove("wlan0").is_err_and(|said| said.contains("last")));
+        assert!(own.remove("wlan0", &host()).is_err_and(|said| said.contains("last")));
         own.add("usb0".parse().expect("an uplink"), &host()).expect("it is there");
         assert!(
             own.add("192.0.2.9".parse().expect("an uplink"), &host())
@@ -284,6 +289,16 @@ mod tests {
         );
         let both = own.look(&host());
         assert_eq!(labels(&own, &both), ["wlan0@3", "usb0@1"]);
+        // One that is not there is used once it comes, and counts for nothing until then.
+        let notes = own.add("eth7".parse().expect("an uplink"), &host()).expect("it may come");
+        assert!(notes.iter().any(|note| note.contains("eth7")), "{notes:?}");
+        own.remove("usb0", &host()).expect("wlan0 is left");
+        assert!(own.remove("wlan0", &host()).is_err_and(|said| said.contains("last")));
+        // One for the other, in one request: it was not used before.
+        own.add("usb0".parse().expect("an uplink"), &host()).expect("it is there");
+        own.remove("wlan0", &host()).expect("usb0 is left");
+        let other = own.look(&host());
+        assert_eq!(labels(&own, &other), ["usb0@1"]);
     }
 
     #[test]

@@ -46,6 +46,7 @@ mod watch;
 
 pub(crate) use args::Args;
 
+use crate::process::output;
 use args::Command;
 
 /// Runs the command.
@@ -62,11 +63,12 @@ pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
         Command::Connect(connect) => connect::run(&connect),
         Command::Status(status) => control::client::status(&status),
         Command::Set(set) => control::client::set(&set),
-        Command::Restore(restore) => host::restore(&restore.state_dir).map(|done| {
-            let nothing = [String::from("nothing was left to put back")];
-            (if done.is_empty() { &nothing[..] } else { &done[..] })
-                .iter()
-                .for_each(|line| println!("{line}"));
-        }),
+        Command::Restore(restore) => {
+            let mut done = host::restore(&restore.state_dir)?;
+            if done.is_empty() {
+                done.push("nothing was left to put back".into());
+            }
+            output::print(&format!("{}\n", done.join("\n")))
+        }
     })
 }

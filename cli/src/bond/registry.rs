@@ -164,7 +164,9 @@ impl Registry {
         let open = |one: &&Invited| !one.used && one.expires > now;
         let known = self.clients.iter().any(|one| one.name == name);
         if known || self.invitations.iter().filter(open).any(|one| one.name == name) {
-            return Err(format!("expected a name that no other client has, got '{name}'"));
+            return Err(format!(
+                "expected a name that no other client has, got '{name}' (ropewalk bond revoke frees it)"
+            ));
         }
         let number = self.free(subnets, now)?;
         let serial = last.checked_add(1).ok_or("no serial is left for another invitation")?;

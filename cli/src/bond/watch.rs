@@ -3,8 +3,8 @@
 use crate::process::watch::{Flood, add};
 use ropewalk_core::machine::event::{BondNews, BondRefusal, Event};
 use ropewalk_core::machine::{TunConfiguration, UplinkId};
-use ropewalk_core::time::Instant;
-use std::collections::BTreeSet;
+use ropewalk_core::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,6 +63,9 @@ pub(super) trait Names: Send + Sync {
     fn enrolled(&self, client: Option<u32>, invitation: u32);
 }
 
+/// Two hosts with one key push each other out every few seconds. Nobody else connects so often.
+const OFTEN: u32 = 4;
+
 /// Counters.
 #[derive(Default)]
 pub(super) struct Counts {
@@ -82,12 +85,15 @@ pub(super) struct BondWatch<N> {
     flood: Flood,
     /// Paths that were given up.
     lost: Mutex<BTreeSet<(Option<u32>, u8)>>,
+    /// Since when each end is counted, and how often it has connected since.
+    often: Mutex<BTreeMap<Option<u32>, (Instant, u32)>>,
     pub(super) counts: Counts,
 }
 
 impl<N: Names> BondWatch<N> {
     pub(super) fn new(names: N, notes: Sender<Note>) -> Self {
-        BondWatch { names, notes, flood: Flood::default(), lost: Mutex::default(), counts: Counts::default() }
+        let (flood, counts) = (Flood::default(), Counts::default());
+        BondWatch { names, notes, flood, lost: Mutex::default(), often: Mutex::default(), counts }
     }
 
     fn note(&self, note: Note) {
@@ -102,6 +108,17 @@ impl<N: Names> BondWatch<N> {
 
     fn lost(&self) -> MutexGuard<'_, BTreeSet<(Option<u32>, u8)>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An end has connected. Whether that is the [`OFTEN`]th time within a minute.
+    fn connects_often(&self, now: Instant, client: Option<u32>) -> bool {
+        let mut all = self.often.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, count) = all.entry(client).or_insert((now, 0));
+        if now - *since > Duration::from_secs(60) {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        *count == OFTEN
     }
 
     fn way(&self, path: u8, uplink: Option<UplinkId>) -> String {
@@ -122,6 +139,12 @@ impl<N: Names> ropewalk_mio::Watch for BondWatch<N> {
                 add(&counts.established);
                 counts.here.store(true, Ordering::Relaxed);
                 log::info!("{}: connected", peer());
+                if self.connects_often(now, *client) {
+                    log::warn!(
+                        "{}: connected {OFTEN} times within a minute: have two hosts one key?",
+                        peer()
+                    );
+                }
                 self.note(Note::Established);
             }
             BondNews::Closed => {
@@ -175,6 +198,17 @@ mod tests {
         }
 
         fn enrolled(&self, _: Option<u32>, _: u32) {}
+    }
+
+    #[test]
+    fn who_connects_again_and_again_is_told_once_a_minute() {
+        let watch = BondWatch::new(Nobody, std::sync::mpsc::channel().0);
+        let told = |second: u64, client| {
+            watch.connects_often(Instant::ZERO + Duration::from_secs(second), Some(client))
+        };
+        let all: Vec<u64> = (0..90).step_by(5).filter(|second| told(*second, 1)).collect();
+        assert_eq!(all, [15, 80]);
+        assert!((0..600).step_by(30).all(|second| !told(second, 2)), "a server is restarted now and then");
     }
 
     #[test]

@@ -167,8 +167,9 @@ mod linux {
                     // A message that was lost (ENOBUFS) is a change too.
                     let _ = socket.recv_from_full();
                     look();
-                    // A ruleset is many messages: they are looked at together.
-                    std::thread::sleep(std::time::Duration::from_millis(200));
+                    // A ruleset is many messages, and some programs change theirs all the
+                    // time: they are looked at together.
+                    std::thread::sleep(std::time::Duration::from_secs(1));
                     let mut more = false;
                     if socket.set_non_blocking(true).is_ok() {
                         while socket.recv_from_full().is_ok() {

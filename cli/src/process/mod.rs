@@ -15,6 +15,7 @@
 //! | `watch` | events as counters and log lines |
 //! | `stats` | counters as figures over HTTP |
 //! | `logging` | log lines on stderr |
+//! | `output` | what a command prints |
 
 pub(crate) mod args;
 pub(crate) mod config;
@@ -24,6 +25,8 @@ pub(crate) mod logging;
 #[cfg(any(feature = "dispatch", feature = "unwrap"))]
 pub(crate) mod memory;
 mod notify;
+#[cfg(any(feature = "bond", feature = "sim"))]
+pub(crate) mod output;
 #[cfg(feature = "record")]
 pub(crate) mod record;
 #[cfg(not(feature = "record"))]

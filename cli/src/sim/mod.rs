@@ -10,6 +10,7 @@ mod timeline;
 
 pub(crate) use args::Args;
 
+use crate::process::output::print;
 use args::{Plan, Tcp};
 use ropewalk_sim::packet::{Inside, Options, run as run_scenario};
 use ropewalk_sim::report::compare;
@@ -116,13 +117,4 @@ fn list() -> String {
         (builtin.name, scenario.map_or_else(|error| error.to_string(), |scenario| scenario.title))
     });
     titles.map(|(name, title)| format!("{name:<10} {title}\n")).collect()
-}
-
-fn print(text: &str) -> Result<(), String> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // The reader has seen enough (`| head`).
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => other.map_err(|error| format!("cannot write the report: {error}")),
-    }
 }

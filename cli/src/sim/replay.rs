@@ -2,6 +2,7 @@
 
 use super::timeline::{Line, Timeline};
 use crate::dispatch::cap::Date;
+use crate::process::output::print;
 use ropewalk_core::record::{self, Stop};
 use ropewalk_core::time::Instant;
 use ropewalk_sim::report::lanes_to_svg;
@@ -96,7 +97,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
         let picture = lanes_to_svg(&title, end, &lanes)?;
         std::fs::write(plot, picture).map_err(|error| format!("--plot {}: {error}", plot.display()))?;
     }
-    super::print(&text)?;
+    print(&text)?;
     let differs = outcomes.iter().find_map(|outcome| {
         let divergence = outcome.result.as_ref().err()?;
         let (worker, at) = (outcome.worker, seconds(outcome.last));

@@ -104,3 +104,32 @@ fn a_hangup_ends_no_service() {
     proxy.wait_for("SIGHUP");
     assert!(proxy.is_running());
 }
+
+/// A pipe whose reader has gone, as behind `| head`.
+#[cfg(all(target_os = "linux", feature = "bond"))]
+fn broken_pipe() -> std::process::Stdio {
+    let (reader, writer) = std::io::pipe().expect("there are descriptors");
+    drop(reader);
+    writer.into()
+}
+
+#[cfg(all(target_os = "linux", feature = "bond"))]
+#[test]
+fn what_cannot_be_printed_is_told_in_words_and_a_reader_that_has_gone_is_no_fault() {
+    use std::process::Command;
+    let keygen = || {
+        let mut command = Command::new(crate::common::proxy::ROPEWALK);
+        command.args(["bond", "keygen"]);
+        command
+    };
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let output = keygen().stdout(full).output().expect("it runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.starts_with("ropewalk: cannot write to standard output: "), "{told}");
+    let output = keygen().stdout(broken_pipe()).output().expect("it runs");
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    // Nobody hears what is wrong, but the exit code tells.
+    let status = keygen().args(["--out", "/dev/null"]).stderr(broken_pipe()).status().expect("it runs");
+    assert_eq!(status.code(), Some(1));
+}

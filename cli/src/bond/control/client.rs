@@ -2,6 +2,7 @@
 
 use super::{PATIENCE, Role, table};
 use crate::bond::args::{Set, Status};
+use crate::process::output::print;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
@@ -41,8 +42,8 @@ pub(in crate::bond) fn status(args: &Status) -> Result<(), String> {
         let Some(answer) = ask(&args.state_dir, role, &json!({ "command": "status" }))? else { continue };
         seen += 1;
         match args.json {
-            true => println!("{answer}"),
-            false => print!("{}", table::render(&answer)),
+            true => print(&format!("{answer}\n"))?,
+            false => print(&table::render(&answer))?,
         }
     }
     match seen {
@@ -62,5 +63,7 @@ pub(in crate::bond) fn set(args: &Set) -> Result<(), String> {
         "drop": args.drop,
     });
     let answer = ask(&args.state_dir, Role::Connect, &request)?;
-    answer.map(drop).ok_or_else(|| nobody(&args.state_dir, "ropewalk bond connect"))
+    let answer = answer.ok_or_else(|| nobody(&args.state_dir, "ropewalk bond connect"))?;
+    let notes = answer["notes"].as_array().map_or(&[][..], Vec::as_slice);
+    print(&notes.iter().filter_map(Value::as_str).map(|note| format!("{note}\n")).collect::<String>())
 }

@@ -26,7 +26,9 @@ pub(in crate::bond) fn render(answer: &Value) -> String {
         _ => "no answer from",
     };
     let (server, tun) = (text("server"), text("tun"));
-    let _ = writeln!(out, "{there} {server}, {tun} {}, mode {}", addresses(answer), text("mode"));
+    let inside = Some(addresses(answer)).filter(|all| !all.is_empty());
+    let inside = inside.unwrap_or_else(|| "without an address".into());
+    let _ = writeln!(out, "{there} {server}, {tun} {inside}, mode {}", text("mode"));
     out.push_str(&paths(answer));
     out.push_str(&without_gso(answer));
     out

@@ -124,7 +124,8 @@ pub(crate) fn flush() -> bool {
 /// and for it.
 pub(crate) fn last_words(text: &str) {
     if START.get().is_none() {
-        eprintln!("{text}");
+        // Nobody may read it any more.
+        let _ = writeln!(std::io::stderr(), "{text}");
         return;
     }
     flush();
