@@ -148,6 +148,7 @@ fn readme_and_manuals_name_no_switch_that_does_not_exist() {
         "test",
         "socks5-hostname",
         "haproxy-protocol",
+        "nocapture",
         "now",
     ];
     let foreign = foreign.iter().chain(&EVERYWHERE).map(|long| format!("--{long}"));
