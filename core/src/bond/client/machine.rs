@@ -2,6 +2,7 @@
 
 use super::Client;
 use super::news::ASK_AGAIN;
+use crate::bond::peer::Slot;
 use crate::bond::wire::{CloseReason, Frame};
 use crate::machine::{Input, Machine, Output, StreamMachine};
 use crate::time::{Duration, Instant};
@@ -101,10 +102,11 @@ impl Machine for Client {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        // The farewell has left, or there is no server for it.
-        let waits = self.peer.slots().any(|slot| slot.wants_to_send() && slot.validated);
+        // The farewell has left, or there is no server for it, or no way to it.
+        let open = |slot: &Slot| self.ways.get(slot.id.index()).is_some_and(|way| way.open);
+        let waits = self.peer.slots().any(|slot| slot.wants_to_send() && slot.validated && open(slot));
         let done = self.drained && (!waits || self.farewell.is_none());
-        if done && self.ways.iter().any(|way| way.open || way.socket.is_some()) {
+        if done && !core::mem::replace(&mut self.finished, true) {
             (0..self.ways.len()).for_each(|index| self.close(index));
             self.ways.iter_mut().for_each(|way| way.socket = None);
             self.outputs.push_back(Output::Finished);

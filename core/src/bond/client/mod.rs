@@ -71,6 +71,8 @@ pub struct Client {
     /// When something of the server's was opened last.
     heard: Instant,
     drained: bool,
+    /// It has said that it is done.
+    finished: bool,
     /// When it goes though its farewell has not left.
     farewell: Option<Instant>,
 }
@@ -114,6 +116,7 @@ impl Client {
             wishes: Wishes::default(),
             heard: Instant::ZERO,
             drained: false,
+            finished: false,
             farewell: None,
             config,
         };

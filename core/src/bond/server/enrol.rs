@@ -49,6 +49,8 @@ pub(super) struct Invitations(BTreeMap<u32, Kept>);
 struct Door<'a> {
     now: Instant,
     kept: &'a mut Invitations,
+    /// Whose the inner addresses are.
+    routes: &'a BTreeMap<IpAddr, ClientId>,
     id: ClientId,
     outcome: Option<Result<(u32, PublicKey), BondRefusal>>,
 }
@@ -73,6 +75,11 @@ impl Door<'_> {
         }
         if kept.invitation.until <= self.now {
             return Err(BondRefusal::ExpiredInvitation);
+        }
+        // The place of an invitation that expired may have been given to another; who has it keeps
+        // it, and what is sent to it.
+        if kept.invitation.addresses.iter().any(|address| self.routes.contains_key(address)) {
+            return Err(BondRefusal::UsedInvitation);
         }
         kept.used = true;
         Ok((kept.invitation.number, *client))
@@ -122,7 +129,8 @@ impl Server {
     pub(super) fn admit(&mut self, now: Instant, datagram: &[u8], from: SocketAddr) -> Reaction {
         let before = self.responder.counters();
         let id = self.next_id();
-        let mut door = Door { now, kept: &mut self.invitations, id, outcome: None };
+        let (kept, routes) = (&mut self.invitations, &self.routes);
+        let mut door = Door { now, kept, routes, id, outcome: None };
         let reaction = self.responder.handle_init(now, from, datagram, &mut door);
         let outcome = door.outcome;
         if let Some(Ok((invitation, key))) = outcome {

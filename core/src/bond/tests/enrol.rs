@@ -86,6 +86,22 @@ fn a_number_that_comes_again_with_another_token_is_another_invitation() {
 }
 
 #[test]
+fn nobody_is_let_in_by_the_address_that_another_has() {
+    let mut pair = Pair::new(&[], 2, &TOKEN);
+    let first = invitation(1, TOKEN, SECOND * 60);
+    // Two processes that gave the same place, or one whose files somebody has changed.
+    let second = Invitation { number: 2, token: [2; 16].to_vec(), ..first.clone() };
+    pair.server.invite(first);
+    pair.server.invite(second);
+    pair.run(SECOND);
+    assert!(pair.client.status(pair.now).established);
+    pair.replace(client(3, 13, &[2; 16]));
+    pair.run(SECOND);
+    assert_eq!(refusals(&mut pair), [BondRefusal::UsedInvitation]);
+    assert_eq!(pair.server.status(pair.now).len(), 1);
+}
+
+#[test]
 fn a_server_that_is_full_takes_nobody_and_keeps_the_invitation() {
     let mut pair = Pair::new(&[key(4).public(), key(5).public()], 2, &TOKEN);
     pair.server.invite(invitation(3, TOKEN, SECOND * 60));

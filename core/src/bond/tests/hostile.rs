@@ -75,3 +75,16 @@ fn an_uplink_that_comes_and_goes_before_its_socket_is_open_leaves_none_behind() 
     }
     assert_eq!(open.len(), 2, "one for each uplink");
 }
+
+#[test]
+fn a_client_whose_uplinks_are_all_gone_ends_at_once_when_it_is_told_to() {
+    let mut pair = Pair::connected();
+    for id in 0..2 {
+        pair.client.handle_input(pair.now, Input::UplinkGone { uplink: UplinkId(id) });
+    }
+    pair.run(Duration::from_secs(1));
+    pair.client.handle_input(pair.now, Input::Drain);
+    let said: alloc::vec::Vec<Output> = core::iter::from_fn(|| pair.client.poll_output()).collect();
+    let ends = said.iter().filter(|output| matches!(output, Output::Finished)).count();
+    assert_eq!(ends, 1, "{said:?}");
+}
