@@ -143,7 +143,14 @@ pub(crate) fn match_one(arg: &UplinkArg, links: &[Link]) -> Result<UplinkSpec, S
         None => {}
     }
     match link {
-        None => spec.warnings.push(format!("there is no interface {name} now; it is used once it comes")),
+        None => {
+            let others: Vec<&str> =
+                links.iter().filter(|link| !link.loopback).map(|link| link.name.as_str()).collect();
+            let others = others.join(", ");
+            spec.warnings.push(format!(
+                "there is no interface {name} now; it is used once it comes (there are {others})"
+            ));
+        }
         Some(link) => {
             spec.on_link = link.networks();
             let (v4, v6) = (spec.carries(false), spec.carries(true));

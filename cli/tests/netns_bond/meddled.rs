@@ -1,5 +1,6 @@
 //! What other programs do to a running bond's device and filters, and a signal while it starts.
 
+use crate::common::proxy::run;
 use crate::common::{LONG, here, wait_until};
 use crate::host::{Hosts, assert_same, dump};
 use std::path::Path;
@@ -62,6 +63,31 @@ fn a_filter_that_a_firewall_has_flushed_is_put_back() {
     assert!(nft(&hosts.world.client, &["flush", "ruleset"]));
     client.wait_for("had been removed by another program: added again");
     assert!(nft(&hosts.world.client, &["list", "table", "inet", "ropewalk_bond_client"]));
+}
+
+#[test]
+fn doctor_tells_of_a_firewall_that_lets_no_client_through_and_its_cure_helps() {
+    let Some(hosts) = Hosts::new(here!()) else { return };
+    let _web = hosts.web();
+    let _server = hosts.serve();
+    let join = hosts.world.invite("laptop", &[]);
+    let _client = hosts.connect(&[&join]);
+    let server = &hosts.world.server;
+    let state = hosts.world.state("serve");
+    let doctor = || server.run(|| run(&["doctor", "bond", "--server", "--state-dir", &state])).stdout;
+    assert!(doctor().contains("ok    firewall: "), "{}", doctor());
+    assert!(nft(server, &["add", "table", "inet", "mine"]));
+    let chain = "add chain inet mine forward { type filter hook forward priority 0; policy drop; }";
+    assert!(nft(server, &[chain]));
+    assert_eq!(hosts.who_fetches_within("2"), None, "it is closed");
+    let said = doctor();
+    let line = said.lines().find(|line| line.starts_with("warn  firewall: inet mine forward drops"));
+    let (_, cure) = line.and_then(|line| line.split_once("ropewalk0: ")).unwrap_or_else(|| panic!("{said}"));
+    for command in cure.split("; ") {
+        assert!(nft(server, &command.split(' ').skip(1).collect::<Vec<_>>()), "{command}");
+    }
+    assert_eq!(hosts.who_fetches().as_deref(), Some("203.0.113.1"));
+    assert!(doctor().contains("ok    firewall: "), "{}", doctor());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What can be known without sending anything.
 
-use super::super::host::{self, Trace};
+use super::super::host::{self, Chain, Trace};
 use crate::doctor::report::Report;
 use crate::host::links::{self, Link};
 use crate::host::matching::{self, UplinkSpec};
@@ -157,6 +157,39 @@ pub(super) fn name_servers(report: &mut Report) {
     match host::name_servers() {
         Ok(how) => report.ok("name servers", format_args!("with --dns ADDRESS {how}")),
         Err(error) => report.warn("name servers", error),
+    }
+}
+
+/// Firewalls of others that let no client through.
+pub(super) fn firewall(report: &mut Report) {
+    let tun = "ropewalk0";
+    match host::closed_chains(tun) {
+        Ok(chains) if chains.is_empty() => {
+            report.ok("firewall", "drops nothing that is forwarded for clients");
+        }
+        Ok(chains) => {
+            for Chain { family, table, name } in chains {
+                let cure = match (family.as_str(), table.as_str()) {
+                    ("ip", "filter") => format!(
+                        "iptables -I {name} -i {tun} -j ACCEPT; iptables -I {name} -o {tun} -j ACCEPT"
+                    ),
+                    ("ip6", "filter") => format!(
+                        "ip6tables -I {name} -i {tun} -j ACCEPT; ip6tables -I {name} -o {tun} -j ACCEPT"
+                    ),
+                    _ => format!(
+                        "nft insert rule {family} {table} {name} iifname {tun} accept; \
+                         nft insert rule {family} {table} {name} oifname {tun} accept"
+                    ),
+                };
+                report.warn(
+                    "firewall",
+                    format_args!(
+                        "{family} {table} {name} drops what is forwarded and does not know {tun}: {cure}"
+                    ),
+                );
+            }
+        }
+        Err(error) => report.warn("firewall", error),
     }
 }
 

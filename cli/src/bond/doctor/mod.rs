@@ -51,6 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     }
     if both || args.server {
         checks::forwarding(&links, &mut report);
+        checks::firewall(&mut report);
     }
     report.verdict()
 }

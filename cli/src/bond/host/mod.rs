@@ -42,7 +42,9 @@ mod step;
 mod sysctl;
 mod world;
 
-pub(crate) use look::{Trace, filters, forwarding, mtus, name_servers, strict, tagged, traces};
+pub(crate) use look::{
+    Chain, Trace, closed_chains, filters, forwarding, mtus, name_servers, strict, tagged, traces,
+};
 pub(crate) use plan::{ClientPlan, Dns, MARK, Routes, ServerPlan};
 
 use crate::host::links;
