@@ -102,8 +102,9 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     let (notes, read) = channel();
     let watch = Arc::new(BondWatch::new(links.clone(), notes.clone()));
     let (name, inside) = (common.tun.clone(), notes.clone());
+    let mut before = Vec::new();
     let tun = tun.configured_by(Box::new(move |to| {
-        device::configured(&name, to)?;
+        device::configured(&name, to, &mut before)?;
         // Routes and name servers take their time: not in the worker.
         let _ = inside.send(Note::Inside(to.clone()));
         Ok(())

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 // linux/rtnetlink.h
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
+const RTM_DELADDR: u16 = 21;
 
 /// The number of the device `name`.
 pub(super) fn index(name: &str) -> Result<u32, String> {
@@ -147,12 +148,37 @@ fn refused(name: &str, address: IpAddr, error: &KernelError) -> String {
     format!("cannot give {name} the address {address}: {error}{hint}")
 }
 
-/// As the machine asks for it.
-pub(super) fn configured(name: &str, to: &TunConfiguration) -> Result<(), Fault> {
-    configure(name, to).map_err(|error| {
+/// As the machine asks for it. `before`: the addresses that it asked for last.
+pub(super) fn configured(
+    name: &str,
+    to: &TunConfiguration,
+    before: &mut Vec<(IpAddr, u8)>,
+) -> Result<(), Fault> {
+    let stale: Vec<_> = before.iter().copied().filter(|old| !to.addresses.contains(old)).collect();
+    *before = to.addresses.clone();
+    let done = configure(name, to).and_then(|()| match stale.is_empty() {
+        true => Ok(()),
+        // With the first address of a network the kernel takes all others of it.
+        false => take(name, &stale).and_then(|()| configure(name, to)),
+    });
+    done.map_err(|error| {
         log::error!("{error}");
         Fault::Unsupported
     })
+}
+
+/// Takes these addresses away. Hosts would go on sending from the first that the device had, and a
+/// bond takes nothing from an address that is not its own.
+fn take(name: &str, addresses: &[(IpAddr, u8)]) -> Result<(), String> {
+    let index = index(name)?;
+    let mut asker = Asker::new().map_err(|error| format!("cannot open rtnetlink: {error}"))?;
+    for (address, bits) in addresses {
+        // It may be gone already.
+        if let Err(error) = asker.change(RTM_DELADDR, 0, &own(index, *address, *bits)) {
+            log::debug!("cannot take the address {address} from {name}: {error}");
+        }
+    }
+    Ok(())
 }
 
 fn link(index: u32, mtu: u16) -> LinkMessage {
@@ -181,6 +207,7 @@ fn own(index: u32, address: IpAddr, bits: u8) -> AddressMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bond::host::Ns;
     use crate::host::fixtures::{eth, ip};
 
     #[test]
@@ -194,5 +221,38 @@ mod tests {
         assert_eq!(found(9, None, &[tun(&[])]), Found::Same, "it has not been told its addresses yet");
         // One of the same name that somebody else has made is another.
         assert_eq!(found(8, Some(&to), &[whole]), Found::Gone);
+    }
+
+    fn to(addresses: &[(&str, u8)]) -> TunConfiguration {
+        let addresses = addresses.iter().map(|(address, bits)| (ip(address), *bits)).collect();
+        TunConfiguration { addresses, mtu: 1400 }
+    }
+
+    #[test]
+    fn a_device_has_the_addresses_it_was_given_last_and_what_others_have_added() {
+        let ns = match Ns::new() {
+            Ok(ns) => ns,
+            Err(needs) => return eprintln!("SKIP a_device_has_the_addresses: needs {needs}"),
+        };
+        ns.ip("link add rw0 type veth peer name far0\nlink set rw0 up\naddr add 192.0.2.7/24 dev rw0");
+        let mut before = Vec::new();
+        for wanted in [
+            to(&[("10.77.0.2", 24), ("fd77::2", 64)]),
+            to(&[("10.77.0.2", 24), ("fd77::2", 64)]),
+            // The same network: with the first address of it the kernel takes the second.
+            to(&[("10.77.0.3", 24), ("fd77::3", 64)]),
+            to(&[("10.78.0.3", 16)]),
+            to(&[("10.78.0.3", 24), ("fd78::3", 64)]),
+        ] {
+            let there = ns.run(|| {
+                configured("rw0", &wanted, &mut before).expect("it is there");
+                let found = host::links::snapshot().expect("rtnetlink");
+                let link = found.into_iter().find(|link| link.name == "rw0").expect("it is there");
+                let all = link.addresses.into_iter().map(|address| (address.ip, address.prefix_len));
+                all.filter(|(ip, _)| !host::prefix::is_link_local(*ip)).collect::<Vec<_>>()
+            });
+            assert!(there.contains(&(ip("192.0.2.7"), 24)), "{there:?}");
+            assert_eq!(there[1..], wanted.addresses);
+        }
     }
 }

@@ -7,8 +7,9 @@
 //!   rtnetlink ─▶ interfaces ─────┘
 //! ```
 //!
-//! A link keeps its number for the life of the process, so that what was measured of it stays when
-//! it comes back.
+//! A link keeps its number, so that what was measured of it stays when it comes back. Only when all
+//! numbers are given a new link takes that of one that is gone: some phones have another name each
+//! time they are plugged in.
 
 use crate::host::links::{Address, DefaultRoute, Link};
 use crate::host::matching::{self, UplinkSpec};
@@ -18,7 +19,7 @@ use ropewalk_core::bond::Uplink;
 use ropewalk_core::machine::{Device, UplinkId, Via};
 use std::net::IpAddr;
 
-/// Links that one process may have used, at most: the paths of a bond.
+/// Links at the same time, at most: the paths of a bond.
 const MOST: usize = 16;
 
 /// What of an interface must stay for a socket to stay good.
@@ -45,6 +46,8 @@ pub(super) struct Links {
     /// What `auto` must leave out.
     dropped: Vec<String>,
     known: Vec<Known>,
+    /// From where a number is looked for that can be given again.
+    given: usize,
     server_v6: bool,
     mark: u32,
     tun: Option<Device>,
@@ -72,7 +75,8 @@ impl Links {
     pub(super) fn new(via: &[UplinkArg], server: IpAddr, mark: u32, tun: &str) -> Links {
         let wanted = if via.is_empty() { vec![UplinkArg::auto()] } else { via.to_vec() };
         let tun = Device::new(tun);
-        Links { wanted, dropped: Vec::new(), known: Vec::new(), server_v6: server.is_ipv6(), mark, tun }
+        let (dropped, known, server_v6) = (Vec::new(), Vec::new(), server.is_ipv6());
+        Links { wanted, dropped, known, given: 0, server_v6, mark, tun }
     }
 
     /// Holds what was written against the host, as far as it can be wrong for good, and says what a
@@ -143,16 +147,17 @@ impl Links {
     /// The links as they are now.
     pub(super) fn look(&mut self, links: &[Link]) -> LinksChange {
         let mut change = LinksChange::default();
-        for spec in self.specs(links) {
-            let Some(link) = self.usable(&spec, links) else { continue };
+        let specs = self.specs(links);
+        for spec in &specs {
+            let Some(link) = self.usable(spec, links) else { continue };
             let source = spec.source_v4.map(IpAddr::from).or(spec.source_v6.map(IpAddr::from));
             let print = Print {
                 index: link.index,
                 addresses: link.usable().copied().collect(),
                 defaults: link.defaults.clone(),
             };
-            let Some(number) = self.number(&spec.label) else {
-                log::warn!("{} is not used: {MOST} links were used before it", spec.label);
+            let Some(number) = self.number(&spec.label, &specs) else {
+                log::warn!("{} is not used: there are {MOST} links beside it", spec.label);
                 continue;
             };
             let id = UplinkId(number as u16);
@@ -208,15 +213,22 @@ impl Links {
         all
     }
 
-    fn number(&mut self, label: &str) -> Option<usize> {
+    /// The number of this link; a new one's may be that of a link that is not among these.
+    fn number(&mut self, label: &str, now: &[UplinkSpec]) -> Option<usize> {
         if let Some(number) = self.known.iter().position(|known| known.label == label) {
             return Some(number);
         }
-        if self.known.len() == MOST {
-            return None;
+        let new = Known { label: label.to_owned(), weight: 1, print: None };
+        if self.known.len() < MOST {
+            self.known.push(new);
+            return Some(self.known.len() - 1);
         }
-        self.known.push(Known { label: label.to_owned(), weight: 1, print: None });
-        Some(self.known.len() - 1)
+        let gone = |known: &Known| now.iter().all(|spec| spec.label != known.label);
+        // Those that went last may come back: numbers go round.
+        let free = (0..MOST).map(|step| (self.given + step) % MOST).find(|at| gone(&self.known[*at]))?;
+        self.given = free + 1;
+        self.known[free] = new;
+        Some(free)
     }
 }
 
@@ -299,6 +311,30 @@ mod tests {
         own.remove("wlan0", &host()).expect("usb0 is left");
         let other = own.look(&host());
         assert_eq!(labels(&own, &other), ["usb0@1"]);
+    }
+
+    #[test]
+    fn a_phone_with_another_name_each_time_is_used_each_time() {
+        let mut own = links(&[]);
+        let [fixed, phone] = [0, 1].map(|at| host().remove(at));
+        own.look(&[fixed.clone(), phone]);
+        for plugged in 0..50 {
+            let name = format!("enx{plugged}");
+            let phone = via(eth(&name, &["10.0.1.2/24"]), "10.0.1.1");
+            let change = own.look(&[fixed.clone(), phone]);
+            assert_eq!(labels(&own, &change), ["wlan0@1".to_owned(), format!("{name}@1")]);
+            assert_eq!(change.uplinks[0].id, UplinkId(0), "what stays keeps its number");
+            assert!(change.differs && usize::from(change.uplinks[1].id.0) < MOST);
+            if plugged % 3 == 0 {
+                assert_eq!(own.look(std::slice::from_ref(&fixed)).uplinks.len(), 1);
+            }
+        }
+        // As many as there are numbers, and one more.
+        let many: Vec<Link> =
+            (0..=MOST).map(|at| via(eth(&format!("eth{at}"), &["10.0.9.2/24"]), "10.0.9.1")).collect();
+        let mut full = links(&[]);
+        assert_eq!(full.look(&many).uplinks.len(), MOST);
+        assert_eq!(full.look(&many[1..]).uplinks.len(), MOST, "the last one has the number of the first");
     }
 
     #[test]

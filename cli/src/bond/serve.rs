@@ -315,8 +315,12 @@ impl Desk {
     fn enrol(&self, invitation: u32, key: [u8; 32]) -> Result<(), String> {
         let key = PublicKey::from_bytes(key).map_err(|error| error.to_string())?;
         let member = Registry::change(&self.dir, |registry| Ok(registry.enrol(invitation, key)))?;
-        let member =
-            member.ok_or_else(|| format!("its invitation {invitation} is not in {}", self.dir.display()))?;
+        let Some(member) = member else {
+            // It was taken back while the client came in: who is in no file is not in the machine.
+            let name = self.clients.lock().invited.get(&invitation).cloned();
+            name.map_or(Ok(()), |name| self.revoke(&name))?;
+            return Err(format!("its invitation {invitation} is not open in {}", self.dir.display()));
+        };
         let addresses = registry::addresses(&self.subnets, member.number);
         let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
         log::info!("{} was let in by its invitation: {} {key}", member.name, addresses.join(" "));

@@ -330,3 +330,5 @@ fn sweep_orphans<W: World>(world: &mut W) -> Result<Option<String>, String> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(in crate::bond) use tests::Ns;

@@ -18,3 +18,5 @@ mod leaks;
 mod ns;
 mod stopping;
 mod undone;
+
+pub(in crate::bond) use ns::Ns;
