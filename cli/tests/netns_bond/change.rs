@@ -27,21 +27,24 @@ fn status_tells_of_each_link_and_set_changes_them() {
     assert_eq!(member(&json, "\"clients\"", "name"), "laptop");
     assert!(world.ask("serve", &["status"]).contains("laptop 10.77.0.2"));
 
-    world.ask("connect", &["set", "--mode", "weighted", "--via", "c1@3"]);
+    // Two to one: of equal links that gives half as much again as one of them. Three to one gives a
+    // third more, and weights that were left once are only kept again for a quarter more. On a busy
+    // machine links are measured to differ by what lies between.
+    world.ask("connect", &["set", "--mode", "weighted", "--via", "c1@2"]);
     let json = world.ask("connect", &["status", "--json"]);
     assert_eq!(member(&json, "{", "mode"), "weighted");
-    assert_eq!(member(&json, "\"link\":\"c1\"", "weight"), "3");
+    assert_eq!(member(&json, "\"link\":\"c1\"", "weight"), "2");
     // The server sends by these weights too, once it has heard of them.
-    wait_until("three quarters come by the heavy link", LONG, || {
+    wait_until("two thirds come by the heavy link", LONG * 3, || {
         let before = ["c1", "c2"].map(|device| world.received(device));
         world.fetch(web.address);
         let [heavy, light] =
             [("c1", before[0]), ("c2", before[1])].map(|(device, before)| world.received(device) - before);
-        heavy > 2 * light && light > FILE as u64 / 10
+        2 * heavy > 3 * light && light > FILE as u64 / 10
     });
 
     world.ask("connect", &["set", "--drop", "c2"]);
-    client.wait_for("links now: c1@3");
+    client.wait_for("links now: c1@2");
     server.wait_for("path 1 is down");
     let before = world.received("c2");
     assert_pattern(0, &world.fetch(web.address));
