@@ -16,8 +16,8 @@ use super::config::Config;
 use crate::machine::{Fault, UplinkId, UplinkSet};
 use crate::name::Destination;
 use crate::record::Reading;
-use crate::wire::http::HeadEnd;
 use crate::wire::http::connect::{self, MAX_ANSWER};
+use crate::wire::http::{HeadEnd, HttpError};
 use crate::wire::socks5::{client, method};
 use crate::wire::{Parsed, Unparsed};
 use alloc::vec::Vec;
@@ -153,11 +153,15 @@ impl Introduction {
     }
 
     /// The proxy ended or reset the connection instead of an answer. Many do so when they do not
-    /// reach the destination.
+    /// reach the destination. What was no answer is judged now at the latest.
     pub(super) fn ended(&self) -> Introduced {
-        match self.is_asked() {
-            true => Introduced::Refused(Fault::ProxyFailed),
-            false => Introduced::Broken(Fault::Reset),
+        let answer = || connect::parse_answer(&self.seen).err();
+        match self.stage {
+            Stage::HttpRequest if answer().is_some_and(|why| why != HttpError::Incomplete) => {
+                Introduced::Broken(Fault::Malformed)
+            }
+            _ if self.is_asked() => Introduced::Refused(Fault::ProxyFailed),
+            _ => Introduced::Broken(Fault::Reset),
         }
     }
 
@@ -216,7 +220,7 @@ impl Introduction {
             return Introduced::More;
         }
         match connect::parse_answer(&self.seen) {
-            Err(crate::wire::http::HttpError::Incomplete) => Introduced::More,
+            Err(HttpError::Incomplete) => Introduced::More,
             Err(_) => Introduced::Broken(Fault::Malformed),
             Ok((200..=299, used)) => {
                 self.seen.drain(..used);

@@ -152,6 +152,24 @@ fn an_answer_without_an_end_is_ended() {
     assert!(read <= MAX_ANSWER);
 }
 
+#[test]
+fn what_is_no_answer_is_malformed_in_large_pieces_too() {
+    let http = upstream(UpstreamProtocol::Http, false);
+    for len in [10, 1024, 1025, 4000] {
+        let (outcome, _) = run(&http, &vec![0; len], len);
+        assert_eq!(outcome, Introduced::Broken(Fault::Malformed), "{len} bytes");
+    }
+    // Behind much that is well it is known when the proxy hangs up, however it was cut.
+    let late = [&b"HTTP/1.1 100 x\r\n\r\n".repeat(70)[..], b"garbage"].concat();
+    for cut in [1, 7, 5000] {
+        let mut introduction = Introduction::new(&http, destination());
+        let outcome =
+            late.chunks(cut).map(|piece| introduction.read(piece)).find(|it| *it != Introduced::More);
+        let outcome = outcome.unwrap_or_else(|| introduction.ended());
+        assert_eq!(outcome, Introduced::Broken(Fault::Malformed), "in pieces of {cut}");
+    }
+}
+
 proptest! {
     /// Whatever a proxy sends, cut wherever: no panic, the same outcome as in one piece, and
     /// something is wanted while there is none.

@@ -11,15 +11,18 @@ pub(crate) struct HeadEnd {
 const SHORT: usize = 1024;
 
 impl HeadEnd {
-    /// Whether it is worth while to parse `bytes`, all that has come so far: they are few, or have
-    /// an empty line that they had not before, or are as many as a head may have.
+    /// Whether it is worth while to parse `bytes`, all that has come so far: they are few or were
+    /// few when last looked at, or have an empty line that they had not before, or are as many as a
+    /// head may have.
     pub(crate) fn is_worth_parsing(&mut self, bytes: &[u8], limit: usize) -> bool {
-        let new = bytes.get(self.looked..).unwrap_or_default();
+        // An empty line may be cut in two.
+        let new = bytes.get(self.looked.saturating_sub(3)..).unwrap_or_default();
         let ends = |line: &[u8]| new.windows(line.len()).any(|part| part == line);
         let ended = ends(b"\n\n") || ends(b"\n\r\n") || ends(b"\n\r\r\n");
-        // An empty line may be cut in two.
-        self.looked = bytes.len().saturating_sub(3);
-        ended || bytes.len() <= SHORT || bytes.len() >= limit
+        // A large piece of what is no head is told as such at once, as a small one is.
+        let were_few = self.looked < SHORT;
+        self.looked = bytes.len();
+        ended || were_few || bytes.len() <= SHORT || bytes.len() >= limit
     }
 }
 
@@ -36,18 +39,28 @@ mod tests {
                 let mut looked = HeadEnd::default();
                 let mut told = vec![];
                 for to in (0..head.len()).step_by(step).skip(1).chain([head.len()]) {
-                    if looked.is_worth_parsing(&head[..to], 1 << 20) && to > SHORT {
+                    let were_few = looked.looked < SHORT;
+                    if looked.is_worth_parsing(&head[..to], 1 << 20) && !were_few && to > SHORT {
                         told.push(to);
                     }
                 }
-                assert_eq!(told, [head.len()], "{step}");
+                let at_once = step > head.len();
+                assert_eq!(told, if at_once { vec![] } else { vec![head.len()] }, "{step}");
             }
         }
     }
 
     #[test]
     fn a_head_without_an_end_is_parsed_at_its_limit() {
-        assert!(!HeadEnd::default().is_worth_parsing(&[b'a'; 4999], 5000));
-        assert!(HeadEnd::default().is_worth_parsing(&[b'a'; 5000], 5000));
+        let mut end = HeadEnd { looked: SHORT };
+        assert!(!end.is_worth_parsing(&[b'a'; 4999], 5000));
+        assert!(end.is_worth_parsing(&[b'a'; 5000], 5000));
+    }
+
+    #[test]
+    fn a_large_first_piece_is_parsed_once() {
+        let mut end = HeadEnd::default();
+        assert!(end.is_worth_parsing(&[b'a'; 3000], 5000));
+        assert!(!end.is_worth_parsing(&[b'a'; 3001], 5000));
     }
 }
