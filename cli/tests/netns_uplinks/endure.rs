@@ -88,10 +88,12 @@ fn thousands_of_connections_outlive_flapping_links_and_leave_nothing_behind() {
         return skip(here!(), &format!("{needs} descriptors (ulimit -Hn)"));
     }
     let Some(world) = World::new(here!(), 2) else { return };
-    // Not what this host happens to have: after three seconds without its link bbr was seen to go
-    // on at 5 to 50 kbit/s for more than a minute, and behind it all that is full waits.
+    // Not what this host happens to have. After three seconds without its link bbr was seen to go
+    // on at 5 to 50 kbit/s for more than a minute, and behind it all that is full waits. Buffers
+    // grow no further than as Linux comes.
     for ns in [&world.client, world.far(1)] {
         ns.set("ipv4/tcp_congestion_control", "reno");
+        ns.set("ipv4/tcp_rmem", "4096 131072 6291456");
     }
     let _echoes = Echoes::new(world.far(1));
     let room = (plan.connections + 100).to_string();
