@@ -1,8 +1,8 @@
 //! The machine: time, links, the farewell.
 
-use super::Server;
+use super::{Server, socket};
 use crate::bond::client::FAREWELL;
-use crate::bond::wire::{CloseReason, Frame, PathId};
+use crate::bond::wire::{CloseReason, Frame};
 use crate::machine::{Fault, Input, Machine, Output, StreamMachine};
 use crate::time::{Duration, Instant};
 
@@ -18,16 +18,12 @@ impl Machine for Server {
                 self.responder.mix(bytes);
             }
             Input::SendFailed { id, fault: Fault::TooLarge, .. } => {
-                // The id names the path, not the client: each with that path looks again at its
-                // size.
-                let Some(path) = u8::try_from(id).ok().and_then(PathId::new) else { return };
-                self.each(|server, client| {
-                    let live = server.sessions.get_mut(&client).and_then(|session| session.live.as_mut());
-                    if let Some(peer) = live {
-                        peer.handle_too_large(now, path);
-                    }
-                    server.settle(now, client);
-                });
+                let Some((client, path)) = socket::owner(id) else { return };
+                let live = self.sessions.get_mut(&client).and_then(|session| session.live.as_mut());
+                if let Some(peer) = live {
+                    peer.handle_too_large(now, path);
+                    self.settle(now, client);
+                }
             }
             Input::Drain => {
                 self.drained = true;

@@ -5,11 +5,27 @@ use super::rules::Rules;
 use crate::bond::handshake::ClientId;
 use crate::bond::peer::Remote;
 use crate::bond::session::OpenError;
-use crate::bond::wire::{Header, PacketType};
+use crate::bond::wire::{Header, MAX_PATHS, PacketType, PathId};
 use crate::machine::{DatagramMachine, Rx, SocketId, Transmit};
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
+
+/// What a datagram is called where the driver speaks of it: its client and its path. One that the
+/// system refuses says nothing of the paths of others.
+fn name(client: ClientId, path: PathId) -> u32 {
+    client.0 << PATH_BITS | u32::from(path.get())
+}
+
+/// Whose a datagram with this name is.
+pub(super) fn owner(name: u32) -> Option<(ClientId, PathId)> {
+    let path = u8::try_from(name % (1 << PATH_BITS)).ok().and_then(PathId::new)?;
+    Some((ClientId(name >> PATH_BITS), path))
+}
+
+/// Bits of a path's number.
+const PATH_BITS: u32 = MAX_PATHS.ilog2();
+const _: () = assert!(1 << PATH_BITS == MAX_PATHS);
 
 impl Server {
     /// The client, if it was opened.
@@ -107,17 +123,17 @@ impl DatagramMachine for Server {
     fn poll_transmit(&mut self, now: Instant, _: SocketId, buf: &mut [u8]) -> Option<Transmit> {
         if let Some((to, from, bytes)) = self.replies.pop_front() {
             buf.get_mut(..bytes.len())?.copy_from_slice(&bytes);
-            // No path has this id: its failure is not reported.
+            // Nobody has as many clients: its failure is not reported.
             let id = u32::MAX;
             return Some(Transmit { id, to: Some(to), from, len: bytes.len(), ..Transmit::default() });
         }
         while let Some((client, path)) = self.busy.pop_front() {
             let live = self.sessions.get_mut(&client).and_then(|session| session.live.as_mut());
             let sent = live.and_then(|peer| peer.poll_transmit(now, path, buf));
-            if sent.is_some() {
+            if let Some(sent) = sent {
                 // The others first: it has its turn again behind them.
                 self.busy.push_back((client, path));
-                return sent;
+                return Some(Transmit { id: name(client, path), ..sent });
             }
         }
         None

@@ -1,10 +1,12 @@
 //! Peers that keep the protocol and mean ill, and uplinks that come and go faster than sockets
 //! open.
 
-use super::pair::{Pair, SERVER, client, key};
+use super::pair::{Pair, SERVER, client, key, packet};
 use crate::bond::DEFAULT_MTU;
 use crate::bond::wire::{ConfigRequest, Frame, PathId};
-use crate::machine::{DatagramMachine, Input, Machine, Output, Rx, SocketId, UplinkId, Via};
+use crate::machine::{
+    DatagramMachine, Fault, Input, Machine, Offload, Output, Rx, SocketId, TunId, TunMachine, UplinkId, Via,
+};
 use crate::time::{Duration, Instant};
 use alloc::collections::BTreeSet;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -87,4 +89,33 @@ fn a_client_whose_uplinks_are_all_gone_ends_at_once_when_it_is_told_to() {
     let said: alloc::vec::Vec<Output> = core::iter::from_fn(|| pair.client.poll_output()).collect();
     let ends = said.iter().filter(|output| matches!(output, Output::Finished)).count();
     assert_eq!(ends, 1, "{said:?}");
+}
+
+#[test]
+fn a_datagram_that_the_system_refuses_to_one_client_makes_no_other_path_narrower() {
+    let mut pair = Pair::new(&[key(2).public(), key(3).public()], 2, &[]);
+    pair.run(Duration::from_secs(1));
+    // The first client falls silent, and its association lives on at the server.
+    pair.replace(client(3, 3, &[]));
+    pair.run(Duration::from_secs(1));
+    let mtus = |pair: &Pair| -> alloc::vec::Vec<u16> {
+        pair.server
+            .status(pair.now)
+            .iter()
+            .flat_map(|(_, status)| &status.paths)
+            .map(|path| path.mtu)
+            .collect()
+    };
+    assert_eq!(mtus(&pair), [1500; 4]);
+    // A packet for the second.
+    let (mut bytes, mut buf) = (packet(1000), [0; 65_535]);
+    bytes[19] += 1;
+    pair.server.take_buf(TunId(0))[..1000].copy_from_slice(&bytes);
+    pair.server.handle_packet(pair.now, TunId(0), 1000, Offload::None);
+    let socket = SocketId::from_parts(0, 0);
+    let sent = core::iter::from_fn(|| pair.server.poll_transmit(pair.now, socket, &mut buf));
+    let id = sent.filter(|sent| sent.len > 1000).map(|sent| sent.id).last().expect("it leaves");
+    pair.server.handle_input(pair.now, Input::SendFailed { socket, id, sent: 0, fault: Fault::TooLarge });
+    let narrow = mtus(&pair).iter().map(|mtu| *mtu < 1500).collect::<alloc::vec::Vec<_>>();
+    assert!(narrow == [false, false, true, false] || narrow == [false, false, false, true], "{narrow:?}");
 }
