@@ -8,7 +8,7 @@
 //!
 //! An input is a script: how many operations come before the two are joined, then three bytes and
 //! some data for each. Whatever it says, nothing panics, nobody draws more than three times his
-//! bytes, and at the end the two still understand each other.
+//! bytes (of IP, as the bond counts them), and at the end the two still understand each other.
 
 #![no_main]
 
@@ -25,7 +25,7 @@ mod link;
 #[path = "../../tests/bond/packet.rs"]
 mod packet;
 
-use lab::{Lab, Setup};
+use lab::{HEADERS, Lab, Setup};
 use libfuzzer_sys::fuzz_target;
 use link::{Datagram, Nature};
 use packet::{Flow, Kind, Way, read};
@@ -115,7 +115,7 @@ fn step(lab: &mut Lab, script: &mut &[u8], asked: &mut usize) {
     }
     if op & 16 == 0 {
         datagram.from = SocketAddr::new([192, 0, 2, 200].into(), 1000 + u16::from(op >> 5));
-        *asked += datagram.data.len();
+        *asked += datagram.data.len() + HEADERS;
     }
     lab.reach_server(datagram);
 }

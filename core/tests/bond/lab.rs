@@ -12,6 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub(crate) const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// The headers of IPv4 and UDP.
+pub(crate) const HEADERS: usize = 28;
 
 /// What a datagram has beside an inner packet, and the inner packets that tell themselves from all
 /// else by their length.
@@ -108,7 +110,7 @@ pub(crate) struct Lab {
     pub(crate) dice: Dice,
     /// The last datagrams that were sent, for replays.
     pub(crate) heard: Vec<Datagram>,
-    /// Datagrams to addresses that are no client's: bytes by address.
+    /// Datagrams to addresses that are no client's: bytes of IP by address.
     pub(crate) answered: BTreeMap<SocketAddr, usize>,
     /// Receiver index, path and number of all that was sealed, once more the sender.
     sealed: BTreeSet<(bool, [u8; 9])>,
@@ -338,7 +340,7 @@ impl Lab {
                 Some((client, link)) if client < self.links.len() => {
                     self.links[client][link][1].send(now, &mut self.dice, datagram);
                 }
-                _ => *self.answered.entry(datagram.to).or_default() += datagram.data.len(),
+                _ => *self.answered.entry(datagram.to).or_default() += datagram.data.len() + HEADERS,
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The bond to which it is done.
 
-use super::lab::{Lab, Setup};
+use super::lab::{HEADERS, Lab, Setup};
 use super::link::{Datagram, Nature};
 use super::packet::{self, Flow, Kind, Way};
 use super::reference::Reference;
@@ -161,7 +161,7 @@ impl Sut {
         if stranger {
             let port = 1000 + u16::from(which);
             datagram.from = SocketAddr::new([192, 0, 2, 200].into(), port);
-            *self.asked.entry(datagram.from).or_default() += datagram.data.len();
+            *self.asked.entry(datagram.from).or_default() += datagram.data.len() + HEADERS;
             // The cookie at the end of a first message is not looked at where none is asked for.
             let first = datagram.data.first().is_some_and(|byte| byte >> 1 & 0x1f == 1);
             let cookie = matches!(how, Forgery::Flip(at) if first && usize::from(at) / 8 % len >= len - 16);
