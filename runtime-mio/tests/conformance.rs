@@ -40,8 +40,9 @@ impl Runtime for Mio {
         let conformance::Listeners { streams, datagrams, .. } = listeners;
         let shared = Shared::new(pool, Box::new(Told(events)));
         let (worker, handle) = Worker::new(machine, Listeners::new(streams, datagrams), shared)?;
-        let stopper = handle.clone();
+        let (stopper, measurer) = (handle.clone(), handle.clone());
         Running::spawn(move || worker.run(), move || handle.drain(), move || stopper.stop())
+            .map(|running| running.measuring(move |limit| measurer.measure_memory(limit)))
     }
 }
 

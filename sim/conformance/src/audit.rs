@@ -20,7 +20,7 @@ pub use findings::{Findings, Found};
 use datagrams::Sockets;
 use packets::Tuns;
 use ropewalk_core::machine::{
-    Application, ConnId, Fault, Id, Input, Layer, ListenerId, Mention, Offload, Output, QueryId, Rx,
+    Application, ConnId, Fault, Id, Input, Kept, Layer, ListenerId, Mention, Offload, Output, QueryId, Rx,
     SocketId, StreamId, Transmit, TunId,
 };
 use ropewalk_core::time::Instant;
@@ -58,6 +58,8 @@ pub struct Auditor<M> {
     /// Queries whose answer may still arrive, and is ignored.
     cancelled: BTreeSet<QueryId>,
     asked: Option<ConnId>,
+    /// More was kept than may be when that was last told.
+    keeps_too_much: bool,
     drained: bool,
     finished: bool,
     sockets: Sockets,
@@ -87,6 +89,7 @@ impl<M> Auditor<M> {
             queries: BTreeSet::new(),
             cancelled: BTreeSet::new(),
             asked: None,
+            keeps_too_much: false,
             drained: false,
             finished: false,
             sockets: Sockets::default(),
@@ -252,12 +255,12 @@ impl<M: Application> Auditor<M> {
                 }
                 self.keep(stream, Ends { write_failed: true, ..ends });
             }
+            Input::SocketMemory { used, limit, streams } => self.check_memory(used, limit, streams),
             Input::Drain => self.drained = true,
             // `Assigned` is checked above, and so is what is about a TUN device. The others are not
             // about what the machine has asked for, and have no rule but that they come in time.
             Input::Assigned { .. }
             | Input::LocalAddresses { .. }
-            | Input::SocketMemory { .. }
             | Input::UplinkGone { .. }
             | Input::UplinkBack { .. }
             | Input::ConfigureFailed { .. }
@@ -269,6 +272,28 @@ impl<M: Application> Auditor<M> {
             // `Input` may grow: a new variant needs a rule of the auditor here.
             _ => self.broken("the auditor has no rule for this input", input),
         }
+    }
+
+    fn check_memory(&mut self, used: u64, limit: u64, streams: &[Kept]) {
+        let is_open = |kept: &Kept| matches!(self.streams.get(&kept.stream), Some(State::Open(_)));
+        let named: BTreeSet<StreamId> = streams.iter().map(|kept| kept.stream).collect();
+        let sum: u64 = streams.iter().map(|kept| u64::from(kept.bytes)).sum();
+        let told = (used, limit, streams);
+        if !streams.iter().all(is_open) {
+            self.broken("D19, what is kept for a stream that is not open", &told);
+        }
+        if named.len() < streams.len() {
+            self.broken("D19, a stream that is named twice", &told);
+        }
+        if sum > used {
+            self.broken("D19, more for some streams than for all", &told);
+        }
+        let too_much = used > limit;
+        let over = self.keeps_too_much && streams.is_empty();
+        if !(too_much || over) {
+            self.broken("D19, told though no more is kept than may be", &told);
+        }
+        self.keeps_too_much = too_much;
     }
 
     fn hear(&mut self, output: &Output) {

@@ -111,6 +111,7 @@ cases! { $
     limits {
         at_the_connection_limit_the_next_waits_until_one_ends,
         without_descriptors_accepting_pauses_and_goes_on_later,
+        who_reads_nothing_ends_when_the_system_keeps_too_much,
     }
 }
 

@@ -13,8 +13,8 @@ pub use list::{FAULTS, Kind, Spec};
 
 use datagrams::Kept;
 use ropewalk_core::machine::{
-    Application, Assignment, Close, Fault, Input, Layer, Offload, Output, Rx, SocketId, StreamId, Transmit,
-    TunId, Via,
+    self, Application, Assignment, Close, Fault, Input, Layer, Offload, Output, Rx, SocketId, StreamId,
+    Transmit, TunId, Via,
 };
 use ropewalk_core::time::{Duration, Instant};
 use std::cell::Cell;
@@ -47,6 +47,7 @@ pub struct Faulty<M> {
     /// Outputs the fault made up.
     own: VecDeque<Output>,
     accept_failed: bool,
+    accepted: Option<StreamId>,
     /// An output was polled in this turn.
     polled: Cell<bool>,
     /// A read that was not reported yet, and whether its buffer was lent again.
@@ -65,6 +66,7 @@ impl<M> Faulty<M> {
             count: 0,
             own: VecDeque::new(),
             accept_failed: false,
+            accepted: None,
             polled: Cell::new(false),
             late: None,
             sockets: Kept::default(),
@@ -104,7 +106,19 @@ impl<M: Application> Faulty<M> {
             | (Kind::SwallowConnectFailed, Input::ConnectFailed { .. })
             | (Kind::SwallowConfigureFailed, Input::ConfigureFailed { .. })
             | (Kind::SwallowEntropy, Input::Entropy { .. })
+            | (Kind::SwallowKept, Input::SocketMemory { .. })
             | (Kind::SwallowNames, Input::Resolved { .. } | Input::ResolveFailed { .. }) => None,
+            (Kind::SwallowRoom, Input::SocketMemory { used, limit, .. }) if used <= limit => None,
+            (Kind::KeptOfAnother, Input::Accepted { stream, .. }) => {
+                self.accepted = Some(stream);
+                Some(input)
+            }
+            (Kind::KeptOfAnother, Input::SocketMemory { used, limit, streams }) => {
+                let another = |kept: &machine::Kept| Some(machine::Kept { stream: self.accepted?, ..*kept });
+                let streams: Vec<_> = streams.iter().filter_map(another).collect();
+                self.machine.handle_input(now, Input::SocketMemory { used, limit, streams: &streams });
+                None
+            }
             (Kind::SameEntropy, Input::Entropy { bytes }) => {
                 let bytes = *self.packets.entropy.get_or_insert(*bytes);
                 self.machine.handle_input(now, Input::Entropy { bytes: &bytes });

@@ -119,6 +119,7 @@ pub struct Listeners {
 pub struct Running {
     drain: Box<dyn Fn() + Send + Sync>,
     stop: Box<dyn Fn() + Send + Sync>,
+    measure: Option<Box<dyn Fn(u64) + Send + Sync>>,
     thread: JoinHandle<io::Result<Subject>>,
 }
 
@@ -133,7 +134,15 @@ impl Running {
         stop: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let thread = std::thread::Builder::new().name("worker".into()).spawn(run)?;
-        Ok(Running { drain: Box::new(drain), stop: Box::new(stop), thread })
+        Ok(Running { drain: Box::new(drain), stop: Box::new(stop), measure: None, thread })
+    }
+
+    /// For a runtime that can tell what the system keeps for its streams: `measure` has the worker
+    /// call `Drive::measure` with this limit, in bytes. Without it the case that asks for that is
+    /// skipped.
+    #[must_use]
+    pub fn measuring(self, measure: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Running { measure: Some(Box::new(measure)), ..self }
     }
 }
 

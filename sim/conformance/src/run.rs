@@ -121,6 +121,18 @@ impl Run {
         (self.running.drain)();
     }
 
+    /// Whether the worker can tell what the system keeps for its streams.
+    pub fn can_measure(&self) -> bool {
+        self.running.measure.is_some()
+    }
+
+    /// Has the worker look what the system keeps for its streams; it may be `limit` bytes.
+    pub fn measure(&self, limit: u64) {
+        if let Some(measure) = &self.running.measure {
+            measure(limit);
+        }
+    }
+
     /// Whether the worker has ended.
     pub fn has_ended(&self) -> bool {
         self.running.thread.is_finished()

@@ -117,6 +117,14 @@ faults! { $
         /// D8: a drained driver ends at once.
         a_drained_driver_does_not_wait, DrainAtOnce, [a_drained_worker_finishes_what_is_open_and_refuses_the_rest];
 
+        // What the system keeps for streams.
+        /// D19: `SocketMemory` is not reported.
+        too_much_is_not_told, SwallowKept, [who_reads_nothing_ends_when_the_system_keeps_too_much];
+        /// D19: nor that it is over.
+        that_there_is_room_again_is_not_told, SwallowRoom, [who_reads_nothing_ends_when_the_system_keeps_too_much];
+        /// D19: all of it is reported as the last accepted stream's.
+        what_is_kept_is_told_of_another, KeptOfAnother, [who_reads_nothing_ends_when_the_system_keeps_too_much];
+
         // Datagrams.
         /// Each second dirty socket is not looked at.
         dirty_sockets_are_lost, LoseDirtySocket, [an_echo_comes_back_through_a_flow];
