@@ -222,6 +222,18 @@ mod tests {
     }
 
     #[test]
+    fn another_limit_holds_for_what_is_taken_next() {
+        let mut pool = Buffers::new(4, 1);
+        let filled = pool.own(b"abcd"[..].into());
+        assert!(pool.is_exhausted());
+        pool.set_limit(2);
+        assert!(!pool.is_exhausted());
+        pool.set_limit(1);
+        assert!(pool.is_exhausted());
+        pool.give(filled);
+    }
+
+    #[test]
     fn bytes_as_many_as_a_buffer_has_count_as_one() {
         let mut pool = Buffers::new(4, 1);
         let filled = pool.own(b"abcd"[..].into());

@@ -3,11 +3,11 @@
 mod util;
 
 use ropewalk_core::machine::event::{Event, Refusal};
-use ropewalk_core::machine::{Close, Fault, Report, UplinkId};
+use ropewalk_core::machine::{Close, Fault, Input, Report, UplinkId};
 use ropewalk_core::time::{Duration, Instant};
 use ropewalk_core::uplink::Prefix;
 use std::net::IpAddr;
-use util::asking::{FAR, FAR6, asks, asks_with, code, code_for, lab_with_echoes};
+use util::asking::{FAR, FAR6, asks, asks_with, code, code_for, connected, lab_with_echoes};
 use util::lab::{Who, device};
 use util::say::{self};
 use util::{Act, Answer, Behave, End, Lab, Link, Person, Setup, Target, addr, ms, same_bytes, secs};
@@ -403,6 +403,50 @@ fn an_address_behind_silent_ones_gets_its_turn() {
     let who = asks_with(&mut lab, say::socks5_to_name("many.example", 80));
     lab.finish();
     assert_eq!(code(&lab, who), 0, "two silent addresses must not use up all attempts");
+}
+
+#[test]
+fn an_attempt_by_an_interface_that_vanishes_is_over_at_once() {
+    let mut lab = lab_with_echoes(2);
+    lab.link(0, Link::BlackHole);
+    let who = asks(&mut lab, FAR);
+    lab.run_for(ms(100));
+    assert_eq!(lab.world.attempts.len(), 1, "another would begin after 250 ms");
+    lab.input(Input::UplinkGone { uplink: UplinkId(0) });
+    lab.run_for(ms(100));
+    assert_eq!(code(&lab, who), 0);
+    assert!(lab.world.attempts[0].closed.is_some());
+    lab.finish();
+}
+
+#[test]
+fn connections_by_an_interface_that_vanishes_are_reset_and_no_others() {
+    let mut lab = lab_with_echoes(2);
+    let all = [0, 1].map(|_| lab.client(connected([Act::AwaitEnd])));
+    lab.run_for(secs(1));
+    lab.input(Input::UplinkGone { uplink: UplinkId(1) });
+    lab.run_for(secs(1));
+    assert_eq!(all.map(|who| lab.end(who)), [End::Open, End::Reset]);
+}
+
+#[test]
+fn at_most_four_attempts_of_a_connection_go_on_at_a_time() {
+    let mut lab = lab_with_echoes(1);
+    let ips: Vec<String> = (0..8).map(|i| format!("192.0.2.{}", 100 + i)).collect();
+    for ip in &ips {
+        lab.target(&format!("{ip}:80"), Target::that(Behave::Silent));
+    }
+    let ips: Vec<&str> = ips.iter().map(String::as_str).collect();
+    lab.name("many.example", [Answer::ips(ms(10), &ips)]);
+    asks_with(&mut lab, say::socks5_to_name("many.example", 80));
+    lab.finish();
+    let attempts = &lab.world.attempts;
+    let open_at = |at: Instant| {
+        let lasts = |end: Option<(Instant, Close)>| end.is_none_or(|(end, _)| end > at);
+        attempts.iter().filter(|other| other.at <= at && lasts(other.closed)).count()
+    };
+    assert_eq!(attempts.iter().map(|attempt| open_at(attempt.at)).max(), Some(4));
+    assert!(attempts.len() > 4, "the oldest makes room");
 }
 
 #[test]

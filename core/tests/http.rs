@@ -82,6 +82,17 @@ fn a_client_that_half_closes_behind_its_request_gets_its_answer() {
 }
 
 #[test]
+fn a_client_that_half_closes_within_its_next_head_gets_its_answer_and_no_more() {
+    let mut lab = lab();
+    lab.serve(ONE, [head_end(), Act::Pause(secs(1)), send(&ok("x")), Act::AwaitEnd]);
+    let request = get("192.0.2.1", "/");
+    let who = lab.client([send(&request), send(&request[..request.len() - 2]), Act::Fin, Act::AwaitEnd]);
+    lab.run_for(secs(3));
+    assert_eq!((text(lab.got(who)), lab.end(who)), (passed("x"), End::Fin));
+    lab.finish();
+}
+
+#[test]
 fn an_idle_keep_alive_connection_is_closed_after_its_time() {
     let mut lab = lab();
     lab.serve(ONE, origin(&[&ok("x")]));
@@ -292,6 +303,18 @@ fn a_client_that_was_silent_when_the_drain_began_is_served_once_and_told_to_clos
     lab.finish();
     let got = text(lab.got(who));
     assert!(got.contains("Connection: close\r\n") && got.ends_with("only"), "{got}");
+}
+
+#[test]
+fn an_exchange_that_goes_on_when_the_drain_begins_is_the_last() {
+    let mut lab = lab();
+    lab.serve(ONE, [head_end(), Act::Pause(secs(3)), send(&ok("x")), Act::AwaitEnd]);
+    let who = lab.client([send(&get("192.0.2.1", "/")), until("x"), Act::AwaitEnd]);
+    lab.drain_at(secs(1));
+    lab.finish();
+    let got = text(lab.got(who));
+    assert!(got.contains("Connection: close\r\n") && got.ends_with("\r\n\r\nx"), "{got}");
+    assert_eq!(lab.end(who), End::Fin);
 }
 
 #[test]

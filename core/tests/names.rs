@@ -112,6 +112,17 @@ fn an_uplink_without_name_servers_has_names_looked_up_by_the_system() {
 }
 
 #[test]
+fn where_the_system_does_not_answer_another_uplinks_servers_do() {
+    let mut lab = lab_of([&[], &SERVERS[1..]]);
+    both_know(&mut lab);
+    lab.name(NAME, [Answer::ips(secs(600), &["192.0.2.8"])]);
+    assert_eq!(code_of(&mut lab, NAME), 0);
+    // It goes by the uplink that was chosen for it.
+    assert_eq!((ways(&lab), lab.world.asked_names.len()), (vec![Some(device(0))], 1));
+    assert!(lab.world.questions.iter().all(|question| question.to == addr(SERVERS[1])));
+}
+
+#[test]
 fn what_the_guard_forbids_is_forbidden_whoever_says_so() {
     let mut lab = Setup::new(1).with(|config| config.names.resolvers = vec![vec![addr(SERVERS[0])]]).build();
     for (name, ip) in

@@ -8,9 +8,9 @@ use ropewalk_core::machine::event::Event;
 use ropewalk_core::machine::{Close, Input, Machine, Output, StreamId};
 use ropewalk_core::name::{Destination, Host};
 use ropewalk_core::time::{Duration, Instant};
-use ropewalk_core::unwrap::Unwrap;
+use ropewalk_core::unwrap::{UdpHeader, Unwrap};
 use util::lab::Who;
-use util::manual::{prefixes, tcp};
+use util::manual::{prefixes, tcp, udp};
 use util::say;
 use util::{Act, End, Lab, Setup, addr, secs};
 
@@ -201,6 +201,19 @@ fn unwrap_takes_no_other_listeners_and_no_bad_limits() {
     let mut config = tcp();
     config.listeners[0].address = addr("198.51.100.1:1");
     assert_eq!(machine.reconfigure(Instant::ZERO, config), Err(ConfigError::OtherListeners));
+    let mut both = udp(UdpHeader::Each);
+    both.listeners = tcp().listeners;
+    let mut machine = Unwrap::new(both.clone()).expect("valid");
+    let mut config = both.clone();
+    config.datagram_listeners[0].address = addr("198.51.100.1:1");
+    assert_eq!(
+        machine.reconfigure(Instant::ZERO, config),
+        Err(ConfigError::OtherListeners),
+        "datagrams alone"
+    );
+    let mut config = both;
+    config.listeners[0].address = addr("198.51.100.1:1");
+    assert_eq!(machine.reconfigure(Instant::ZERO, config), Err(ConfigError::OtherListeners), "streams alone");
     let config = ropewalk_core::unwrap::Config { max_flows: 0, ..tcp() };
     assert_eq!(machine.reconfigure(Instant::ZERO, config), Err(ConfigError::Zero("max_flows")));
 }

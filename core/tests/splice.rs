@@ -372,6 +372,26 @@ fn a_write_that_fails_behind_the_other_sides_end_ends_all_at_once() {
 }
 
 #[test]
+fn what_moves_in_the_kernel_is_told_while_the_connection_is_open() {
+    for mode in MODES {
+        let mut setup = Setup::new(1);
+        setup.splice = mode;
+        let mut lab = setup.build();
+        // After the pause nothing is left of what the first bytes have set going.
+        let half = || Act::Send(pattern(500_000, 3));
+        lab.target(FAR, Target::new(Person::new([half(), Act::Pause(secs(5)), half(), Act::AwaitEnd])));
+        let who = lab.person(connected([Act::AwaitEnd]));
+        lab.run_for(secs(10));
+        let told = |(_, event): &(_, Event)| match event {
+            Event::Moved { received, .. } => *received,
+            _ => 0,
+        };
+        let told: u64 = lab.world.events.iter().map(told).sum();
+        assert_eq!((told, lab.end(who)), (1_000_000, End::Open), "{mode:?}");
+    }
+}
+
+#[test]
 fn a_splice_moves_the_idle_deadline_as_a_read_does() {
     let mut bare = Bare::splicing();
     let at = |second| Instant::ZERO + secs(second);

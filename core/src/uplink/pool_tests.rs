@@ -319,6 +319,24 @@ fn a_bad_configuration_is_named() {
 }
 
 #[test]
+fn what_this_process_lacks_is_no_fault_of_an_endpoint() {
+    for (fault, rests) in [
+        (Fault::NoDescriptors, false),
+        (Fault::NoMemory, false),
+        (Fault::AddressInUse, false),
+        (Fault::Refused, true),
+        (Fault::TimedOut, true),
+    ] {
+        let endpoint = UplinkConfig { endpoint: Some(FAR.parse().expect("literal")), ..uplink("e", 1) };
+        let mut pool = pool(vec![endpoint]);
+        pool.report(Instant::ZERO, &Report::Failed { uplink: UplinkId(0), fault });
+        let usable = pool.accounts(Instant::ZERO).map(|(.., usable)| usable).next();
+        assert_eq!(usable, Some(!rests), "{fault:?}");
+        assert_eq!(pool.poll_event().is_some(), rests, "{fault:?}");
+    }
+}
+
+#[test]
 fn other_uplinks_keep_ids_and_accounts_of_those_that_stay() {
     let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
     let config = |uplinks| PoolConfig { uplinks, ..PoolConfig::default() };

@@ -51,6 +51,41 @@ fn many_bytes_count_as_more_operations() {
 }
 
 #[test]
+fn bytes_of_datagrams_count_too() {
+    let mut stage = Stage::default();
+    [0, 1].into_iter().for_each(|index| stage.ask(open(socket(index))));
+    while stage.turn(1000).more {}
+    stage.forget();
+    // One call and twice 32 KiB: the other socket's turn comes when there is fuel for more.
+    for (call, cost) in [("transmit", 3), ("receive", 4)] {
+        for (fuel, other) in [(cost, false), (cost + 1, true)] {
+            (stage.toy.sends, stage.toy.len) = (usize::from(call == "transmit"), 64 * 1024);
+            stage.system.say(call, 0, [Last(64 * 1024)]);
+            stage.drive.socket_ready(0, call == "receive", true);
+            stage.drive.socket_ready(1, true, false);
+            stage.turn(fuel);
+            let made = std::mem::take(&mut stage.system.made);
+            assert_eq!(made.iter().any(|made| made == "receive 1"), other, "{made:?}");
+            while stage.turn(1000).more {}
+            stage.forget();
+        }
+    }
+}
+
+#[test]
+fn writes_are_part_of_a_streams_share() {
+    let mut stage = Stage::with(1);
+    stage.toy.writes.insert(stream(0), vec![1; 10]);
+    stage.system.say("write", 0, [Len(1); 10]);
+    stage.system.say("read", 0, [Len(1)]);
+    stage.drive.ready(0, true, true);
+    assert!(stage.turn(1).more);
+    assert_eq!(stage.system.runs(), [run("write 0", 10)]);
+    stage.turn(1);
+    assert_eq!(stage.system.runs(), [run("read 0", 2)]);
+}
+
+#[test]
 fn a_listener_has_its_share_and_accepts_nothing_that_was_not_asked_for() {
     let mut stage = Stage::default();
     for index in 0..12 {

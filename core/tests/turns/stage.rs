@@ -38,8 +38,9 @@ pub(crate) struct Toy {
     pub(crate) splices: BTreeMap<StreamId, Splice>,
     pub(crate) hears: BTreeSet<StreamId>,
     pub(crate) dirty_sockets: VecDeque<SocketId>,
-    /// Datagrams that are left to send.
+    /// Datagrams that are left to send, and how long they are.
     pub(crate) sends: usize,
+    pub(crate) len: usize,
     pub(crate) due: Option<Instant>,
     pub(crate) heard: Vec<String>,
 }
@@ -100,7 +101,7 @@ impl DatagramMachine for Toy {
     }
     fn poll_transmit(&mut self, _: Instant, _: SocketId, _: &mut [u8]) -> Option<Transmit> {
         self.sends = self.sends.checked_sub(1)?;
-        Some(Transmit { len: 1, ..Transmit::default() })
+        Some(Transmit { len: self.len, ..Transmit::default() })
     }
 }
 

@@ -106,3 +106,28 @@ pub(super) fn weight(fault: Fault) -> u8 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of several faults the client is told the first of these that has come.
+    #[test]
+    fn what_a_destination_says_comes_before_what_this_host_lacks() {
+        let order = [
+            &[Fault::Refused, Fault::Reset][..],
+            &[Fault::TimedOut],
+            &[Fault::ProxyForbids],
+            &[Fault::HostUnreachable],
+            &[Fault::NetworkUnreachable],
+            &[Fault::NoDescriptors, Fault::NoMemory, Fault::AddressInUse],
+            &[Fault::NoDevice, Fault::NetworkDown, Fault::NoRoute],
+        ];
+        for pair in order.windows(2) {
+            for (before, behind) in pair[0].iter().flat_map(|a| pair[1].iter().map(move |b| (*a, *b))) {
+                assert!(weight(before) > weight(behind), "{before:?} {behind:?}");
+            }
+        }
+        assert_eq!(weight(Fault::Refused), weight(Fault::Reset));
+    }
+}
