@@ -99,6 +99,10 @@ impl Machine for Client {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
+        if let Some(now) = self.taken.take() {
+            self.peer.pump_fed(now);
+            self.settle(now);
+        }
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }

@@ -55,6 +55,9 @@ pub struct Client {
     peer: Peer,
     give: Give,
     take: Vec<u8>,
+    /// When the last packet was taken, if its path was not asked for yet: it is when the driver asks
+    /// what follows, so that packets which come together leave together.
+    taken: Option<Instant>,
     outputs: VecDeque<Output>,
     /// Sockets on which a handshake message is due.
     dirty: VecDeque<SocketId>,
@@ -104,6 +107,7 @@ impl Client {
             peer,
             give: Give::new(common.offload),
             take: vec![0; LARGEST],
+            taken: None,
             outputs: VecDeque::from([Output::Entropy]),
             dirty: VecDeque::new(),
             tun_dirty: true,

@@ -23,7 +23,7 @@ impl TunMachine for Client {
         } else {
             self.peer.count_foreign();
         }
-        self.settle(now);
+        self.taken = Some(now);
     }
 
     fn give_buf(&self, _: TunId) -> Option<(&[u8], Offload)> {

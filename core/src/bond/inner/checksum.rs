@@ -5,20 +5,22 @@
 
 use super::packet::{Packet, be16, put16};
 
-/// The sum of `data`'s 16-bit words, not folded. An odd last byte counts as the upper half of a
+/// The sum of `data`'s 16-bit words, to be added to others. An odd last byte counts as the upper half of a
 /// word.
 pub(super) fn sum(data: &[u8]) -> u64 {
-    // Words of 32 bits leave the folded sum the same (RFC 1071 section 2 (C)) and halve the
-    // additions.
+    // Words of 32 bits leave the folded sum the same, and so do words in the machine's own order,
+    // but for the order of its two bytes (RFC 1071 section 2 (B), (C)). That order needs no swap for
+    // each word.
     let mut words = data.chunks_exact(4);
     let mut total: u64 = 0;
     for word in &mut words {
-        total += u64::from(u32::from_be_bytes([word[0], word[1], word[2], word[3]]));
+        total += u64::from(u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
     }
     let rest = words.remainder();
     let mut last = [0; 4];
     last[..rest.len()].copy_from_slice(rest);
-    total + u64::from(u32::from_be_bytes(last))
+    let folded = fold(total + u64::from(u32::from_ne_bytes(last)));
+    u64::from(u16::from_be_bytes(folded.to_ne_bytes()))
 }
 
 /// Folds a sum to 16 bits. Only a sum of zeros folds to zero.

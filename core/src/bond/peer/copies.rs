@@ -135,6 +135,11 @@ impl Copies {
         self.slots.get_mut(at)?.as_mut()
     }
 
+    /// How far `sequence` is behind the oldest that is held.
+    pub(super) fn place(&self, sequence: u32) -> u32 {
+        sequence.wrapping_sub(self.first)
+    }
+
     /// The flow of `sequence`, if its copy is still needed.
     pub(super) fn flow(&mut self, sequence: u32) -> Option<FlowKey> {
         let source = self.find(sequence)?.source;

@@ -9,6 +9,11 @@ use crate::machine::Offload;
 use crate::time::Instant;
 use alloc::vec::Vec;
 
+/// Bytes that come in before the paths are asked, if the driver does not ask before. To ask for each
+/// packet that comes alone costs as much as its seal; a superpacket is asked for at once. No queue
+/// is so short that it overflows meanwhile.
+const TOGETHER: usize = 32 * 1024;
+
 /// A packet or superpacket that waits, with its flow.
 #[derive(Debug)]
 pub(super) struct Queued {
@@ -37,7 +42,8 @@ impl Item for Queued {
 
 impl Peer {
     /// Takes in a packet or superpacket that is for this peer: the first `len` of the
-    /// [`LARGEST`](super::LARGEST) bytes of `taken`.
+    /// [`LARGEST`](super::LARGEST) bytes of `taken`. The paths get it with others that come at once:
+    /// [`Peer::pump_fed`].
     pub(in crate::bond) fn ingest(
         &mut self,
         now: Instant,
@@ -70,8 +76,17 @@ impl Peer {
         }
         let source = self.copies.sources.insert(bytes, segments, flow.key, ecn);
         self.ingress.push(now, flow.key, Queued { entry, source, flow });
-        self.reuse();
-        self.pump(now);
+        self.fed += own;
+        if self.fed >= TOGETHER {
+            self.pump(now);
+        }
+    }
+
+    /// Gives what has come in since the paths were asked last to them.
+    pub(in crate::bond) fn pump_fed(&mut self, now: Instant) {
+        if self.fed > 0 {
+            self.pump(now);
+        }
     }
 
     /// The message comes from the host that the packet is for: that one is beyond the bond, where a

@@ -157,6 +157,8 @@ pub(super) struct Peer {
     too_big: TooBig,
     mtu: TunnelMtu,
     drops: Drops,
+    /// Bytes that came in since the paths were asked last.
+    fed: usize,
     /// Nothing can be staged before.
     wake: Option<Instant>,
     news: VecDeque<News>,
@@ -198,6 +200,7 @@ impl Peer {
             too_big: TooBig::new(now),
             mtu: TunnelMtu::new(mtu),
             drops: Drops::default(),
+            fed: 0,
             wake: None,
             news: VecDeque::new(),
             told: 0,

@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_micros(1);
 impl Peer {
     /// Gives packets to paths until no path can carry one now.
     pub(in crate::bond) fn pump(&mut self, now: Instant) {
-        (self.wake, self.seen) = (None, false);
+        (self.wake, self.seen, self.fed) = (None, false, 0);
         // Without keys nothing can leave. Who brings new ones has the paths work again.
         if self.keys.is_usable(now) {
             while self.send_again_first(now) || self.send_new(now) {}

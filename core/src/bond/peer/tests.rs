@@ -91,6 +91,7 @@ impl World {
     fn flush(&mut self) {
         let mut buf = vec![0; 65_535];
         for (peer, links) in [(&mut self.client, &mut self.up), (&mut self.server, &mut self.down)] {
+            peer.pump_fed(self.now);
             while let Some(id) = peer.poll_dirty() {
                 while let Some(sent) = peer.poll_transmit(self.now, id, &mut buf) {
                     let size = sent.segment.unwrap_or(sent.len);

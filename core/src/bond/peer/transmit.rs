@@ -1,8 +1,9 @@
 //! Packets written and sealed, control before data.
 
-use super::{Peer, RUN, path};
+use super::{Peer, RUN, Slot, path};
 use crate::bond::inner::{Ecn, Sums};
 use crate::bond::path::SentInfo;
+use crate::bond::session::Role;
 use crate::bond::wire::{
     DATA_OFFSET, DATA_PREFIX, Data, Frame, HEADER, MAX_PATHS, OVERHEAD, PacketWriter, PathId, TAG, Timestamp,
 };
@@ -22,11 +23,29 @@ const SMALLEST: u64 = 128;
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl Peer {
-    /// A path that has something to send and was not told of since.
+    /// A path that has something to send and was not told of since; of several the one with the
+    /// oldest packet.
     pub(in crate::bond) fn poll_dirty(&mut self) -> Option<PathId> {
-        let slot = self.slots.iter_mut().flatten().find(|slot| !slot.dirty && slot.wants_to_send())?;
+        let copies = &self.copies;
+        let ready = self.slots.iter_mut().flatten().filter(|slot| !slot.dirty && slot.wants_to_send());
+        let age = |slot: &Slot| slot.stage.front().map(|(sequence, _)| copies.place(*sequence));
+        let slot = ready.min_by_key(|slot| age(slot))?;
         slot.dirty = true;
         Some(slot.id)
+    }
+
+    /// Whether another path has older packets and is named next. What leaves first arrives first
+    /// where paths are alike, and each packet that comes before its turn is kept at the other end.
+    /// One that was named already may have a socket that takes nothing: it is not waited for.
+    fn is_behind(&self, id: PathId) -> bool {
+        // The paths of a server have one socket, and their turns there.
+        if self.keys.role() == Role::Responder {
+            return false;
+        }
+        let front = |slot: &Slot| slot.stage.front().map(|(sequence, _)| self.copies.place(*sequence));
+        let Some(own) = self.slot(id).and_then(front) else { return false };
+        let others = self.slots().filter(|slot| !slot.dirty && slot.id != id);
+        others.filter_map(front).any(|other| other < own)
     }
 
     /// Writes what is to be sent next on `id` to `buf`.
@@ -151,6 +170,9 @@ impl Peer {
 
     /// A run of staged packets of equal length; the last may be shorter.
     fn data(&mut self, now: Instant, id: PathId, buf: &mut [u8]) -> Option<Transmit> {
+        if self.is_behind(id) {
+            return None;
+        }
         let mut run: Option<(usize, Ecn)> = None;
         let (mut len, mut count) = (0, 0);
         // The inner checksum is left to the receiver's kernel where both have offload: the seal

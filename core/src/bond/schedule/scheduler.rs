@@ -1,6 +1,5 @@
 //! The decision: one match over the strategies.
 
-use super::QUANTUM;
 use super::active::Active;
 use super::admission::Admission;
 use super::completion::{completion, earliest, worth_waiting};
@@ -15,6 +14,10 @@ use alloc::vec::Vec;
 /// A path's run goes on while another would deliver sooner by less than this, and for as many bytes
 /// as the path takes in it: long runs are cheap to send, and must not cost delay.
 const RUN: Duration = Duration::from_millis(1);
+
+/// And at most for as many bytes as leave in one call, 44 packets of full size: then each call of a
+/// fast path is one run, and nothing in it overtakes another path's.
+const LONGEST: u64 = 44 * 1500;
 
 /// Packets up to this size are sent twice by `adaptive`, if they are sparse: questions, keystrokes,
 /// acknowledgements.
@@ -198,7 +201,7 @@ impl Scheduler {
     ) -> &'a PathView {
         let Some((path, bytes)) = self.run else { return best };
         let Some(last) = ready.find(|view| view.path == path) else { return best };
-        let at_most = QUANTUM.min(last.rate.bytes_in(RUN));
+        let at_most = LONGEST.min(last.rate.bytes_in(RUN));
         let goes_on = bytes + head.bytes as u64 <= at_most && last.fresh == best.fresh;
         let lag = completion(now, last, head.bytes as u64) - completion(now, best, head.bytes as u64);
         if goes_on && lag <= RUN { last } else { best }

@@ -86,6 +86,14 @@ impl Machine for Server {
     }
 
     fn poll_output(&mut self) -> Option<Output> {
+        while let Some(client) = self.taken.1.pop() {
+            let now = self.taken.0;
+            let live = self.sessions.get_mut(&client).and_then(|session| session.live.as_mut());
+            if let Some(peer) = live {
+                peer.pump_fed(now);
+                self.settle(now, client);
+            }
+        }
         if self.drained && self.outputs.is_empty() && self.busy.is_empty() {
             (self.drained, self.farewell) = (false, None);
             self.outputs.extend([Output::CloseSocket { socket: self.socket }, Output::Finished]);

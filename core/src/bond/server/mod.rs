@@ -76,6 +76,10 @@ pub struct Server {
     routes: BTreeMap<IpAddr, ClientId>,
     give: Give,
     take: Vec<u8>,
+    /// When the last packet was taken, and the clients whose paths were not asked for theirs yet:
+    /// they are when the driver asks what follows, so that packets which come together leave
+    /// together.
+    taken: (Instant, Vec<ClientId>),
     outputs: VecDeque<Output>,
     replies: VecDeque<(SocketAddr, Option<IpAddr>, Vec<u8>)>,
     /// Paths that have something to send, each once, served in turns.
@@ -133,6 +137,7 @@ impl Server {
             routes,
             give: Give::new(common.offload),
             take: vec![0; LARGEST],
+            taken: (Instant::ZERO, Vec::new()),
             outputs,
             replies: VecDeque::new(),
             busy: VecDeque::new(),

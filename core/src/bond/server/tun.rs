@@ -24,9 +24,12 @@ impl TunMachine for Server {
             return;
         };
         peer.ingest(now, &mut self.take, len, offload, &mut self.give);
-        if let Some(client) = client {
-            self.settle(now, client);
+        if let Some(client) = client
+            && !self.taken.1.contains(&client)
+        {
+            self.taken.1.push(client);
         }
+        self.taken.0 = now;
     }
 
     fn give_buf(&self, _: TunId) -> Option<(&[u8], Offload)> {

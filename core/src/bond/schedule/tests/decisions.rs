@@ -146,19 +146,20 @@ fn stale_data_never_outranks_fresh() {
 #[test]
 fn runs_stay_on_a_path_where_that_costs_nothing() {
     let mut scheduler = scheduler(Strategy::Aggregate);
-    // At a gigabit a run is a quantum: sixteen packets. The other path is better by a little.
+    // At a gigabit a run is what leaves in one call: 44 packets. The other path is better by a
+    // little.
     let views = [path(0, 1000, 10), PathView { delay: Duration::from_micros(9_990), ..path(1, 1000, 0) }];
     scheduler.handle_sent(&views[0], 1500, false);
     let mut run = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..48 {
         let Decision::Send(path) = scheduler.decide(milliseconds(0), &bulk(10_000_000), &views) else {
             panic!()
         };
         scheduler.handle_sent(&views[usize::from(path)], 1500, false);
         run.push(path);
     }
-    assert_eq!(run[..15], [0; 15]);
-    assert_eq!(run[15..], [1; 5]);
+    assert_eq!(run[..43], [0; 43]);
+    assert_eq!(run[43..], [1; 5]);
 }
 
 #[test]
