@@ -55,8 +55,8 @@ pub struct Client {
     peer: Peer,
     give: Give,
     take: Vec<u8>,
-    /// When the last packet was taken, if its path was not asked for yet: it is when the driver asks
-    /// what follows, so that packets which come together leave together.
+    /// When the last packet was taken, if its path was not asked for yet: it is when the driver
+    /// asks what follows, so that packets which come together leave together.
     taken: Option<Instant>,
     outputs: VecDeque<Output>,
     /// Sockets on which a handshake message is due.

@@ -5,12 +5,12 @@
 
 use super::packet::{Packet, be16, put16};
 
-/// The sum of `data`'s 16-bit words, to be added to others. An odd last byte counts as the upper half of a
-/// word.
+/// The sum of `data`'s 16-bit words, to be added to others. An odd last byte counts as the upper
+/// half of a word.
 pub(super) fn sum(data: &[u8]) -> u64 {
     // Words of 32 bits leave the folded sum the same, and so do words in the machine's own order,
-    // but for the order of its two bytes (RFC 1071 section 2 (B), (C)). That order needs no swap for
-    // each word.
+    // but for the order of its two bytes (RFC 1071 section 2 (B), (C)). That order needs no swap
+    // for each word.
     let mut words = data.chunks_exact(4);
     let mut total: u64 = 0;
     for word in &mut words {

@@ -9,9 +9,9 @@ use crate::machine::Offload;
 use crate::time::Instant;
 use alloc::vec::Vec;
 
-/// Bytes that come in before the paths are asked, if the driver does not ask before. To ask for each
-/// packet that comes alone costs as much as its seal; a superpacket is asked for at once. No queue
-/// is so short that it overflows meanwhile.
+/// Bytes that come in before the paths are asked, if the driver does not ask before. To ask for
+/// each packet that comes alone costs half as much as its seal; a superpacket is asked for at once.
+/// No queue is so short that it overflows meanwhile.
 const TOGETHER: usize = 32 * 1024;
 
 /// A packet or superpacket that waits, with its flow.

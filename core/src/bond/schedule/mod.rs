@@ -43,6 +43,6 @@ pub(crate) use scheduler::Scheduler;
 pub use strategy::Strategy;
 pub(crate) use view::{Decision, Head, PathSet, PathView};
 
-/// 16 packets of full size, in bytes: by so much shares may be off, and by such a load latencies are
-/// compared.
+/// 16 packets of full size, in bytes: by so much shares may be off, and by such a load latencies
+/// are compared.
 pub(crate) const QUANTUM: u64 = 16 * 1500;
