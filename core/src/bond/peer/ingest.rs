@@ -42,8 +42,8 @@ impl Item for Queued {
 
 impl Peer {
     /// Takes in a packet or superpacket that is for this peer: the first `len` of the
-    /// [`LARGEST`](super::LARGEST) bytes of `taken`. The paths get it with others that come at once:
-    /// [`Peer::pump_fed`].
+    /// [`LARGEST`](super::LARGEST) bytes of `taken`. The paths get it with others that come at
+    /// once: [`Peer::pump_fed`].
     pub(in crate::bond) fn ingest(
         &mut self,
         now: Instant,
