@@ -89,19 +89,21 @@ impl Reordering {
 /// The share of packets lost, smoothed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LossShare {
-    acknowledged: u64,
-    lost: u64,
+    acknowledged: u32,
+    lost: u32,
     /// Of `WHOLE` times `BLOCK_GAIN`.
-    share: u64,
+    share: u32,
 }
 
 impl LossShare {
     pub(crate) fn feed(&mut self, acknowledged: u64, lost: u64) {
-        self.acknowledged += acknowledged;
-        self.lost += lost;
-        let total = self.acknowledged + self.lost;
+        let few = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        self.acknowledged = self.acknowledged.saturating_add(few(acknowledged));
+        self.lost = self.lost.saturating_add(few(lost));
+        let (lost, total) = (u64::from(self.lost), u64::from(self.acknowledged) + u64::from(self.lost));
         if total >= BLOCK {
-            self.share = self.share - self.share / BLOCK_GAIN + self.lost * WHOLE / total;
+            let share = u64::from(self.share);
+            self.share = few(share - share / BLOCK_GAIN + lost * WHOLE / total);
             (self.acknowledged, self.lost) = (0, 0);
         }
     }
@@ -114,7 +116,7 @@ impl LossShare {
 
     /// Of [`WHOLE`].
     pub(crate) fn ask(&self) -> u64 {
-        self.share / BLOCK_GAIN
+        u64::from(self.share) / BLOCK_GAIN
     }
 
     pub(crate) fn clear(&mut self) {

@@ -35,13 +35,13 @@ use crate::time::{Duration, Instant};
 /// | `OVERDUE` 2 | probe time-outs without an answer to a probe end that wait too: to refuse a size takes three seconds, and a path alone drops meanwhile what its hosts send |
 /// | `SAME` 10 ms | refusals by the system within that are of one burst: each alone would be a step down |
 const SIZES: [u16; 9] = [1280, 1364, 1400, 1420, 1440, 1452, 1472, 1492, 1500];
-const TRIES: u32 = 3;
+const TRIES: u8 = 3;
 const PATIENCE: Duration = Duration::from_secs(1);
 const RAISE: Duration = Duration::from_secs(600);
-const SWALLOWED: u32 = 8;
-const AFTER: u32 = 2;
-const SILENCES: u32 = 3;
-const DOUBTED: u32 = 2;
+const SWALLOWED: u8 = 8;
+const AFTER: u8 = 2;
+const SILENCES: u8 = 3;
+const DOUBTED: u8 = 2;
 const OPEN: Duration = Duration::from_secs(1);
 const OVERDUE: u32 = 2;
 const SAME: Duration = Duration::from_millis(10);
@@ -52,7 +52,7 @@ pub(crate) struct Mtu {
     confirmed: usize,
     /// The smallest size known not to pass, or one beyond the largest to try.
     refused: usize,
-    tries: u32,
+    tries: u8,
     /// The size on its way, and when its time is over.
     probe: Option<(usize, Instant)>,
     /// When its answer should have been there, though it is not yet given up; whether another
@@ -62,14 +62,14 @@ pub(crate) struct Mtu {
     /// The search is over; when it begins again.
     raise: Option<Instant>,
     /// Large packets lost in a row, and how many of them were sent after a small one arrived.
-    swallowed: u32,
-    after: u32,
+    swallowed: u8,
+    after: u8,
     /// When the first small packet arrived since the last large one did.
     smaller: Option<Instant>,
     /// Nothing but large packets is missing, and a probe asks whether the path is dead; how often
     /// it was not, since the last large one arrived.
     asked: bool,
-    silences: u32,
+    silences: u8,
     /// Since when something speaks against the largest size.
     doubt: Option<Instant>,
     /// The search was long enough: what is confirmed counts.
@@ -182,7 +182,7 @@ impl Mtu {
             && until <= now
         {
             (self.probe, self.overdue) = (None, None);
-            self.tries += 1;
+            self.tries = self.tries.saturating_add(1);
             if size <= self.confirmed {
                 if self.tries >= TRIES {
                     self.fall_back(now);
@@ -233,7 +233,7 @@ impl Mtu {
                 if self.silences == 0 {
                     self.tries = 0;
                 }
-                self.silences += 1;
+                self.silences = self.silences.saturating_add(1);
             }
             self.smaller = self.smaller.or(Some(now));
         }
@@ -244,8 +244,9 @@ impl Mtu {
     /// dead for a while.
     pub(crate) fn handle_lost(&mut self, now: Instant, sent_at: Instant, bytes: u32) -> bool {
         if Self::is_large(bytes) {
-            self.swallowed += 1;
-            self.after += u32::from(self.smaller.is_some_and(|smaller| sent_at > smaller));
+            let after = self.smaller.is_some_and(|smaller| sent_at > smaller);
+            self.swallowed = self.swallowed.saturating_add(1);
+            self.after = self.after.saturating_add(u8::from(after));
         }
         let narrow = self.confirmed == 0 && self.doubt.is_some();
         let evident = self.after >= AFTER || self.silences >= SILENCES;

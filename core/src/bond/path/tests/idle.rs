@@ -67,5 +67,5 @@ fn a_busy_path_needs_no_ping() {
 
 #[test]
 fn an_idle_path_is_small() {
-    assert!(size_of::<Path>() < 4 * 1024 + 256, "{} bytes", size_of::<Path>());
+    assert!(size_of::<Path>() < 4096, "{} bytes", size_of::<Path>());
 }
