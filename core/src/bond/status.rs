@@ -107,6 +107,11 @@ pub struct Status {
     pub repaired: u64,
     /// Packets sent again because their path fell silent.
     pub reinjected: u64,
+    /// Hosts that were told, by ICMP through the device of this end, that their packet is too big.
+    pub told_too_big: u64,
+    /// TCP segments that were sent again without their payload, so that their senders learn of a
+    /// congestion. Each counts as dropped too ([`Drops::queue_delay`]).
+    pub trimmed: u64,
     /// Packets that the next of their flow waited for in vain: lost, or so late that it went on
     /// without them.
     pub holes: u64,
@@ -122,6 +127,7 @@ impl Status {
     pub(super) fn of(peer: &Peer, established: bool, addresses: &[IpAddr], paths: Vec<PathStatus>) -> Status {
         let (queued, copies, held) = peer.memory();
         let (repaired, reinjected) = peer.repairs();
+        let (told_too_big, trimmed) = peer.told();
         Status {
             established,
             addresses: addresses.to_vec(),
@@ -130,6 +136,8 @@ impl Status {
             drops: peer.drops(),
             repaired,
             reinjected,
+            told_too_big,
+            trimmed,
             holes: peer.holes(),
             queued,
             copies,

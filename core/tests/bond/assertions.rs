@@ -43,9 +43,19 @@ pub(crate) fn after_healing(sut: &mut Sut) {
 }
 
 /// 4: what did not come out was dropped for a named reason. 1: what came too late was waited for
-/// first.
+/// first. What the bond says to hosts by itself is counted.
 fn accounted(sut: &Sut, client: &Status, server: &Status) {
-    let dropped = named(&client.drops) + named(&server.drops) + sut.lab.server.machine.unroutable();
+    for (way, here, there) in [(Way::Down, client, server), (Way::Up, server, client)] {
+        let told = sut.reference.told.get(&way).copied().unwrap_or(0);
+        assert_eq!(told, here.told_too_big, "hosts told that a packet is too big: {here:#?}");
+        // Where the whole packet comes after all, and first, its header does not.
+        let headers = sut.reference.headers(way);
+        assert!(headers <= there.trimmed, "{headers} headers came, of {} sent", there.trimmed);
+    }
+    // A trimmed segment counts as dropped, and its header comes.
+    let trimmed = client.trimmed + server.trimmed;
+    let named = named(&client.drops) + named(&server.drops);
+    let dropped = named - trimmed + sut.lab.server.machine.unroutable();
     let missing = sut.reference.missing();
     assert!(
         missing <= dropped,

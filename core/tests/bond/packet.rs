@@ -93,19 +93,40 @@ impl Flow {
     }
 }
 
-/// The packets that came out of a TUN under one header: their flow and their numbers.
+/// What came out of a TUN under one header.
+#[derive(Debug)]
+pub(crate) enum Came {
+    /// Packets of a flow, by their numbers.
+    Packets(Flow, Vec<u32>),
+    /// A TCP segment without its payload: its sender is told of a congestion. Where its first byte
+    /// belongs.
+    Header(Flow, u32),
+    /// The bond's own word to a host: its packet of this flow is too big.
+    TooBig(Flow),
+}
+
+impl Came {
+    /// The flow and the numbers of whole packets.
+    ///
+    /// # Panics
+    /// It is something else.
+    pub(crate) fn packets(self) -> (Flow, Vec<u32>) {
+        match self {
+            Came::Packets(flow, numbers) => (flow, numbers),
+            other => panic!("expected packets, got {other:?}"),
+        }
+    }
+}
+
+/// The headers of one of our packets.
 ///
 /// # Panics
-/// It is none of ours, or something was changed in it.
-pub(crate) fn read(packet: &[u8], offload: Offload) -> (Flow, Vec<u32>) {
+/// It is none of ours.
+fn flow_of(packet: &[u8]) -> Flow {
     assert_eq!(packet[0], 0x45, "an IPv4 header without options: {packet:02x?}");
     let address = |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
     let (from, to) = (address(12), address(16));
     let (way, inner) = if to == TARGET { (Way::Up, from) } else { (Way::Down, to) };
-    if packet[9] == 1 {
-        // The bond's own word to a host: its packet is too big. What it dropped is counted.
-        return (Flow { client: 0, way, kind: Kind::Udp, id: 0 }, Vec::new());
-    }
     assert!(from == TARGET || to == TARGET, "from {from} to {to}");
     let [.., high, low] = inner.octets();
     let client = usize::from(high) * 250 + usize::from(low) - 2;
@@ -115,11 +136,33 @@ pub(crate) fn read(packet: &[u8], offload: Offload) -> (Flow, Vec<u32>) {
         _ => Kind::Udp,
     };
     let id = (u16::from_be_bytes([packet[20], packet[21]]) - 30_000) as u8;
-    let flow = Flow { client, way, kind, id };
+    Flow { client, way, kind, id }
+}
+
+/// An ICMPv4 error of type 3, code 4 (RFC 1191): the flow that it speaks of.
+fn read_too_big(packet: &[u8]) -> Flow {
+    assert_eq!(packet[20..22], [3, 4], "the bond says nothing else: {packet:02x?}");
+    let mtu = u16::from_be_bytes([packet[26], packet[27]]);
+    let quoted = &packet[28..];
+    let len = u16::from_be_bytes([quoted[2], quoted[3]]);
+    assert!(len > mtu, "{len} bytes are not too many for {mtu}");
+    assert_eq!(packet[16..20], quoted[12..16], "it is told to the one that sent it");
+    flow_of(quoted)
+}
+
+/// Reads what came out of a TUN.
+///
+/// # Panics
+/// It is none of ours, or something was changed in it.
+pub(crate) fn read(packet: &[u8], offload: Offload) -> Came {
+    if packet[9] == 1 {
+        return Came::TooBig(read_too_big(packet));
+    }
+    let flow = flow_of(packet);
+    let Flow { way, kind, id, .. } = flow;
     let payload = &packet[flow.headers()..];
-    // Without its payload: its sender is told of a congestion, and it counts as dropped.
     if kind == Kind::Tcp && payload.is_empty() {
-        return (flow, Vec::new());
+        return Came::Header(flow, u32::from_be_bytes(packet[24..28].try_into().expect("four bytes")));
     }
     let step = match offload {
         Offload::Tcp { header, size, .. } | Offload::Udp { header, size } => {
@@ -137,5 +180,5 @@ pub(crate) fn read(packet: &[u8], offload: Offload) -> (Flow, Vec<u32>) {
         );
         number
     });
-    (flow, numbers.collect())
+    Came::Packets(flow, numbers.collect())
 }

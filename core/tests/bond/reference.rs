@@ -1,6 +1,6 @@
 //! What must be true of what comes out, from nothing but what went in.
 
-use super::packet::{Flow, Kind, Way};
+use super::packet::{Came, Flow, Kind, Way};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One flow.
@@ -10,8 +10,11 @@ pub(crate) struct Sent {
     pub(crate) next: u32,
     /// The place of the next byte in a TCP flow.
     pub(crate) seq: u32,
-    /// What came out.
+    /// Where each packet of a TCP flow begins.
+    places: BTreeMap<u32, u32>,
+    /// What came out, and what of it was a header alone.
     pub(crate) delivered: BTreeSet<u32>,
+    headers: u64,
     /// The highest that came out.
     highest: Option<u32>,
     /// Packets that came out behind one that was sent after them.
@@ -22,6 +25,9 @@ pub(crate) struct Sent {
 #[derive(Default)]
 pub(crate) struct Reference {
     pub(crate) flows: BTreeMap<Flow, Sent>,
+    /// How often a host was told that its packet is too big, at the end where packets of the
+    /// direction come out.
+    pub(crate) told: BTreeMap<Way, u64>,
 }
 
 impl Reference {
@@ -31,18 +37,43 @@ impl Reference {
         let (number, seq) = (sent.next, sent.seq);
         sent.next += count;
         sent.seq = seq.wrapping_add(count * size as u32);
+        if flow.kind == Kind::Tcp {
+            sent.places.extend((0..count).map(|at| (seq.wrapping_add(at * size as u32), number + at)));
+        }
         (number, seq)
+    }
+
+    /// Something has come out where packets that go `way` do.
+    ///
+    /// # Panics
+    /// It was never sent, came out before, or where it went in.
+    pub(crate) fn take(&mut self, way: Way, came: Came) {
+        match came {
+            Came::Packets(flow, numbers) => {
+                assert_eq!(flow.way, way, "it came out where it went in");
+                self.deliver(flow, &numbers);
+            }
+            Came::Header(flow, place) => {
+                assert_eq!(flow.way, way, "it came out where it went in");
+                let sent =
+                    self.flows.get_mut(&flow).unwrap_or_else(|| panic!("nothing was sent in {flow:?}"));
+                let number = *sent.places.get(&place).unwrap_or_else(|| panic!("{place} of {flow:?}"));
+                sent.headers += 1;
+                self.deliver(flow, &[number]);
+            }
+            Came::TooBig(flow) => {
+                assert_ne!(flow.way, way, "who sent it is told");
+                assert!(self.flows.contains_key(&flow), "nothing was sent in {flow:?}");
+                *self.told.entry(way).or_default() += 1;
+            }
+        }
     }
 
     /// Packets have come out.
     ///
     /// # Panics
     /// One was never sent, or came out before.
-    pub(crate) fn deliver(&mut self, flow: Flow, numbers: &[u32]) {
-        if numbers.is_empty() {
-            // A header alone, or the bond's own word.
-            return;
-        }
+    fn deliver(&mut self, flow: Flow, numbers: &[u32]) {
         let sent = self.flows.get_mut(&flow).unwrap_or_else(|| panic!("nothing was sent in {flow:?}"));
         for number in numbers {
             assert!(*number < sent.next, "{number} of {flow:?} was never sent");
@@ -52,7 +83,12 @@ impl Reference {
         }
     }
 
-    /// Packets that went in and did not come out.
+    /// Packets of one way of which the header alone came out.
+    pub(crate) fn headers(&self, way: Way) -> u64 {
+        self.flows.iter().filter(|(flow, _)| flow.way == way).map(|(_, sent)| sent.headers).sum()
+    }
+
+    /// Packets that went in and did not come out, not even their header.
     pub(crate) fn missing(&self) -> u64 {
         self.flows.values().map(|sent| u64::from(sent.next) - sent.delivered.len() as u64).sum()
     }

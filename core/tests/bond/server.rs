@@ -63,7 +63,7 @@ fn down(lab: &mut Lab, client: usize, number: u32) {
 /// The numbers that came out at a client.
 fn came(lab: &mut Lab, client: usize) -> Vec<u32> {
     let out = std::mem::take(&mut lab.clients[client].io.tun_out);
-    out.iter().flat_map(|(packet, offload)| read(packet, *offload).1).collect()
+    out.iter().flat_map(|(packet, offload)| read(packet, *offload).packets().1).collect()
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_client_gets_its_own_packets_and_no_others() {
     for client in 0..20 {
         let out = std::mem::take(&mut lab.clients[client].io.tun_out);
         let flows: Vec<(Flow, Vec<u32>)> =
-            out.iter().map(|(packet, offload)| read(packet, *offload)).collect();
+            out.iter().map(|(packet, offload)| read(packet, *offload).packets()).collect();
         assert!(
             flows.iter().all(|(flow, _)| flow.client == client),
             "client {client} ({}) got {flows:?}",

@@ -97,7 +97,7 @@ impl Peer {
         let mut answer = [0; 1280];
         if let Ok(len) = self.too_big.tell(now, packet, self.mtu(), beyond, &mut answer) {
             let answer = Packet::parse(&answer[..len]).expect("we built it");
-            give.push(&answer);
+            self.told_too_big += u64::from(give.push(&answer));
             give.finish();
         }
     }

@@ -174,6 +174,8 @@ pub(super) struct Peer {
     seen: bool,
     repaired: u64,
     reinjected: u64,
+    told_too_big: u64,
+    trimmed: u64,
 }
 
 impl Peer {
@@ -210,6 +212,8 @@ impl Peer {
             seen: false,
             repaired: 0,
             reinjected: 0,
+            told_too_big: 0,
+            trimmed: 0,
         }
     }
 
@@ -277,7 +281,7 @@ impl Peer {
     /// Packets of this association that were dropped.
     pub(super) fn drops(&self) -> Drops {
         let queue = self.ingress.counters();
-        let queue_delay = queue.dropped_codel + self.drops.queue_delay;
+        let queue_delay = queue.dropped_codel + self.trimmed;
         Drops { queue_delay, queue_full: queue.dropped_full, ..self.drops }
     }
 
@@ -289,6 +293,11 @@ impl Peer {
     /// Packets sent again because they were lost, and because their path fell silent.
     pub(super) fn repairs(&self) -> (u64, u64) {
         (self.repaired, self.reinjected)
+    }
+
+    /// Hosts told that their packet is too big, and segments sent again without their payload.
+    pub(super) fn told(&self) -> (u64, u64) {
+        (self.told_too_big, self.trimmed)
     }
 
     /// Packets that were waited for in vain.

@@ -65,7 +65,7 @@ impl Peer {
             }
         }
         for chosen in flows.into_values().filter(|owed| owed.packets >= BULK).filter_map(|owed| owed.chosen) {
-            self.drops.queue_delay += u64::from(self.copies.tell_congestion(chosen) == Some(Told::Trimmed));
+            self.trimmed += u64::from(self.copies.tell_congestion(chosen) == Some(Told::Trimmed));
         }
     }
 
