@@ -18,6 +18,7 @@ use crate::time::{Duration, Instant};
 /// | `BURSTS` 4 | a radio's grants: one more or less of them within a sample is a quarter |
 /// | `SPAN_CAP` 200 ms | and a wild path is not measured over seconds |
 /// | `RECENT` 5 ms | the smallest delay of that long is no single burst: the spacing of acknowledgements |
+/// | `OWN_GAIN` 1/8 | as the smoothed RTT's |
 /// | `WASTE` 1/16 of a round, at least 1 ms | a source that used more than 15/16 of what it might was not the limit |
 const SPAN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(40));
 const JITTERS: u32 = 4;
@@ -25,6 +26,7 @@ const BURSTS: u32 = 4;
 const SPAN_CAP: Duration = Duration::from_millis(200);
 const RECENT: Duration = Duration::from_millis(5);
 const WASTE: (u32, Duration) = (16, Duration::from_millis(1));
+const OWN_GAIN: u32 = 8;
 /// A full packet's bytes.
 const FULL: u64 = 1500;
 
@@ -148,6 +150,17 @@ impl Path {
         };
         let span = self.compute_view().span;
         self.delivery.feed(arrival, span)
+    }
+
+    /// Takes in that an acknowledgement came back by this path itself, be it after a copy of it by
+    /// another.
+    pub(in crate::bond) fn handle_own_way(&mut self, now: Instant, ack: &Ack) {
+        let since = RawDelay(timestamp(now)).over(RawDelay(ack.echo & 0xff_ffff));
+        let Ok(sample) = u32::try_from(since) else { return };
+        self.own_way = match self.own_way {
+            0 => sample,
+            own => own - own / OWN_GAIN + sample / OWN_GAIN,
+        };
     }
 
     /// Bytes newly lost. RFC 9002 section 6.1: only what lies below the largest acknowledged.

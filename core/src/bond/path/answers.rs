@@ -24,6 +24,13 @@ impl Path {
         self.control.found()
     }
 
+    /// Whether the loss of `packet` may be our own doing: it was sent to ask for more than the path
+    /// is believed to have. A path that is given little is in start-up for ever, and asks for
+    /// nothing.
+    pub(crate) fn may_be_pressed(&self, packet: &Packet) -> bool {
+        packet.probing && !self.control.limited()
+    }
+
     /// Whether it carried data of late: what is measured of it is of now.
     pub(crate) fn is_fresh(&self, now: Instant) -> bool {
         self.loaded_at.is_some_and(|loaded| now - loaded <= STALE)
@@ -108,10 +115,16 @@ impl Path {
     }
 
     /// Smoothed RTT + max(4 x variance, 5 ms) + acknowledgement delay: what the peer may take, and
-    /// what aggregates.
+    /// what aggregates. No less than the path's own way back takes: that of the nearest path, by
+    /// which acknowledgements come first, may have become longer since.
     pub(crate) fn probe_timeout(&self) -> Duration {
         let held = received::LATEST + self.view().aggregated;
-        liveness::probe_timeout(self.rtt.smoothed(), self.rtt.variance(), held)
+        let own = Duration::from_micros(self.own_way.into());
+        liveness::probe_timeout(self.rtt.smoothed(), self.rtt.variance(), held).max(liveness::probe_timeout(
+            own,
+            Duration::ZERO,
+            held,
+        ))
     }
 
     /// What is thought of the sending direction.

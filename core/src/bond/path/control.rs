@@ -301,6 +301,11 @@ impl Control {
         matches!(self.phase, Phase::Cruise { .. })
     }
 
+    /// True while the source gives the path less than it may send.
+    pub(crate) fn limited(&self) -> bool {
+        self.limited
+    }
+
     /// True while a queue that a fall left behind drains.
     pub(crate) fn falling(&self) -> bool {
         matches!(self.phase, Phase::Fall { .. })

@@ -165,6 +165,9 @@ pub(crate) struct Path {
     sent: SentMap,
     largest_acked: Option<u64>,
     rtt: Rtt,
+    /// The round trip of acknowledgements that come back by this path itself, smoothed,
+    /// microseconds. Zero: none did.
+    own_way: u32,
     unloaded: Unloaded,
     one_way: OneWay,
     jitter: Jitter,
@@ -215,6 +218,7 @@ impl Path {
             sent: SentMap::new(),
             largest_acked: None,
             rtt: Rtt::default(),
+            own_way: 0,
             unloaded: Unloaded::default(),
             one_way: OneWay::default(),
             jitter: Jitter::default(),

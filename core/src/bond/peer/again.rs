@@ -98,8 +98,9 @@ impl Peer {
                 if let Some(sequence) = packet.sequence {
                     self.copies.done(sequence);
                 }
-                if matches!(event, path::Event::Acked(_)) {
-                    self.judge(now, index, true);
+                match event {
+                    path::Event::Acked(packet) => self.judge(now, index, &packet, true),
+                    _ => slot.health.forgive(),
                 }
             }
             path::Event::Lost(packet) => {
@@ -108,7 +109,7 @@ impl Peer {
                     self.send_again(now, sequence, Why::Lost);
                 }
                 if !packet.mtu_probe {
-                    self.judge(now, index, false);
+                    self.judge(now, index, &packet, false);
                 }
             }
             path::Event::Suspect => {
@@ -152,15 +153,19 @@ impl Peer {
 
     /// Takes in that a packet of a path came, or was lost: does the path lose too much, or no
     /// longer?
-    fn judge(&mut self, now: Instant, index: usize, came: bool) {
+    fn judge(&mut self, now: Instant, index: usize, packet: &path::Packet, came: bool) {
         if !came && !self.slots().any(|other| other.id.index() != index && other.is_usable()) {
             return;
         }
         let Some(slot) = &mut self.slots[index] else { return };
         let share = slot.path.random_loss();
+        if !slot.path.may_be_pressed(packet) {
+            slot.health.note(came);
+        }
         match slot.health.feed(now, came, share) {
             None => {}
             Some(Verdict::Sick) => {
+                self.move_lost(index);
                 self.move_all(now, index);
                 self.news.push_back(News::Path(slot_id(index), path::State::Suspect));
             }
@@ -220,6 +225,20 @@ impl Peer {
                 self.again.moved.push_back(sequence);
             }
         }
+    }
+
+    /// What a path lost and waits for the budget of repairs is moved: the path carries nothing from
+    /// now on.
+    fn move_lost(&mut self, index: usize) {
+        let Some(slot) = &self.slots[index] else { return };
+        let path = slot.id.get();
+        let Peer { copies, again, .. } = self;
+        let (moved, lost) =
+            core::mem::take(&mut again.lost).into_iter().partition::<Vec<u32>, _>(|sequence| {
+                copies.find(*sequence).is_some_and(|copy| copy.path == path)
+            });
+        again.lost = lost.into();
+        again.moved.extend(moved);
     }
 
     /// All that is unacknowledged on a path is sent again elsewhere, oldest first.

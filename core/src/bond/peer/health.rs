@@ -2,7 +2,8 @@
 //! long enough.
 //!
 //! ```text
-//!             share of loss over SICK
+//!             share of loss over SICK, or
+//!             FEW of the last 32 lost, here and there
 //!   healthy -------------------------> sick     asked every ASK while data moves
 //!      ^                                |  answers in a row; one lost: from the beginning
 //!      +--------------------------------+
@@ -19,10 +20,13 @@ use crate::time::{Duration, Instant};
 /// | constant | reason |
 /// | --- | --- |
 /// | `SICK` 15% | repairs are a tenth of what is sent: a path with 5% loss is worth having, one with 20% costs the others more than it gives. Half of all lost shows as that after 128 to 256 packets, 50 to 100 ms at 30 Mbit/s |
+/// | `FEW` 15 of 32, in `RUNS` 5 | a turn to half of all lost is seen after 30 packets, 12 ms at 30 Mbit/s. At 10% loss that is bad luck once in hours; what one outage took is one run |
 /// | `ANSWERS` 16 | at 50% loss one of 65,000 such rows is luck |
 /// | `ASK` 100 ms | 16 answers in under 2 s; 10 kbit/s |
 /// | `IDLE` 1 s | without data nobody asks |
 const SICK: u64 = 1024 * 15 / 100;
+const FEW: u32 = 15;
+const RUNS: u32 = 5;
 const ANSWERS: u32 = 16;
 const ASK: Duration = Duration::from_millis(100);
 pub(super) const IDLE: Duration = Duration::from_secs(1);
@@ -40,6 +44,9 @@ pub(in crate::bond) struct Health {
     sick: bool,
     answers: u32,
     ask_at: Instant,
+    /// What became of the last 32 packets that asked for no more than the path has: one bit each,
+    /// set where it was lost. The last one is the lowest.
+    last: u32,
 }
 
 impl Health {
@@ -47,11 +54,27 @@ impl Health {
         self.sick
     }
 
+    /// A packet came, or was lost: as [`Health::feed`] is to be told next.
+    pub(super) fn note(&mut self, came: bool) {
+        self.last = self.last << 1 | u32::from(!came);
+    }
+
+    /// The last that was called lost came after all.
+    pub(super) fn forgive(&mut self) {
+        self.last &= self.last.wrapping_sub(1);
+    }
+
+    /// Half of the last few were lost, and not all at once.
+    fn has_turned(&self) -> bool {
+        let runs = self.last & !(self.last << 1);
+        self.last.count_ones() >= FEW && runs.count_ones() >= RUNS
+    }
+
     /// A packet came, or was lost; `share` of 1024 were lost of late.
     pub(super) fn feed(&mut self, now: Instant, came: bool, share: u64) -> Option<Verdict> {
         match (self.sick, came) {
-            (false, false) if share > SICK => {
-                *self = Health { sick: true, answers: 0, ask_at: now };
+            (false, false) if share > SICK || self.has_turned() => {
+                *self = Health { sick: true, ask_at: now, ..Health::default() };
                 Some(Verdict::Sick)
             }
             (false, _) => None,
@@ -64,6 +87,9 @@ impl Health {
                 // What was under way when it fell sick is no answer.
                 let healed = self.answers >= ANSWERS;
                 self.sick = !healed;
+                if healed {
+                    self.last = 0;
+                }
                 healed.then_some(Verdict::Healed)
             }
         }
@@ -71,7 +97,7 @@ impl Health {
 
     /// There is no other path: it carries data whatever it loses.
     pub(super) fn heal(&mut self) {
-        self.sick = false;
+        (self.sick, self.last) = (false, 0);
     }
 
     /// When it is asked next.
@@ -106,6 +132,38 @@ mod tests {
         let verdicts: std::vec::Vec<_> = series.filter_map(|came| health.feed(now, came, 512)).collect();
         assert_eq!(verdicts, [Verdict::Healed]);
         assert!(!health.is_sick());
+    }
+
+    /// Packets until the path is called sick, of a series that repeats: true came.
+    fn until_sick(series: &[bool]) -> Option<usize> {
+        let mut health = Health::default();
+        (0..200).find(|at| {
+            let came = series[at % series.len()];
+            health.note(came);
+            health.feed(Instant::ZERO, came, 0) == Some(Verdict::Sick)
+        })
+    }
+
+    #[test]
+    fn a_turn_for_the_worse_is_seen_at_once_and_an_outage_is_none() {
+        let (came, lost) = (true, false);
+        assert_eq!(until_sick(&[came, lost]), Some(29));
+        assert_eq!(until_sick(&[came, came, lost]), None, "a third is seen by its share");
+        let outage = [[lost; 20].as_slice(), &[came; 20]].concat();
+        assert_eq!(until_sick(&outage), None, "it is one run");
+    }
+
+    #[test]
+    fn what_comes_after_all_was_not_lost() {
+        let mut health = Health::default();
+        for at in 0..200 {
+            let came = at % 2 == 0;
+            health.note(came);
+            assert_eq!(health.feed(Instant::ZERO, came, 0), None);
+            if !came {
+                health.forgive();
+            }
+        }
     }
 
     #[test]

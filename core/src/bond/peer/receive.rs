@@ -170,6 +170,11 @@ impl Peer {
             Frame::Ack(ack) => {
                 let of = ack.path.index();
                 let ack = from_wire(&ack);
+                if let Some(slot) = &mut self.slots[of]
+                    && of == by.index()
+                {
+                    slot.path.handle_own_way(now, &ack);
+                }
                 self.path_event(now, of, |path, sink| path.handle_ack(now, &ack, &mut |event| sink(event)));
             }
             // Repairs follow acknowledgements; a NACK asks for nothing that they do not say.
