@@ -156,7 +156,8 @@ impl Path {
     /// another.
     pub(in crate::bond) fn handle_own_way(&mut self, now: Instant, ack: &Ack) {
         let since = RawDelay(timestamp(now)).over(RawDelay(ack.echo & 0xff_ffff));
-        let Ok(sample) = u32::try_from(since) else { return };
+        let held = u32::from(ack.delay).saturating_mul(DELAY_UNIT_MICROS as u32);
+        let Ok(sample) = u32::try_from(since).map(|sample| sample.saturating_sub(held)) else { return };
         self.own_way = match self.own_way {
             0 => sample,
             own => own - own / OWN_GAIN + sample / OWN_GAIN,

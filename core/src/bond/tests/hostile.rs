@@ -112,6 +112,7 @@ fn a_datagram_that_the_system_refuses_to_one_client_makes_no_other_path_narrower
     bytes[19] += 1;
     pair.server.take_buf(TunId(0))[..1000].copy_from_slice(&bytes);
     pair.server.handle_packet(pair.now, TunId(0), 1000, Offload::None);
+    while pair.server.poll_output().is_some() {}
     let socket = SocketId::from_parts(0, 0);
     let sent = core::iter::from_fn(|| pair.server.poll_transmit(pair.now, socket, &mut buf));
     let id = sent.filter(|sent| sent.len > 1000).map(|sent| sent.id).last().expect("it leaves");
