@@ -221,3 +221,68 @@ mod linux {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fixtures::{eth, ip};
+
+    fn uplink(name: &str) -> UplinkSpec {
+        UplinkSpec {
+            label: name.into(),
+            weight: 1,
+            device: Device::new(name),
+            source_v4: None,
+            source_v6: None,
+            on_link: Vec::new(),
+            upstream: None,
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_uplink_carries_the_families_that_its_interface_has_an_address_of() {
+        let links = [
+            eth("eth0", &["10.0.0.2/24", "fe80::2/64"]),
+            eth("eth1", &["2001:db8::2/64"]),
+            eth("eth2", &["169.254.7.7/16"]),
+        ];
+        let of = |name: &str| networks(Device::new(name), &[], &links);
+        let families = |name: &str| (of(name).v4, of(name).v6);
+        assert_eq!(families("eth0"), (true, false), "link-local leads nowhere");
+        assert_eq!(families("eth1"), (false, true));
+        assert_eq!(families("eth2"), (false, false));
+        assert_eq!(of("eth0").on_link, prefixes(&[(ip("10.0.0.0"), 24)]));
+        // One that is away carries nothing where its coming back is noticed.
+        let tried = !cfg!(target_os = "linux");
+        assert_eq!(families("eth9"), (tried, tried));
+        // One without an interface of its own is tried for both.
+        let unnamed = networks(None, &[(ip("10.7.0.0"), 16)], &links);
+        assert_eq!(unnamed, Networks { on_link: prefixes(&[(ip("10.7.0.0"), 16)]), ..Networks::default() });
+    }
+
+    #[test]
+    fn other_uplinks_take_the_ids_that_the_pool_gives_them() {
+        let links = [eth("eth0", &[]), eth("eth1", &[])];
+        let watched = Watched::new(vec![uplink("eth0"), uplink("eth1")], &links);
+        let told = || -> Vec<(u16, String)> {
+            watched.specs().into_iter().map(|(id, spec)| (id.0, spec.label)).collect()
+        };
+        let named = |all: &[(u16, &str)]| -> Vec<(u16, String)> {
+            all.iter().map(|(id, label)| (*id, (*label).to_string())).collect()
+        };
+        assert_eq!(told(), named(&[(0, "eth0"), (1, "eth1")]));
+        // The second stays, a third is new; the first is retired and keeps its id.
+        let ids = || Ok::<_, ()>(vec![UplinkId(1), UplinkId(2)]);
+        watched.change(vec![uplink("eth1"), uplink("eth2")], &links, ids).expect("taken");
+        assert_eq!(told(), named(&[(1, "eth1"), (2, "eth2")]));
+        let index = |id: usize| watched.0.lock().expect("nobody panics")[id].index;
+        assert_eq!((index(1), index(2)), (Some(links[1].index), None), "eth2 is not there");
+        // What the pool refuses changes nothing.
+        assert_eq!(watched.change(vec![uplink("eth0")], &links, || Err("no")), Err("no"));
+        assert_eq!(told(), named(&[(1, "eth1"), (2, "eth2")]));
+        // It comes back to where it was.
+        watched.change(vec![uplink("eth0")], &links, || Ok::<_, ()>(vec![UplinkId(0)])).expect("taken");
+        assert_eq!(told(), named(&[(0, "eth0")]));
+    }
+}

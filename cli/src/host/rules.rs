@@ -128,7 +128,8 @@ pub(super) fn reach(
 mod tests {
     use super::*;
     use crate::host::fixtures::ip;
-    use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
+    use netlink_packet_route::IpProtocol;
+    use netlink_packet_route::rule::{RuleAttribute, RuleMessage, RulePortRange, RuleUidRange};
 
     fn rule(table: u32, src_len: u8, attributes: Vec<RuleAttribute>, flags: RuleFlags) -> Option<Rule> {
         let mut message = RuleMessage::default();
@@ -136,8 +137,8 @@ mod tests {
         message.header.action = RuleAction::ToTable;
         message.header.src_len = src_len;
         message.header.flags = flags;
-        message.attributes = attributes;
-        message.attributes.push(RuleAttribute::Table(table));
+        // The kernel tells the table first.
+        message.attributes = [vec![RuleAttribute::Table(table)], attributes].concat();
         let mut bytes = vec![0; message.buffer_len()];
         message.emit(&mut bytes);
         parse(&bytes)
@@ -186,10 +187,60 @@ mod tests {
         assert!(rule(254, 0, vec![RuleAttribute::SuppressPrefixLen(u32::MAX)], RuleFlags::empty()).is_some());
     }
 
+    /// What a plain TCP socket of ours, bound to an interface, is or is not.
+    #[test]
+    fn a_rule_that_asks_for_something_else_is_none_of_ours() {
+        let ports = RulePortRange { start: 1, end: 9 };
+        let cases = [
+            (RuleAttribute::Destination(ip("192.0.2.1")), false),
+            (RuleAttribute::Iifname("eth9".into()), false),
+            (RuleAttribute::Iifname("lo".into()), true),
+            (RuleAttribute::TunId(7), false),
+            (RuleAttribute::UidRange(RuleUidRange { start: 0, end: 0 }), false),
+            (RuleAttribute::IpProtocol(IpProtocol::Udp), false),
+            (RuleAttribute::SourcePortRange(ports), false),
+            (RuleAttribute::DestinationPortRange(ports), false),
+            (RuleAttribute::FwMark(0), true),
+            (RuleAttribute::Priority(5), true),
+        ];
+        for (attribute, ours) in cases {
+            let plain = rule(100, 0, vec![attribute.clone()], RuleFlags::empty());
+            assert_eq!(plain.is_some(), ours, "{attribute:?}");
+            // Turned round only a rule for a mark alone says something of us.
+            let marked = vec![RuleAttribute::FwMark(1), attribute.clone()];
+            let all = matches!(attribute, RuleAttribute::Iifname(ref name) if name == "lo");
+            let all = all || matches!(attribute, RuleAttribute::Priority(_));
+            assert_eq!(rule(100, 0, marked, RuleFlags::Invert).is_some(), all, "not {attribute:?}");
+        }
+        for attribute in [RuleAttribute::Oifname("eth1".into()), RuleAttribute::Source(ip("10.0.1.2"))] {
+            let marked = vec![RuleAttribute::FwMark(1), attribute.clone()];
+            assert_eq!(rule(100, 32, marked, RuleFlags::Invert), None, "not {attribute:?}");
+        }
+        assert_eq!(rule(100, 0, vec![], RuleFlags::Invert), None);
+    }
+
+    #[test]
+    fn a_rule_counts_for_its_family_and_its_vrf() {
+        let route = DefaultRoute { v6: false, table: 100, metric: 0, gateway: None, reach: Reach::Never };
+        let plain = Rule { v6: false, table: Table::Number(100), device: None, source: None };
+        let other = Rule { v6: true, ..plain.clone() };
+        assert_eq!(reach(&route, "eth1", &[], false, Some(&[other])), Reach::Never);
+        let of_vrf = Rule { table: Table::OfVrf, ..plain.clone() };
+        let told = rule(0, 0, vec![RuleAttribute::L3MDev(true)], RuleFlags::empty());
+        assert_eq!(told.as_ref(), Some(&of_vrf));
+        assert_eq!(reach(&route, "eth1", &[], true, Some(std::slice::from_ref(&of_vrf))), Reach::Always);
+        assert_eq!(reach(&route, "eth1", &[], false, Some(&[of_vrf])), Reach::Never);
+        // One that counts for all sockets comes before one for a source, wherever it stands.
+        let own = [ip("10.0.1.2")];
+        let by_source = Rule { source: Some((own[0], 32)), ..plain.clone() };
+        assert_eq!(reach(&route, "eth1", &own, false, Some(&[by_source, plain])), Reach::Always);
+    }
+
     #[test]
     fn without_rules_the_kernel_looks_at_main() {
         let route = DefaultRoute { v6: false, table: 254, metric: 0, gateway: None, reach: Reach::Never };
         assert_eq!(reach(&route, "eth1", &[], false, None), Reach::Always);
+        assert_eq!(reach(&DefaultRoute { table: 253, ..route }, "eth1", &[], false, None), Reach::Always);
         assert_eq!(reach(&DefaultRoute { table: 100, ..route }, "eth1", &[], false, None), Reach::Never);
     }
 }
