@@ -89,20 +89,33 @@ impl Tended {
     /// Puts back what another program has changed of it. Stops the bond where it is gone: who
     /// holds a removed device gets and gives no packet any more.
     pub(super) fn tend(&self, to: Option<&TunConfiguration>) -> Result<(), String> {
-        let links =
-            host::links::snapshot().map_err(|error| format!("cannot read the interfaces: {error}"))?;
-        match (found(self.index, to, &links), to) {
-            (Found::Changed, Some(to)) => {
-                configure(&self.name, to)?;
-                log::warn!("{} was off or had lost an address, by another program: put back", self.name);
-            }
-            (Found::Gone, _) if (self.alive)() => {
-                self.removed.store(true, Ordering::Relaxed);
-                self.handle.stop();
-            }
+        match (self.look(to)?, to) {
+            (Found::Changed, Some(to)) => match configure(&self.name, to) {
+                Ok(()) => {
+                    log::warn!("{} was off or had lost an address, by another program: put back", self.name);
+                }
+                // A device that goes loses its addresses first.
+                Err(_) if self.look(Some(to))? == Found::Gone => self.gone(),
+                Err(error) => return Err(error),
+            },
+            (Found::Gone, _) => self.gone(),
             _ => {}
         }
         Ok(())
+    }
+
+    fn look(&self, to: Option<&TunConfiguration>) -> Result<Found, String> {
+        let links =
+            host::links::snapshot().map_err(|error| format!("cannot read the interfaces: {error}"))?;
+        Ok(found(self.index, to, &links))
+    }
+
+    /// Ends the bond, unless the device is gone because the bond has ended.
+    fn gone(&self) {
+        if (self.alive)() {
+            self.removed.store(true, Ordering::Relaxed);
+            self.handle.stop();
+        }
     }
 
     /// What ended the bond, if that was it.
