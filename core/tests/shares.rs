@@ -230,6 +230,21 @@ fn connections_end_when_the_address_they_leave_from_is_lost_and_others_do_not() 
 // ---- handshakes that stall ----
 
 #[test]
+fn as_many_may_stall_as_the_limit_says_and_not_one_less() {
+    let mut lab =
+        Setup::new(2).with(|config| (config.max_connections, config.max_half_open) = (20, 10)).build();
+    let stalled: Vec<usize> = (0..11)
+        .map(|n| lab.visitor(ms(10 * n), 0, "127.0.0.2", Person::new([Act::Send(vec![5]), Act::AwaitEnd])))
+        .collect();
+    lab.run_for(ms(95));
+    assert!(lab.refusals().is_empty(), "ten have come: {:?}", lab.refusals());
+    lab.run_for(ms(100));
+    let open: Vec<bool> = stalled.iter().map(|who| lab.end(*who) == End::Open).collect();
+    assert_eq!(open, [[false].as_slice(), &[true; 10]].concat());
+    lab.finish();
+}
+
+#[test]
 fn who_stalls_goes_for_who_comes_and_the_oldest_first() {
     let mut lab =
         Setup::new(2).with(|config| (config.max_connections, config.max_half_open) = (20, 10)).build();

@@ -160,6 +160,28 @@ fn a_host_is_known_by_its_name_whatever_its_case_and_port_and_by_its_address_in_
     assert_ne!(key("192.0.2.1", 80), key("192.0.2.2", 80));
 }
 
+/// Weights of two equal uplinks after one window in which a connection moved so many bytes a second.
+fn learned_in_a_window(rates: [u64; 2]) -> [u32; 2] {
+    let mut learned = Learned::new(&[1, 1]);
+    for (uplink, rate) in rates.into_iter().enumerate() {
+        learned.moved(second(0), uplink, rate, second(1) - second(0));
+    }
+    learned.moved(second(2), 0, 0, Duration::ZERO);
+    [learned.weight(0), learned.weight(1)]
+}
+
+#[test]
+fn a_window_moves_a_weight_a_third_of_the_way_that_its_rate_asks_for() {
+    // From a half towards three quarters, and towards one.
+    assert_eq!(learned_in_a_window([3_000_000, 1_000_000]), [38229, 27307]);
+    // None is asked to be under a quarter of what it was.
+    assert_eq!(learned_in_a_window([50_000_000, 50_000]), [41884, 23652]);
+    // Within a quarter of each other rates are alike.
+    assert_eq!(learned_in_a_window([5_000_000, 4_100_000]), [1 << 15; 2]);
+    // What is small is no evidence.
+    assert_eq!(learned_in_a_window([8_191, 1_000_000]), [1 << 15; 2]);
+}
+
 proptest! {
     #[test]
     fn whatever_happens_the_choice_is_a_candidate(

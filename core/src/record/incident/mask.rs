@@ -326,4 +326,21 @@ mod tests {
             prop_assert_eq!(lines(&out), lines(&bytes));
         }
     }
+
+    #[test]
+    fn what_stands_in_place_of_a_version_is_blanked_behind_its_first_wrong_byte() {
+        let filler = alloc::string::String::from(char::from(FILLER));
+        let cases = [
+            ("GET /a HTTP/1.1\r\n\r\n", "GET /- HTTP/1.1\r\n\r\n"),
+            ("GET /a HTTP/1.0\r\n\r\n", "GET /- HTTP/1.0\r\n\r\n"),
+            ("GET /a secret HTTP/1.1\r\n\r\n", "GET /- s----- --------\r\n\r\n"),
+            ("GET /a HTTP/1.1 secret\r\n\r\n", "GET /- HTTP/1.1 ------\r\n\r\n"),
+            ("GET /a HTTP/2secret\r\n\r\n", "GET /- HTTP/2------\r\n\r\n"),
+            ("GET /a HTTP/1.1", "GET /- HTTP/1.1"),
+            ("GET /a", "GET /-"),
+        ];
+        for (head, expected) in cases {
+            assert_eq!(masked(head), expected.replace('-', &filler), "{head:?}");
+        }
+    }
 }
