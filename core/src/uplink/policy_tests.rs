@@ -160,7 +160,7 @@ fn a_host_is_known_by_its_name_whatever_its_case_and_port_and_by_its_address_in_
     assert_ne!(key("192.0.2.1", 80), key("192.0.2.2", 80));
 }
 
-/// Weights of two equal uplinks after one window in which a connection moved so many bytes a second.
+/// Weights of two equal uplinks after a window in which a connection moved so many bytes a second.
 fn learned_in_a_window(rates: [u64; 2]) -> [u32; 2] {
     let mut learned = Learned::new(&[1, 1]);
     for (uplink, rate) in rates.into_iter().enumerate() {
