@@ -231,7 +231,9 @@ proptest! {
         prop_assert_eq!(read.start.matches(' ').count(), 2);
         prop_assert!(read.start.ends_with(" HTTP/1.1"));
         prop_assert_eq!(read.values("connection").contains(&"close"), !request.keep_alive);
-        prop_assert!(read.values("x-hop").is_empty() || !head.to_lowercase().contains("x-hop\r"));
+        // What stands behind the head's end is another message.
+        let named = came[..used].to_ascii_lowercase().windows(6).any(|part| part == b"x-hop\r");
+        prop_assert!(read.values("x-hop").is_empty() || !named);
         let bad = ["content-length", "host", "transfer-encoding"];
         prop_assert!(!read.trailers.iter().any(|name| bad.contains(&name.as_str())));
     }

@@ -50,7 +50,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<StatusLine, HttpError> {
             return Err(wrong("HTTP/1.1 or HTTP/1.0", start + common));
         }
         match rest.get(name.len()..).unwrap_or_default() {
-            [] | [b'/'] | [b'/', _, b'.'] => return Err(HttpError::Incomplete),
+            [] | [b'/'] | [b'/', b'0'..=b'9', b'.'] => return Err(HttpError::Incomplete),
             [b'/', major @ b'0'..=b'9', b'.', minor @ b'0'..=b'9', ..] => {
                 ((*major, *minor) < (b'1', b'1'), start + name.len() + 4)
             }
@@ -88,4 +88,34 @@ pub(super) fn parse(bytes: &[u8]) -> Result<StatusLine, HttpError> {
 /// Whether `bytes` begin so, or may once more of them are there.
 fn is_prefix(bytes: &[u8], word: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().zip(word).all(|(byte, wanted)| byte.eq_ignore_ascii_case(wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn is_malformed(bytes: &[u8]) -> bool {
+        parse(bytes).is_err_and(|why| why != HttpError::Incomplete)
+    }
+
+    #[test]
+    fn a_wrong_version_is_told_however_much_of_it_has_come() {
+        for to in 6..=8 {
+            assert!(is_malformed(&b"HTTP/\xd1.1"[..to]), "{to} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_malformed_stays_so_whatever_follows(
+            line in "(HTTP|http|ICY|HTT|)[/ ]?[0-9x]?[. ]?[0-9x]?[ \t]{0,2}[0-9A-Zx\u{1}]{0,4}[ \r\n]{0,3}",
+        ) {
+            let bytes = line.as_bytes();
+            let first = (0..=bytes.len()).find(|to| is_malformed(&bytes[..*to]));
+            for to in first.unwrap_or(bytes.len() + 1)..=bytes.len() {
+                prop_assert!(is_malformed(&bytes[..to]), "{:?} of {line:?}", &line[..to]);
+            }
+        }
+    }
 }
