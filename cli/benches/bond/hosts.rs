@@ -82,6 +82,8 @@ impl Hosts {
             ns.set("ipv4/tcp_wmem", "4096 65536 33554432");
             // No figure depends on the run before.
             ns.set("ipv4/tcp_no_metrics_save", "1");
+            // A socket that began with bbr is paced for ever, whatever it is told afterwards.
+            ns.set("ipv4/tcp_congestion_control", "reno");
         }
         (1..=*count).for_each(|link| hosts.route(link));
         Ok(hosts)
