@@ -15,6 +15,7 @@
 //! | `ways` | what is compared, and how the bond is set up |
 //! | `rivals` | how others' tunnels are set up |
 //! | `tunnel` | both ends of one |
+//! | `raw` | how fast they are where nothing limits them |
 //! | `daemon` | a program that runs meanwhile |
 //! | `options`, `table` | the command line; what is printed |
 
@@ -23,10 +24,15 @@ mod daemon;
 #[cfg(target_os = "linux")]
 mod hosts;
 #[cfg(target_os = "linux")]
+#[path = "../common/median.rs"]
+mod median;
+#[cfg(target_os = "linux")]
 #[path = "../../tests/common/ns.rs"]
 mod ns;
 #[cfg(target_os = "linux")]
 mod options;
+#[cfg(target_os = "linux")]
+mod raw;
 #[cfg(target_os = "linux")]
 mod rivals;
 #[cfg(target_os = "linux")]
@@ -67,11 +73,17 @@ fn run() -> Result<(), String> {
     for (way, missing) in options.ways.iter().filter_map(|way| Some((way, way.missing()?))) {
         println!("{way} is left out: {missing}");
     }
-    println!("The kernel's TCP with {}, {} run(s) of each way.\n", options.congestion, options.rounds);
+    println!("The kernel's TCP with {}.\n", options.congestion);
+    if options.raw {
+        println!(
+            "{}",
+            raw::measure(&options.ways, options.congestion, options.rounds.unwrap_or(raw::ROUNDS))
+        );
+    }
     for scenario in &options.scenarios {
         let mut table = table::Table::new(scenario);
         for way in options.ways.iter().filter(|way| way.missing().is_none()) {
-            for round in 0..options.rounds {
+            for round in 0..options.rounds.unwrap_or(1) {
                 let mut scenario = scenario.clone();
                 scenario.seed += round;
                 table.add(&way.to_string(), &way.run(&scenario, options.congestion));

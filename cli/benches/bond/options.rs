@@ -7,18 +7,21 @@ use crate::ways::Way;
 /// Shown with `--help`.
 pub(crate) const USAGE: &str = "\
 cargo bench -p ropewalk --bench bond -- [options]
-  --only LIST        scenarios that ship, or files; s1,s2,s3,s4,s5,s6
+  --only LIST        raw (speed without a limit), scenarios that ship, or files; raw,s1,s2,s3,s4,s5,s6
   --ways LIST        of simulator,bond,link,mptcp,wireguard-go,openvpn,glorytun,mlvpn: what is compared
   --congestion NAME  of cubic,bbr,reno: the congestion control of the kernel's TCP; cubic
-  --rounds N         runs of each way, each with another seed; 1
+  --rounds N         runs of each way, each with another seed; 1 (of raw 5, in turns)
   --set KEY=VALUE    changes the scenarios, as for ropewalk sim; several times";
 
 /// What is to be run.
 pub(crate) struct Options {
+    /// Whether the speed without a limit is asked for.
+    pub(crate) raw: bool,
     pub(crate) scenarios: Vec<Scenario>,
     pub(crate) ways: Vec<Way>,
     pub(crate) congestion: &'static str,
-    pub(crate) rounds: u64,
+    /// None says as many as usual.
+    pub(crate) rounds: Option<u64>,
 }
 
 /// What the command line asks for.
@@ -32,8 +35,9 @@ pub(crate) enum Wanted {
 impl Options {
     /// Reads the arguments after the program's name.
     pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Wanted, String> {
-        let (mut bench, mut congestion, mut rounds) = (false, "cubic", 1);
-        let (mut names, mut ways, mut sets) = ("s1,s2,s3,s4,s5,s6".to_owned(), Way::ALL.to_vec(), Vec::new());
+        let (mut bench, mut congestion, mut rounds) = (false, "cubic", None);
+        let (mut names, mut ways, mut sets) =
+            ("raw,s1,s2,s3,s4,s5,s6".to_owned(), Way::ALL.to_vec(), Vec::new());
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -54,8 +58,8 @@ impl Options {
                 "--rounds" => {
                     let value = value()?;
                     let number = value.parse().ok().filter(|number| *number > 0);
-                    rounds =
-                        number.ok_or_else(|| format!("--rounds needs a number above 0, got {value:?}"))?;
+                    let wanted = || format!("--rounds needs a number above 0, got {value:?}");
+                    rounds = Some(number.ok_or_else(wanted)?);
                 }
                 "--set" => sets.push(value()?),
                 "-h" | "--help" => return Ok(Wanted::Help),
@@ -68,8 +72,9 @@ impl Options {
             return Ok(Wanted::Nothing);
         }
         let overrides = Overrides::new(sets.iter().map(String::as_str)).map_err(|error| error.to_string())?;
-        let scenarios = names.split(',').map(|name| find(name, &overrides)).collect::<Result<_, _>>()?;
-        Ok(Wanted::Run(Options { scenarios, ways, congestion, rounds }))
+        let (raw, names): (Vec<&str>, Vec<&str>) = names.split(',').partition(|name| *name == "raw");
+        let scenarios = names.iter().map(|name| find(name, &overrides)).collect::<Result<_, _>>()?;
+        Ok(Wanted::Run(Options { raw: !raw.is_empty(), scenarios, ways, congestion, rounds }))
     }
 }
 

@@ -14,7 +14,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use ropewalk_core::bond::crypto::{Rng, SecretKey};
 
 use crate::daemon::Daemon;
-use crate::hosts::{FAR, Hosts, SERVER};
+use crate::hosts::{FAR, Pair, SERVER};
 use crate::tunnel::{Folder, Tunnel};
 
 const INSIDE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
@@ -54,7 +54,7 @@ fn set(device: &str, settings: &str) -> Result<(), String> {
 }
 
 /// Both ends of a wireguard-go.
-pub(crate) fn wireguard_go(hosts: &Hosts) -> Result<Tunnel, String> {
+pub(crate) fn wireguard_go(hosts: &Pair) -> Result<Tunnel, String> {
     let folder = Folder::new()?;
     // The sockets of all of them are in one folder.
     let [near, far] = ["c", "s"].map(|end| format!("rwg{end}{}", std::process::id() % 1_000_000));
@@ -91,8 +91,8 @@ pub(crate) fn wireguard_go(hosts: &Hosts) -> Result<Tunnel, String> {
     hosts.client.ip(&format!(
         "address add {INSIDE}/24 dev {near}\nlink set {near} mtu 1420 up\nroute add {FAR}/32 dev {near} src {INSIDE}"
     ));
-    let tunnel = Tunnel { client, server, inside: INSIDE, folder };
-    tunnel.wait_for_route(hosts, &near)?;
+    let tunnel = Tunnel { client, server, inside: INSIDE, devices: [near, far], folder };
+    tunnel.wait_for_route(hosts)?;
     Ok(tunnel)
 }
 
@@ -115,7 +115,7 @@ fn certificate(folder: &Path, name: &str) -> Result<String, String> {
 }
 
 /// Both ends of an openvpn, with AES-256-GCM.
-pub(crate) fn openvpn(hosts: &Hosts) -> Result<Tunnel, String> {
+pub(crate) fn openvpn(hosts: &Pair) -> Result<Tunnel, String> {
     let folder = Folder::new()?;
     let fingerprints = [certificate(&folder.0, "server")?, certificate(&folder.0, "client")?];
     let openvpn = |name: &str, other: &str, args: &str| {
@@ -139,7 +139,8 @@ pub(crate) fn openvpn(hosts: &Hosts) -> Result<Tunnel, String> {
     let mut client = Daemon::start(&hosts.client, &mut client, &folder.0, "connect.log")?;
     client.wait_for(&[done])?;
     hosts.client.ip(&format!("route add {FAR}/32 dev rwo0 src {INSIDE}"));
-    let tunnel = Tunnel { client, server, inside: INSIDE, folder };
-    tunnel.wait_for_route(hosts, "rwo0")?;
+    let devices = ["rwo0".to_owned(), "rwo0".to_owned()];
+    let tunnel = Tunnel { client, server, inside: INSIDE, devices, folder };
+    tunnel.wait_for_route(hosts)?;
     Ok(tunnel)
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ropewalk_sim::scenario::Scenario;
 
 use crate::daemon::Daemon;
-use crate::hosts::{FAR, Hosts};
+use crate::hosts::{FAR, Pair, try_ip};
 
 /// How long the client's routes may take.
 const ROUTED: Duration = Duration::from_secs(10);
@@ -18,6 +18,8 @@ pub(crate) struct Tunnel {
     pub(crate) server: Daemon,
     /// The client's address inside.
     pub(crate) inside: Ipv4Addr,
+    /// The client's TUN device, and the server's.
+    pub(crate) devices: [String; 2],
     /// What both have said is here.
     pub(crate) folder: Folder,
 }
@@ -40,12 +42,12 @@ impl Drop for Folder {
 }
 
 impl Tunnel {
-    /// Waits until the client's way to the far host leads into this device.
-    pub(crate) fn wait_for_route(&self, hosts: &Hosts, device: &str) -> Result<(), String> {
+    /// Waits until the client's way to the far host leads into its device.
+    pub(crate) fn wait_for_route(&self, hosts: &Pair) -> Result<(), String> {
+        let device = &self.devices[0];
         let deadline = Instant::now() + ROUTED;
-        let routed = || {
-            Hosts::try_ip(&hosts.client, &format!("route get {FAR}")).is_ok_and(|said| said.contains(device))
-        };
+        let routed =
+            || try_ip(&hosts.client, &format!("route get {FAR}")).is_ok_and(|said| said.contains(device));
         while !routed() {
             if Instant::now() > deadline {
                 return Err(format!("expected that the routes lead into {device}, they do not"));

@@ -11,7 +11,7 @@ use ropewalk_sim::report::Report;
 use ropewalk_sim::scenario::Scenario;
 
 use crate::daemon::Daemon;
-use crate::hosts::{FAR, Hosts, SERVER, address};
+use crate::hosts::{FAR, Hosts, Pair, SERVER, address, try_ip};
 use crate::rivals;
 use crate::tunnel::{Folder, Tunnel};
 
@@ -37,6 +37,8 @@ pub(crate) enum Way {
 
 /// Packets of the bond go to this port.
 const PORT: u16 = 4500;
+/// The device of both its ends.
+const TUN: &str = "ropewalk0";
 
 impl Way {
     pub(crate) const ALL: &[Way] = &[
@@ -85,28 +87,35 @@ impl Way {
         let forwarder = hosts.forward(scenario)?;
         let tcp = Tcp { congestion, multipath: self == Way::Mptcp };
         let tunnel = match self {
-            Way::Bond => Some(bond(&hosts, scenario)?),
-            Way::WireguardGo => Some(rivals::wireguard_go(&hosts)?),
-            Way::Openvpn => Some(rivals::openvpn(&hosts)?),
-            _ => None,
+            Way::Bond => Some(bond(&hosts.pair, &settings(scenario))?),
+            _ => self.rival(&hosts.pair)?,
         };
         if self == Way::Mptcp {
-            for ns in [&hosts.client, &hosts.far] {
-                Hosts::try_ip(ns, "mptcp limits set subflow 8 add_addr_accepted 8")?;
+            for ns in [&hosts.pair.client, &hosts.far] {
+                try_ip(ns, "mptcp limits set subflow 8 add_addr_accepted 8")?;
             }
             for link in 2..=scenario.links.len() {
                 let endpoint = format!("mptcp endpoint add {} dev c{link} subflow", address(link));
-                Hosts::try_ip(&hosts.client, &endpoint)?;
+                try_ip(&hosts.pair.client, &endpoint)?;
             }
         }
         let source = tunnel.as_ref().map_or(address(1), |tunnel| tunnel.inside);
-        let ends = Ends::open(scenario, tcp, (&hosts.client, source), (&hosts.far, FAR));
+        let ends = Ends::open(scenario, tcp, (&hosts.pair.client, source), (&hosts.far, FAR));
         let ends = ends.map_err(|error| format!("the flows: {error}"))?;
         let report = measure(scenario, forwarder, ends, |link, back| hosts.plug(link, back))?;
         if let Some(tunnel) = &tunnel {
             tunnel.say(self.name(), scenario);
         }
         Ok(report)
+    }
+
+    /// Another's tunnel by the first link, if this is one.
+    pub(crate) fn rival(self, hosts: &Pair) -> Result<Option<Tunnel>, String> {
+        match self {
+            Way::WireguardGo => rivals::wireguard_go(hosts).map(Some),
+            Way::Openvpn => rivals::openvpn(hosts).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
@@ -116,8 +125,44 @@ impl fmt::Display for Way {
     }
 }
 
+/// What both ends of a bond are started with.
+pub(crate) struct Settings {
+    /// For each link, whether it carries something when the bond begins.
+    present: Vec<bool>,
+    serve: &'static [&'static str],
+    connect: Vec<String>,
+}
+
+impl Settings {
+    /// Some links that are alike, to a server that is itself what the client wants to reach.
+    pub(crate) fn straight(links: usize) -> Settings {
+        let via = |link| ["--via".to_owned(), format!("c{link}")];
+        Settings {
+            present: vec![true; links],
+            serve: &["--allow-private"],
+            connect: (1..=links).flat_map(via).collect(),
+        }
+    }
+}
+
+/// What a scenario asks for.
+fn settings(scenario: &Scenario) -> Settings {
+    let mut connect = Vec::new();
+    for (link, spec) in (1..).zip(&scenario.links) {
+        connect.extend(["--via".to_owned(), format!("c{link}@{}", spec.weight)]);
+    }
+    let switches = [
+        ("--mode", scenario.bond.mode.clone()),
+        ("--max-skew", scenario.bond.max_skew.map(|skew| skew.as_millis().to_string())),
+    ];
+    for (switch, value) in switches {
+        connect.extend(value.into_iter().flat_map(|value| [switch.to_owned(), value]));
+    }
+    Settings { present: scenario.links.iter().map(|link| link.present).collect(), serve: &[], connect }
+}
+
 /// Both ends of a bond.
-fn bond(hosts: &Hosts, scenario: &Scenario) -> Result<Tunnel, String> {
+pub(crate) fn bond(hosts: &Pair, settings: &Settings) -> Result<Tunnel, String> {
     let binary = match std::env::var_os("ROPEWALK_BIN") {
         Some(path) => path,
         None => option_env!("CARGO_BIN_EXE_ropewalk").ok_or("ropewalk is not built")?.into(),
@@ -128,28 +173,19 @@ fn bond(hosts: &Hosts, scenario: &Scenario) -> Result<Tunnel, String> {
         command.arg("bond").args(args).arg("--state-dir").arg(folder.0.join(role));
         command
     };
-    let mut server =
-        Daemon::start(&hosts.server, &mut bond("serve", &["serve", "-v"]), &folder.0, "serve.log")?;
+    let mut serve = bond("serve", &["serve", "-v"]);
+    let mut server = Daemon::start(&hosts.server, serve.args(settings.serve), &folder.0, "serve.log")?;
     server.wait_for(&["serving on".into()])?;
     let mut invite = bond("serve", &["invite", "laptop", "--server", &format!("{SERVER}:{PORT}")]);
     let invited = hosts.server.run(|| invite.output()).map_err(|error| format!("{invite:?}: {error}"))?;
     let join = String::from_utf8_lossy(&invited.stdout).trim().to_owned();
-    let mut args = vec!["connect".to_owned(), join, "-v".to_owned()];
-    for (link, spec) in (1..).zip(&scenario.links) {
-        args.extend(["--via".to_owned(), format!("c{link}@{}", spec.weight)]);
-    }
-    let settings = [
-        ("--mode", scenario.bond.mode.clone()),
-        ("--max-skew", scenario.bond.max_skew.map(|skew| skew.as_millis().to_string())),
-    ];
-    for (switch, value) in settings {
-        args.extend(value.into_iter().flat_map(|value| [switch.to_owned(), value]));
-    }
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let args = ["connect", &join, "-v"].into_iter().chain(settings.connect.iter().map(String::as_str));
+    let args: Vec<&str> = args.collect();
     let mut client = Daemon::start(&hosts.client, &mut bond("connect", &args), &folder.0, "connect.log")?;
-    let present = (1..).zip(&scenario.links).filter(|(_, link)| link.present);
+    let present = (1..).zip(&settings.present).filter(|(_, present)| **present);
     client.wait_for(&present.map(|(link, _)| format!("c{link} carries")).collect::<Vec<_>>())?;
-    let tunnel = Tunnel { client, server, inside: Ipv4Addr::new(10, 77, 0, 2), folder };
-    tunnel.wait_for_route(hosts, "ropewalk0")?;
+    let (inside, devices) = (Ipv4Addr::new(10, 77, 0, 2), [TUN.to_owned(), TUN.to_owned()]);
+    let tunnel = Tunnel { client, server, inside, devices, folder };
+    tunnel.wait_for_route(hosts)?;
     Ok(tunnel)
 }

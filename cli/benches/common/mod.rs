@@ -27,6 +27,7 @@ pub(crate) mod host;
 pub(crate) mod idle;
 pub(crate) mod link;
 pub(crate) mod load;
+pub(crate) mod median;
 pub(crate) mod pattern;
 pub(crate) mod proc;
 pub(crate) mod process;

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use crate::common::contest::{Rival, Workload};
 use crate::common::figures::Outcome;
-use crate::common::stats::{disturbed, median, range};
+use crate::common::median::median;
+use crate::common::stats::{disturbed, range};
 
 /// One rival's outcome in one round of one workload.
 pub(crate) struct Entry<W: Workload> {

@@ -1,20 +1,10 @@
-//! Medians, and which rounds not to trust.
+//! Which rounds not to trust, and what lies between the extremes.
+
+use crate::common::median::median;
 
 /// A round is disturbed if its direct figure is off the median of direct figures by more than this
 /// part.
 const DISTURBED: f64 = 0.25;
-
-/// The middle of `values`, or the mean of the two middle ones; `None` of nothing.
-pub(crate) fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    if sorted.len() % 2 == 1 {
-        sorted.get(middle).copied()
-    } else {
-        Some((sorted.get(middle.checked_sub(1)?)? + sorted.get(middle)?) / 2.0)
-    }
-}
 
 /// The smallest and the largest of `values`.
 pub(crate) fn range(values: &[f64]) -> Option<(f64, f64)> {
