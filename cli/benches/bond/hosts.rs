@@ -50,7 +50,7 @@ impl Pair {
         Ok(Pair { client: Ns::new()?, server: Ns::new()? })
     }
 
-    /// Two hosts with nothing but a few veth pairs between them. The far address is the server's own.
+    /// Two hosts, veth pairs between them, nothing else. The far address is the server's own.
     ///
     /// ```text
     ///   client                     server
