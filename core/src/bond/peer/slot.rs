@@ -191,6 +191,11 @@ impl Slot {
         self.path.fits((bytes + OVERHEAD) as u64 + u64::from(self.remote.headers()))
     }
 
+    #[cfg(test)]
+    pub(in crate::bond) fn staged_packets(&self) -> usize {
+        self.stage.len()
+    }
+
     /// Whether there is something to send.
     pub(in crate::bond) fn wants_to_send(&self) -> bool {
         !self.stage.is_empty() || !self.control.is_empty() || self.ping || self.asks || self.sizes

@@ -34,6 +34,14 @@ impl Peer {
         Some(slot.id)
     }
 
+    /// A path that was given packets while another one was asked, and was not told of since.
+    pub(in crate::bond) fn poll_staged(&mut self) -> Option<PathId> {
+        let mut slots = self.slots.iter_mut().flatten();
+        let slot = slots.find(|slot| !slot.dirty && !slot.stage.is_empty())?;
+        slot.dirty = true;
+        Some(slot.id)
+    }
+
     /// Whether another path has older packets and is named next. What leaves first arrives first
     /// where paths are alike, and each packet that comes before its turn is kept at the other end.
     /// One that was named already may have a socket that takes nothing: it is not waited for.

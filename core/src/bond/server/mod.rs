@@ -168,6 +168,13 @@ impl Server {
         .collect()
     }
 
+    /// Packets that paths were given and that have not left.
+    #[cfg(test)]
+    pub(super) fn staged(&self) -> usize {
+        let live = self.sessions.values().filter_map(|session| session.live.as_ref());
+        live.flat_map(Peer::slots).map(super::peer::Slot::staged_packets).sum()
+    }
+
     /// Packets from the TUN for an address that is no client's.
     pub fn unroutable(&self) -> u64 {
         self.unroutable

@@ -129,7 +129,10 @@ impl DatagramMachine for Server {
         }
         while let Some((client, path)) = self.busy.pop_front() {
             let live = self.sessions.get_mut(&client).and_then(|session| session.live.as_mut());
-            let sent = live.and_then(|peer| peer.poll_transmit(now, path, buf));
+            let Some(peer) = live else { continue };
+            let sent = peer.poll_transmit(now, path, buf);
+            // Others were asked too, and no event may follow that would name them.
+            self.busy.extend(core::iter::from_fn(|| peer.poll_staged()).map(|other| (client, other)));
             if let Some(sent) = sent {
                 // The others first: it has its turn again behind them.
                 self.busy.push_back((client, path));

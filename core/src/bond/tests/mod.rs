@@ -9,6 +9,7 @@
 //! | `idle` | what it costs to be there |
 //! | `mtu` | the tunnel's size |
 //! | `stuck` | sockets and devices that take nothing for a while |
+//! | `turns` | which path sends next |
 
 mod change;
 mod enrol;
@@ -17,3 +18,4 @@ mod idle;
 mod mtu;
 mod pair;
 mod stuck;
+mod turns;
