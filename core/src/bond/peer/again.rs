@@ -162,7 +162,7 @@ impl Peer {
         if !slot.path.may_be_pressed(packet) {
             slot.health.note(came);
         }
-        match slot.health.feed(now, came, share) {
+        match slot.health.feed(now, packet.sent_at, came, share) {
             None => {}
             Some(Verdict::Sick) => {
                 self.move_lost(index);

@@ -42,6 +42,8 @@ pub(super) enum Verdict {
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::bond) struct Health {
     sick: bool,
+    /// Since when it is sick.
+    since: Instant,
     answers: u32,
     ask_at: Instant,
     /// What became of the last 32 packets that asked for no more than the path has: one bit each,
@@ -70,21 +72,22 @@ impl Health {
         self.last.count_ones() >= FEW && runs.count_ones() >= RUNS
     }
 
-    /// A packet came, or was lost; `share` of 1024 were lost of late.
-    pub(super) fn feed(&mut self, now: Instant, came: bool, share: u64) -> Option<Verdict> {
+    /// A packet that was sent at `sent` came, or was lost; `share` of 1024 were lost of late.
+    pub(super) fn feed(&mut self, now: Instant, sent: Instant, came: bool, share: u64) -> Option<Verdict> {
         match (self.sick, came) {
             (false, false) if share > SICK || self.has_turned() => {
-                *self = Health { sick: true, ask_at: now, ..Health::default() };
+                *self = Health { sick: true, since: now, ask_at: now, ..Health::default() };
                 Some(Verdict::Sick)
             }
             (false, _) => None,
+            // What was under way when it fell sick is no answer: of so many some come in a row.
+            (true, _) if sent < self.since => None,
             (true, false) => {
                 self.answers = 0;
                 None
             }
             (true, true) => {
                 self.answers += 1;
-                // What was under way when it fell sick is no answer.
                 let healed = self.answers >= ANSWERS;
                 self.sick = !healed;
                 if healed {
@@ -123,15 +126,27 @@ mod tests {
     fn a_sick_path_is_healed_by_answers_in_a_row() {
         let now = Instant::ZERO;
         let mut health = Health::default();
-        assert_eq!(health.feed(now, false, SICK), None, "as much is borne");
-        assert_eq!(health.feed(now, true, SICK + 1), None, "a packet that comes is no evidence");
-        assert_eq!(health.feed(now, false, SICK + 1), Some(Verdict::Sick));
+        assert_eq!(health.feed(now, now, false, SICK), None, "as much is borne");
+        assert_eq!(health.feed(now, now, true, SICK + 1), None, "a packet that comes is no evidence");
+        assert_eq!(health.feed(now, now, false, SICK + 1), Some(Verdict::Sick));
         // 15 answers and a loss, then 16: the share of loss says nothing of a path that carries
         // nothing.
         let series = [true; 15].into_iter().chain([false]).chain([true; 16]);
-        let verdicts: std::vec::Vec<_> = series.filter_map(|came| health.feed(now, came, 512)).collect();
+        let verdicts: std::vec::Vec<_> = series.filter_map(|came| health.feed(now, now, came, 512)).collect();
         assert_eq!(verdicts, [Verdict::Healed]);
         assert!(!health.is_sick());
+    }
+
+    #[test]
+    fn what_was_under_way_when_it_fell_sick_is_no_answer() {
+        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+        let mut health = Health::default();
+        assert_eq!(health.feed(at(50), at(30), false, SICK + 1), Some(Verdict::Sick));
+        for sent in 31..50 {
+            assert_eq!(health.feed(at(sent + 20), at(sent), true, 512), None, "sent at {sent} ms");
+        }
+        let mut asked = (50..).find(|sent| health.feed(at(sent + 20), at(*sent), true, 512).is_some());
+        assert_eq!(asked.take(), Some(50 + 15), "the sixteenth");
     }
 
     /// Packets until the path is called sick, of a series that repeats: true came.
@@ -140,7 +155,7 @@ mod tests {
         (0..200).find(|at| {
             let came = series[at % series.len()];
             health.note(came);
-            health.feed(Instant::ZERO, came, 0) == Some(Verdict::Sick)
+            health.feed(Instant::ZERO, Instant::ZERO, came, 0) == Some(Verdict::Sick)
         })
     }
 
@@ -159,7 +174,7 @@ mod tests {
         for at in 0..200 {
             let came = at % 2 == 0;
             health.note(came);
-            assert_eq!(health.feed(Instant::ZERO, came, 0), None);
+            assert_eq!(health.feed(Instant::ZERO, Instant::ZERO, came, 0), None);
             if !came {
                 health.forgive();
             }
