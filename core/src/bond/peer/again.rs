@@ -106,7 +106,7 @@ impl Peer {
             path::Event::Lost(packet) => {
                 if let Some(sequence) = packet.sequence {
                     self.drops.copy_gone += u64::from(self.copies.gave_up(sequence));
-                    self.send_again(now, sequence, Why::Lost);
+                    self.lost(now, index, sequence);
                 }
                 if !packet.mtu_probe {
                     self.judge(now, index, &packet, false);
@@ -140,6 +140,19 @@ impl Peer {
                 self.move_behind(now, index);
             }
             path::Event::Mtu => self.mtu.stale = true,
+        }
+    }
+
+    /// A packet of a path is lost: it is repaired. What a dead path held is lost all at once, which
+    /// no budget is made for: it moves, unless another path has it already.
+    fn lost(&mut self, now: Instant, index: usize, sequence: u32) {
+        let Some(slot) = &self.slots[index] else { return };
+        let dead = slot.path.state() == path::State::Down && self.tuning.parts.reinject;
+        let (path, hold) = (slot.id.get(), self.tuning.hold);
+        match self.copies.find(sequence) {
+            Some(copy) if dead && copy.path != path => {}
+            Some(copy) if dead && now - copy.sent < hold => self.send_again(now, sequence, Why::Moved),
+            _ => self.send_again(now, sequence, Why::Lost),
         }
     }
 
@@ -291,12 +304,13 @@ impl Peer {
     /// Puts a packet into the queue of those that are sent again.
     fn send_again(&mut self, now: Instant, sequence: u32, why: Why) {
         let Some(copy) = self.copies.find(sequence) else { return };
-        if copy.queued || why == Why::Lost && !self.tuning.parts.repair {
+        if copy.queued {
             return;
         }
         // As long as the peer may wait for it. A fixed count (three) left a hole each 40 s at 5%
         // loss.
-        if why == Why::Lost && now - copy.sent >= self.tuning.hold {
+        let spent = !self.tuning.parts.repair || now - copy.sent >= self.tuning.hold;
+        if why == Why::Lost && spent {
             self.drops.repairs_spent += 1;
             self.copies.done(sequence);
             return;

@@ -266,6 +266,32 @@ fn a_dead_link_costs_a_short_gap_and_no_packet() {
     assert!(kbit > 88_000, "after its return {kbit} kbit/s");
 }
 
+/// The system says that a device is gone: all that is under way on it is lost at once, and waits
+/// for no budget.
+#[test]
+fn what_is_under_way_on_a_link_that_is_pulled_goes_by_the_other_and_is_no_repair() {
+    let mut world = World::new(&[(100, 20), (100, 20)]);
+    world.upload(Duration::from_secs(2));
+    let under_way = world.client.slots[1].as_ref().map_or(0, |slot| slot.path.in_flight()) / 1464;
+    assert!(under_way > 200, "{under_way} packets");
+    for link in [&mut world.up[1], &mut world.down[1]] {
+        link.up = false;
+        link.packets.clear();
+    }
+    let ((repaired, moved), before) = (world.client.repairs(), world.last.len());
+    world.client.handle_link(world.now, slot_id(1), false);
+    world.server.handle_link(world.now, slot_id(1), false);
+    world.upload(Duration::from_secs(1));
+    let after = world.client.repairs();
+    assert_eq!(after.0, repaired, "repairs of a link that loses nothing");
+    // Some of it has come, and has not been acknowledged yet.
+    let moved = after.1 - moved;
+    assert!((under_way * 7 / 8..=under_way).contains(&moved), "{moved} of {under_way}");
+    let order = world.server.order();
+    assert_eq!(order.passed + order.expired, 0, "holes reached the inside");
+    assert!(world.last[before..].windows(2).all(|pair| pair[0] < pair[1]), "out of order");
+}
+
 #[test]
 fn a_link_that_died_while_nothing_moved_is_found_out_by_what_comes_next() {
     for dead in [0, 1] {
