@@ -147,15 +147,13 @@ fn is_pure_ack(packet: &Packet<'_>) -> bool {
 
 impl Packet<'_> {
     /// Whether its source may be answered, and its destination is one host: neither is unspecified,
-    /// loopback or multicast, and the destination is no broadcast. RFC 1122 section 3.2.2, RFC 4443
-    /// section 2.4 (e).
+    /// loopback, multicast or broadcast. RFC 1122 section 3.2.2, RFC 4443 section 2.4 (e).
     pub(super) fn is_between_hosts(&self) -> bool {
-        let (source, destination) = (self.source(), self.destination());
-        let one_host = |address: IpAddr| match address {
-            IpAddr::V4(v4) => !v4.is_broadcast() && !v4.is_multicast(),
-            IpAddr::V6(v6) => !v6.is_multicast(),
+        let one_host = |address: IpAddr| {
+            let many = matches!(address, IpAddr::V4(v4) if v4.is_broadcast()) || address.is_multicast();
+            !many && !address.is_unspecified() && !address.is_loopback()
         };
-        one_host(source) && one_host(destination) && !source.is_unspecified() && !source.is_loopback()
+        one_host(self.source()) && one_host(self.destination())
     }
 
     /// Whether this is an ICMP message that reports an error, or might be one.
