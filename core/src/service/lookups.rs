@@ -127,8 +127,9 @@ impl Lookups {
         if self.waiting == 0 {
             return None;
         }
+        let limit = most(self.share, self.running);
         let shares = self.clients.values().filter(|share| {
-            !share.waiting.is_empty() && share.running() < self.share && share.fresh.len() >= pace(self.share)
+            !share.waiting.is_empty() && share.running() < limit && share.fresh.len() >= pace(limit)
         });
         shares.filter_map(|share| share.fresh.front()).map(|(since, _)| *since + FRESH).min()
     }
@@ -139,8 +140,13 @@ fn pace(share: usize) -> usize {
     share.div_ceil(4)
 }
 
+/// What a client may have under way of its `share`, when so many are in all.
+fn most(share: usize, running: usize) -> usize {
+    if running >= MANY { share.min(FEW) } else { share }
+}
+
 fn may_begin(share: &Share, limit: usize, running: usize) -> bool {
-    let limit = if running >= MANY { limit.min(FEW) } else { limit };
+    let limit = most(limit, running);
     share.running() < limit && share.fresh.len() < pace(limit)
 }
 
@@ -245,6 +251,19 @@ mod tests {
         }
         assert!(lookups.running >= MANY);
         assert_eq!(lookups.begin(ms(9000), ip("192.0.2.9"), query(0), name()), Begun::Now(name()));
+    }
+
+    #[test]
+    fn where_many_hang_a_client_of_few_names_still_waits_for_a_short_time_only() {
+        let mut lookups = Lookups::new(SHARE);
+        for n in 0..MANY {
+            lookups.begin(ms(0), IpAddr::from([192, 0, 2, (n / 16) as u8]), query(n), name());
+        }
+        let client = ip("198.51.100.1");
+        let begun = [200, 201, 202].map(|n| lookups.begin(ms(0), client, query(n), name()));
+        assert_eq!(begun, [Begun::Now(name()), Begun::Now(name()), Begun::Waits]);
+        assert_eq!(lookups.next_timeout(), Some(ms(500)), "the two hang by then");
+        assert_eq!(lookups.next(ms(500)).map(|(query, _)| query.index()), Some(202));
     }
 
     #[test]
