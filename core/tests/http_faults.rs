@@ -16,6 +16,16 @@ fn lab() -> Lab {
 
 // ---- early answers and bad origins ----
 
+#[test]
+fn a_client_that_has_ended_its_half_hears_what_is_wrong_with_its_body() {
+    let mut lab = lab();
+    lab.serve(ONE, [Act::AwaitEnd]);
+    let request = "POST http://192.0.2.1/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n";
+    let who = lab.client([send(request), Act::Fin, Act::AwaitEnd]);
+    lab.finish();
+    assert_eq!((say::status(lab.got(who)), lab.end(who)), (400, End::Fin));
+}
+
 /// A client with a long body, and an origin that answers before it has come.
 fn early(lab: &mut Lab, script: Vec<Act>, reading: Reading) -> Who {
     lab.target(ONE, Target::new(Person::new(script).windows(8_000, 8_000)));

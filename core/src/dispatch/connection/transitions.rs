@@ -221,7 +221,8 @@ impl Conn {
                 self.state = State::Relay(relay);
             }
         }
-        if client_ended {
+        // What is wrong with its request it is told first.
+        if client_ended && !matches!(self.state, State::Closing(_)) {
             self.read_closed(Side::Client, cx);
         }
     }
