@@ -60,12 +60,12 @@ impl Rng {
         }
     }
 
-    /// `N` random bytes.
     /// Bytes that seed another generator.
     pub fn seed(&mut self) -> [u8; 32] {
         self.bytes()
     }
 
+    /// `N` random bytes.
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut out = [0; N];
         self.fill(&mut out);

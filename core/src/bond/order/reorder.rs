@@ -125,8 +125,8 @@ impl<T> Reorder<T> {
         self.make_room(0);
     }
 
-    /// Says that `path` is live, and how long its silence means nothing: its probe time-out, the
-    /// smallest one-way delay of all paths, and four times its jitter. `None`: it is down.
+    /// Says that `path` is live, and how long its silence means nothing: its probe time-out, a
+    /// round trip, and four times its jitter. `None`: it is down.
     pub(crate) fn set_path(&mut self, now: Instant, path: u8, patience: Option<Duration>) {
         self.stale |= self.paths.set(now, path, patience);
         self.refresh(now);

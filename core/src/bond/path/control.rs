@@ -330,8 +330,8 @@ impl Control {
             Phase::Startup(startup) => startup.pace(view.unloaded),
             Phase::Drain { .. } => rate.scaled(DRAIN.0, DRAIN.1),
             Phase::Cruise { .. } => {
-                let calm = view.standing > self.standing();
-                let gain = if calm { CALM } else { CRUISE };
+                let queued = view.standing > self.standing();
+                let gain = if queued { CALM } else { CRUISE };
                 carried.scaled(gain.0, gain.1)
             }
             Phase::Up { .. } => {

@@ -15,8 +15,7 @@ use crate::time::{Duration, Instant};
 /// | `LATE_CAP` 100 ms | later than that is repaired, not waited for |
 /// | `MEMORY` 10 s | as the base delay: what a route did that long ago says little |
 /// | `BLOCK` 128 packets | the share of loss is judged in blocks: 1% is one packet of it |
-/// | `BAD` 4 rounds | of so many the worst counts: at 1 the inner window was too small for a repair that is lost too, 83 to 86%
-/// of the ceiling at 5% loss |
+/// | `BAD` 4 rounds | of so many the worst counts: at 1 the inner window was too small for a repair that is lost too, 83 to 86% of the ceiling at 5% loss |
 /// | `BLOCK_GAIN` 1/4 | a turn to 50% loss shows as 12% after one block, 34% after four |
 const PACKETS: u64 = 3;
 const PACKETS_CAP: u64 = 1000;

@@ -19,8 +19,7 @@ use alloc::vec::Vec;
 /// | `LATEST` 5 ms | at least that often, so that the sender's probe time-out may count on it |
 /// | `EARLIEST` 1 ms, also where a number is missing | more often than a driver's millisecond tells the sender nothing new |
 /// | `SHARE` 1/8 of the RTT | eight a round are enough to measure; at 20 ms 400 a second, 0.3 Mbit/s |
-/// | `FEW` 4 full packets | fewer than that wait for `LATEST`: the acknowledgements of a download's acknowledgements took
-/// 0.55% of a link of 50 Mbit/s, and take half of that |
+/// | `FEW` 4 full packets | fewer than that wait for `LATEST`: the acknowledgements of a download's acknowledgements took 0.55% of a link of 50 Mbit/s, and take half of that |
 /// | `KEPT` 64 ranges | 16 ms of packets out of order at 50 Mbit/s; an older range with a hole below it is given up |
 pub(crate) const LATEST: Duration = Duration::from_millis(5);
 const EARLIEST: Duration = Duration::from_millis(1);

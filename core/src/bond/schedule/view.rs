@@ -21,8 +21,8 @@ pub(crate) struct PathView {
     pub(crate) found: bool,
     /// What it takes. Zero: nothing.
     pub(crate) rate: Rate,
-    /// Smoothed one-way delay as last measured, queues included. Only differences between paths of
-    /// one direction mean anything.
+    /// Its one-way delay, the queue that stands on it now included. Only differences between paths
+    /// of one direction mean anything.
     pub(crate) delay: Duration,
     /// The same without the queues of our own making: how far the path is, whatever stands on it
     /// for the moment.
