@@ -155,27 +155,61 @@ fn a_body_until_close_ends_with_the_clients_connection() {
     assert_eq!(lab.end(who), End::Fin);
 }
 
+/// What comes of half a body for a client that reads slowly: what it got, and how it ended.
+fn truncated(request: &str, head: &str, end: Act) -> (String, End) {
+    let mut lab = lab();
+    let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n32\r\n{}", "x".repeat(30));
+    lab.serve(ONE, [head_end(), send(&answer), end]);
+    let client = Person::new(vec![send(request), Act::AwaitEnd]);
+    let who = lab.person(client.windows(64, 64 * 1024).reads(Reading::Slow(16, ms(5))));
+    lab.finish();
+    (text(lab.got(who)), lab.end(who))
+}
+
 #[test]
-fn a_truncated_body_is_a_reset_and_no_clean_end() {
-    for (head, end) in [
-        ("Content-Length: 100", Act::Fin),
-        ("Content-Length: 100", Act::Reset),
-        ("Transfer-Encoding: chunked", Act::Fin),
-        ("Transfer-Encoding: chunked", Act::Reset),
-    ] {
-        let mut lab = lab();
-        let answer = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n32\r\n{}", "x".repeat(30));
-        lab.serve(ONE, [head_end(), send(&answer), end.clone()]);
-        let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
-        lab.finish();
-        assert_eq!(lab.end(who), End::Reset, "{head} {end:?}");
+fn a_truncated_body_reaches_the_client_as_far_as_it_came_and_never_looks_whole() {
+    let old = "GET http://192.0.2.1/ HTTP/1.0\r\n\r\n";
+    for head in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+        let (got, end) = truncated(&get("192.0.2.1", "/"), head, Act::Fin);
+        // RFC 9112 section 8: the length or the missing last chunk tells.
+        assert!(got.ends_with(&"x".repeat(30)) && end == End::Fin, "{head}: {end:?} {got}");
+        assert_eq!(got.matches("HTTP/1.1").count(), 1, "nothing is said behind it: {got}");
+        let (_, end) = truncated(&get("192.0.2.1", "/"), head, Act::Reset);
+        assert_eq!(end, End::Reset, "{head}");
     }
+    assert_eq!(truncated(old, "Content-Length: 100", Act::Fin).1, End::Fin);
+    assert_eq!(truncated(old, "Transfer-Encoding: chunked", Act::Fin).1, End::Reset, "nothing would tell");
     // A reset cuts a body until close short as well.
     let mut lab = lab();
     lab.serve(ONE, [head_end(), send("HTTP/1.1 200 OK\r\n\r\nsome"), Act::Pause(ms(100)), Act::Reset]);
     let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
     lab.finish();
     assert_eq!(lab.end(who), End::Reset);
+}
+
+#[test]
+fn a_head_that_ends_with_the_connection_is_taken_as_browsers_take_it() {
+    for (answer, wanted) in [
+        ("HTTP/1.1 302 Found\r\nLocation: /x\r\n", Some("302 Found\r\nLocation: /x\r\n")),
+        ("HTTP/1.1 200 OK\r\nX: y", Some("200 OK\r\nX: y\r\n")),
+        ("HTTP/1.1 200 OK\r\nX: y\r", Some("200 OK\r\nX: y\r\n")),
+        ("HTTP/1.1 200 OK", Some("200 OK\r\n")),
+        ("HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 OK\r\nX: y\r\n", Some("200 OK\r\nX: y\r\n")),
+        ("HTTP/1.1 100 Continue\r\n", None),
+        ("HTTP/1.1 101 Go\r\nUpgrade: x\r\n", None),
+        ("HTTP/1.1 20", None),
+        ("HTT", None),
+        ("", None),
+    ] {
+        let mut lab = lab();
+        lab.serve(ONE, [head_end(), send(answer), Act::Fin]);
+        let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+        lab.finish();
+        let (got, wanted) = (text(lab.got(who)), wanted.unwrap_or("502 Bad Gateway\r\n"));
+        assert!(got.contains(&format!("HTTP/1.1 {wanted}")), "{answer:?}: {got}");
+        assert!(got.contains("\r\nConnection: close\r\n") && got.contains("\r\n\r\n"), "{answer:?}: {got}");
+        assert_eq!(lab.end(who), End::Fin, "{answer:?}");
+    }
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn garbage_from_an_origin_is_a_502() {
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\n\r\n",
         "",
-        "HTTP/1.1 200 O",
+        "HTTP/1.1 20",
     ] {
         let mut lab = lab();
         lab.serve(ONE, [head_end(), send(answer), Act::Fin]);

@@ -341,6 +341,25 @@ fn a_health_check_reaches_the_server_there_is() {
 }
 
 #[test]
+fn a_health_check_from_loopback_reaches_a_server_in_a_container() {
+    for (peer, server, source) in [
+        ("127.0.0.1:7000", "172.20.0.2:80", None),
+        ("[::ffff:127.0.0.1]:7000", "172.20.0.2:80", None),
+        // An address of this host that others can answer to.
+        ("10.0.0.200:7000", "172.20.0.2:80", Some("10.0.0.200:0")),
+        ("127.0.0.1:7000", "127.0.0.5:80", Some("127.0.0.1:0")),
+        ("127.0.0.1:7000", "10.0.0.200:80", Some("127.0.0.1:0")),
+    ] {
+        let config = listener(|listener| listener.target_v4 = Some(Target::Address(addr(server))));
+        let mut driver = ManualDriver::new(config);
+        driver.arrives(peer, &emit::v2_local(&[]));
+        let asked = driver.only_connect();
+        let wanted = source.map(|source| addr(source).ip());
+        assert_eq!((asked.via.transparent, asked.via.source), (None, wanted), "{peer} to {server}");
+    }
+}
+
+#[test]
 fn a_unix_socket_is_connected_to_and_sees_nobody() {
     let path = Target::Local(LocalPath::new(b"/run/server.sock").expect("a path"));
     let config = listener(|listener| {

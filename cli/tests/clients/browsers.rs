@@ -22,6 +22,9 @@ fn faults() -> Vec<(String, &'static str)> {
         (format!("Content-Length: 3\r\n{chunked}"), "4\r\npage\r\n0\r\n\r\n"),
         (chunked.into(), "2  \r\npa\r\n2;x\r\nge\r\n0\r\n\r\n"),
         (chunked.into(), "4\r\npage\r\n0\r\n"),
+        ("Content-Length: 4 bytes\r\n".into(), "page"),
+        ("Content-Length: -1\r\n".into(), "page"),
+        (chunked.into(), "4\r\npage\r\r\n0\r\r\n\r\r\n"),
     ]
 }
 

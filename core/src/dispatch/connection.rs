@@ -312,7 +312,10 @@ impl Connection for Conn {
                 self.after_forward(next, cx);
             }
             (State::Association(association), Side::Client) => association.written(len),
-            (State::Closing(closing), Side::Client) => closing.written(self.client, len, cx),
+            (State::Closing(closing), Side::Client) => {
+                closing.written(self.client, len, cx);
+                self.until = Some(closing.read(cx));
+            }
             (State::Handshake(_) | State::Association(_) | State::Closing(_), Side::Target)
             | (State::Gone, _) => {}
         }

@@ -128,8 +128,10 @@ fn own(config: &Config, targets: &Targets<'_>, peer: SocketAddr) -> Result<Admis
     if let Target::Address(address) = to
         && address.is_ipv4() == peer.is_ipv4()
     {
-        // Bind a local peer's address plainly. Its port is taken, by the incoming connection.
+        // Bind a local peer's address plainly. Its port is taken, by the incoming connection. From
+        // loopback nothing leaves for a server elsewhere (a container): the system chooses.
         match is_here(config, peer.ip()) {
+            true if peer.ip().is_loopback() && !is_here(config, address.ip()) => {}
             true => via.source = Some(peer.ip()),
             false if is_link_local(peer.ip()) => {}
             false => via.transparent = Some(peer),

@@ -174,6 +174,8 @@ pub(crate) struct Forward {
     pub(crate) upgrade: Vec<u8>,
     /// What `Connection` named: trailers with these names go no further.
     pub(crate) named: Named,
+    /// How many bytes the head took as it came: faults of the body are counted from there.
+    pub(crate) came: usize,
 }
 
 /// An origin's response, all but its body.

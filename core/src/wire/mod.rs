@@ -50,6 +50,14 @@ pub struct Malformed {
     pub at: usize,
 }
 
+impl Malformed {
+    /// The same, counted from `before` bytes further in front.
+    #[cfg(feature = "dispatch")]
+    pub(crate) fn behind(self, before: usize) -> Self {
+        Malformed { at: self.at.saturating_add(before), ..self }
+    }
+}
+
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "expected {} at byte {}", self.expected, self.at)?;

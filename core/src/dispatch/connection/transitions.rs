@@ -257,6 +257,10 @@ impl Conn {
             }
             ForwardStep::Tunnel(tunnel) => self.tunnel(tunnel, cx),
             ForwardStep::Break(fault) => self.finish(Close::Reset, Some(fault), cx),
+            ForwardStep::Cut { rest, fault } => {
+                self.leave_forward(Some(fault), cx);
+                self.close_with(rest, cx);
+            }
             ForwardStep::Spoiled(why) => {
                 self.refused(why, cx);
                 self.finish(Close::Reset, Some(Fault::Malformed), cx);

@@ -20,6 +20,7 @@ impl Forward {
         self.version_10 = request.version_10;
         self.upgrade = request.upgrade;
         self.request = Body::of_request(request.body, &request.named);
+        self.request_head = request.came;
         self.stopped_reading = false;
         self.response = Response::Head { seen: Vec::new(), end: HeadEnd::default() };
         let mut head = request.head;
@@ -80,8 +81,9 @@ impl Forward {
         ForwardStep::Open
     }
 
+    /// A fault of its body.
     fn refuse_request(&mut self, why: Malformed, cx: &mut Cx) -> ForwardStep {
-        let why = Refusal::Malformed(why);
+        let why = Refusal::Malformed(why.behind(self.request_head));
         // Where bytes of a response have left already, there is no place for another one.
         if !matches!(&self.response, Response::Head { .. }) {
             return ForwardStep::Break(Fault::Malformed);

@@ -58,7 +58,11 @@ pub(super) struct Forward {
     waiting: Vec<u8>,
     waiting_end: HeadEnd,
     request: Body,
+    /// Bytes of its head.
+    request_head: usize,
     response: Response,
+    /// Bytes of its head.
+    response_head: usize,
     to_target: Option<Filled>,
     to_client: Option<Filled>,
     head_request: bool,
@@ -109,6 +113,14 @@ pub(super) enum ForwardStep {
     },
     /// Reset the client: it was promised more than can be delivered.
     Break(Fault),
+    /// The same, where the client can see that the message is not whole: write what is left of it,
+    /// then close.
+    Cut {
+        /// What it is owed.
+        rest: Vec<u8>,
+        /// Why there is no more.
+        fault: Fault,
+    },
     /// The same, for what the origin sent is no HTTP.
     Spoiled(Refusal),
 }
@@ -145,7 +157,9 @@ impl Forward {
             waiting: Vec::new(),
             waiting_end: HeadEnd::default(),
             request: Body::of_request(Framing::None, &Named::default()),
+            request_head: 0,
             response: Response::None,
+            response_head: 0,
             to_target: None,
             to_client: None,
             head_request: false,

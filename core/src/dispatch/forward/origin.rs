@@ -45,7 +45,7 @@ impl Forward {
                     self.mark(cx);
                     self.finish_if_done(cx)
                 }
-                Err(why) => ForwardStep::Spoiled(Refusal::BadResponse(why)),
+                Err(why) => ForwardStep::Spoiled(Refusal::BadResponse(why.behind(self.response_head))),
             },
         }
     }
@@ -97,9 +97,12 @@ impl Forward {
                             out.extend_from_slice(passed.bytes(&seen[used..]));
                             self.origin_stays &= used + length == seen.len();
                         }
-                        Err(why) => return self.bad_gateway(Refusal::BadResponse(why), interim, cx),
+                        Err(why) => {
+                            return self.bad_gateway(Refusal::BadResponse(why.behind(took)), interim, cx);
+                        }
                     }
                     self.response = Response::Body(body);
+                    self.response_head = took;
                     break;
                 }
                 Err(HttpError::Incomplete) => {
@@ -141,6 +144,12 @@ impl Forward {
 
     /// The origin sends no more.
     pub(in super::super) fn target_ended(&mut self, cx: &mut Cx) -> ForwardStep {
+        if self.is_whole_but_for_its_end() {
+            let step = self.response_head(cx);
+            if !matches!((&step, &self.response), (ForwardStep::Open, Response::Body(_))) {
+                return step;
+            }
+        }
         self.origin_stays = false;
         match &mut self.response {
             Response::None => {
@@ -159,7 +168,14 @@ impl Forward {
                 }
             }
             Response::Body(body) => {
-                let Some(rest) = body.end() else { return ForwardStep::Break(Fault::Reset) };
+                let Some(rest) = body.end() else {
+                    // RFC 9112 section 8: where it is framed, the client sees that a part is
+                    // missing, and what there is of it is the client's.
+                    return match body.tells_its_end() {
+                        true => ForwardStep::Cut { rest: self.take_unsent(cx), fault: Fault::Reset },
+                        false => ForwardStep::Break(Fault::Reset),
+                    };
+                };
                 if !rest.is_empty() {
                     let mut owed = self.take_unsent(cx);
                     owed.extend_from_slice(rest);
@@ -170,6 +186,21 @@ impl Forward {
                 self.finish_if_done(cx)
             }
         }
+    }
+
+    /// Whether the head that has come is one if it ends here, as browsers take it where an origin
+    /// closes in the middle of a head; then its end is added.
+    fn is_whole_but_for_its_end(&mut self) -> bool {
+        let asked = Asked { head: self.head_request, version_10: self.version_10, upgrade: &[] };
+        let Response::Head { seen, .. } = &mut self.response else { return false };
+        let len = seen.len();
+        seen.extend_from_slice(b"\r\n\r\n");
+        let head = http::parse_response(seen, &asked, self.limits);
+        let whole = len > 0 && head.is_ok_and(|(head, _)| !head.interim);
+        if !whole {
+            seen.truncate(len);
+        }
+        whole
     }
 
     /// The connection to the origin failed.

@@ -127,6 +127,15 @@ impl Body {
         matches!(&self.state, State::Chunks(chunks) if chunks.is_beside())
     }
 
+    /// The next reader sees where it ends, or that a part is missing.
+    pub(crate) fn tells_its_end(&self) -> bool {
+        match &self.state {
+            State::Done | State::Length(_) => true,
+            State::Chunks(chunks) => chunks.tells_its_end(),
+            State::UntilClose => false,
+        }
+    }
+
     /// The connection has ended: what is still to be said, or `None` where a part of the body is
     /// lost.
     pub(crate) fn end(&mut self) -> Option<&'static [u8]> {

@@ -166,6 +166,11 @@ impl Chunks {
         matches!(self.state, State::Extension { .. } | State::TrailerValue)
     }
 
+    /// See [`Body::tells_its_end`](super::Body::tells_its_end).
+    pub(super) fn tells_its_end(&self) -> bool {
+        self.manner != Manner::Apart
+    }
+
     /// The connection has ended: what is left to say, or `None` where a part of the body is lost.
     pub(super) fn end(&self) -> Option<&'static [u8]> {
         let last_chunk = matches!(
@@ -339,6 +344,7 @@ impl Chunks {
         let (state, ended) = match (self.state, byte) {
             (State::Trailer, b'\r') => (State::LastLf, Ended::Nothing),
             (State::LastLf, b'\n') => (State::Done, Ended::All),
+            (State::LastLf, b'\r') if loose => (State::LastLf, Ended::Nothing),
             (State::Trailer, b'\n') if loose => (State::Done, Ended::All),
             (State::TrailerValue, b'\r') => (State::TrailerLf, Ended::Nothing),
             (State::TrailerLf, b'\n') => (State::Trailer, Ended::Trailer),

@@ -184,17 +184,17 @@ pub(super) fn request_framing(
     Ok(Framing::Chunked)
 }
 
-/// The length that a response gives itself. One that gives none (`Content-Length:`), or more than
-/// can be (2^64), goes on until the connection closes.
+/// The length that a response gives itself. One that gives none (`Content-Length:`, `-1`,
+/// `5 bytes`, 2^63) goes on until the connection closes, as in browsers.
 fn response_length(whole: &[u8], fields: &[Header<'_>]) -> Result<Option<u64>, Malformed> {
     // RFC 9110 section 5.6.1: empty elements of a list are ignored.
     let mut given = elements(fields, "Content-Length").filter(|element| !element.is_empty()).peekable();
-    let too_large = |element: &&[u8]| {
+    let unreadable = |element: &&[u8]| {
+        // `parse` alone would take a plus sign.
         let digits = element.iter().all(u8::is_ascii_digit);
-        let text = core::str::from_utf8(element).unwrap_or_default();
-        digits && text.parse::<u64>().is_err()
+        !digits || core::str::from_utf8(element).is_ok_and(|text| text.parse::<i64>().is_err())
     };
-    match given.peek().copied().filter(too_large) {
+    match given.peek().copied().filter(unreadable) {
         Some(first) if given.all(|element| element == first) => Ok(None),
         _ => length(whole, elements(fields, "Content-Length").filter(|element| !element.is_empty())),
     }

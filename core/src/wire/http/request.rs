@@ -43,8 +43,12 @@ pub(crate) fn parse_request(bytes: &[u8], limits: HeadLimits) -> Result<(Request
         version_10: line.version_10,
         fields: &room[..count],
     };
-    let kind = seen.kind()?;
-    Ok((RequestHead { kind, credentials: credentials(seen.fields) }, line.used + used))
+    let came = line.used + used;
+    let mut kind = seen.kind()?;
+    if let RequestKind::Forward(forward) = &mut kind {
+        forward.came = came;
+    }
+    Ok((RequestHead { kind, credentials: credentials(seen.fields) }, came))
 }
 
 /// A complete head, not yet judged.
@@ -141,6 +145,7 @@ impl Seen<'_, '_> {
             repeatable: idempotent && bodiless,
             upgrade,
             named,
+            came: 0,
         }))
     }
 
