@@ -2,12 +2,11 @@
 
 mod util;
 
-use ropewalk_core::dispatch::{Config, Dispatch, Rate};
+use ropewalk_core::dispatch::{Config, Rate};
 use ropewalk_core::machine::event::Event;
-use ropewalk_core::machine::{
-    Assignment, Close, Fault, Input, Machine, Output, Report, Splice, StreamId, StreamMachine, UplinkId, Via,
-};
+use ropewalk_core::machine::{Close, Fault, Input, Machine, Output, Report, Splice, StreamId, StreamMachine};
 use ropewalk_core::time::Instant;
+use util::bare::Bare;
 use util::lab::Who;
 use util::say::{self, SOCKS5_GRANTED};
 use util::{Act, End, Lab, Person, Reading, Setup, SpliceMode, Target, addr, ms, pattern, same_bytes, secs};
@@ -180,63 +179,13 @@ fn spliced_bytes_count_for_the_idle_timeout_and_the_accounts() {
 
 // ---- the machine alone, with a splice half done ----
 
-struct Bare {
-    machine: Dispatch,
-    client: StreamId,
-    target: StreamId,
-    said: Vec<Output>,
-}
-
 impl Bare {
-    fn input(&mut self, input: Input<'_>) {
-        self.machine.handle_input(Instant::ZERO, input);
-        self.said.extend(std::iter::from_fn(|| self.machine.poll_output()));
-        while self.machine.poll_dirty().is_some() {}
-    }
-
-    fn read(&mut self, stream: StreamId, bytes: &[u8]) {
-        let buf = self.machine.read_buf(stream);
-        buf[..bytes.len()].copy_from_slice(bytes);
-        self.input(Input::Read { stream, len: bytes.len() });
-    }
-
-    fn flush(&mut self, stream: StreamId) -> Vec<u8> {
-        let bytes = self.machine.write_buf(stream).to_vec();
-        if !bytes.is_empty() {
-            self.input(Input::Written { stream, len: bytes.len() });
-        }
-        bytes
-    }
-
     /// A relay whose direction from the target may splice.
     fn splicing() -> Bare {
         let listeners = vec![addr("127.0.0.1:1080")];
         let config = Config { listeners, buffer_size: 1024, splice_after: 1, ..Config::default() };
-        let none = StreamId::from_parts(u32::MAX, 0);
-        let machine = Dispatch::new(config).expect("valid");
-        let mut bare = Bare { machine, client: none, target: none, said: Vec::new() };
-        let first = bare.machine.poll_output();
-        let Some(Output::Accept { stream, .. }) = first else { panic!("expected Accept, got {first:?}") };
-        bare.client = stream;
-        let (peer, local) = (addr("127.0.0.1:9"), addr("127.0.0.1:1080"));
-        bare.input(Input::Accepted { stream, peer, local });
-        bare.read(stream, &say::socks5(addr(FAR)));
-        let asked = bare.said.iter().find_map(|o| if let Output::Assign(a) = o { Some(*a) } else { None });
-        let assignment = Assignment {
-            uplink: Some(UplinkId(0)),
-            via: Via::default(),
-            endpoint: None,
-            prefix64: None,
-            patience: ms(250),
-        };
-        let conn = asked.expect("it asks the pool").conn;
-        bare.input(Input::Assigned { conn, assignment: Some(assignment) });
-        let target = bare
-            .said
-            .iter()
-            .find_map(|o| if let Output::Connect { stream, .. } = o { Some(*stream) } else { None });
-        bare.target = target.expect("it connects");
-        bare.input(Input::Connected { stream: bare.target, local: addr("10.0.0.2:4000") });
+        let mut bare = Bare::opening(config, &say::socks5(addr(FAR)));
+        bare.connected();
         bare.flush(bare.client);
         bare.read(bare.target, &[7; 1024]);
         bare.flush(bare.client);

@@ -4,12 +4,12 @@
 mod util;
 
 use proptest::prelude::*;
-use ropewalk_core::machine::Fault;
 use ropewalk_core::machine::event::{Event, Refusal};
+use ropewalk_core::machine::{Fault, Machine};
 use ropewalk_core::unwrap::emit::{self, Transport};
 use ropewalk_core::unwrap::{Config, Destinations};
 use util::lab::Who;
-use util::manual::{LISTEN, SERVER_V4, prefixes, tcp};
+use util::manual::{BALANCER, LISTEN, ManualDriver, SERVER_V4, prefixes, tcp};
 use util::{
     Act, Behave, End, Lab, Person, Reading, Setup, SpliceMode, Target, addr, ms, pattern, same_bytes, secs,
 };
@@ -316,6 +316,26 @@ fn bytes_are_told_while_they_move_and_once_each() {
     let lab = finish(lab, &config);
     assert_eq!((moved(&lab).1, moved(&lab).2), (500, 30_000));
     assert_eq!(lab.got(who).len(), 30_000);
+}
+
+#[test]
+fn what_came_with_the_header_is_told_though_the_server_takes_nothing() {
+    let told = |early: &[u8]| {
+        let mut driver = ManualDriver::new(tcp());
+        let named = emit::v2(addr("192.0.2.1:5000"), addr(LISTEN), Transport::Stream, &[], false);
+        driver.arrives(BALANCER, &[&named, early].concat());
+        let server = driver.only_connect().stream;
+        driver.connected(server);
+        driver.advance(secs(10));
+        let moved = |event: &Event| match event {
+            Event::Moved { sent, received } => Some((*sent, *received)),
+            _ => None,
+        };
+        let timer = driver.machine.poll_timeout();
+        (driver.events.iter().filter_map(moved).collect::<Vec<_>>(), timer)
+    };
+    assert_eq!(told(b"early"), (vec![(5, 0)], None));
+    assert_eq!(told(b""), (vec![], None));
 }
 
 // ---- who stalls ----

@@ -309,6 +309,46 @@ fn a_name_moves_on_from_a_dead_proxy_to_an_uplink_and_back() {
 }
 
 #[test]
+fn a_name_whose_addresses_lead_nowhere_is_told_to_the_proxy() {
+    let mut lab = socks5(1, 1);
+    lab.serve(PROXIES[0], answers(name_request().len(), &GRANTED));
+    lab.name(NAME, [Answer::ips(ms(5), &["192.0.2.7"])]);
+    lab.target("192.0.2.7:443", Target::that(Behave::Fail(Fault::HostUnreachable, ms(30))));
+    for _ in 0..2 {
+        let who = asks_name(&mut lab);
+        lab.run();
+        assert_eq!(code(&lab, who), 0);
+    }
+    lab.finish();
+    assert_eq!(lab.world.asked_names.len(), 1, "one of them began with the uplink");
+    assert_eq!(lab.world.attempts.len(), 3);
+}
+
+#[test]
+fn a_name_that_a_proxy_has_refused_is_told_to_no_other_when_its_addresses_come() {
+    // Uplink 1 is no proxy; the name is looked up for it while the first proxy thinks.
+    let mut setup = Setup::new(3);
+    for (uplink, proxy) in [0, 2].into_iter().zip(PROXIES) {
+        let uplink = &mut setup.uplinks[uplink];
+        *uplink = UplinkConfig { endpoint: Some(addr(proxy)), upstream: true, ..uplink.clone() };
+    }
+    let proxy = Some(Upstream { protocol: UpstreamProtocol::Socks5, login: None });
+    let mut lab = setup.with(|config| config.upstreams = vec![proxy.clone(), None, proxy]).build();
+    let len = name_request().len();
+    let refuses =
+        [Act::AwaitTotal(3 + len), Act::Pause(ms(270)), send(say::socks5_refusal(5)), Act::AwaitEnd];
+    lab.serve(PROXIES[0], [Act::AwaitTotal(3), send([5, 0])].into_iter().chain(refuses));
+    lab.serve(PROXIES[1], answers(len, &GRANTED));
+    lab.name(NAME, [Answer::ips(secs(1), &["192.0.2.7"])]);
+    lab.target("192.0.2.7:443", Target::that(Behave::Fail(Fault::HostUnreachable, ms(30))));
+    let who = asks_name(&mut lab);
+    lab.finish();
+    assert_eq!(code(&lab, who), 5);
+    let to: Vec<_> = lab.world.attempts.iter().map(|attempt| attempt.to).collect();
+    assert_eq!(to, [addr(PROXIES[0]), addr("192.0.2.7:443")]);
+}
+
+#[test]
 fn an_address_that_the_client_gives_is_guarded_and_a_name_of_loopback_is_never_sent() {
     let mut lab = socks5(1, 0);
     lab.serve(PROXIES[0], answers(name_request().len(), &GRANTED));

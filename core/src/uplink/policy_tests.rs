@@ -91,6 +91,40 @@ fn uplinks_that_are_about_as_near_share_by_weight() {
     assert_eq!(chosen, [30, 10]);
 }
 
+#[test]
+fn a_new_time_counts_an_eighth_and_after_ten_seconds_a_half() {
+    let mut chooser = chooser(Policy::LeastLatency, &[1, 1]);
+    chooser.connected(second(1), 0, ms(80));
+    assert_eq!((chooser.latency(0), chooser.latency(1)), (Some(ms(80)), None));
+    chooser.connected(second(10), 0, ms(160));
+    assert_eq!(chooser.latency(0), Some(ms(90)));
+    chooser.connected(second(20), 0, ms(30));
+    assert_eq!(chooser.latency(0), Some(ms(60)));
+}
+
+#[test]
+fn as_near_is_within_an_eighth_and_two_milliseconds() {
+    for (near, count) in [(92, 2), (93, 1)] {
+        let mut chooser = chooser(Policy::LeastLatency, &[1, 1]);
+        (0..2).for_each(|i| chooser.connected(second(1), i, ms([80, near][i])));
+        let chosen: std::collections::BTreeSet<_> =
+            (0..4).filter_map(|_| chooser.choose(second(2), key(0), |_| 0, set(0..2))).collect();
+        assert_eq!(chosen.len(), count, "{near} ms beside 80 ms");
+    }
+}
+
+#[test]
+fn who_was_not_looked_at_for_ten_seconds_is_looked_at_once_and_the_oldest_first() {
+    let mut chooser = chooser(Policy::LeastLatency, &[1, 1, 1]);
+    (0..3).for_each(|i| chooser.connected(second(3 - i as u64), i, ms([10, 500, 500][i])));
+    let mut choose = |now| chooser.choose(second(now), key(0), |_| 0, set(0..3));
+    assert_eq!(choose(10), Some(0), "nobody waits for so long");
+    assert_eq!((choose(11), choose(11)), (Some(2), Some(0)));
+    assert_eq!((choose(13), choose(13), choose(13)), (Some(1), Some(0), Some(0)));
+    // It has been looked at, though nothing has come of it.
+    assert_eq!((choose(20), choose(21)), (Some(0), Some(2)));
+}
+
 /// Links of fixed capacity (bytes a second) with `flows` greedy connections, for `windows` of a
 /// second each; as a connection ends another begins, by the policy. Gives the last tenth's shares.
 fn greedy(capacities: &[u64], flows: usize, windows: u64) -> (Chooser, Vec<u32>) {

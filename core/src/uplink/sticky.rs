@@ -85,4 +85,11 @@ mod tests {
         assert_eq!(log2(3), 26_591_258);
         assert_eq!(log2(u64::MAX), (64 << POINT) - 1);
     }
+
+    /// Another hash would move hosts from uplink to uplink when a new version begins.
+    #[test]
+    fn the_hash_is_the_one_of_splitmix64() {
+        assert_eq!(mix(0), 0xe220_a839_7b1d_cdaf);
+        assert_eq!(mix(1_234_567), 6_457_827_717_110_365_317);
+    }
 }

@@ -17,6 +17,7 @@
 //! - [`manual`]: unwrap's machine without a world, driven call by call.
 //! - [`heard`]: what drivers were told, in few words.
 //! - [`asking`]: SOCKS5 clients in a few words.
+//! - [`bare`]: dispatch's machine and one client, without a world.
 //! - [`incident`]: dispatch's machine, recorded as a live process records it, and replayed.
 //! - [`desk`]: dispatch's machine and its pool, for UDP associations.
 //! - `servers`: name servers of uplinks.
@@ -27,6 +28,7 @@
 
 mod acts;
 pub(crate) mod asking;
+pub(crate) mod bare;
 #[cfg(feature = "unwrap")]
 pub(crate) mod desk;
 pub(crate) mod heard;
