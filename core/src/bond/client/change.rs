@@ -12,6 +12,8 @@ use crate::bond::schedule::Strategy;
 use crate::bond::wire::{Frame, MAX_PATHS, PathStatus, PeerPathState, Wish};
 use crate::machine::{Input, Machine};
 use crate::time::{Duration, Instant};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 /// How often the wishes are said after a change.
 const TIMES: u8 = 4;
@@ -53,6 +55,21 @@ impl Client {
         self.config.common.tuning.max_skew = max_skew;
         self.peer.set_max_skew(max_skew);
         self.announce(now);
+        self.settle(now);
+    }
+
+    /// The server is at another address from now on: every socket is opened anew, to go there, and
+    /// the server is asked who it is. Changes nothing where the address is the same.
+    pub fn set_server(&mut self, now: Instant, server: SocketAddr) {
+        if core::mem::replace(&mut self.config.server, server) == server {
+            return;
+        }
+        for index in (0..self.ways.len()).filter(|index| !self.ways[*index].gone).collect::<Vec<_>>() {
+            self.close(index);
+            self.open(index);
+        }
+        // What is at that address may know nothing of this association.
+        self.initiator.start(now);
         self.settle(now);
     }
 

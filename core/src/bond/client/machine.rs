@@ -13,9 +13,9 @@ pub(in crate::bond) const FAREWELL: Duration = Duration::from_secs(1);
 impl Machine for Client {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Opened { socket, .. } => {
+            Input::Opened { socket, local } => {
                 match self.way_of(socket) {
-                    Some(index) => self.opened(now, index),
+                    Some(index) => self.opened(now, index, local.ip()),
                     // Its uplink went, or moved, before it was open: nobody else would close it.
                     None => self.outputs.push_back(Output::CloseSocket { socket }),
                 }

@@ -6,6 +6,7 @@ use crate::bond::peer::Remote;
 use crate::bond::wire::PathId;
 use crate::machine::{Fault, Output, SocketId, UplinkId};
 use crate::time::{Duration, Instant};
+use core::net::IpAddr;
 
 /// A socket that could not be opened is tried again after this, then twice as long, up to
 /// [`REOPEN_MOST`].
@@ -24,13 +25,25 @@ pub(super) struct Way {
     pub(super) reopen: Option<Instant>,
     pub(super) tries: u32,
     pub(super) gone: bool,
+    /// The two ends' addresses, once it was open.
+    ends: Option<(IpAddr, IpAddr)>,
 }
 
 impl Way {
     /// The uplink with this place, closed.
     pub(super) fn new(index: usize, uplink: Uplink) -> Way {
         let path = PathId::new(index as u8).expect("at most MAX_PATHS");
-        Way { uplink, path, generation: 0, socket: None, open: false, reopen: None, tries: 0, gone: false }
+        Way {
+            uplink,
+            path,
+            generation: 0,
+            socket: None,
+            open: false,
+            reopen: None,
+            tries: 0,
+            gone: false,
+            ends: None,
+        }
     }
 }
 
@@ -60,15 +73,20 @@ impl Client {
         self.ways.iter().position(|way| way.uplink.id == uplink)
     }
 
-    pub(super) fn opened(&mut self, now: Instant, index: usize) {
+    pub(super) fn opened(&mut self, now: Instant, index: usize, local: IpAddr) {
         let way = &mut self.ways[index];
         let Some(socket) = way.socket else { return };
         (way.open, way.tries) = (true, 0);
         let (id, weight) = (way.path, u32::from(way.uplink.weight));
+        let ends = (local, self.config.server.ip());
+        let elsewhere = way.ends.replace(ends).is_some_and(|before| before != ends);
         let remote = Remote { socket, to: self.config.server, from: None, named: false };
         let slot = self.peer.add_path(now, id, remote, weight);
         slot.dirty = false;
         slot.validated = false;
+        if elsewhere {
+            slot.path.handle_moved(now);
+        }
         self.peer.handle_link(now, id, true);
         if self.established {
             self.challenge(now, id);

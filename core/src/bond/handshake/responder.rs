@@ -128,6 +128,14 @@ pub(crate) struct Counters {
     pub(crate) accepted: u64,
 }
 
+/// What a first message turned out to be.
+enum Read {
+    Accepted(Reaction),
+    /// Good, but the place where it would wait is another life's, and its source proved nothing.
+    Contested,
+    Dropped,
+}
+
 /// The server's handshakes.
 pub(crate) struct Responder {
     key: SecretKey,
@@ -312,18 +320,25 @@ impl Responder {
         let proven = self.jar.accepts(now, &mut self.rng, source, &init);
         match self.guard.admit(now, source, proven) {
             Verdict::Pass => {}
-            Verdict::Challenge => {
-                self.counters.challenged += 1;
-                let cookie = self.jar.bake(now, &mut self.rng, source);
-                let message = seal_cookie(&self.own_macs, self.rng.bytes(), &init.mac1(), &cookie);
-                return Reaction { reply: Some(Reply::new(&message)), accepted: None };
-            }
+            Verdict::Challenge => return self.challenge(now, source, &init),
             Verdict::Drop => {
                 self.counters.limited += 1;
                 return Reaction::default();
             }
         }
-        self.read(now, &init, admission).unwrap_or_default()
+        match self.read(now, &init, proven, admission) {
+            Read::Accepted(reaction) => reaction,
+            Read::Contested => self.challenge(now, source, &init),
+            Read::Dropped => Reaction::default(),
+        }
+    }
+
+    /// Asks for a proof of the source's address.
+    fn challenge(&mut self, now: Instant, source: SocketAddr, init: &Init) -> Reaction {
+        self.counters.challenged += 1;
+        let cookie = self.jar.bake(now, &mut self.rng, source);
+        let message = seal_cookie(&self.own_macs, self.rng.bytes(), &init.mac1(), &cookie);
+        Reaction { reply: Some(Reply::new(&message)), accepted: None }
     }
 
     /// The response to this very INIT, if it was answered and is in waiting. Costs nothing, so a
@@ -336,23 +351,23 @@ impl Responder {
         (now.saturating_since(waiting.at) < RESPONSE_LIFE).then(|| Reply::new(&waiting.response.0))
     }
 
-    fn read(&mut self, now: Instant, init: &Init, admission: &mut dyn Admission) -> Option<Reaction> {
+    fn read(&mut self, now: Instant, init: &Init, proven: bool, admission: &mut dyn Admission) -> Read {
         let mut payload = InitPayload::buffer();
         let read = Noise::respond(&mut self.rng, &self.key, init.noise(), &mut payload);
         let read = read.ok().zip(InitPayload::parse(&payload).ok());
         let Some(((noise, public), payload)) = read else {
             self.counters.unreadable += 1;
-            return None;
+            return Read::Dropped;
         };
         let Some(id) = self.known(public, &payload.token, admission) else {
             self.counters.unknown += 1;
-            return None;
+            return Read::Dropped;
         };
         let Some(cipher) = self.ciphers.choose(payload.ciphers) else {
             self.counters.incompatible += 1;
-            return None;
+            return Read::Dropped;
         };
-        let client = self.clients.get_mut(&id)?;
+        let Some(client) = self.clients.get_mut(&id) else { return Read::Dropped };
 
         // In one life of the client each handshake is newer than the one before. What is older was
         // seen: it is late or replayed. Of a life that never was confirmed nobody knows whether it
@@ -360,7 +375,7 @@ impl Responder {
         // comes.
         if client.knows(payload.incarnation, payload.generation) {
             self.counters.replayed += 1;
-            return None;
+            return Read::Dropped;
         }
         let kind = match client.live {
             Some(live) if live.theirs == payload.incarnation => Kind::Rekey,
@@ -373,7 +388,15 @@ impl Responder {
         let seen = |life: &Life| life.theirs == payload.incarnation && life.generation >= payload.generation;
         if slot.as_ref().is_some_and(|waiting| seen(&waiting.life)) {
             self.counters.replayed += 1;
-            return None;
+            return Read::Dropped;
+        }
+        // Two lives want one slot, and one of them may be a recording that comes as often as it
+        // likes: to take the other's place it takes a cookie, which no recording has.
+        let contested = |waiting: &Waiting| {
+            waiting.life.theirs != payload.incarnation && now.saturating_since(waiting.at) < RESPONSE_LIFE
+        };
+        if !proven && slot.as_ref().is_some_and(contested) {
+            return Read::Contested;
         }
 
         let index = loop {
@@ -408,7 +431,7 @@ impl Responder {
         self.counters.accepted += 1;
         let session = Session::new(now, &secrets);
         let accepted = Accepted { client: id, kind, session };
-        Some(Reaction { reply: Some(reply), accepted: Some(Box::new(accepted)) })
+        Read::Accepted(Reaction { reply: Some(reply), accepted: Some(Box::new(accepted)) })
     }
 
     /// The client with this key, if it is in the table or comes in now.

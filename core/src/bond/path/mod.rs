@@ -448,6 +448,16 @@ impl Path {
         self.resume(now);
     }
 
+    /// It leads by another network now: another address at either end, not another port alone. What
+    /// was measured is the old one's (RFC 9000 section 9.4). Delays are forgotten by themselves.
+    pub(crate) fn handle_moved(&mut self, now: Instant) {
+        self.own_way = 0;
+        self.mtu.search_again();
+        if self.control.found() {
+            self.resume(now);
+        }
+    }
+
     /// The operating system refused a packet because it is too large.
     pub(crate) fn handle_too_large(&mut self, now: Instant, sink: &mut impl FnMut(Event)) {
         if self.mtu.handle_too_large(now) {

@@ -401,7 +401,12 @@ impl Peer {
             return false;
         };
         let moved = slot.remote != challenge.remote || !slot.validated;
+        // Another port is another mapping of the same network.
+        let elsewhere = slot.remote.to.ip() != challenge.remote.to.ip();
         (slot.remote, slot.validated, slot.asks) = (challenge.remote, true, false);
+        if elsewhere {
+            slot.path.handle_moved(now);
+        }
         if moved {
             self.mtu.stale = true;
             self.fit(now);

@@ -25,7 +25,7 @@ impl Server {
         let Some(peer) = self.sessions.get_mut(&client).and_then(|session| session.live.as_mut()) else {
             return;
         };
-        if peer.keys.wants_rekey(now) && peer.is_busy() {
+        if peer.is_busy() && peer.keys.asks_rekey(now) {
             peer.send_frame(Frame::Rekey);
         }
         while let Some(path) = peer.poll_dirty() {

@@ -9,7 +9,7 @@ use super::{ENDING, REKEY_AFTER, REKEY_ASKED_AFTER};
 #[cfg(test)]
 use crate::bond::crypto::aead::Cipher;
 use crate::bond::wire::{Header, MAX_PATHS, PathId};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use core::ops::Range;
 
 /// The end that began the handshakes.
@@ -60,7 +60,13 @@ pub(crate) struct Keyring {
     largest: [Option<u64>; MAX_PATHS],
     /// Receiver indexes of sessions that are gone.
     retired: [Option<u32>; 4],
+    /// When a server asks for new keys again, and how long it waits then.
+    ask: (Instant, Duration),
 }
+
+/// A server asks for new keys again after this, then after twice as long each time: who cannot get
+/// an INIT through needs no REKEY with every packet.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Keyring {
     /// A keyring without sessions.
@@ -74,6 +80,7 @@ impl Keyring {
             numbers: [0; MAX_PATHS],
             largest: [None; MAX_PATHS],
             retired: [None; 4],
+            ask: (Instant::ZERO, ASK_AGAIN),
         }
     }
 
@@ -162,6 +169,7 @@ impl Keyring {
     #[cold]
     #[inline(never)]
     fn promote(&mut self) {
+        self.ask = (Instant::ZERO, ASK_AGAIN);
         let promoted = self.next.take();
         let current = core::mem::replace(&mut self.current, promoted);
         let previous = core::mem::replace(&mut self.previous, current);
@@ -195,6 +203,16 @@ impl Keyring {
             (Some(_), Some(_)) => false,
             (None, _) => self.role == Role::Initiator,
         }
+    }
+
+    /// Whether a server asks for new keys now: [`Keyring::wants_rekey`], and it has not asked
+    /// lately.
+    pub(crate) fn asks_rekey(&mut self, now: Instant) -> bool {
+        if now < self.ask.0 || !self.wants_rekey(now) {
+            return false;
+        }
+        self.ask = (now + self.ask.1, self.ask.1 * 2);
+        true
     }
 
     /// Whether the current session ends within [`ENDING`], or has ended. An idle association lives

@@ -245,6 +245,21 @@ fn a_rekey_is_wanted_after_two_minutes() {
 }
 
 #[test]
+fn a_server_asks_for_new_keys_less_and_less_often() {
+    let mut pair = Pair::new();
+    let packet = seal(&mut pair.client, at(0), 0, b"a").expect("sealed");
+    open(&mut pair.server, at(0), &packet).expect("opened");
+    let asked: Vec<u64> = (0..180).filter(|second| pair.server.asks_rekey(at(*second))).collect();
+    assert_eq!(asked, [130, 131, 133, 137, 145, 161]);
+    // Each new key begins anew.
+    pair.rekey(at(170), 1);
+    let packet = seal(&mut pair.client, at(170), 0, b"b").expect("sealed");
+    open(&mut pair.server, at(170), &packet).expect("opened");
+    let asked: Vec<u64> = (170..304).filter(|second| pair.server.asks_rekey(at(*second))).collect();
+    assert_eq!(asked, [300, 301, 303]);
+}
+
+#[test]
 fn forged_bytes_change_nothing() {
     let mut pair = Pair::new();
     let packet = seal(&mut pair.client, at(0), 0, b"a").expect("sealed");

@@ -75,3 +75,50 @@ fn a_wish_of_while_no_path_carried_is_heard_when_one_is_back() {
     let [heavy, light] = [0, 1].map(|path| pair.sent()[path] - before[path]);
     assert!((280_000..340_000).contains(&heavy) && light > 90_000, "{heavy} and {light} bytes");
 }
+
+#[test]
+fn a_server_that_moves_is_found_where_it_is_said_to_be() {
+    let mut pair = Pair::connected();
+    pair.home = "203.0.113.77:4501".parse().expect("a literal");
+    pair.upload(5);
+    pair.run(SECOND * 3);
+    assert_eq!(pair.states()[0], [PathState::Down; 2]);
+    pair.client.set_server(pair.now, pair.home);
+    pair.run(SECOND);
+    assert_eq!(pair.states()[0], [PathState::Live; 2]);
+    assert!(pair.client.status(pair.now).paths.iter().all(|path| path.remote == pair.home));
+    pair.given[0].clear();
+    pair.download(20);
+    pair.run(SECOND);
+    assert_eq!(pair.given[0].len(), 20);
+    // The same again changes nothing.
+    pair.client.set_server(pair.now, pair.home);
+    assert!(pair.client.status(pair.now).established);
+    assert_eq!(pair.states()[0], [PathState::Live; 2]);
+}
+
+#[test]
+fn a_client_whose_first_messages_are_filtered_is_not_asked_for_them_with_every_packet() {
+    let mut pair = Pair::connected();
+    pair.filtered = true;
+    // Data moves all the time: only so are keys renewed before they end.
+    let window = |pair: &mut Pair, from: u64| {
+        while pair.now < crate::time::Instant::ZERO + SECOND * from as u32 {
+            pair.download(1);
+            pair.run(SECOND / 4);
+        }
+        let before = pair.server.status(pair.now)[0].1.paths.iter().map(|path| path.sent).sum::<u64>();
+        pair.download(2000);
+        pair.server.status(pair.now)[0].1.paths.iter().map(|path| path.sent).sum::<u64>() - before
+    };
+    let (calm, asked) = (window(&mut pair, 110), window(&mut pair, 140));
+    assert!(asked <= calm + 20, "{asked} packets for 2,000 of data, and {calm} before");
+    // It gets through at last.
+    pair.filtered = false;
+    pair.run(SECOND * 12);
+    pair.given[0].clear();
+    pair.run(SECOND * 60);
+    pair.download(20);
+    pair.run(SECOND);
+    assert_eq!(pair.given[0].len(), 20);
+}

@@ -1,6 +1,7 @@
 //! A client and a server with two paths of 10 ms between them, in virtual time.
 
 use crate::bond::crypto::{CipherOrder, PresharedKey, PublicKey, Rng, SecretKey};
+use crate::bond::wire::PacketType;
 use crate::bond::{
     Client, ClientConfig, Common, DEFAULT_MTU, KnownClient, PathState, Server, ServerConfig, Tuning, Uplink,
 };
@@ -31,6 +32,11 @@ pub(super) struct Pair {
     pub(super) events: Vec<(Option<u32>, BondNews)>,
     /// The client's open sockets, by the addresses that the server sees.
     sockets: BTreeMap<SocketAddr, SocketId>,
+    /// Where the server is, and where each of the client's sockets leads.
+    pub(super) home: SocketAddr,
+    towards: BTreeMap<SocketId, SocketAddr>,
+    /// The client's first messages are filtered on the way.
+    pub(super) filtered: bool,
     wire: Wire,
     sent: u64,
     /// Nothing of the client's arrives before.
@@ -101,6 +107,9 @@ impl Pair {
             server: Server::new(config, [9; 32]).expect("a whole configuration"),
             events: Vec::new(),
             sockets: BTreeMap::new(),
+            home: SERVER,
+            towards: BTreeMap::new(),
+            filtered: false,
             wire: Wire::new(),
             sent: 0,
             deaf: Instant::ZERO,
@@ -181,7 +190,8 @@ impl Pair {
             let before = self.sent;
             while let Some(output) = self.client.poll_output() {
                 match output {
-                    Output::OpenSocket { socket, .. } => {
+                    Output::OpenSocket { socket, to, .. } => {
+                        self.towards.insert(socket, to);
                         let port = 40_000 + socket.generation() as u16;
                         let local = SocketAddr::from(([198, 51, 100, socket.index() as u8], port));
                         self.sockets.insert(local, socket);
@@ -218,7 +228,8 @@ impl Pair {
             self.named.remove(&socket);
             while let Some(sent) = self.client.poll_transmit(self.now, socket, &mut buf) {
                 let from = self.sockets.iter().find(|(_, open)| **open == socket).map(|(from, _)| *from);
-                let Some(from) = from.filter(|_| self.now >= self.deaf) else {
+                let hears = self.now >= self.deaf && self.towards.get(&socket) == Some(&self.home);
+                let Some(from) = from.filter(|_| hears) else {
                     self.sent += 1;
                     continue;
                 };
@@ -245,7 +256,8 @@ impl Pair {
             IpAddr::V6(_) => 0,
         };
         self.bytes[usize::from(to_server)][path] += datagram.len() as u64 + 28;
-        if datagram.len() + 28 > self.widths[path] {
+        let init = PacketType::of(datagram[0]).is_ok_and(|kind| kind == PacketType::Init);
+        if datagram.len() + 28 > self.widths[path] || self.filtered && init {
             return;
         }
         let at = self.now + Duration::from_millis(10);
@@ -268,7 +280,9 @@ impl Pair {
                 let rx = Rx { data: &mut data, stride, from, to: Some(to.ip()), interface: None, ecn: 0 };
                 if to_server {
                     self.server.handle_datagrams(now, SocketId::from_parts(0, 0), &mut [rx]);
-                } else if let Some(socket) = self.sockets.get(&other) {
+                } else if let Some(socket) =
+                    self.sockets.get(&other).filter(|socket| self.towards.get(socket) == Some(&self.home))
+                {
                     self.client.handle_datagrams(now, *socket, &mut [rx]);
                 }
             }

@@ -102,23 +102,78 @@ fn a_replayed_first_message_changes_nothing_that_lives() {
     assert_eq!(world.client.restarts, 1, "a rekey is a rekey, whatever is in the slot for restarts");
 }
 
+/// A message of a life that was never confirmed: the server cannot know that it is a recording.
+fn recording(world: &World, seed: u8, now: Instant) -> Vec<u8> {
+    let mut stillborn = Client::new(&world.client_key, world.server_key.public(), &world.psk, seed);
+    stillborn.initiator.start(now);
+    stillborn.init(now).expect("an INIT is due")
+}
+
+#[test]
+fn recordings_do_not_keep_a_client_out_however_often_they_come() {
+    let mut world = World::new();
+    let recordings: Vec<Vec<u8>> = (50..60).map(|seed| recording(&world, seed, at(0))).collect();
+    // They come first, and before and after each datagram of the client, from many places.
+    let mut from = 100;
+    let mut flood = |world: &mut World| {
+        for recording in &recordings {
+            from += 1;
+            let answer = world.server.handle(at(10), address(from), recording);
+            assert!(answer.is_none_or(|answer| answer.len() <= RESPONSE_LEN));
+        }
+    };
+    flood(&mut world);
+    world.client.initiator.start(at(10));
+    let init = world.client.init(at(10)).expect("an INIT is due");
+    let cookie = world.server.handle(at(10), address(1), &init).expect("a COOKIE: another life is there");
+    assert_eq!(cookie.len(), COOKIE_LEN);
+    flood(&mut world);
+    world.client.handle(at(10), &cookie).expect("it is one");
+    let init = world.client.init(at(10)).expect("at once");
+    let response = world.server.handle(at(10), address(1), &init).expect("a RESPONSE");
+    flood(&mut world);
+    world.client.handle(at(10), &response).expect("it is read");
+    world.exchange(at(10));
+    flood(&mut world);
+    world.exchange(at(10));
+}
+
+#[test]
+fn a_life_that_waited_in_vain_costs_the_next_one_nothing_after_a_while() {
+    let mut world = World::new();
+    let stillborn = recording(&world, 50, at(0));
+    world.server.handle(at(0), address(2), &stillborn).expect("a RESPONSE");
+    world.handshake(Instant::ZERO + responder::RESPONSE_LIFE);
+}
+
 #[test]
 fn a_first_message_that_displaced_the_answered_one_costs_the_client_one_more_handshake() {
     let mut world = World::new();
     world.client.initiator.start(at(0));
-    let replay = world.client.init(at(0)).expect("an INIT is due");
-    world.client = Client::new(&world.client_key, world.server_key.public(), &world.psk, 99);
-    world.client.initiator.start(at(0));
     let init = world.client.init(at(0)).expect("an INIT is due");
     let response = world.server.handle(at(0), address(1), &init).expect("a RESPONSE");
-    world.server.handle(at(1), address(9), &replay).expect("it has another life's slot now");
+    // Another host with the same key, at an address of its own.
+    let mut other = Client::new(&world.client_key, world.server_key.public(), &world.psk, 99);
+    other.initiator.start(at(1));
+    let asks = other.init(at(1)).expect("an INIT is due");
+    let cookie = world.server.handle(at(1), address(9), &asks).expect("a COOKIE");
+    other.handle(at(1), &cookie).expect("it is one");
+    let asks = other.init(at(1)).expect("at once");
+    let answer = world.server.handle(at(1), address(9), &asks).expect("it has another life's slot now");
+    assert_eq!(answer.len(), RESPONSE_LEN);
     world.client.handle(at(2), &response).expect("it is read");
     let packet = seal(&mut world.client.keyring, at(2), b"lost").expect("sealed");
     world.server.handle(at(2), address(1), &packet);
     assert_eq!(world.server.opened, []);
     let retry = world.client.initiator.poll_timeout().expect("keys must be confirmed");
     assert!(retry >= at(2) + CONFIRM_WITHIN && retry <= at(2) + CONFIRM_WITHIN + LONGEST_ROUND);
-    world.handshake(retry);
+    let init = world.client.init(retry).expect("due");
+    let cookie = world.server.handle(retry, address(1), &init).expect("a COOKIE");
+    world.client.handle(retry, &cookie).expect("it is one");
+    let init = world.client.init(retry).expect("at once");
+    let response = world.server.handle(retry, address(1), &init).expect("a RESPONSE");
+    world.client.handle(retry, &response).expect("it is read");
+    world.exchange(retry);
 }
 
 #[test]

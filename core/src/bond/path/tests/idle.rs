@@ -69,3 +69,22 @@ fn a_busy_path_needs_no_ping() {
 fn an_idle_path_is_small() {
     assert!(size_of::<Path>() < 4096, "{} bytes", size_of::<Path>());
 }
+
+#[test]
+fn the_way_back_of_an_address_that_was_left_is_forgotten() {
+    let start = Instant::from_nanos(1_000_000_000);
+    let mut ends = [0, 1].map(|_| Path::new(start, PathConfig::default()));
+    let info = SentInfo { eliciting: true, ..SentInfo::default() };
+    ends[0].handle_sent(start, 0, CONTROL, info);
+    let arrived =
+        Arrived { number: 0, timestamp: timestamp(start), bytes: CONTROL, ce: false, eliciting: true };
+    ends[1].handle_received(start + Duration::from_millis(10), &arrived);
+    let ack = ends[1].poll_ack(start + Duration::from_millis(20)).expect("it is due");
+    // By the nearest path at once, and by its own way a second later.
+    ends[0].handle_ack(start + Duration::from_millis(25), &ack, &mut |_| ());
+    let near = ends[0].probe_timeout();
+    ends[0].handle_own_way(start + Duration::from_millis(1000), &ack);
+    assert!(ends[0].probe_timeout() > Duration::from_millis(900));
+    ends[0].handle_moved(start + Duration::from_millis(1000));
+    assert_eq!(ends[0].probe_timeout(), near);
+}
