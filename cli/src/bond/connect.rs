@@ -1,29 +1,30 @@
 //! `ropewalk bond connect`: from switches to a running client.
 
 use super::args::Connect;
+use super::clerk::{self, Changes};
 use super::control::Role;
 use super::control::server::Bound;
-use super::host::{self as changes, ClientPlan, Dns, Routes};
+use super::host::{ClientPlan, Dns, Routes};
 use super::join::{self, Join, host_and_port};
 use super::links::{Links, LinksChange};
 use super::report;
 use super::service::{self, Service};
 use super::values::{self, Route};
 use super::watch::{BondWatch, Names, Note};
-use super::{device, privileges, state};
+use super::{device, locate, privileges, state};
 use crate::host::{self, monitor};
 use crate::process::logging;
 use crate::process::stats::{Endpoint, Samples};
 use ropewalk_core::bond::crypto::{PresharedKey, PublicKey};
-use ropewalk_core::bond::{Client, ClientConfig, PathStatus, Status, Strategy, Tuning};
+use ropewalk_core::bond::{Client, ClientConfig, PathState, PathStatus, Status, Strategy, Tuning};
 use ropewalk_core::machine::{Input, Machine, UplinkId, Via};
 use ropewalk_core::time::Instant;
 use ropewalk_mio::{Handle, Listeners};
 use serde_json::{Value, json};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,8 +32,6 @@ use std::time::Duration;
 pub(super) const KEY: &str = "connect.key";
 /// The server that let it in last: `HOST:PORT KEY`.
 const SERVER: &str = "server";
-/// A name that cannot be looked up is looked up again after this.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A server that is silent for so long is told of.
 const SILENT: Duration = Duration::from_secs(10);
 const STACK: usize = 256 * 1024;
@@ -64,12 +63,15 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     }
     log::info!("public key: {}", key.public());
     let joins = !target.token.is_empty();
-    let address = look_up(&target.server, joins.then_some(args.join_timeout), &common.state_dir)?;
+    let all = locate::look_up(&target.server, joins.then_some(args.join_timeout), &common.state_dir)?;
     let found = host::links::snapshot().unwrap_or_else(|error| {
         log::warn!("cannot read this host's interfaces: {error}");
         Vec::new()
     });
-    let mut links = Links::new(&args.via, address.ip(), common.mark.0, &common.tun);
+    let mut links = Links::new(&args.via, common.mark.0, &common.tun);
+    let address = locate::choose(&all, |address| links.reach(address.ip(), &found));
+    let address = address.ok_or_else(|| format!("{} has no address", target.server))?;
+    links.serve_at(address.ip());
     links.check(&found)?;
     let stats = common.stats.map(Endpoint::bind).transpose()?;
     let tun = device::create(&common.tun)?;
@@ -123,9 +125,10 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     let alive = move || asked.status().is_some();
     let tended = device::Tended::new(&common.tun, service.handle.clone(), alive)?;
     let changes = Changes::apply(plan, &common.state_dir)?;
-    keep_notes(read, common.state_dir.clone(), target, changes.clone(), tended.clone())?;
     let silent = Arc::new(AtomicBool::new(false));
-    {
+    let started = || -> Result<(), String> {
+        let server = (common.state_dir.join(SERVER), format!("{} {}\n", target.server, target.key));
+        clerk::keep_notes(read, server, changes.clone(), tended.clone())?;
         let (watch, silent, handle) = (Arc::clone(&watch), Arc::clone(&silent), service.handle.clone());
         let (limit, server) = (joins.then_some(args.join_timeout), desk.server.clone());
         thread("patience", move || {
@@ -142,10 +145,14 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
                 ),
             }
         })?;
-    }
+        let follower = desk.clone();
+        thread("name", move || locate::follow(follower.server.clone(), address, follower))?;
+        Ok(())
+    };
+    started().map_err(|error| changes.give_up(error))?;
     {
         let desk = desk.clone();
-        if args.kill_switch {
+        if changes.holds_kill_switch() {
             let notes = desk.notes.clone();
             monitor::follow_filters(move || drop(notes.send(Note::Changed)));
         }
@@ -171,7 +178,7 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     }
 }
 
-fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+pub(super) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
     let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK).spawn(work);
     thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
 }
@@ -217,73 +224,6 @@ pub(super) fn kept(dir: &Path) -> Result<Option<Target>, String> {
     Ok(Some(Target { server: host_and_port(server)?, key, token: Vec::new() }))
 }
 
-/// Does what takes its time, in a thread of its own: files that outlive the process, and changes of
-/// the host.
-fn keep_notes(
-    notes: Receiver<Note>,
-    dir: PathBuf,
-    target: Target,
-    changes: Changes,
-    tended: device::Tended,
-) -> Result<(), String> {
-    thread("clerk", move || {
-        let text = format!("{} {}\n", target.server, target.key);
-        let mut inside = None;
-        for note in notes {
-            let done = match note {
-                Note::Established => state::replace_private(&dir.join(SERVER), &text),
-                Note::Inside(to) => {
-                    let addresses: Vec<IpAddr> = to.addresses.iter().map(|(address, _)| *address).collect();
-                    inside = Some(to);
-                    changes.with(|host| host.inside(&addresses))
-                }
-                Note::Links(devices) => changes.with(|host| host.uplinks(&devices)),
-                Note::Changed => tended.tend(inside.as_ref()).and_then(|()| changes.with(renew)),
-                Note::Enrolled { .. } => Ok(()),
-            };
-            if let Err(error) = done {
-                log::error!("{error}");
-            }
-        }
-    })
-}
-
-/// What somebody else has removed is there again.
-fn renew(host: &mut changes::ClientHost) -> Result<(), String> {
-    let missing = host.renew()?;
-    if missing > 0 {
-        log::warn!(
-            "{missing} rules, routes or filters of the bond had been removed by another program: added again"
-        );
-    }
-    Ok(())
-}
-
-/// What was changed of this host, until it is undone.
-#[derive(Clone)]
-struct Changes(Arc<Mutex<Option<changes::ClientHost>>>);
-
-impl Changes {
-    fn apply(plan: ClientPlan, dir: &Path) -> Result<Changes, String> {
-        let (client, notes) = changes::apply_client(plan, dir)?;
-        notes.iter().for_each(|note| log::warn!("{note}"));
-        Ok(Changes(Arc::new(Mutex::new(Some(client)))))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<changes::ClientHost>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn with(&self, work: impl FnOnce(&mut changes::ClientHost) -> Result<(), String>) -> Result<(), String> {
-        self.lock().as_mut().map_or(Ok(()), work)
-    }
-
-    fn undo(&self) -> Result<(), String> {
-        let Some(client) = self.lock().take() else { return Ok(()) };
-        client.undo().map(|notes| notes.iter().for_each(|note| log::info!("{note}")))
-    }
-}
-
 fn routes(written: &[Route]) -> Result<Routes, String> {
     if let [Route::All] | [Route::None] = written {
         return Ok(if written[0] == Route::All { Routes::All } else { Routes::None });
@@ -314,34 +254,6 @@ fn devices(change: &LinksChange) -> Vec<String> {
         .filter_map(|uplink| uplink.via.device)
         .map(|device| device.as_str().to_owned())
         .collect()
-}
-
-/// The server's address. At boot there may be no resolver yet: it is asked again, for as long as it
-/// takes, or for `limit`.
-///
-/// Behind the kill switch of a run that was killed no name can be looked up: that run's address is
-/// taken then.
-fn look_up(server: &str, limit: Option<Duration>, dir: &Path) -> Result<SocketAddr, String> {
-    let began = std::time::Instant::now();
-    let mut told = false;
-    loop {
-        let error = match server.to_socket_addrs().map(|mut all| all.next()) {
-            Ok(Some(address)) => return Ok(address),
-            Ok(None) => "it has no address".to_owned(),
-            Err(error) => error.to_string(),
-        };
-        if let Some(address) = changes::remembered_server(dir) {
-            log::warn!("{server} cannot be looked up: {error}; going on with {address}, where it was before");
-            return Ok(address);
-        }
-        if limit.is_some_and(|limit| began.elapsed() >= limit) {
-            return Err(format!("{server} cannot be looked up: {error}"));
-        }
-        if !std::mem::replace(&mut told, true) {
-            log::warn!("{server} cannot be looked up: {error}; trying on");
-        }
-        std::thread::sleep(LOOK_AGAIN);
-    }
 }
 
 fn introduce(links: &Links, first: &LinksChange, server: &str, address: SocketAddr) {
@@ -389,6 +301,27 @@ struct Desk {
     mode: Arc<Mutex<Strategy>>,
     server: String,
     notes: Sender<Note>,
+}
+
+impl locate::Bond for Desk {
+    fn is_well(&self) -> Option<bool> {
+        let live = |path: &PathStatus| path.state == PathState::Live;
+        self.status().map(|status| status.established && status.paths.iter().any(live))
+    }
+
+    fn reaches(&self, address: SocketAddr) -> bool {
+        host::links::snapshot().is_ok_and(|found| self.links.lock().reach(address.ip(), &found))
+    }
+
+    fn move_to(&self, address: SocketAddr) {
+        self.links.lock().serve_at(address.ip());
+        let _ = self.notes.send(Note::Moved(address));
+        self.handle.call(move |now, client: &mut Client| client.set_server(now, address));
+        // Another family leaves by other addresses.
+        if let Ok(found) = host::links::snapshot() {
+            self.look(&found);
+        }
+    }
 }
 
 impl Desk {

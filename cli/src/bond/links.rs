@@ -71,12 +71,12 @@ impl LinksChange {
 }
 
 impl Links {
-    /// The links that a command line asks for; `auto` if none.
-    pub(super) fn new(via: &[UplinkArg], server: IpAddr, mark: u32, tun: &str) -> Links {
+    /// The links that a command line asks for; `auto` if none. To be told where the server is.
+    pub(super) fn new(via: &[UplinkArg], mark: u32, tun: &str) -> Links {
         let wanted = if via.is_empty() { vec![UplinkArg::auto()] } else { via.to_vec() };
         let tun = Device::new(tun);
-        let (dropped, known, server_v6) = (Vec::new(), Vec::new(), server.is_ipv6());
-        Links { wanted, dropped, known, given: 0, server_v6, mark, tun }
+        let (dropped, known) = (Vec::new(), Vec::new());
+        Links { wanted, dropped, known, given: 0, server_v6: false, mark, tun }
     }
 
     /// Holds what was written against the host, as far as it can be wrong for good, and says what a
@@ -91,15 +91,24 @@ impl Links {
         }
         for spec in &resolved.uplinks {
             spec.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-            if !spec.carries(self.server_v6) {
+            let link = links.iter().find(|link| link.device.is_some() && link.device == spec.device);
+            if link.is_some_and(|link| !self.fits(spec, link)) {
                 let family = if self.server_v6 { 6 } else { 4 };
-                log::warn!(
-                    "{} is not used: its address is not of IPv{family}, as the server's is",
-                    spec.label
-                );
+                log::warn!("{} is not used: it has no address of IPv{family}, as the server has", spec.label);
             }
         }
         Ok(())
+    }
+
+    /// Whether a link could carry to a server with this address.
+    pub(super) fn reach(&self, server: IpAddr, links: &[Link]) -> bool {
+        let other = Links { server_v6: server.is_ipv6(), ..self.clone() };
+        other.specs(links).iter().any(|spec| other.usable(spec, links).is_some())
+    }
+
+    /// The server has this address from now on.
+    pub(super) fn serve_at(&mut self, server: IpAddr) {
+        self.server_v6 = server.is_ipv6();
     }
 
     /// What the link with this id is called.
@@ -191,7 +200,13 @@ impl Links {
     /// is said at once, not found out.
     fn usable<'l>(&self, spec: &UplinkSpec, links: &'l [Link]) -> Option<&'l Link> {
         let link = links.iter().find(|link| link.device.is_some() && link.device == spec.device)?;
-        (link.up && link.device != self.tun && spec.carries(self.server_v6)).then_some(link)
+        (link.up && link.device != self.tun && self.fits(spec, link)).then_some(link)
+    }
+
+    /// Whether a link has an address of the server's family.
+    fn fits(&self, spec: &UplinkSpec, link: &Link) -> bool {
+        let has = |address: &Address| address.ip.is_ipv6() == self.server_v6;
+        spec.carries(self.server_v6) && link.usable().any(has)
     }
 
     /// What is wanted, of what can be said now.
@@ -243,7 +258,7 @@ mod tests {
 
     fn links(written: &[&str]) -> Links {
         let written: Vec<UplinkArg> = written.iter().map(|text| text.parse().expect("an uplink")).collect();
-        Links::new(&written, ip("192.0.2.1"), 7, "ropewalk0")
+        Links::new(&written, 7, "ropewalk0")
     }
 
     fn labels(links: &Links, change: &LinksChange) -> Vec<String> {
@@ -345,5 +360,17 @@ mod tests {
         own.check(&host).expect("both are there");
         let found = own.look(&host);
         assert_eq!(labels(&own, &found), ["wlan0@1"]);
+        // The server's name has another address: now it is the other one's turn.
+        assert!(own.reach(ip("2001:db8:9::1"), &host) && own.reach(ip("192.0.2.1"), &host));
+        own.serve_at(ip("2001:db8:9::1"));
+        let found = own.look(&host);
+        assert!(found.differs);
+        assert_eq!(labels(&own, &found), ["2001:db8::2@1"]);
+        assert!(!own.reach(ip("192.0.2.1"), &host[2..]), "there is no IPv4 any more");
+        // By the interface's name it is the same.
+        let mut named = links(&["wlan0", "eth0"]);
+        let found = named.look(&host);
+        assert_eq!(labels(&named, &found), ["wlan0@1"]);
+        assert!(!named.reach(ip("192.0.2.1"), &host[2..]) && named.reach(ip("2001:db8:9::1"), &host));
     }
 }

@@ -13,7 +13,9 @@
 //! | `args`, `values` | the switches, and parsers of their values |
 //! | `serve`, `connect` | from switches to a running end |
 //! | `service` | what both have around their machine |
+//! | `clerk`, `enrolments` | what takes its time: the client's files and host changes; who was let in, on the server's disk |
 //! | `links` | the client's links, as they are now |
+//! | `locate` | where the server is: its name |
 //! | `registry`, `join`, `invite`, `clients` | who may come in, how, and who no more |
 //! | `privileges` | what the process gives up |
 //! | `state` | the files of the state directory |
@@ -25,16 +27,19 @@
 //! | `keygen` | a key pair, for people who keep keys elsewhere |
 
 mod args;
+mod clerk;
 mod clients;
 mod connect;
 mod control;
 mod device;
 pub(crate) mod doctor;
+mod enrolments;
 mod host;
 mod invite;
 mod join;
 mod keygen;
 mod links;
+mod locate;
 mod privileges;
 mod registry;
 mod report;

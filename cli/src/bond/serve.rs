@@ -3,6 +3,7 @@
 use super::args::Serve;
 use super::control::Role;
 use super::control::server::Bound;
+use super::enrolments::{self, Enrolments};
 use super::host::{self, ServerPlan};
 use super::registry::{self, Registry, unix_time};
 use super::report;
@@ -27,7 +28,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The server's key.
@@ -147,6 +148,7 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
         clients: clients.clone(),
         listen: listen.to_string(),
         tun: common.tun.clone(),
+        enrolments: Enrolments::default(),
     };
     desk.invite_all(&registry);
     introduce(args, &clients, &listen.to_string());
@@ -164,20 +166,28 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
     told.iter().for_each(|note| log::warn!("{note}"));
     let changed = Arc::new(Mutex::new(Some(changed)));
     {
-        let (tended, changed) = (tended.clone(), Arc::clone(&changed));
-        desk.clone().keep_notes(read, move || mend(&tended, &inside, &changed))?;
+        let (tended, own) = (tended.clone(), Arc::clone(&changed));
+        let kept = desk.clone().keep_notes(read, move || mend(&tended, &inside, &own));
+        kept.map_err(|error| match changed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(changed) => changed.give_up(error),
+            None => error,
+        })?;
         if plan.nat {
             let notes = notes.clone();
             monitor::follow_filters(move || drop(notes.send(Note::Changed)));
         }
         monitor::follow(0, move |_| drop(notes.send(Note::Changed)));
     }
-    let result = service.run(control, move |request| desk.answer(request), stats);
+    let (clerk, answering) = (desk.clone(), desk);
+    let result = service.run(control, move |request| answering.answer(request), stats);
+    let kept = clerk.write().map_err(|error| {
+        format!("{} clients that were let in are not written down: {error}", clerk.enrolments.unwritten())
+    });
     let undone = match changed.lock().unwrap_or_else(PoisonError::into_inner).take() {
         Some(changed) => changed.undo().map(|notes| notes.iter().for_each(|note| log::info!("{note}"))),
         None => Ok(()),
     };
-    result.and(undone).and_then(|()| tended.end())
+    result.and(undone).and_then(|()| tended.end()).and(kept)
 }
 
 /// Puts back what another program has changed: the device, the filter.
@@ -264,6 +274,7 @@ struct Desk {
     clients: Clients,
     listen: String,
     tun: String,
+    enrolments: Enrolments,
 }
 
 impl Desk {
@@ -295,11 +306,19 @@ impl Desk {
         mend: impl Fn() -> Result<(), String> + Send + 'static,
     ) -> Result<(), String> {
         let keep = move || {
-            for note in notes {
+            loop {
+                // What is left is told of once, and tried again.
+                let wait = self.write().map_or(enrolments::AGAIN, |()| Duration::MAX);
+                let note = match notes.recv_timeout(wait) {
+                    Ok(note) => note,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => return,
+                };
                 let done = match note {
-                    Note::Enrolled { invitation, key } => self
-                        .enrol(invitation, key)
-                        .map_err(|error| format!("a client was let in, and this cannot be kept: {error}")),
+                    Note::Enrolled { invitation, key } => {
+                        self.enrolments.push((invitation, key));
+                        Ok(())
+                    }
                     Note::Changed => mend(),
                     _ => Ok(()),
                 };
@@ -312,14 +331,27 @@ impl Desk {
         thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
     }
 
+    /// Writes down who was let in.
+    ///
+    /// # Errors
+    /// Some are not on disk yet.
+    fn write(&self) -> Result<(), String> {
+        self.enrolments.write(|(invitation, key)| self.enrol(invitation, key))
+    }
+
+    /// # Errors
+    /// It cannot be written now.
     fn enrol(&self, invitation: u32, key: [u8; 32]) -> Result<(), String> {
-        let key = PublicKey::from_bytes(key).map_err(|error| error.to_string())?;
+        let key = PublicKey::from_bytes(key).expect("the machine has used it");
         let member = Registry::change(&self.dir, |registry| Ok(registry.enrol(invitation, key)))?;
         let Some(member) = member else {
             // It was taken back while the client came in: who is in no file is not in the machine.
             let name = self.clients.lock().invited.get(&invitation).cloned();
             name.map_or(Ok(()), |name| self.revoke(&name))?;
-            return Err(format!("its invitation {invitation} is not open in {}", self.dir.display()));
+            log::error!(
+                "a client was let in, and its invitation {invitation} is not open any more: it is shut out"
+            );
+            return Ok(());
         };
         let addresses = registry::addresses(&self.subnets, member.number);
         let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
@@ -344,7 +376,8 @@ impl Desk {
                 let clients: Vec<Value> = clients.collect();
                 let known = self.clients.count();
                 Ok(json!({
-                    "role": "serve", "sockets_without_gso": ropewalk_mio::sockets_without_gso(), "listen": self.listen, "tun": self.tun, "known_clients": known, "clients": clients,
+                    "role": "serve", "sockets_without_gso": ropewalk_mio::sockets_without_gso(), "listen": self.listen, "tun": self.tun, "known_clients": known,
+                    "unwritten_clients": self.enrolments.unwritten(), "clients": clients,
                 }))
             }
             Some("reload") => {
@@ -379,6 +412,8 @@ impl Desk {
     fn figures(&self, out: &mut Samples) {
         let all = self.status().unwrap_or_default();
         out.gauge("bond_clients", "Clients that are here now.", all.len() as u64);
+        let unwritten = self.enrolments.unwritten() as u64;
+        out.gauge("bond_unwritten", "Clients that were let in and are on no disk yet.", unwritten);
         for (client, status) in &all {
             let name = self.clients.name(*client);
             report::figures(out, Some(&name), status, |path| path.path.to_string());

@@ -20,6 +20,8 @@ pub(super) enum Note {
     Inside(TunConfiguration),
     /// The bond's sockets are bound to these interfaces.
     Links(Vec<String>),
+    /// The server is at another address.
+    Moved(SocketAddr),
     /// Interfaces, routes, rules or filters of this host are others than before.
     Changed,
     /// The server let a client in by an invitation.

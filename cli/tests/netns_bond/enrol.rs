@@ -155,3 +155,37 @@ fn a_client_that_is_shut_out_is_out_at_once_and_after_a_restart() {
     server.wait_for("was not let in: its invitation was used before");
     assert_eq!(server.count_lines("connected"), 0);
 }
+
+#[test]
+fn what_cannot_be_written_of_an_enrolment_is_kept_and_written_later() {
+    let Some(world) = World::new(here!()) else { return };
+    let mut server = world.serve(&[]);
+    let join = world.invite("laptop", &[]);
+    // Where the new file would be is a directory: as good as a full disk.
+    let ways = ["serve", "connect"].map(|role| world.state(role));
+    std::fs::create_dir_all(&ways[1]).expect("our own directory");
+    set_mode(&ways[1]);
+    let [clients, known] = [format!("{}/clients.new", ways[0]), format!("{}/server.new", ways[1])];
+    [&clients, &known].iter().for_each(|way| std::fs::create_dir(way).expect("our own directory"));
+    let client = world.connect(&[&[join.as_str()], &BOTH[..]].concat());
+    server.wait_for("a client was let in, and this cannot be written down: ");
+    client.wait_for("the server cannot be written down: ");
+    let unwritten = |world: &World| {
+        crate::world::member(&world.ask("serve", &["status", "--json"]), "{", "unwritten_clients").to_owned()
+    };
+    assert_eq!(unwritten(&world), "1");
+    assert!(world.ask("serve", &["status"]).contains("not written down (is the disk full?): 1"));
+    [&clients, &known].iter().for_each(|way| std::fs::remove_dir(way).expect("our own directory"));
+    server.wait_for("all clients that were let in are written down now");
+    client.wait_for("the server is written down now");
+    assert_eq!(unwritten(&world), "0");
+    server.terminate();
+    assert!(server.wait_for_end().success());
+    let server = world.serve(&[]);
+    server.wait_for("laptop: connected");
+}
+
+fn set_mode(dir: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).expect("our own directory");
+}

@@ -11,6 +11,7 @@
 //! | `light` | clients that are machines alone, many in one thread |
 //! | `carry` | tests: what goes through, and by which link |
 //! | `enrol` | tests: who comes in, who does not, and what is said of it |
+//! | `names` | tests: the server's name, which comes late and moves |
 //! | `change` | tests: links and modes that change while it runs |
 //! | `uplinks` | tests: links that are pulled, come back and get another address under load |
 //! | `crowd` | tests: many clients of one server, and what each reaches |
@@ -38,6 +39,7 @@ mod killed;
 mod leaks;
 mod light;
 mod meddled;
+mod names;
 mod privileges;
 mod uplinks;
 mod world;

@@ -44,6 +44,11 @@ impl Role {
         }
     }
 
+    /// The file that its process has locked.
+    pub(super) fn lock(self, dir: &Path) -> PathBuf {
+        dir.join(format!("{}.lock", self.name()))
+    }
+
     /// Where its socket is.
     pub(super) fn socket(self, dir: &Path) -> PathBuf {
         dir.join(format!("{}.sock", self.name()))

@@ -18,6 +18,12 @@ pub(in crate::bond) fn render(answer: &Value) -> String {
             let _ = writeln!(out, "\n{} {}", client["name"].as_str().unwrap_or("?"), addresses(client));
             out.push_str(&paths(client));
         }
+        if let Some(count @ 1..) = answer["unwritten_clients"].as_u64() {
+            let _ = writeln!(
+                out,
+                "clients that were let in and are not written down (is the disk full?): {count}"
+            );
+        }
         out.push_str(&without_gso(answer));
         return out;
     }

@@ -63,7 +63,8 @@ fn probe(state_dir: &Path, via: &[UplinkArg], found: &[Link], report: &mut Repor
     };
     let (key, _) = state::key(&state_dir.join(KEY))?;
     let address = look_up(&target.server, state_dir)?;
-    let mut links = Links::new(via, address.ip(), MARK, "");
+    let mut links = Links::new(via, MARK, "");
+    links.serve_at(address.ip());
     let uplinks = links.look(found).uplinks;
     if uplinks.is_empty() {
         return Err(format!("{} cannot be asked: there is no link", target.server));

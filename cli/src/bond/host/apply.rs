@@ -139,6 +139,18 @@ impl<W: World> Applied<W> {
         Ok(notes)
     }
 
+    /// A start has failed by `error`: puts back what it has changed. What the run before has left
+    /// holds on, its kill switch too. Gives what to say of it.
+    pub(super) fn give_up(self, error: String) -> String {
+        match self.leftover {
+            true => error,
+            false => match self.undo(true) {
+                Ok(_) => error,
+                Err(left) => format!("{error}; and not all is put back: {left}"),
+            },
+        }
+    }
+
     /// Puts everything back, the last change first and filters last of all. `alive`: by the run
     /// that made the changes. Gives what a person should know.
     ///

@@ -148,12 +148,7 @@ fn client_with<W: World>(
     let mut client = ClientHost { applied, plan, tun: 0, inside: None };
     match client.start() {
         Ok(()) => Ok((client, notes)),
-        // What the run before has left holds on: its kill switch too.
-        Err(error) if client.applied.leftover => Err(error),
-        Err(error) => match client.applied.undo(true) {
-            Ok(_) => Err(error),
-            Err(left) => Err(format!("{error}; and not all is put back: {left}")),
-        },
+        Err(error) => Err(client.give_up(error)),
     }
 }
 
@@ -218,6 +213,20 @@ impl<W: World> ClientHost<W> {
         }
     }
 
+    /// Whether nothing leaves but through the bond: asked for, or kept of a run that was killed.
+    pub(crate) fn holds_kill_switch(&self) -> bool {
+        self.plan.kill_switch && self.plan.routes != Routes::None
+    }
+
+    /// The server is at another address: the next start may have to go by it.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(crate) fn server(&mut self, address: SocketAddr) -> Result<(), String> {
+        self.plan.server = address;
+        self.applied.carry_out(&[Step::record(Record::Server(address))])
+    }
+
     /// The bond's sockets are bound to these interfaces now.
     ///
     /// # Errors
@@ -237,6 +246,11 @@ impl<W: World> ClientHost<W> {
     pub(crate) fn undo(self) -> Result<Vec<String>, String> {
         self.applied.undo(true)
     }
+
+    /// The start that this is of has failed by `error`: see [`Applied::give_up`].
+    pub(crate) fn give_up(self, error: String) -> String {
+        self.applied.give_up(error)
+    }
 }
 
 fn server_with<W: World>(
@@ -253,15 +267,23 @@ fn server_with<W: World>(
         // What this plan wants is what was there before.
         notes.extend(applied.put_back(false)?);
     }
+    if plan.nat && !applied.leftover {
+        // One table, one value of `ip_forward`: a second server would take both from the first.
+        let there = applied.world.listed(plan::SERVER_FILTER).unwrap_or_default();
+        let of = |link: &&links::Link| there.contains(&format!("iifname \"{}\"", link.name));
+        if let Some(other) = links.iter().filter(|link| link.name != plan.tun).find(of) {
+            return Err(format!(
+                "another bond's server filters and translates in this network namespace, by {} and with another \
+                 --state-dir: stop it, or start this one with --nat off",
+                other.name
+            ));
+        }
+    }
     let steps = server::start(plan, &links, &|name| applied.world.sysctl(name));
     match applied.carry_out(&steps) {
         // The filter is the first of them.
         Ok(()) => Ok((ServerHost { applied, filter: steps.into_iter().next() }, notes)),
-        Err(error) if applied.leftover => Err(error),
-        Err(error) => match applied.undo(true) {
-            Ok(_) => Err(error),
-            Err(left) => Err(format!("{error}; and not all is put back: {left}")),
-        },
+        Err(error) => Err(applied.give_up(error)),
     }
 }
 
@@ -286,6 +308,11 @@ impl<W: World> ServerHost<W> {
     /// What could not be put back: `ropewalk bond restore` tries again.
     pub(crate) fn undo(self) -> Result<Vec<String>, String> {
         self.applied.undo(true)
+    }
+
+    /// The start that this is of has failed by `error`: see [`Applied::give_up`].
+    pub(crate) fn give_up(self, error: String) -> String {
+        self.applied.give_up(error)
     }
 }
 

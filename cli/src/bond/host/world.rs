@@ -26,8 +26,12 @@ pub(super) trait World {
     fn remove_route(&mut self, route: &Route) -> Result<(), String>;
     /// Carries out a text for nftables, all of it or nothing.
     fn filter(&mut self, text: &str) -> Result<(), String>;
-    /// Whether a table of nftables, one of ours, is there.
-    fn has_filter(&mut self, table: &str) -> bool;
+    /// A table of nftables, one of ours, as `nft` lists it, if it is there.
+    fn listed(&mut self, table: &str) -> Option<String>;
+    /// Whether it is there.
+    fn has_filter(&mut self, table: &str) -> bool {
+        self.listed(table).is_some()
+    }
     fn sysctl(&self, name: &Sysctl) -> Option<String>;
     fn set_sysctl(&mut self, name: &Sysctl, value: &str) -> Result<(), String>;
     fn resolv_conf(&self) -> Result<ResolvConf, String>;
@@ -109,9 +113,9 @@ impl World for System {
         read.map_err(|error| format!("cannot change the filter: {error}"))
     }
 
-    fn has_filter(&mut self, table: &str) -> bool {
-        let listed = nft().map(|nft| Command::new(nft).args(["list", "table", "inet", table]).output());
-        listed.is_ok_and(|listed| listed.is_ok_and(|output| output.status.success()))
+    fn listed(&mut self, table: &str) -> Option<String> {
+        let output = Command::new(nft().ok()?).args(["list", "table", "inet", table]).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     fn sysctl(&self, name: &Sysctl) -> Option<String> {

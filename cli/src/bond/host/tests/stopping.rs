@@ -68,8 +68,8 @@ impl<W: World> World for Stopping<W> {
         self.change(|world| world.filter(text))
     }
 
-    fn has_filter(&mut self, table: &str) -> bool {
-        self.world.has_filter(table)
+    fn listed(&mut self, table: &str) -> Option<String> {
+        self.world.listed(table)
     }
 
     fn sysctl(&self, name: &Sysctl) -> Option<String> {

@@ -1,6 +1,6 @@
 //! Whatever is killed, and whenever, all comes back.
 
-use super::super::plan::{CLIENT_FILTER, ClientPlan, Dns};
+use super::super::plan::{CLIENT_FILTER, ClientPlan, Dns, ServerPlan};
 use super::super::world::World;
 use super::super::{ClientHost, client_with, remembered_server, restore_with, server_with};
 use super::lab::{Lab, assert_same, clients, fake_resolved, servers};
@@ -300,4 +300,72 @@ fn the_journal_of_a_namespace_that_is_gone_changes_no_sysctl_of_the_next_one_wit
     assert!(notes[0].contains("they may be another's"), "{notes:?}");
     assert_same(&lab.dump(), &before, "what another namespace has");
     assert_eq!(lab.journals(), 0);
+}
+
+#[test]
+fn a_start_that_fails_after_its_changes_leaves_what_was_there_before() {
+    let Some(lab) = Lab::new("failed_start") else { return };
+    for plan in clients() {
+        let before = lab.dump();
+        lab.tun_comes();
+        lab.ns.run(|| {
+            let (client, _) =
+                client_with(lab.world(None), plan.clone(), &lab.state()).expect("nothing is in the way");
+            assert_eq!(client.give_up("no thread".into()), "no thread");
+        });
+        lab.tun_goes();
+        assert_same(&lab.dump(), &before, &format!("{plan:?}"));
+        assert_eq!(lab.journals(), 0);
+    }
+    for plan in servers() {
+        lab.tun_comes();
+        let before = lab.dump();
+        lab.ns.run(|| {
+            let (server, _) =
+                server_with(lab.world(None), &plan, &lab.state()).expect("nothing is in the way");
+            assert_eq!(server.give_up("no thread".into()), "no thread");
+        });
+        assert_same(&lab.dump(), &before, &format!("{plan:?}"));
+        lab.tun_goes();
+    }
+    // What a run before has left holds on.
+    let [plan, ..] = &clients()[..] else { unreachable!("there are some") };
+    lab.tun_comes();
+    lab.ns.run(|| {
+        drop(client_with(lab.world(None), plan.clone(), &lab.state()).expect("nothing is in the way"))
+    });
+    let killed = lab.dump();
+    lab.ns.run(|| {
+        let (client, _) =
+            client_with(lab.world(None), plan.clone(), &lab.state()).expect("nothing is in the way");
+        client.give_up("no thread".into())
+    });
+    assert_same(&lab.dump(), &killed, "the kill switch of a run that was killed");
+}
+
+#[test]
+fn a_second_server_takes_nothing_from_the_first() {
+    let Some(lab) = Lab::new("second_server") else { return };
+    lab.tun_comes();
+    let [plan, ..] = &servers()[..] else { unreachable!("there are some") };
+    let first =
+        lab.ns.run(|| server_with(lab.world(None), plan, &lab.state()).expect("nothing is in the way"));
+    let before = lab.dump();
+    lab.ns.ip("tuntap add dev rw1 mode tun");
+    let second = ServerPlan { tun: "rw1".into(), addresses: vec![(ip("10.78.0.1"), 24)], ..plan.clone() };
+    let other = lab.dir().join("other");
+    let told = lab.ns.run(|| server_with(lab.world(None), &second, &other).map(|_| ()));
+    assert!(told.is_err_and(|told| told.contains("by rw0 and with another --state-dir")));
+    let without = ServerPlan { nat: false, ..second };
+    lab.ns.run(|| server_with(lab.world(None), &without, &other).map(|_| ())).expect("it changes nothing");
+    lab.ns.ip("link del rw1");
+    assert_same(&lab.dump(), &before, "the first server's");
+    drop(first);
+    // One that was killed, and whose journal is lost, is in nobody's way: its device is gone.
+    lab.tun_goes();
+    lab.ns.ip("tuntap add dev rw1 mode tun");
+    let third = ServerPlan { tun: "rw1".into(), ..plan.clone() };
+    lab.ns
+        .run(|| server_with(lab.world(None), &third, &lab.dir().join("third")).map(|_| ()))
+        .expect("it is alone");
 }

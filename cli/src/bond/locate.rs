@@ -1,0 +1,152 @@
+//! Where the server is: its name, looked up at the start, and again while nothing comes from it.
+//!
+//! ```text
+//!   start ──▶ look_up: again and again until there is an answer ──▶ choose: what a link can reach
+//!   all paths down for a while ──▶ look up ──▶ next: another address ──▶ the machine, the links, the journal
+//! ```
+//!
+//! A name may move (dynamic DNS), and may have several addresses, of both families. While the bond
+//! is well nobody asks: its server has proved its key.
+
+use super::host;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A name that cannot be looked up is looked up again after this.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How often is asked whether the bond is well.
+const ROUND: Duration = Duration::from_secs(2);
+/// So long nothing comes before the name is looked up anew: a server that was restarted is back
+/// sooner.
+const SILENCE: Duration = Duration::from_secs(6);
+/// And so long before one of its addresses is left for another: the first may be away for a moment.
+const TURN: Duration = Duration::from_secs(20);
+
+/// The server's addresses. At boot there may be no resolver yet: it is asked again, for as long as
+/// it takes, or for `limit`.
+///
+/// Behind the kill switch of a run that was killed no name can be looked up: that run's address is
+/// taken then.
+pub(super) fn look_up(server: &str, limit: Option<Duration>, dir: &Path) -> Result<Vec<SocketAddr>, String> {
+    let began = Instant::now();
+    let mut told = false;
+    loop {
+        let error = match server.to_socket_addrs().map(Iterator::collect::<Vec<_>>) {
+            Ok(all) if !all.is_empty() => return Ok(all),
+            Ok(_) => "it has no address".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if let Some(address) = host::remembered_server(dir) {
+            log::warn!("{server} cannot be looked up: {error}; going on with {address}, where it was before");
+            return Ok(vec![address]);
+        }
+        if limit.is_some_and(|limit| began.elapsed() >= limit) {
+            return Err(format!("{server} cannot be looked up: {error}"));
+        }
+        if !std::mem::replace(&mut told, true) {
+            log::warn!("{server} cannot be looked up: {error}; trying on");
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// The first address that can be reached; if none can, the first.
+pub(super) fn choose(all: &[SocketAddr], reach: impl Fn(&SocketAddr) -> bool) -> Option<SocketAddr> {
+    all.iter().find(|address| reach(address)).or(all.first()).copied()
+}
+
+/// Where to try next, of what a look-up gave: another place than `now`, which has been silent for
+/// so long.
+fn next(
+    all: &[SocketAddr],
+    now: SocketAddr,
+    silent: Duration,
+    reach: impl Fn(&SocketAddr) -> bool,
+) -> Option<SocketAddr> {
+    let mut open: Vec<SocketAddr> = all.iter().copied().filter(reach).collect();
+    if open.is_empty() {
+        open = all.to_vec();
+    }
+    match open.iter().position(|address| *address == now) {
+        Some(at) if silent >= TURN => open.get((at + 1) % open.len()).copied().filter(|next| *next != now),
+        Some(_) => None,
+        None => open.first().copied(),
+    }
+}
+
+/// What is asked and told by [`follow`].
+pub(super) trait Bond: Send + 'static {
+    /// Whether something comes from the server; `None`: it is not known now.
+    fn is_well(&self) -> Option<bool>;
+    /// Whether a link could carry to this address.
+    fn reaches(&self, address: SocketAddr) -> bool;
+    /// The server is there from now on.
+    fn move_to(&self, address: SocketAddr);
+}
+
+/// Looks the server's name up while nothing comes from there, to the end of the process. It has
+/// nothing to do where the server is an address.
+pub(super) fn follow(server: String, mut at: SocketAddr, bond: impl Bond) {
+    if server.parse::<SocketAddr>().is_ok() {
+        return;
+    }
+    let mut silent_since = None;
+    loop {
+        std::thread::sleep(ROUND);
+        match bond.is_well() {
+            None => {}
+            Some(true) => silent_since = None,
+            Some(false) => {
+                let since = *silent_since.get_or_insert_with(Instant::now);
+                if since.elapsed() < SILENCE {
+                    continue;
+                }
+                let all: Vec<SocketAddr> = match server.to_socket_addrs() {
+                    Ok(all) => all.collect(),
+                    Err(error) => {
+                        log::debug!("{server} cannot be looked up: {error}");
+                        continue;
+                    }
+                };
+                if let Some(to) = next(&all, at, since.elapsed(), |address| bond.reaches(*address)) {
+                    log::info!("{server}: silent at {at}, trying {to}");
+                    bond.move_to(to);
+                    (at, silent_since) = (to, None);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().expect("a literal")).collect()
+    }
+
+    #[test]
+    fn a_name_that_moved_is_followed_at_once_and_one_with_several_addresses_in_turns() {
+        let (first, second) = (all(&["192.0.2.1:4500"])[0], all(&["192.0.2.2:4500"])[0]);
+        let short = SILENCE;
+        assert_eq!(next(&[second], first, short, |_| true), Some(second), "it has moved");
+        assert_eq!(next(&[first], first, TURN * 9, |_| true), None, "it is there, and away");
+        assert_eq!(next(&[], first, TURN * 9, |_| true), None, "nobody knows it");
+        let both = [first, second];
+        assert_eq!(next(&both, first, short, |_| true), None, "it may be back in a moment");
+        assert_eq!(next(&both, first, TURN, |_| true), Some(second));
+        assert_eq!(next(&both, second, TURN, |_| true), Some(first));
+    }
+
+    #[test]
+    fn what_no_link_can_reach_is_tried_last() {
+        let both = all(&["192.0.2.1:4500", "[2001:db8::1]:4500"]);
+        assert_eq!(choose(&both, SocketAddr::is_ipv6), Some(both[1]));
+        assert_eq!(choose(&both, |_| false), Some(both[0]));
+        assert_eq!(choose(&[], |_| true), None);
+        // The last link of IPv4 has gone.
+        assert_eq!(next(&both, both[0], SILENCE, SocketAddr::is_ipv6), Some(both[1]));
+    }
+}
