@@ -1,5 +1,6 @@
 //! The files of the state directory.
 
+use crate::process::files;
 use ropewalk_core::bond::crypto::{Rng, SecretKey};
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -46,7 +47,7 @@ fn keep_name(path: &Path) -> std::io::Result<()> {
 
 /// Reads a secret from a file that nobody but its owner may read; `None` where there is none.
 pub(super) fn read_secret(path: &Path) -> Result<Option<String>, String> {
-    let text = match std::fs::read_to_string(path) {
+    let text = match files::text(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(format!("{}: {error}", path.display())),

@@ -8,6 +8,7 @@ use crate::host::links::Link;
 use crate::host::matching::UplinkSpec;
 use crate::host::monitor::Watched;
 use crate::host::name_servers::{self, PORT};
+use crate::process::files;
 use crate::process::record::Recorded;
 use ropewalk_core::dispatch::{Dispatch, NamesConfig};
 use ropewalk_core::machine::{Device, UplinkId, UplinkSet};
@@ -86,7 +87,7 @@ pub(super) fn plan(options: &Args, uplinks: &[UplinkConfig], links: &[Link]) -> 
 fn of_the_system(uplinks: &[Device], links: &[Link]) -> BTreeSet<String> {
     let others = links.iter().filter(|link| link.device.is_none_or(|its| !uplinks.contains(&its)));
     let domains = others.flat_map(name_servers::domains).map(|domain| format!(".{domain}"));
-    let hosts = std::fs::read("/etc/hosts").map(|bytes| names_of(&bytes)).unwrap_or_default();
+    let hosts = files::read("/etc/hosts".as_ref()).map(|bytes| names_of(&bytes)).unwrap_or_default();
     hosts.into_iter().chain(domains).collect()
 }
 

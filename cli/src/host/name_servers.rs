@@ -14,6 +14,7 @@
 mod leases;
 
 use super::links::Link;
+use crate::process::files;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::{Path, PathBuf};
@@ -78,7 +79,7 @@ fn domains_below(root: &Path, link: &Link) -> Vec<String> {
 }
 
 fn read(path: &Path) -> String {
-    std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    files::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 /// resolved.conf(5), with the files that add to it. Of two with the same name the first folder's

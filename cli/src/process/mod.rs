@@ -5,6 +5,7 @@
 //! | `args` | the switches that all services have |
 //! | `config` | a configuration file, turned into arguments |
 //! | `listen` | the sockets that clients come in on |
+//! | `files` | files that are read, within bounds |
 //! | `descriptors` | descriptors, and how many connections they make |
 //! | `memory` | what the system keeps in socket buffers, looked at now and then |
 //! | `runtime` | which driver moves the bytes |
@@ -20,6 +21,7 @@
 pub(crate) mod args;
 pub(crate) mod config;
 pub(crate) mod descriptors;
+pub(crate) mod files;
 pub(crate) mod listen;
 pub(crate) mod logging;
 #[cfg(any(feature = "dispatch", feature = "unwrap"))]

@@ -10,16 +10,17 @@ mod timeline;
 
 pub(crate) use args::Args;
 
+use crate::process::files;
 use crate::process::output::print;
 use args::{Plan, Tcp};
 use ropewalk_sim::packet::{Inside, Options, run as run_scenario};
 use ropewalk_sim::report::compare;
 use ropewalk_sim::scenario::{Overrides, Scenario, catalog, read};
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// The largest scenario, in bytes. A device without an end is none.
+/// The largest scenario, in bytes.
 const LARGEST: u64 = 1 << 20;
 
 /// Runs a scenario, lists them, or replays a recording.
@@ -101,13 +102,7 @@ fn scenario(args: &Args) -> Result<Scenario, String> {
 
 /// The text of a scenario's file.
 fn content(path: &Path) -> Result<String, String> {
-    let mut content = String::new();
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    file.take(LARGEST + 1).read_to_string(&mut content).map_err(|error| error.to_string())?;
-    match content.len() as u64 > LARGEST {
-        true => Err(format!("expected a scenario of at most {LARGEST} bytes, got more")),
-        false => Ok(content),
-    }
+    files::bounded(path, b"", LARGEST).and_then(files::as_text).map_err(|error| error.to_string())
 }
 
 /// A line for each scenario that ships.

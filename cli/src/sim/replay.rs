@@ -2,12 +2,12 @@
 
 use super::timeline::{Line, Timeline};
 use crate::dispatch::cap::Date;
+use crate::process::files;
 use crate::process::output::print;
 use ropewalk_core::record::{self, Stop};
 use ropewalk_core::time::Instant;
 use ropewalk_sim::report::lanes_to_svg;
 use std::fmt::{Display, Write};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -47,7 +47,8 @@ struct Outcome {
 pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
     let path = &args.file;
     let failed = |error: &dyn Display| format!("{}: {error}", path.display());
-    let bytes = contents(path).map_err(|error| failed(&error))?;
+    // A recording has the size that its service was given.
+    let bytes = files::bounded(path, record::FILE_MAGIC, u64::MAX).map_err(|error| failed(&error))?;
     let mut file = record::File::read(&bytes).map_err(|error| failed(&error))?;
     drop(bytes);
     // Whoever wrote the file does not rule the terminal it is shown in.
@@ -108,19 +109,6 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
         None if outcomes.is_empty() => Err(format!("{}: no worker has recorded anything", path.display())),
         None => Ok(()),
     }
-}
-
-/// The bytes of a file. Of one that does not begin as a recording, such as a device without an end,
-/// no more than that beginning.
-fn contents(path: &Path) -> std::io::Result<Vec<u8>> {
-    let file = std::fs::File::open(path)?;
-    let mut bytes = Vec::new();
-    let beginning = record::FILE_MAGIC.len();
-    (&file).take(beginning as u64).read_to_end(&mut bytes)?;
-    if bytes == record::FILE_MAGIC {
-        (&file).read_to_end(&mut bytes)?;
-    }
-    Ok(bytes)
 }
 
 fn head(file: &record::File, path: &Path) -> String {

@@ -1,6 +1,7 @@
 //! The peers whose headers are trusted.
 
 use super::args::Listener;
+use crate::process::files;
 use ropewalk_core::uplink::Prefix;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,8 +31,7 @@ fn everybody() -> Vec<Prefix> {
 }
 
 fn read(path: &Path) -> Result<Vec<Prefix>, String> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("--allowed-subnets {}: {error}", path.display()))?;
+    let text = files::text(path).map_err(|error| format!("--allowed-subnets {}: {error}", path.display()))?;
     let found = parse(&text).map_err(|error| format!("--allowed-subnets {}: {error}", path.display()))?;
     match found.is_empty() {
         true => Err(format!("--allowed-subnets {}: expected at least one network, got none", path.display())),

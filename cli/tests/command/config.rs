@@ -22,6 +22,22 @@ fn a_file_says_where_to_listen_and_how_much_to_say() {
     proxy.wait_for("2 connections are open in this worker");
 }
 
+/// `--config <(...)` of a shell.
+#[test]
+fn the_file_may_be_a_pipe() {
+    let scratch = Scratch::new();
+    let pipe = scratch.path().join("pipe").display().to_string();
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "mkfifo {pipe}");
+    let writer = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || std::fs::write(pipe, "[dispatch]\nlisten = ['[::1]:0']\n"))
+    };
+    let proxy = Proxy::start(&["--config", &pipe]);
+    assert!(proxy.address.is_ipv6());
+    writer.join().expect("it only writes").expect("it is read");
+}
+
 #[test]
 fn the_command_line_wins_over_the_file() {
     let scratch = Scratch::new();

@@ -111,7 +111,7 @@ fn what_is_wrong_is_told_with_its_place() {
         (&["sim", "s1", "--mode", "fastest"], "--set: bond.mode: expected one of \"aggregate\""),
         (&["sim", "nowhere.toml"], "nowhere.toml: "),
         (&["sim", "/tmp/"], "/tmp/: "),
-        (&["sim", "/dev/zero"], "/dev/zero: expected a scenario of at most 1048576 bytes, got more"),
+        (&["sim", "/dev/zero"], "/dev/zero: expected a file of at most 1048576 bytes, got more"),
     ] {
         let outcome = run(arguments);
         assert!(

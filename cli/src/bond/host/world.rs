@@ -5,6 +5,7 @@ use super::plan::TAG;
 use super::sysctl::Sysctl;
 use crate::host::policy::{Added, Found, Kernel, Route, Rule};
 use crate::host::rtnetlink::Asker;
+use crate::process::files;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use std::io::Write;
 use std::net::IpAddr;
@@ -132,7 +133,7 @@ impl World for System {
     }
 
     fn resolvers(&self) -> Vec<u8> {
-        std::fs::read(&self.places.resolv_conf).unwrap_or_default()
+        files::read(&self.places.resolv_conf).unwrap_or_default()
     }
 
     fn set_resolv_conf(&mut self, to: &ResolvConf) -> Result<(), String> {

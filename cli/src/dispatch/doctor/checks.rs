@@ -5,7 +5,7 @@ use crate::host::links::{self, Link};
 use crate::host::matching::{self, UplinkSpec};
 use crate::host::uplink::UplinkArg;
 use crate::host::{obstacles, port};
-use crate::process::descriptors as limit;
+use crate::process::{descriptors as limit, files};
 use ropewalk_core::machine::Device;
 use socket2::{Domain, Socket, Type};
 use std::net::{IpAddr, SocketAddr};
@@ -44,7 +44,7 @@ pub(super) fn listeners(addresses: &[SocketAddr], report: &mut Report) {
 /// resolv.conf(5): without a line `nameserver` the one on this host is asked.
 pub(super) fn resolvers(report: &mut Report) {
     let path = "/etc/resolv.conf";
-    let text = match std::fs::read_to_string(path) {
+    let text = match files::text(path.as_ref()) {
         Ok(text) => text,
         Err(error) => return report.warn("name servers", format_args!("{path} cannot be read: {error}")),
     };

@@ -17,6 +17,7 @@ mod switches;
 #[cfg(test)]
 mod tests;
 
+use super::files;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command, Parser};
 use std::ffi::OsString;
@@ -118,11 +119,9 @@ pub(crate) fn arguments(
         return Ok(vec![Arguments { argv: argv.to_vec(), origin: None }]);
     };
     let path: &PathBuf = matches.get_one(CONFIG).expect("a command with a section has it, and it is given");
-    let bytes = std::fs::read(path).map_err(|error| format!("--config {}: {error}", path.display()))?;
-    let content = std::str::from_utf8(&bytes)
-        .map_err(|error| format!("--config {}: expected text in UTF-8: {error}", path.display()))?;
+    let content = files::text(path).map_err(|error| format!("--config {}: {error}", path.display()))?;
     // Some editors put a byte order mark in front.
-    let content = content.strip_prefix('\u{feff}').unwrap_or(content);
+    let content = content.strip_prefix('\u{feff}').unwrap_or(&content);
     let text = Text { path, content };
     let document = DeTable::parse(content).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
