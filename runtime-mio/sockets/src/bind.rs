@@ -3,7 +3,8 @@
 //! On Linux a device is bound with `SO_BINDTODEVICE`, which needs no privilege since 5.7. A device
 //! without a route to the target would make IPv4 believe that the target is its neighbour, and wait
 //! for ARP in vain: so the routing table is asked first, for this device. Elsewhere the index of
-//! the device is bound (macOS) or the source address decides (Windows, whose host model is strong).
+//! the device is bound (`IP_BOUND_IF` on macOS, `IP_UNICAST_IF` on Windows), or the source address
+//! decides.
 
 use super::socket::tune;
 use ropewalk_core::errno::fault;
@@ -24,6 +25,8 @@ pub struct Binder {
     /// The missing privilege was logged; once is enough.
     #[cfg(target_os = "linux")]
     told: bool,
+    #[cfg(windows)]
+    interfaces: super::windows::Interfaces,
 }
 
 /// What people may set of TCP sockets.
@@ -66,6 +69,8 @@ impl Binder {
             routes: super::route::Routes::default(),
             #[cfg(target_os = "linux")]
             told: false,
+            #[cfg(windows)]
+            interfaces: super::windows::Interfaces::default(),
         }
     }
 
@@ -159,7 +164,13 @@ impl Binder {
         bound.map_err(|e| fault(&e))
     }
 
-    #[cfg(not(any(target_os = "linux", target_os = "macos", target_os = "ios")))]
+    #[cfg(windows)]
+    fn bind_device(&mut self, socket: &Socket, device: Device, to: IpAddr, _: &Via) -> Result<(), Fault> {
+        let index = self.interfaces.index(device).ok_or(Fault::NoDevice)?;
+        super::windows::hold(socket, index, to).map_err(|e| fault(&e))
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "macos", target_os = "ios", windows)))]
     fn bind_device(&mut self, _: &Socket, _: Device, _: IpAddr, via: &Via) -> Result<(), Fault> {
         // Without a source address nothing would hold the traffic to the device.
         via.source.map(|_| ()).ok_or(Fault::Unsupported)

@@ -19,9 +19,10 @@
 //! | `memory` | what the system keeps for a socket (Linux) |
 //! | `entropy` | random bytes (feature `entropy`) |
 //! | `tun` | TUN devices with offload (Unix, feature `tun`) |
+//! | `windows` | sockets held to an interface (Windows); the one file with unsafe code |
 //! | `splice` | bytes moved in the kernel, through pooled pipes (Linux) |
 
-#![forbid(unsafe_code)]
+#![cfg_attr(not(windows), forbid(unsafe_code))]
 
 mod bind;
 mod datagram;
@@ -41,6 +42,8 @@ mod splice;
 mod table;
 #[cfg(all(unix, feature = "tun"))]
 mod tun;
+#[cfg(windows)]
+mod windows;
 
 #[cfg(unix)]
 pub use bind::connect_local;
