@@ -54,6 +54,8 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     let common = &args.common;
     privileges::keep(privileges::of_client())?;
     logging::start(common.verbose, common.quiet)?;
+    // What the switches ask for that cannot be is told before the host is looked at or changed.
+    let (routes, dns) = (routes(&args.route)?, resolvers(&args.dns)?);
     state::open(&common.state_dir)?;
     let target = target(args)?;
     let control = Bound::new(&common.state_dir, Role::Connect)?;
@@ -83,8 +85,8 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     let first = links.look(&found);
     let plan = ClientPlan {
         tun: common.tun.clone(),
-        routes: routes(&args.route)?,
-        dns: resolvers(&args.dns)?,
+        routes,
+        dns,
         kill_switch: args.kill_switch,
         mark: common.mark.0,
         uplinks: devices(&first),

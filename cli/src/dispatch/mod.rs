@@ -39,5 +39,6 @@ pub(crate) use args::Args;
 /// # Errors
 /// A sentence that says what was expected, what came and where.
 pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
-    all.iter().try_for_each(service::run)
+    // They are needed until the process ends, by threads too.
+    all.leak().iter().try_for_each(service::run)
 }

@@ -1,16 +1,20 @@
-//! SIGHUP: switches and files read again, all or nothing.
+//! SIGHUP: switches and files read again, all or nothing. The same way goes what `auto` finds
+//! later: the switches as they are, and more uplinks.
 //!
 //! ```text
-//! command line, file ──▶ Args ──▶ Plan, Config ──▶ may it be? ──▶ pool, monitor, names, workers
-//!                          └──────────┴──────────────────┴──▶ an error: nothing has changed
+//! command line, file ──▶ Args ─┬─▶ Plan, Config ──▶ may it be? ──▶ pool, monitor, names, workers
+//! an interface has come ───────┘        └──────────────────┴──▶ an error: nothing has changed
 //! ```
 
-use super::args::Args;
+use super::args::{self, Args};
 use super::service::{Fixed, Plan, machine_config};
 use super::upstream;
 use super::watch::{DispatchWatch, Named};
 use crate::host;
+use crate::host::links::Link;
 use crate::host::monitor::Watched;
+use crate::host::select;
+use crate::host::uplink::{Selector, UplinkArg};
 use crate::process::logging;
 use crate::process::record::Recorded;
 use crate::process::reload::{changed, fixed_common};
@@ -21,23 +25,27 @@ use ropewalk_mio::{Handle, Shared};
 use std::sync::Arc;
 
 /// What runs, and what it was started with.
-pub(super) struct Running<'a> {
-    pub(super) options: &'a Args,
+pub(super) struct Running {
+    pub(super) options: &'static Args,
+    /// What was read last, if that was not at the start.
+    pub(super) again: Option<Box<Args>>,
+    /// What `auto` stood for when it was looked at last.
+    pub(super) auto: Vec<UplinkArg>,
     pub(super) fixed: Fixed,
     pub(super) shared: Arc<Shared>,
-    pub(super) watch: &'a DispatchWatch,
+    pub(super) watch: Arc<DispatchWatch>,
     pub(super) watched: Watched,
     pub(super) handles: Vec<Handle>,
     #[cfg(feature = "names")]
     pub(super) resolvers: Arc<std::sync::Mutex<Vec<super::resolver::ResolverArg>>>,
 }
 
-impl Running<'_> {
+impl Running {
     /// Says in some words what holds now.
     ///
     /// # Errors
     /// What was expected, what came and where: nothing has changed.
-    pub(super) fn reload(&self) -> Result<String, String> {
+    pub(super) fn reload(&mut self) -> Result<String, String> {
         let mut again = crate::reread()?.into_iter();
         let Some(crate::Command::Dispatch(options)) = again.next() else {
             return Err("expected the command dispatch again".into());
@@ -45,14 +53,52 @@ impl Running<'_> {
         self.check_fixed(&options)?;
         let links = host::links::snapshot()
             .map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
-        let plan = Plan::new(&options, &links)?;
+        let news = self.take(&options, &options.uplinks, &links)?;
+        logging::set_level(options.common.verbose, options.common.quiet);
+        self.again = Some(options);
+        Ok(news)
+    }
+
+    /// The host's links have changed: what `auto` stands for now, and did not before, is used too.
+    /// What was used stays, as an interface by its name does.
+    pub(super) fn links_changed(&mut self, links: &[Link]) {
+        let options = self.again.as_deref().unwrap_or(self.options);
+        let Some(written) = args::uplinks(&options.uplinks).ok().filter(|all| has_auto(all)) else { return };
+        let auto = select::auto(links).uplinks;
+        if options.tunnel || std::mem::replace(&mut self.auto, auto.clone()) == auto {
+            return;
+        }
+        let used = self.watched.specs().into_iter().map(|(_, spec)| spec);
+        let used: Vec<_> = used.filter(|spec| spec.upstream.is_none()).collect();
+        let is_used = |arg: &UplinkArg| used.iter().any(|spec| spec.device == arg.device());
+        let come: Vec<&str> = auto.iter().filter(|arg| !is_used(arg)).map(|arg| arg.label.as_str()).collect();
+        if come.is_empty() {
+            return;
+        }
+        let is_written = |label: &str| written.iter().any(|arg| arg.label == label);
+        let found = used.iter().filter(|spec| !is_written(&spec.label));
+        let mut texts: Vec<String> = found.map(|spec| format!("{}@{}", spec.label, spec.weight)).collect();
+        texts.extend(options.uplinks.iter().cloned());
+        if options.uplinks.is_empty() {
+            texts.push("auto".into());
+        }
+        let come = come.join(", ");
+        match self.take(options, &texts, links) {
+            Ok(_) => log::info!("auto takes {come} too"),
+            Err(error) => log::warn!("auto cannot take {come}: {error}"),
+        }
+    }
+
+    /// Has all that runs do as `options` say, with `uplinks` in place of theirs.
+    fn take(&self, options: &Args, uplinks: &[String], links: &[Link]) -> Result<String, String> {
+        let plan = Plan::new(options, uplinks, links)?;
         #[cfg(feature = "names")]
         let mut names = plan.names;
         let Plan { pool, uplinks, probes, rates, credentials, .. } = plan;
         let users = credentials.as_ref().map_or(0, |credentials| credentials.len());
         let upstreams = upstream::introductions(&uplinks);
         let config =
-            machine_config(&options, self.fixed.clone(), credentials, pool.uplinks.len(), upstreams.clone());
+            machine_config(options, self.fixed.clone(), credentials, pool.uplinks.len(), upstreams.clone());
         // What a new machine would take, those that run take.
         Dispatch::new(Config { probes: probes.clone(), rates: rates.clone(), ..config.clone() })
             .map_err(|error| error.to_string())?;
@@ -60,7 +106,7 @@ impl Running<'_> {
         let count = named.len();
         let mut ids = Vec::new();
         self.watched
-            .change(uplinks, &links, || {
+            .change(uplinks, links, || {
                 let mut all = self.shared.pool();
                 ids = all.check_change(&pool)?;
                 // Before an event can tell of them.
@@ -68,7 +114,6 @@ impl Running<'_> {
                 all.reconfigure(pool)
             })
             .map_err(|error| self.no_room(&error))?;
-        logging::set_level(options.common.verbose, options.common.quiet);
         upstream::follow(&self.watched, &self.shared);
         let config = Config { upstreams: by_id(&ids, upstreams), rates: by_id(&ids, rates), ..config };
         #[cfg(feature = "names")]
@@ -120,6 +165,10 @@ impl Running<'_> {
             other => other.to_string(),
         }
     }
+}
+
+pub(super) fn has_auto(all: &[UplinkArg]) -> bool {
+    all.iter().any(|arg| arg.selector == Selector::Auto)
 }
 
 /// What each uplink has, in the order of the uplinks' ids.

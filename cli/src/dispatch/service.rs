@@ -4,25 +4,25 @@ use super::args::{self, Args};
 use super::cap::{self, Metered};
 use super::probe;
 use super::rate;
-use super::reload::Running;
+use super::reload::{Running, has_auto};
 #[cfg(feature = "names")]
 use super::resolver;
 use super::stats::DispatchStats;
 use super::upstream;
 use super::usage;
 use super::watch::{DispatchWatch, Named};
-use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles};
+use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles, select};
 use crate::process::record::Recording;
-use crate::process::{descriptors, listen, logging, memory, serve, stats};
+use crate::process::{descriptors, files, listen, logging, memory, serve, stats};
 #[cfg(feature = "names")]
 use ropewalk_core::dispatch::NamesConfig;
-use ropewalk_core::dispatch::{Config, Credentials, ProbeConfig, Rate, Upstream};
+use ropewalk_core::dispatch::{Config, Credentials, Dispatch, ProbeConfig, Rate, Upstream};
 use ropewalk_core::machine::Device;
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::{Handle, Shared, SocketOptions};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// UDP associations that may be open where nobody says how many.
 const MOST_ASSOCIATIONS: usize = 1024;
@@ -31,26 +31,44 @@ const MOST_ASSOCIATIONS: usize = 1024;
 ///
 /// # Errors
 /// A sentence that says what was expected, what came and where.
-pub(crate) fn run(options: &Args) -> Result<(), String> {
+pub(crate) fn run(options: &'static Args) -> Result<(), String> {
     logging::start(options.common.verbose, options.common.quiet)?;
     let links = host::links::snapshot().unwrap_or_else(|error| {
         log::warn!("cannot read this host's interfaces: {error}");
         Vec::new()
     });
-    let plan = Plan::new(options, &links)?;
+    let plan = Plan::new(options, &options.uplinks, &links)?;
     #[cfg(feature = "names")]
     let names = plan.names;
     let Plan { pool, uplinks, mut probes, rates, credentials, metered, .. } = plan;
+    let account = (!metered.is_empty()).then(|| usage::open(options.usage_file.as_deref())).transpose()?;
+    let named: Vec<Named> = pool.uplinks.iter().map(Named::of).collect();
+    let labels: Vec<String> = named.iter().map(|named| named.label.clone()).collect();
+    let asked = Fixed {
+        listeners: options.listen.clone(),
+        private_endpoints: Vec::new(),
+        local_addresses: host::links::local_addresses(&links),
+    };
+    let upstreams = upstream::introductions(&uplinks);
+    let config = machine_config(options, asked.clone(), credentials, named.len(), upstreams);
+    let config = Config { rates, ..config };
+    #[cfg(feature = "names")]
+    let config = Config { names, ..config };
+    // What the switches ask for that cannot be is told before anybody can connect.
+    Dispatch::new(config.clone()).map_err(|error| error.to_string())?;
+    introduce(options, &pool);
+    let pool = Pool::new(pool).map_err(|error| error.to_string())?;
+
     let listeners = listen::bind_all(&options.listen, &options.common)?;
     let bound: Vec<SocketAddr> = listeners[0].iter().filter_map(|l| l.local_addr().ok()).collect();
-
     let stats = options.common.stats.map(stats::Endpoint::bind).transpose()?;
-
-    let named: Vec<Named> = pool.uplinks.iter().map(Named::of).collect();
-    let count = named.len();
-    let labels: Vec<String> = named.iter().map(|named| named.label.clone()).collect();
-    introduce(options, &pool, &bound);
-    let pool = Pool::new(pool).map_err(|error| error.to_string())?;
+    let private_endpoints: Vec<SocketAddr> = stats.iter().map(stats::Endpoint::address).collect();
+    let fixed = Fixed { listeners: bound, private_endpoints, ..asked };
+    let config = Config {
+        listeners: fixed.listeners.clone(),
+        private_endpoints: fixed.private_endpoints.clone(),
+        ..config
+    };
     let recording = Recording::start(
         &options.record,
         Recording::open(&options.record)?,
@@ -63,18 +81,7 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     let sockets = SocketOptions { user_timeout, ..options.common.socket_options() };
     let shared = Shared::with_options(pool, Box::new(Arc::clone(&watch)), sockets);
 
-    let place = (!metered.is_empty()).then(|| usage::place(options.usage_file.as_deref())).transpose()?;
-    let clerk = place.map(|path| usage::start(path, metered, Arc::clone(&shared))).transpose()?;
-    let fixed = Fixed {
-        listeners: bound,
-        private_endpoints: stats.as_ref().map(stats::Endpoint::address).into_iter().collect(),
-        local_addresses: host::links::local_addresses(&links),
-    };
-    let upstreams = upstream::introductions(&uplinks);
-    let config = machine_config(options, fixed.clone(), credentials, count, upstreams);
-    let config = Config { rates, ..config };
-    #[cfg(feature = "names")]
-    let config = Config { names, ..config };
+    let clerk = account.map(|account| usage::start(account, metered, Arc::clone(&shared))).transpose()?;
     let mut workers = Vec::new();
     for (number, listeners) in listeners.into_iter().enumerate() {
         // One worker probes for all: health is the process's.
@@ -87,9 +94,10 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
         workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }
     let handles: Vec<Handle> = workers.iter().map(|(_, handle)| handle.clone()).collect();
+    let protocols = if options.tunnel { "raw relay" } else { "SOCKS5, SOCKS4, HTTP" };
+    fixed.listeners.iter().for_each(|address| log::info!("listening on {address} ({protocols})"));
     let watched = monitor::Watched::new(uplinks, &links);
     upstream::follow(&watched, &shared);
-    monitor::start(watched.clone(), Arc::clone(&shared), handles.clone());
     memory::start(&options.common, handles.clone());
     #[cfg(feature = "names")]
     let resolvers = Arc::new(std::sync::Mutex::new(options.resolver.clone()));
@@ -97,26 +105,37 @@ pub(crate) fn run(options: &Args) -> Result<(), String> {
     if !options.tunnel {
         resolver::follow(&resolvers, &watched, &config.names, handles.clone());
     }
+    let running = Arc::new(Mutex::new(Running {
+        options,
+        again: None,
+        auto: select::auto(&links).uplinks,
+        fixed,
+        shared: Arc::clone(&shared),
+        watch: Arc::clone(&watch),
+        watched: watched.clone(),
+        handles: handles.clone(),
+        #[cfg(feature = "names")]
+        resolvers,
+    }));
+    let told = Arc::clone(&running);
+    // A link that `auto` would take has an address before it has its default route.
+    let routes = has_auto(&args::uplinks(&options.uplinks).unwrap_or_default()) && !options.tunnel;
+    let changed = move |links: &[Link]| lock(&told).links_changed(links);
+    monitor::start(watched, Arc::clone(&shared), handles, routes, changed);
     if let Some(endpoint) = stats {
         endpoint.serve(DispatchStats::new(Arc::clone(&watch), Arc::clone(&shared)))?;
     }
-    let running = Running {
-        options,
-        fixed,
-        shared: Arc::clone(&shared),
-        watch: &watch,
-        watched,
-        handles,
-        #[cfg(feature = "names")]
-        resolvers,
-    };
-    let result = serve::serve(workers, &mut || running.reload());
+    let result = serve::serve(workers, &mut || lock(&running).reload());
     drop(clerk);
     recording.finish();
     // The summary must not be lost behind a flood of lines that is still being read.
     logging::flush();
     report(&shared, &watch);
     result
+}
+
+fn lock(running: &Mutex<Running>) -> MutexGuard<'_, Running> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What comes from outside, and is as it was at the start when files are read again.
@@ -143,12 +162,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(options: &Args, links: &[Link]) -> Result<Self, String> {
+    /// `uplinks`: as the options name them, or more.
+    pub(super) fn new(options: &Args, uplinks: &[String], links: &[Link]) -> Result<Self, String> {
         check_exposure(options)?;
         let credentials = options.auth_file.as_deref().map(read_credentials).transpose()?;
         let (mut pool, uplinks) = match options.tunnel {
             true => (tunnel_pool(options, &host::links::local_addresses(links))?, Vec::new()),
-            false => uplink_pool(options, links)?,
+            false => uplink_pool(options, uplinks, links)?,
         };
         probe::set_tiers(&options.backup, &mut pool.uplinks)?;
         let probes = probe::assign(&options.probe, &mut pool.uplinks)?;
@@ -250,7 +270,7 @@ fn check_exposure(options: &Args) -> Result<(), String> {
 }
 
 fn read_credentials(path: &Path) -> Result<Credentials, String> {
-    let text = std::fs::read(path).map_err(|error| format!("--auth-file {}: {error}", path.display()))?;
+    let text = files::read(path).map_err(|error| format!("--auth-file {}: {error}", path.display()))?;
     warn_if_readable("--auth-file", path);
     Credentials::parse(&text).map_err(|error| format!("--auth-file {}: {error}", path.display()))
 }
@@ -277,8 +297,12 @@ fn warn_if_readable(switch: &str, path: &Path) {
     let _ = (switch, path);
 }
 
-fn uplink_pool(options: &Args, links: &[Link]) -> Result<(PoolConfig, Vec<UplinkSpec>), String> {
-    let wanted = args::uplinks(&options.uplinks)?;
+fn uplink_pool(
+    options: &Args,
+    uplinks: &[String],
+    links: &[Link],
+) -> Result<(PoolConfig, Vec<UplinkSpec>), String> {
+    let wanted = args::uplinks(uplinks)?;
     let matched = host::matching::match_all(&wanted, links)?;
     for (name, why) in &matched.left_out {
         log::info!("auto leaves out {name}: {why}");
@@ -356,7 +380,7 @@ fn is_here(ip: IpAddr, own: &[IpAddr]) -> bool {
 }
 
 /// Says what it will do, as its ancestor did.
-fn introduce(options: &Args, pool: &PoolConfig, bound: &[SocketAddr]) {
+fn introduce(options: &Args, pool: &PoolConfig) {
     if let Some(path) = &options.common.config {
         log::info!("configuration: {}", path.display());
     }
@@ -368,10 +392,6 @@ fn introduce(options: &Args, pool: &PoolConfig, bound: &[SocketAddr]) {
     options.rate.iter().for_each(|rate| log::info!("{rate}"));
     if pool.uplinks.len() > 1 {
         log::info!("policy: {}", pool.policy);
-    }
-    let protocols = if options.tunnel { "raw relay" } else { "SOCKS5, SOCKS4, HTTP" };
-    for address in bound {
-        log::info!("listening on {address} ({protocols})");
     }
 }
 

@@ -7,6 +7,7 @@
 //! kept.
 
 use super::cap::{Date, Metered};
+use crate::process::files;
 use ropewalk_mio::Shared;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -23,7 +24,7 @@ const PAUSE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Bytes of each uplink, and when its period began.
-type Book = BTreeMap<String, (u64, Date)>;
+pub(crate) type Book = BTreeMap<String, (u64, Date)>;
 
 /// Keeps the file until it is dropped; it then writes it a last time.
 pub(crate) struct Clerk {
@@ -55,12 +56,27 @@ pub(crate) fn place(asked: Option<&Path>) -> Result<PathBuf, String> {
     })
 }
 
+/// A file of accounts, and what it says.
+pub(crate) type Opened = (PathBuf, Book);
+
+/// Reads the file.
+///
+/// # Errors
+/// As [`place`], or a file that is there and cannot be read: an account that is not known is not 0.
+pub(crate) fn open(asked: Option<&Path>) -> Result<Opened, String> {
+    let path = place(asked)?;
+    read(&path).map(|book| (path, book))
+}
+
 /// Tells the pool what was carried before, and keeps account from now on.
 ///
 /// # Errors
-/// A file that is there and cannot be read: an account that is not known is not 0.
-pub(crate) fn start(path: PathBuf, metered: Vec<Metered>, shared: Arc<Shared>) -> Result<Clerk, String> {
-    let book = read(&path)?;
+/// A file that cannot be written.
+pub(crate) fn start(
+    (path, book): Opened,
+    metered: Vec<Metered>,
+    shared: Arc<Shared>,
+) -> Result<Clerk, String> {
     let mut account = Account { path, metered, shared, book, broken: false };
     account.begin(Date::at(today()));
     account.write()?;
@@ -88,7 +104,7 @@ pub(crate) struct Used {
 /// A file that is not there, or none of ours.
 pub(crate) fn told(path: &Path) -> Result<Vec<Used>, String> {
     let named = |error: String| format!("--usage-file {}: {error}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|error| named(error.to_string()))?;
+    let text = files::text(path).map_err(|error| named(error.to_string()))?;
     let book = parse(&text).map_err(named)?;
     let cap = |label: &str| {
         let line = text.lines().find(|line| line.split_whitespace().next() == Some(label))?;
@@ -116,7 +132,11 @@ fn today() -> u64 {
 }
 
 fn read(path: &Path) -> Result<Book, String> {
-    match std::fs::read_to_string(path) {
+    // It is replaced whole: a device would be lost.
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+        return Err(format!("--usage-file {}: expected a file, got something else", path.display()));
+    }
+    match files::text(path) {
         Ok(text) => parse(&text).map_err(|error| format!("--usage-file {}: {error}", path.display())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Book::new()),
         Err(error) => Err(format!("--usage-file {}: {error}", path.display())),

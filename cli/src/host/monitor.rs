@@ -90,7 +90,14 @@ fn index(uplink: &UplinkSpec, links: &[Link]) -> Option<u32> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn start(_: Watched, _: Arc<ropewalk_mio::Shared>, _: Vec<ropewalk_mio::Handle>) {}
+pub(crate) fn start(
+    _: Watched,
+    _: Arc<ropewalk_mio::Shared>,
+    _: Vec<ropewalk_mio::Handle>,
+    _: bool,
+    _: impl FnMut(&[Link]) + Send + 'static,
+) {
+}
 
 #[cfg(all(target_os = "linux", feature = "bond"))]
 pub(crate) use linux::follow_filters;
@@ -109,12 +116,24 @@ mod linux {
 
     /// rtnetlink(7): RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR.
     const GROUPS: u32 = 0x1 | 0x10 | 0x100;
+    /// RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE.
+    const ROUTES: u32 = 0x40 | 0x400;
     const STACK: usize = 256 * 1024;
 
-    /// Watches in a thread of its own, which waits most of the time.
-    pub(crate) fn start(uplinks: Watched, shared: Arc<Shared>, workers: Vec<Handle>) {
+    /// Watches in a thread of its own, which waits most of the time. `also` sees the links too, with
+    /// `routes` after each change of routes as well.
+    pub(crate) fn start(
+        uplinks: Watched,
+        shared: Arc<Shared>,
+        workers: Vec<Handle>,
+        routes: bool,
+        mut also: impl FnMut(&[Link]) + Send + 'static,
+    ) {
         let mut monitor = Monitor { uplinks, shared, workers };
-        follow(0, move |links| monitor.look(links));
+        follow(if routes { ROUTES } else { 0 }, move |links| {
+            monitor.look(&links);
+            also(&links);
+        });
     }
 
     /// Has `look` see the links as they are, once and after each change, in a thread of its own.
@@ -139,6 +158,8 @@ mod linux {
                         // An error that stays must not spin.
                         std::thread::sleep(std::time::Duration::from_secs(1));
                     }
+                    // What came while we looked is looked at once.
+                    more_of(&mut socket);
                     look();
                 }
             })?;
@@ -149,6 +170,19 @@ mod linux {
                 "cannot watch this host's interfaces: {error}; what changes from now on is not noticed"
             );
         }
+    }
+
+    /// Reads the messages that are there by now; whether there were some.
+    fn more_of(socket: &mut Socket) -> bool {
+        let mut more = false;
+        if socket.set_non_blocking(true).is_ok() {
+            while socket.recv_from_full().is_ok() {
+                more = true;
+            }
+            // Where it fails the next read does too.
+            let _ = socket.set_non_blocking(false);
+        }
+        more
     }
 
     /// linux/netfilter/nfnetlink.h: NFNLGRP_NFTABLES, as a bit.
@@ -170,16 +204,7 @@ mod linux {
                     // A ruleset is many messages, and some programs change theirs all the
                     // time: they are looked at together.
                     std::thread::sleep(std::time::Duration::from_secs(1));
-                    let mut more = false;
-                    if socket.set_non_blocking(true).is_ok() {
-                        while socket.recv_from_full().is_ok() {
-                            more = true;
-                        }
-                    }
-                    if socket.set_non_blocking(false).is_err() {
-                        return;
-                    }
-                    if more {
+                    if more_of(&mut socket) {
                         look();
                     }
                 }
@@ -198,16 +223,16 @@ mod linux {
     }
 
     impl Monitor {
-        fn look(&mut self, links: Vec<Link>) {
+        fn look(&mut self, links: &[Link]) {
             let mut entries = self.uplinks.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let now = entries.iter().map(|entry| networks(entry.spec.device, &entry.spec.on_link, &links));
+            let now = entries.iter().map(|entry| networks(entry.spec.device, &entry.spec.on_link, links));
             let used = entries.iter().filter(|entry| !entry.retired).map(|entry| entry.spec.clone());
-            let unbound = unbound(&links, &used.collect::<Vec<_>>());
+            let unbound = unbound(links, &used.collect::<Vec<_>>());
             self.shared.pool().set_networks(now.collect(), unbound);
-            let addresses = host::links::local_addresses(&links);
+            let addresses = host::links::local_addresses(links);
             self.workers.iter().for_each(|worker| worker.local_addresses(addresses.clone()));
             for (number, entry) in entries.iter_mut().enumerate() {
-                let now = index(&entry.spec, &links);
+                let now = index(&entry.spec, links);
                 let before = std::mem::replace(&mut entry.index, now);
                 let label = &entry.spec.label;
                 if before.is_some() && before != now {

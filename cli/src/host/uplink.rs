@@ -50,6 +50,14 @@ impl UplinkArg {
     pub(crate) fn auto() -> Self {
         UplinkArg { label: "auto".to_string(), selector: Selector::Auto, weight: 1 }
     }
+
+    /// The interface that it names; `None`: none.
+    pub(crate) fn device(&self) -> Option<Device> {
+        match &self.selector {
+            Selector::Interface(name) | Selector::Both(_, name) => Device::new(name),
+            Selector::Auto | Selector::Address(_) | Selector::Upstream(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for UplinkArg {

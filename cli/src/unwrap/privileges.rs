@@ -5,15 +5,19 @@ pub(super) use linux::{check, drop_to};
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
     use rustix::process::getuid;
     use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
     use socket2::{Domain, Socket, Type};
 
-    /// Whether foreign addresses can be lent.
+    /// Whether foreign addresses can be lent, and root can become `user`.
     ///
     /// # Errors
     /// A sentence that says what to do.
-    pub(crate) fn check(mark: Option<u32>) -> Result<(), String> {
+    pub(crate) fn check(mark: Option<u32>, user: Option<&str>) -> Result<(), String> {
+        if getuid().is_root() {
+            user.map(find).transpose()?;
+        }
         let cannot = |what: &str, needs: &str, error: &std::io::Error| {
             format!(
                 "cannot {what}: {error}; expected {needs}: run as root (it is given up once all is set up), or give it \
@@ -74,29 +78,33 @@ mod linux {
 
     /// A user of its own, if there is one: what runs as "nobody" may be everybody's.
     fn usual() -> &'static str {
-        match nix::unistd::User::from_name("ropewalk") {
+        match User::from_name("ropewalk") {
             Ok(Some(_)) => "ropewalk",
             Ok(None) | Err(_) => "65534",
         }
     }
 
-    /// Root no more, the capabilities kept.
-    fn become_user(user: &str) -> Result<String, String> {
-        use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
-        let (uid, gid) = match user.parse::<u32>() {
-            Ok(0) => {
-                return Ok("--user 0: going on as root, with no capability but those that are needed".into());
-            }
+    /// Whom root becomes; `None`: it stays root.
+    fn find(user: &str) -> Result<Option<(Uid, Gid)>, String> {
+        match user.parse::<u32>() {
+            Ok(0) => Ok(None),
             Ok(number) => match User::from_uid(Uid::from_raw(number)) {
-                Ok(Some(found)) => (found.uid, found.gid),
+                Ok(Some(found)) => Ok(Some((found.uid, found.gid))),
                 // A user id without a name, as in small containers.
-                Ok(None) | Err(_) => (Uid::from_raw(number), Gid::from_raw(number)),
+                Ok(None) | Err(_) => Ok(Some((Uid::from_raw(number), Gid::from_raw(number)))),
             },
             Err(_) => match User::from_name(user) {
-                Ok(Some(found)) => (found.uid, found.gid),
-                Ok(None) => return Err(format!("--user {user}: expected a user of this host, or a number")),
-                Err(error) => return Err(format!("--user {user}: cannot be looked up: {error}")),
+                Ok(Some(found)) => Ok(Some((found.uid, found.gid))),
+                Ok(None) => Err(format!("--user {user}: expected a user of this host, or a number")),
+                Err(error) => Err(format!("--user {user}: cannot be looked up: {error}")),
             },
+        }
+    }
+
+    /// Root no more, the capabilities kept.
+    fn become_user(user: &str) -> Result<String, String> {
+        let Some((uid, gid)) = find(user)? else {
+            return Ok("--user 0: going on as root, with no capability but those that are needed".into());
         };
         let failed = |error: &dyn std::fmt::Display| format!("cannot become user {uid}: {error}");
         // capabilities(7): a change from root to another user takes the permitted set away unless
@@ -111,7 +119,7 @@ mod linux {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn check(_: Option<u32>) -> Result<(), String> {
+pub(super) fn check(_: Option<u32>, _: Option<&str>) -> Result<(), String> {
     Err("foreign addresses can be lent on Linux only".into())
 }
 

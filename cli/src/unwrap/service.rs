@@ -29,7 +29,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     let process = &all.first().ok_or("no listener is set")?.process;
     let mut config = plan(all)?;
     let asked = Asked::of(&config);
-    privileges::check(process.mark)?;
+    privileges::check(process.mark, process.user.as_deref())?;
     // First: ranges of ports may take more than the soft limit has.
     let descriptors = descriptors::raise_descriptors();
     let streams: Vec<SocketAddr> = config.listeners.iter().map(|listener| listener.address).collect();
@@ -54,8 +54,6 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     // Without its own addresses it could not recognise headers that name one as their client.
     let links = links::snapshot().map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
     config.local_addresses = links::local_addresses(&links);
-    introduce(all, &config);
-
     let recording = Recording::start(&process.record, opened, "unwrap", &[], process.common.workers)?;
     let watch = Arc::new(UnwrapWatch::default());
     let pool = Pool::new(PoolConfig::default()).map_err(|error| error.to_string())?;
@@ -77,8 +75,9 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
         let worker = process.common.runtime().worker(machine, listeners, Arc::clone(&shared));
         workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }
+    introduce(all, &config);
     let handles: Vec<Handle> = workers.iter().map(|(_, handle)| handle.clone()).collect();
-    monitor::start(monitor::Watched::default(), Arc::clone(&shared), handles.clone());
+    monitor::start(monitor::Watched::default(), Arc::clone(&shared), handles.clone(), false, |_| ());
     memory::start(&process.common, handles.clone());
     if let Some(endpoint) = stats {
         endpoint.serve(UnwrapStats(Arc::clone(&watch), recording.clone()))?;

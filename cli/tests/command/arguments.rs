@@ -14,6 +14,7 @@ fn refused(args: &[&str], words: &[&str]) {
         assert!(outcome.stderr.contains(word), "{args:?}: expected {word:?} in:\n{}", outcome.stderr);
     }
     assert_eq!(outcome.stdout, "", "{args:?}: errors go to standard error");
+    assert!(!outcome.stderr.contains("listening on"), "{args:?}: it said so too early:\n{}", outcome.stderr);
 }
 
 #[test]
@@ -70,6 +71,42 @@ fn an_auth_file_that_cannot_be_used_is_named_with_the_line() {
     refused(&["--auth-file", &path], &["--auth-file", &path, "line 2", "expected"]);
     let path = scratch.file("nobody", b"");
     refused(&["--auth-file", &path], &["--auth-file", &path, "expected"]);
+}
+
+#[test]
+fn what_does_not_fit_together_is_told_before_it_listens() {
+    let scratch = Scratch::new();
+    let capped = ["lo", "--listen", "0", "--cap", "lo=1GB"];
+    let with = |more: &[&'static str], file: &str| -> Vec<String> {
+        capped.iter().chain(more).map(|word| (*word).to_owned()).chain([file.to_owned()]).collect()
+    };
+    let refused_with = |more: &[&'static str], file: &str, words: &[&str]| {
+        let args = with(more, file);
+        refused(&args.iter().map(String::as_str).collect::<Vec<_>>(), words);
+    };
+    refused(&capped, &["--cap: expected --usage-file FILE too"]);
+    let wrong = scratch.file("wrong", b"lo many 2026-11-01\n");
+    refused_with(&["--usage-file"], &wrong, &["--usage-file", &wrong, "line 1: expected UPLINK BYTES"]);
+    let there = scratch.file("there", b"");
+    let usage = scratch.path().join("usage").display().to_string();
+    let args = with(&["--record"], &there);
+    let mut args: Vec<&str> = args.iter().map(String::as_str).collect();
+    args.extend(["--usage-file", &usage]);
+    refused(&args, &["--record", &there, "expected a file that is not there yet, or --record-replace"]);
+    let endpoints: Vec<String> = (1..=65).map(|port| format!("127.0.0.1:{port}")).collect();
+    let mut args = vec!["--tunnel", "--listen", "0"];
+    args.extend(endpoints.iter().map(String::as_str));
+    refused(&args, &["expected at most 64 uplinks, got 65"]);
+}
+
+#[test]
+fn a_file_without_an_end_is_told_with_what_was_expected() {
+    let capped = ["lo", "--listen", "0", "--cap", "lo=1GB", "--usage-file", "/dev/zero"];
+    refused(&capped, &["--usage-file /dev/zero: expected a file, got something else"]);
+    for switch in ["--config", "--auth-file"] {
+        let named = format!("{switch} /dev/zero: ");
+        refused(&["--listen", "0", switch, "/dev/zero"], &[&named, "at most 16777216 bytes, got more"]);
+    }
 }
 
 #[test]

@@ -49,8 +49,23 @@ fn without_a_list_of_those_who_are_believed_it_does_not_start() {
     let binary = host.dir().join("binary");
     std::fs::write(&binary, [0xff, 0xfe, 0]).expect("our own directory");
     refuses(&host, &format!("{BASE} -a {}", binary.display()), 1, &["--allowed-subnets"]);
+    refuses(
+        &host,
+        &format!("{BASE} -a /dev/zero"),
+        1,
+        &["--allowed-subnets /dev/zero: expected a file of at most"],
+    );
     let list = host.file("list", "10.0.0.0/8\n");
     refuses(&host, &format!("{BASE} -a {list} --allow-any"), 2, &["cannot be used with"]);
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_no_recording_behind() {
+    let Some(host) = Host::bare(here!()) else { return };
+    let path = host.dir().join("it.rec");
+    let switches = format!("{BASE} --allow-any --user no-such-user --record {}", path.display());
+    refuses(&host, &switches, 1, &["--user no-such-user: expected a user of this host"]);
+    assert!(!path.exists());
 }
 
 #[test]

@@ -55,6 +55,34 @@ fn a_device_that_is_not_there_at_the_start_is_used_once_it_comes() {
 }
 
 #[test]
+fn auto_takes_a_device_that_comes_later_and_keeps_it_when_it_goes() {
+    let Some(world) = World::new(here!(), 1) else { return };
+    let proxy = world.dispatch(&["--policy", "round-robin"]);
+    assert_eq!(world.ask_times(&proxy, 4), [1; 4]);
+    // Its address comes before its route, as by DHCP.
+    world.plug(2);
+    proxy.wait_for("auto takes up2 too");
+    let order = in_peace(|| world.ask_in_peace(&proxy, 10));
+    assert_eq!(order.iter().filter(|n| **n == 2).count(), 5, "{order:?}");
+    world.unplug(2);
+    assert_eq!(world.ask_times(&proxy, 4), [1; 4]);
+    world.plug(2);
+    wait_until("up2 carries", SOON, || world.ask(&proxy, SERVER).expect("up1 is there").source == ip(2));
+    assert_eq!(proxy.count_lines("auto takes up2 too"), 1);
+}
+
+#[test]
+fn where_there_was_no_uplink_at_the_start_auto_takes_those_that_come() {
+    let Some(world) = World::new(here!(), 0) else { return };
+    let proxy = world.dispatch(&["--policy", "round-robin"]);
+    proxy.wait_for("no interface with a default route of its own was found");
+    [1, 2].iter().for_each(|n| world.plug(*n));
+    [1, 2].iter().for_each(|n| drop(proxy.wait_for(&format!("auto takes up{n} too"))));
+    let order = in_peace(|| world.ask_in_peace(&proxy, 10));
+    assert_eq!(order.iter().filter(|n| **n == 2).count(), 5, "{order:?}");
+}
+
+#[test]
 fn a_device_that_is_switched_off_and_on_again_is_left_and_used_again() {
     let Some(world) = World::new(here!(), 2) else { return };
     let proxy = world.dispatch(&["up1", "up2"]);

@@ -32,7 +32,11 @@ fn a_terminal_is_given_back_as_it_was() {
         return;
     }
     let watched = Watched::start(&["lo"]);
-    let shell = format!("stty rows 24 cols 80; {ROPEWALK} top {} --interval 0.2; stty -a", watched.stats);
+    // It is made larger while it shows.
+    let shell = format!(
+        "stty rows 24 cols 80; (sleep 1; stty rows 30 cols 120 </dev/tty) & {ROPEWALK} top {} --interval 0.2; stty -a",
+        watched.stats
+    );
     for end in [&b"q"[..], b"\x03"] {
         let mut child = Command::new("script")
             .args(["-qec", &shell, "/dev/null"])
@@ -43,7 +47,14 @@ fn a_terminal_is_given_back_as_it_was() {
         let (mut keys, mut screen) =
             (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         let (mut all, mut piece) = (Vec::new(), [0; 4096]);
-        while !all.windows(7).any(|seven| seven == b"q quits") {
+        let shows = |all: &[u8], line: u8| {
+            let last = format!("\x1b[{line};1H");
+            let text = String::from_utf8_lossy(all).into_owned();
+            text.split(&last)
+                .skip(1)
+                .any(|rest| rest.chars().take(40).collect::<String>().contains("q quits"))
+        };
+        while !(shows(&all, 24) && shows(&all, 30)) {
             let len = screen.read(&mut piece).expect("it writes");
             assert!(len > 0, "it ended: {}", String::from_utf8_lossy(&all));
             all.extend_from_slice(&piece[..len]);
