@@ -29,8 +29,8 @@ pub(super) struct Running {
     pub(super) options: &'static Args,
     /// What was read last, if that was not at the start.
     pub(super) again: Option<Box<Args>>,
-    /// What `auto` stood for when it was looked at last.
-    pub(super) auto: Vec<UplinkArg>,
+    /// What `auto` has found so far.
+    pub(super) found: Vec<UplinkArg>,
     pub(super) fixed: Fixed,
     pub(super) shared: Arc<Shared>,
     pub(super) watch: Arc<DispatchWatch>,
@@ -53,45 +53,39 @@ impl Running {
         self.check_fixed(&options)?;
         let links = host::links::snapshot()
             .map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
-        let news = self.take(&options, &options.uplinks, &links)?;
+        let news = self.take(&options, &[], &links)?;
         logging::set_level(options.common.verbose, options.common.quiet);
+        self.found = select::auto(&links).uplinks;
         self.again = Some(options);
         Ok(news)
     }
 
-    /// The host's links have changed: what `auto` stands for now, and did not before, is used too.
-    /// What was used stays, as an interface by its name does.
+    /// The host's links have changed: what `auto` finds now, and did not before, is used too. What
+    /// it found before stays, as an interface by its name does.
     pub(super) fn links_changed(&mut self, links: &[Link]) {
         let options = self.again.as_deref().unwrap_or(self.options);
-        let Some(written) = args::uplinks(&options.uplinks).ok().filter(|all| has_auto(all)) else { return };
-        let auto = select::auto(links).uplinks;
-        if options.tunnel || std::mem::replace(&mut self.auto, auto.clone()) == auto {
+        let written = args::uplinks(&options.uplinks).unwrap_or_default();
+        if options.tunnel || !has_auto(&written) {
             return;
         }
-        let used = self.watched.specs().into_iter().map(|(_, spec)| spec);
-        let used: Vec<_> = used.filter(|spec| spec.upstream.is_none()).collect();
-        let is_used = |arg: &UplinkArg| used.iter().any(|spec| spec.device == arg.device());
-        let come: Vec<&str> = auto.iter().filter(|arg| !is_used(arg)).map(|arg| arg.label.as_str()).collect();
-        if come.is_empty() {
-            return;
-        }
-        let is_written = |label: &str| written.iter().any(|arg| arg.label == label);
-        let found = used.iter().filter(|spec| !is_written(&spec.label));
-        let mut texts: Vec<String> = found.map(|spec| format!("{}@{}", spec.label, spec.weight)).collect();
-        texts.extend(options.uplinks.iter().cloned());
-        if options.uplinks.is_empty() {
-            texts.push("auto".into());
-        }
-        let come = come.join(", ");
-        match self.take(options, &texts, links) {
-            Ok(_) => log::info!("auto takes {come} too"),
-            Err(error) => log::warn!("auto cannot take {come}: {error}"),
+        let is_in = |all: &[UplinkArg], arg: &UplinkArg| all.iter().any(|one| one.device() == arg.device());
+        let now = select::auto(links).uplinks;
+        let before = self.found.len();
+        let come: Vec<_> = now.iter().filter(|arg| !is_in(&self.found, arg)).cloned().collect();
+        self.found.extend(come);
+        let gone = self.found.iter().filter(|arg| !is_in(&now, arg) && !is_in(&written, arg));
+        let gone: Vec<_> = gone.cloned().collect();
+        for come in &self.found[before..] {
+            match self.take(options, &gone, links) {
+                Ok(_) => log::info!("auto takes {} too", come.label),
+                Err(error) => log::warn!("auto cannot take {}: {error}", come.label),
+            }
         }
     }
 
-    /// Has all that runs do as `options` say, with `uplinks` in place of theirs.
-    fn take(&self, options: &Args, uplinks: &[String], links: &[Link]) -> Result<String, String> {
-        let plan = Plan::new(options, uplinks, links)?;
+    /// Has all that runs do as `options` say, with `more` uplinks.
+    fn take(&self, options: &Args, more: &[UplinkArg], links: &[Link]) -> Result<String, String> {
+        let plan = Plan::new(options, more, links)?;
         #[cfg(feature = "names")]
         let mut names = plan.names;
         let Plan { pool, uplinks, probes, rates, credentials, .. } = plan;
@@ -103,14 +97,14 @@ impl Running {
         Dispatch::new(Config { probes: probes.clone(), rates: rates.clone(), ..config.clone() })
             .map_err(|error| error.to_string())?;
         let named: Vec<Named> = pool.uplinks.iter().map(Named::of).collect();
-        let count = named.len();
+        let (count, now) = (named.len(), self.shared.now());
         let mut ids = Vec::new();
         self.watched
             .change(uplinks, links, || {
                 let mut all = self.shared.pool();
                 ids = all.check_change(&pool)?;
                 // Before an event can tell of them.
-                ids.iter().zip(named).for_each(|(id, named)| self.watch.name(*id, named));
+                ids.iter().zip(named).for_each(|(id, named)| self.watch.name(now, *id, named));
                 all.reconfigure(pool)
             })
             .map_err(|error| self.no_room(&error))?;

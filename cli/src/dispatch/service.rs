@@ -11,12 +11,13 @@ use super::stats::DispatchStats;
 use super::upstream;
 use super::usage;
 use super::watch::{DispatchWatch, Named};
+use crate::host::uplink::UplinkArg;
 use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles, select};
 use crate::process::record::Recording;
 use crate::process::{descriptors, files, listen, logging, memory, serve, stats};
 #[cfg(feature = "names")]
 use ropewalk_core::dispatch::NamesConfig;
-use ropewalk_core::dispatch::{Config, Credentials, Dispatch, ProbeConfig, Rate, Upstream};
+use ropewalk_core::dispatch::{Config, Credentials, ProbeConfig, Rate, Upstream};
 use ropewalk_core::machine::Device;
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::{Handle, Shared, SocketOptions};
@@ -37,38 +38,20 @@ pub(crate) fn run(options: &'static Args) -> Result<(), String> {
         log::warn!("cannot read this host's interfaces: {error}");
         Vec::new()
     });
-    let plan = Plan::new(options, &options.uplinks, &links)?;
+    let plan = Plan::new(options, &[], &links)?;
     #[cfg(feature = "names")]
     let names = plan.names;
     let Plan { pool, uplinks, mut probes, rates, credentials, metered, .. } = plan;
     let account = (!metered.is_empty()).then(|| usage::open(options.usage_file.as_deref())).transpose()?;
     let named: Vec<Named> = pool.uplinks.iter().map(Named::of).collect();
     let labels: Vec<String> = named.iter().map(|named| named.label.clone()).collect();
-    let asked = Fixed {
-        listeners: options.listen.clone(),
-        private_endpoints: Vec::new(),
-        local_addresses: host::links::local_addresses(&links),
-    };
-    let upstreams = upstream::introductions(&uplinks);
-    let config = machine_config(options, asked.clone(), credentials, named.len(), upstreams);
-    let config = Config { rates, ..config };
-    #[cfg(feature = "names")]
-    let config = Config { names, ..config };
-    // What the switches ask for that cannot be is told before anybody can connect.
-    Dispatch::new(config.clone()).map_err(|error| error.to_string())?;
+    let count = named.len();
     introduce(options, &pool);
     let pool = Pool::new(pool).map_err(|error| error.to_string())?;
 
     let listeners = listen::bind_all(&options.listen, &options.common)?;
     let bound: Vec<SocketAddr> = listeners[0].iter().filter_map(|l| l.local_addr().ok()).collect();
     let stats = options.common.stats.map(stats::Endpoint::bind).transpose()?;
-    let private_endpoints: Vec<SocketAddr> = stats.iter().map(stats::Endpoint::address).collect();
-    let fixed = Fixed { listeners: bound, private_endpoints, ..asked };
-    let config = Config {
-        listeners: fixed.listeners.clone(),
-        private_endpoints: fixed.private_endpoints.clone(),
-        ..config
-    };
     let recording = Recording::start(
         &options.record,
         Recording::open(&options.record)?,
@@ -82,6 +65,16 @@ pub(crate) fn run(options: &'static Args) -> Result<(), String> {
     let shared = Shared::with_options(pool, Box::new(Arc::clone(&watch)), sockets);
 
     let clerk = account.map(|account| usage::start(account, metered, Arc::clone(&shared))).transpose()?;
+    let fixed = Fixed {
+        listeners: bound,
+        private_endpoints: stats.iter().map(stats::Endpoint::address).collect(),
+        local_addresses: host::links::local_addresses(&links),
+    };
+    let upstreams = upstream::introductions(&uplinks);
+    let config = machine_config(options, fixed.clone(), credentials, count, upstreams);
+    let config = Config { rates, ..config };
+    #[cfg(feature = "names")]
+    let config = Config { names, ..config };
     let mut workers = Vec::new();
     for (number, listeners) in listeners.into_iter().enumerate() {
         // One worker probes for all: health is the process's.
@@ -108,7 +101,7 @@ pub(crate) fn run(options: &'static Args) -> Result<(), String> {
     let running = Arc::new(Mutex::new(Running {
         options,
         again: None,
-        auto: select::auto(&links).uplinks,
+        found: select::auto(&links).uplinks,
         fixed,
         shared: Arc::clone(&shared),
         watch: Arc::clone(&watch),
@@ -120,7 +113,7 @@ pub(crate) fn run(options: &'static Args) -> Result<(), String> {
     let told = Arc::clone(&running);
     // A link that `auto` would take has an address before it has its default route.
     let routes = has_auto(&args::uplinks(&options.uplinks).unwrap_or_default()) && !options.tunnel;
-    let changed = move |links: &[Link]| lock(&told).links_changed(links);
+    let changed = Box::new(move |links: &[Link]| lock(&told).links_changed(links));
     monitor::start(watched, Arc::clone(&shared), handles, routes, changed);
     if let Some(endpoint) = stats {
         endpoint.serve(DispatchStats::new(Arc::clone(&watch), Arc::clone(&shared)))?;
@@ -162,13 +155,13 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// `uplinks`: as the options name them, or more.
-    pub(super) fn new(options: &Args, uplinks: &[String], links: &[Link]) -> Result<Self, String> {
+    /// With `more` uplinks than the options name.
+    pub(super) fn new(options: &Args, more: &[UplinkArg], links: &[Link]) -> Result<Self, String> {
         check_exposure(options)?;
         let credentials = options.auth_file.as_deref().map(read_credentials).transpose()?;
         let (mut pool, uplinks) = match options.tunnel {
             true => (tunnel_pool(options, &host::links::local_addresses(links))?, Vec::new()),
-            false => uplink_pool(options, uplinks, links)?,
+            false => uplink_pool(options, more, links)?,
         };
         probe::set_tiers(&options.backup, &mut pool.uplinks)?;
         let probes = probe::assign(&options.probe, &mut pool.uplinks)?;
@@ -299,10 +292,11 @@ fn warn_if_readable(switch: &str, path: &Path) {
 
 fn uplink_pool(
     options: &Args,
-    uplinks: &[String],
+    more: &[UplinkArg],
     links: &[Link],
 ) -> Result<(PoolConfig, Vec<UplinkSpec>), String> {
-    let wanted = args::uplinks(uplinks)?;
+    let mut wanted = args::uplinks(&options.uplinks)?;
+    wanted.extend_from_slice(more);
     let matched = host::matching::match_all(&wanted, links)?;
     for (name, why) in &matched.left_out {
         log::info!("auto leaves out {name}: {why}");

@@ -64,11 +64,14 @@ impl DispatchWatch {
     }
 
     /// Names of uplinks that have become others.
-    pub(crate) fn name(&self, id: UplinkId, named: Named) {
+    pub(crate) fn name(&self, now: Instant, id: UplinkId, named: Named) {
         let mut uplinks = self.uplinks.write().unwrap_or_else(PoisonError::into_inner);
         let index = usize::from(id.0);
         if uplinks.len() <= index {
             uplinks.resize(index + 1, Named { label: "?".into(), interface: None });
+        }
+        if uplinks[index].label != named.label {
+            self.recording.name(now, id, &named.label);
         }
         uplinks[index] = named;
     }

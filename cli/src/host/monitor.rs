@@ -89,13 +89,16 @@ fn index(uplink: &UplinkSpec, links: &[Link]) -> Option<u32> {
     links.iter().find(|link| link.device.is_some() && link.device == uplink.device).map(|link| link.index)
 }
 
+/// Who sees the links too.
+pub(crate) type Also = Box<dyn FnMut(&[Link]) + Send>;
+
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn start(
     _: Watched,
     _: Arc<ropewalk_mio::Shared>,
     _: Vec<ropewalk_mio::Handle>,
     _: bool,
-    _: impl FnMut(&[Link]) + Send + 'static,
+    _: Also,
 ) {
 }
 
@@ -106,7 +109,7 @@ pub(crate) use linux::{follow, start};
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::{Link, Watched, index, networks, unbound};
+    use super::{Also, Link, Watched, index, networks, unbound};
     use crate::host;
     use netlink_sys::protocols::NETLINK_ROUTE;
     use netlink_sys::{Socket, SocketAddr};
@@ -127,7 +130,7 @@ mod linux {
         shared: Arc<Shared>,
         workers: Vec<Handle>,
         routes: bool,
-        mut also: impl FnMut(&[Link]) + Send + 'static,
+        mut also: Also,
     ) {
         let mut monitor = Monitor { uplinks, shared, workers };
         follow(if routes { ROUTES } else { 0 }, move |links| {

@@ -2,16 +2,17 @@
 //! nobody writes to, is told.
 
 use std::fs::File;
-use std::io::{Error, Read, Result};
+use std::io::{Error, ErrorKind, Read, Result};
 use std::path::Path;
-use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The most bytes of a file that people write: half a million users, or as many networks.
 const MOST: u64 = 16 * 1024 * 1024;
-/// What is no file of the disk ends within this time, in seconds: a program may ask for a
-/// passphrase before it writes.
-const PATIENCE: u64 = 30;
+/// What is no file of the disk ends within this time: a program may ask for a passphrase before it
+/// writes.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often it is looked whether a pipe has more.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// The bytes of a file, or of a pipe (`<(...)` of a shell).
 ///
@@ -46,32 +47,59 @@ pub(crate) fn as_text(bytes: Vec<u8>) -> Result<String> {
 /// # Errors
 /// As [`read`].
 pub(crate) fn bounded(path: &Path, magic: &'static [u8], most: u64) -> Result<Vec<u8>> {
-    if std::fs::metadata(path)?.is_file() {
-        return whole(path, magic, most);
-    }
-    let path = path.to_owned();
-    within(Duration::from_secs(PATIENCE), move || whole(&path, magic, most))
-}
-
-/// What `read` gives in time. A read of a pipe cannot be called off: its thread is left behind.
-fn within(patience: Duration, read: impl FnOnce() -> Result<Vec<u8>> + Send + 'static) -> Result<Vec<u8>> {
-    let (done, result) = channel();
-    std::thread::Builder::new().name("file".into()).spawn(move || drop(done.send(read())))?;
-    let late = format!("expected a file, or a pipe that ends within {patience:?}, got none of them");
-    result.recv_timeout(patience).unwrap_or_else(|_| Err(Error::other(late)))
-}
-
-fn whole(path: &Path, magic: &[u8], most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let file = File::open(path)?;
-    (&file).take(magic.len() as u64).read_to_end(&mut bytes)?;
+    let file = open(path)?;
+    let until = Instant::now() + PATIENCE;
+    fill(&file, &mut bytes, magic.len() as u64, until)?;
     if bytes == magic {
-        (&file).take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+        fill(&file, &mut bytes, most.saturating_add(1), until)?;
     }
     match bytes.len() as u64 > most {
         true => Err(Error::other(format!("expected a file of at most {most} bytes, got more"))),
         false => Ok(bytes),
     }
+}
+
+/// Neither the opening nor a read of a pipe waits for its writer.
+fn open(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, rustix::fs::OFlags::NONBLOCK.bits() as i32);
+    options.read(true).open(path)
+}
+
+fn is_pipe(file: &File) -> Result<bool> {
+    #[cfg(unix)]
+    return file.metadata().map(|about| std::os::unix::fs::FileTypeExt::is_fifo(&about.file_type()));
+    #[cfg(not(unix))]
+    file.metadata().map(|_| false)
+}
+
+/// Reads until the end, or until there are so many bytes. A pipe without a writer looks as if it had
+/// ended: it has once something was in it.
+fn fill(mut file: &File, bytes: &mut Vec<u8>, most: u64, until: Instant) -> Result<()> {
+    let is_pipe = is_pipe(file)?;
+    let mut piece = [0; 4096];
+    while (bytes.len() as u64) < most {
+        let len = piece.len().min(usize::try_from(most).unwrap_or(usize::MAX) - bytes.len());
+        match file.read(&mut piece[..len]) {
+            Ok(0) if !is_pipe || !bytes.is_empty() => break,
+            Ok(0) => {}
+            Ok(len) => {
+                bytes.extend_from_slice(&piece[..len]);
+                continue;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
+        if Instant::now() >= until {
+            let what = format!("expected a file, or a pipe that ends within {PATIENCE:?}, got none of them");
+            return Err(Error::other(what));
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }
 
 #[cfg(all(test, unix))]
@@ -89,19 +117,21 @@ mod tests {
 
     #[test]
     fn a_pipe_that_nobody_writes_to_is_given_up_and_one_that_ends_is_read() {
-        let (quiet, _writer) = std::io::pipe().expect("a pipe");
-        let read_pipe = |mut pipe: std::io::PipeReader| {
-            move || {
-                let mut bytes = Vec::new();
-                pipe.read_to_end(&mut bytes).map(|_| bytes)
-            }
-        };
-        let told = within(Duration::from_millis(20), read_pipe(quiet)).expect_err("nobody writes");
-        assert!(told.to_string().contains("a pipe that ends within 20ms"), "{told}");
-        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        let path = std::env::temp_dir().join(format!("ropewalk-pipe-{}", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.is_ok_and(|status| status.success()), "mkfifo");
+        let (pipe, mut bytes) = (open(&path).expect("it is there"), Vec::new());
+        let soon = || Instant::now() + Duration::from_millis(30);
+        let told = fill(&pipe, &mut bytes, MOST, soon()).expect_err("nobody writes").to_string();
+        assert!(told.contains("a pipe that ends within 30s"), "{told}");
+        // It is open: a writer does not wait.
+        let mut writer = File::options().write(true).open(&path).expect("a reader is there");
         std::io::Write::write_all(&mut writer, b"[dispatch]\n").expect("there is room");
+        fill(&pipe, &mut bytes, MOST, soon()).expect_err("it may write more");
         drop(writer);
-        assert_eq!(within(Duration::from_secs(30), read_pipe(reader)).expect("it ends"), b"[dispatch]\n");
+        fill(&pipe, &mut bytes, MOST, soon()).expect("it has ended");
+        assert_eq!(bytes, b"[dispatch]\n");
+        std::fs::remove_file(&path).expect("it is there");
     }
 
     #[test]

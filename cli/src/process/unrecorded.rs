@@ -46,6 +46,8 @@ impl Recording {
 
     pub(crate) fn news(&self, _: Instant, _: &Event) {}
 
+    pub(crate) fn name(&self, _: Instant, _: ropewalk_core::machine::UplinkId, _: &str) {}
+
     pub(crate) fn figures(&self) -> Option<(u64, bool)> {
         None
     }

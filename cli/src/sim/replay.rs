@@ -55,7 +55,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
     let texts =
         file.about.iter_mut().map(|(_, value)| value).chain(file.news.iter_mut().map(|(_, text)| text));
     texts.for_each(|text| text.retain(|c| !c.is_control()));
-    let mut timeline = Timeline::new(&file.about);
+    let mut timeline = Timeline::new(&file.about, &file.news);
     let mut outcomes = Vec::new();
     for (worker, recording) in &file.workers {
         let mut last = Instant::ZERO;

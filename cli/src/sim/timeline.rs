@@ -3,7 +3,7 @@
 //! Bytes that move are no lines. A connection is called as events call it; a stream that has none
 //! yet, by its client.
 
-use ropewalk_core::machine::event::Event;
+use ropewalk_core::machine::event::{Event, NamesNews};
 use ropewalk_core::machine::{Assignment, ConnId, Input, Output, Report, StreamId, UplinkId, Via};
 use ropewalk_core::record::Moment;
 use ropewalk_core::time::Instant;
@@ -53,12 +53,18 @@ struct Worker {
 }
 
 impl Timeline {
-    pub(super) fn new(about: &[(String, String)]) -> Self {
+    /// Names of uplinks are in `about`; of those that came later in the news, which are all in
+    /// `news`.
+    pub(super) fn new(about: &[(String, String)], news: &[(Instant, String)]) -> Self {
         let uplinks = about.iter().filter_map(|(key, label)| {
             let number = key.strip_prefix("uplink.")?.parse().ok()?;
             Some((number, label.clone()))
         });
-        Timeline { uplinks: uplinks.collect(), ..Timeline::default() }
+        let later = news.iter().filter_map(|(_, text)| {
+            let (number, label) = text.strip_prefix("uplink ")?.split_once(" is called ")?;
+            Some((number.parse().ok()?, label.to_owned()))
+        });
+        Timeline { uplinks: uplinks.chain(later).collect(), ..Timeline::default() }
     }
 
     /// All lines, in the order of their times.
@@ -104,6 +110,13 @@ impl Timeline {
             let (number, rest) = rest.split_once(' ')?;
             Some((number.parse::<u16>().ok()?, rest))
         });
+        if let Some((_, said)) = of
+            && let Some(label) = said.strip_prefix("is called ")
+        {
+            let text = format!("{label} is an uplink from now on");
+            self.lines.push(Line { at, worker: None, text });
+            return;
+        }
         if let Some((uplink, said)) = of {
             self.lane(Some(UplinkId(uplink))).marks.push((seconds(at), said.to_owned()));
             if said.starts_with("rests") || said.starts_with("is left") {
@@ -132,7 +145,7 @@ impl Timeline {
             Moment::Timeout(at) | Moment::Received(at, ..) | Moment::Sent(at, ..) => (at, None),
             // The first is what it began with.
             Moment::Configured(at) if at == Instant::ZERO => (at, None),
-            Moment::Configured(at) => (at, Some(String::from("is given another configuration (SIGHUP)"))),
+            Moment::Configured(at) => (at, Some(String::from("is given another configuration"))),
             _ => return None,
         };
         self.last = self.last.max(at);
@@ -277,8 +290,67 @@ impl Timeline {
             }
             // What follows from what is told already.
             Event::AttemptFailed { .. } | Event::Datagrams { .. } | Event::Moved { .. } => return None,
-            other => format!("{other:?}"),
+            Event::HeldBack { uplink, .. } => {
+                format!("connections {} wait for its rate", self.by(Some(*uplink)))
+            }
+            Event::PortChanged { conn, client, .. } => {
+                format!("{conn:?}: the server sees another port of {client}")
+            }
+            Event::TargetMoved { name, from, to } => format!("{name} was at {from}, and is at {to}"),
+            Event::Names { uplink, news } => format!("names {}: {}", self.by(Some(*uplink)), names(*news)),
+            other => self.datagram_event(other).unwrap_or_else(|| format!("{other:?}")),
         })
+    }
+
+    /// What is told of UDP.
+    fn datagram_event(&self, event: &Event) -> Option<String> {
+        let passed = |sent: &u64, received: &u64| format!("{sent} datagrams up, {received} down");
+        Some(match event {
+            Event::Associated { conn, client, local } => {
+                format!("{conn:?}: {client} has a UDP association at {local}")
+            }
+            Event::AssociationEnded { conn, sent, received, lasted } => {
+                format!("{conn:?}: its association ends after {lasted:?}, {}", passed(sent, received))
+            }
+            Event::DestinationAssigned { conn, to, uplink } => {
+                format!("{conn:?}: datagrams to {to} leave {}", self.by(*uplink))
+            }
+            Event::DestinationEnded { conn, to, sent, received, lasted, why } => {
+                let passed = passed(sent, received);
+                format!("{conn:?}: {to} is forgotten after {lasted:?}, {passed}: {why}")
+            }
+            Event::DestinationsMoved { conn, uplink, count } => {
+                let by = self.by(*uplink);
+                format!("{conn:?}: {count} destinations that left {by} get another way")
+            }
+            Event::FlowOpened { peer, client, to, .. } => {
+                format!("{peer} is {client}, a UDP flow to {to} begins")
+            }
+            Event::FlowClosed { client, sent, received, lasted, why, .. } => {
+                format!("the flow of {client} ends after {lasted:?}, {}: {why}", passed(sent, received))
+            }
+            Event::FlowPortChanged { client, .. } => format!("the server sees another port of {client}"),
+            Event::FlowFault { to, fault, .. } => format!("a socket that sends to {to}: {fault}"),
+            Event::DatagramDropped { peer, why } => format!("a datagram of {peer} is dropped: {why}"),
+            Event::DatagramLost { to: Some(to), fault } => {
+                format!("a datagram to {to} cannot be sent: {fault}")
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// What happened to a name.
+fn names(news: NamesNews) -> String {
+    match news {
+        NamesNews::Known => String::from("one is known from before"),
+        NamesNews::Asked { server } => format!("{server} is asked"),
+        NamesNews::Answered { took } => format!("answered after {took:?}"),
+        NamesNews::Failed { fault, took } => format!("failed after {took:?}: {fault}"),
+        NamesNews::Truncated { server } => format!("{server} is asked over TCP"),
+        NamesNews::Stray { server } => format!("something that is no answer of {server} is dropped"),
+        NamesNews::CacheFull { limit } => format!("one of {limit} answers makes room"),
+        other => format!("{other:?}"),
     }
 }
 

@@ -105,6 +105,14 @@ fn rows(stats: &Value) -> Vec<Row> {
     for sample in samples(stats, "uplink_attempts_failed_total").filter(|sample| whole(sample) > 0) {
         note(&mut rows, uplink(sample), format!("{} failed", whole(sample)));
     }
+    let caps = |what| samples(stats, "uplink_cap_bytes").filter(move |sample| sample["what"] == what);
+    for (used, cap) in caps("used").zip(caps("cap")) {
+        let told = match whole(used) >= whole(cap) {
+            true => "at its cap".to_owned(),
+            false => format!("{:.0}% of its cap", 100.0 * fraction(used) / fraction(cap).max(1.0)),
+        };
+        note(&mut rows, uplink(cap), told);
+    }
     collect(&mut rows, stats, ["path_up", "path_bytes_total"], &path);
     for sample in samples(stats, "path_rtt_seconds") {
         note(&mut rows, path(sample), format!("{:.1} ms", fraction(sample) * 1e3));
@@ -176,6 +184,16 @@ mod tests {
         assert_eq!(board.rows[0].name, "a[2J");
         let down: Vec<f64> = board.rows[0].rates.iter().map(|rate| rate.down).collect();
         assert_eq!(down, [8000.0, 16_000.0, 0.0]);
+    }
+
+    #[test]
+    fn a_metered_uplink_says_how_much_of_its_cap_it_has_carried() {
+        let of = |used: u64| {
+            let told = |what: &str, value: u64| json!({"uplink": "usb0", "what": what, "value": value});
+            rows(&json!({"uplink_cap_bytes": [told("used", used), told("cap", 50_000)]}))[0].notes.clone()
+        };
+        assert_eq!(of(49_700), ["99% of its cap"]);
+        assert_eq!((of(50_000), of(0)), (vec!["at its cap".to_owned()], vec!["0% of its cap".to_owned()]));
     }
 
     #[test]

@@ -77,7 +77,13 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
     }
     introduce(all, &config);
     let handles: Vec<Handle> = workers.iter().map(|(_, handle)| handle.clone()).collect();
-    monitor::start(monitor::Watched::default(), Arc::clone(&shared), handles.clone(), false, |_| ());
+    monitor::start(
+        monitor::Watched::default(),
+        Arc::clone(&shared),
+        handles.clone(),
+        false,
+        Box::new(|_| ()),
+    );
     memory::start(&process.common, handles.clone());
     if let Some(endpoint) = stats {
         endpoint.serve(UnwrapStats(Arc::clone(&watch), recording.clone()))?;

@@ -57,7 +57,8 @@ fn a_device_that_is_not_there_at_the_start_is_used_once_it_comes() {
 #[test]
 fn auto_takes_a_device_that_comes_later_and_keeps_it_when_it_goes() {
     let Some(world) = World::new(here!(), 1) else { return };
-    let proxy = world.dispatch(&["--policy", "round-robin"]);
+    let (_scratch, file) = crate::records::place();
+    let proxy = world.dispatch(&["--record", &file]);
     assert_eq!(world.ask_times(&proxy, 4), [1; 4]);
     // Its address comes before its route, as by DHCP.
     world.plug(2);
@@ -69,6 +70,12 @@ fn auto_takes_a_device_that_comes_later_and_keeps_it_when_it_goes() {
     world.plug(2);
     wait_until("up2 carries", SOON, || world.ask(&proxy, SERVER).expect("up1 is there").source == ip(2));
     assert_eq!(proxy.count_lines("auto takes up2 too"), 1);
+    proxy.stop();
+    let replayed = crate::common::proxy::run(&["sim", "replay", &file]);
+    assert_eq!((replayed.code, replayed.stderr.as_str()), (Some(0), ""), "{}", replayed.stdout);
+    for told in ["up2 is an uplink from now on", "relays to 203.0.113.1:80 by up2"] {
+        assert!(replayed.stdout.contains(told), "{}", replayed.stdout);
+    }
 }
 
 #[test]

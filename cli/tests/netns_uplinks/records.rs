@@ -7,7 +7,7 @@ use crate::world::{SERVER, World, ip};
 use std::os::unix::fs::PermissionsExt;
 
 /// A place for a recording of a process that has no privilege.
-fn place() -> (Scratch, String) {
+pub(crate) fn place() -> (Scratch, String) {
     let scratch = Scratch::new();
     std::fs::set_permissions(scratch.path(), std::fs::Permissions::from_mode(0o777)).expect("our own");
     let file = scratch.path().join("incident.rec");

@@ -21,10 +21,20 @@ fn a_browser_draws_each_uplink_with_its_health() {
     if !has(here!(), "chromium") {
         return;
     }
-    let watched = Watched::start(&["lo@3"]);
+    let folder = Scratch::new();
+    let usage = folder.path().join("usage").display().to_string();
+    let watched = Watched::start(&["lo@3", "--cap", "lo=1GB", "--usage-file", &usage]);
     let page = seen(&format!("http://{}/", watched.stats));
-    for part in ["<h2 class=\"\">lo</h2>", "● well", "weight 3", "0 open", "polyline", ">live<", "runs for"]
-    {
+    for part in [
+        "<h2 class=\"\">lo</h2>",
+        "● well",
+        "weight 3",
+        "0 open",
+        "0% of its cap",
+        "polyline",
+        ">live<",
+        "runs for",
+    ] {
         let plain = page.replace("<h2>", "<h2 class=\"\">");
         assert!(plain.contains(part), "expected {part:?} in:\n{page}");
     }

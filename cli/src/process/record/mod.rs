@@ -15,6 +15,7 @@ mod file;
 
 use file::{Kept, Shared};
 use ropewalk_core::dispatch::{Config, ConfigError, Dispatch};
+use ropewalk_core::machine::UplinkId;
 use ropewalk_core::machine::event::Event;
 use ropewalk_core::record::{FILE_MAGIC, Incident, Section, section};
 use ropewalk_core::time::Instant;
@@ -151,6 +152,14 @@ impl Recording {
         if let Some(running) = &self.0
             && let Some(text) = told(event)
         {
+            running.shared.news(section(Section::News(now, &text)));
+        }
+    }
+
+    /// What people call an uplink from now on.
+    pub(crate) fn name(&self, now: Instant, uplink: UplinkId, label: &str) {
+        if let Some(running) = &self.0 {
+            let text = format!("uplink {} is called {label}", uplink.0);
             running.shared.news(section(Section::News(now, &text)));
         }
     }
