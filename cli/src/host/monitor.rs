@@ -123,8 +123,8 @@ mod linux {
     const ROUTES: u32 = 0x40 | 0x400;
     const STACK: usize = 256 * 1024;
 
-    /// Watches in a thread of its own, which waits most of the time. `also` sees the links too, with
-    /// `routes` after each change of routes as well.
+    /// Watches in a thread of its own, which waits most of the time. `also` sees the links too,
+    /// with `routes` after each change of routes as well.
     pub(crate) fn start(
         uplinks: Watched,
         shared: Arc<Shared>,

@@ -75,8 +75,8 @@ fn is_pipe(file: &File) -> Result<bool> {
     file.metadata().map(|_| false)
 }
 
-/// Reads until the end, or until there are so many bytes. A pipe without a writer looks as if it had
-/// ended: it has once something was in it.
+/// Reads until the end, or until there are so many bytes. A pipe without a writer looks as if it
+/// had ended: it has once something was in it.
 fn fill(mut file: &File, bytes: &mut Vec<u8>, most: u64, until: Instant) -> Result<()> {
     let is_pipe = is_pipe(file)?;
     let mut piece = [0; 4096];
