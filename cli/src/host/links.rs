@@ -197,7 +197,7 @@ pub(crate) fn local_addresses(links: &[Link]) -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::fixtures::{eth, ip, ppp};
+    use crate::host::fixtures::{eth, ip, ppp, via};
 
     #[cfg(any(target_os = "linux", target_os = "macos"))]
     #[test]
@@ -253,5 +253,50 @@ mod tests {
         let mut link = eth("eth0", &["10.0.0.5/32"]);
         link.addresses[0].broadcast = Some(ip("10.9.9.9"));
         assert_eq!(local_addresses(&[link]), [ip("10.0.0.5"), ip("10.9.9.9")]);
+    }
+
+    #[test]
+    fn what_a_link_has_is_told_by_family() {
+        let mixed = eth("eth0", &["10.0.0.2/24", "fe80::2/64"]);
+        assert!(mixed.has(ip("fe80::2")) && !mixed.has(ip("10.0.0.3")));
+        assert_eq!(mixed.usable().map(|address| address.ip).collect::<Vec<_>>(), [ip("10.0.0.2")]);
+        assert!(!mixed.is_v6_only(), "it has IPv4");
+        assert!(!eth("eth0", &["10.0.0.2/24", "2001:db8::2/64"]).is_v6_only(), "it has both");
+        assert!(!eth("eth0", &["fe80::2/64"]).is_v6_only(), "it has nothing to send from");
+        assert!(eth("eth0", &["169.254.1.1/16", "2001:db8::2/64"]).is_v6_only());
+
+        let routes = |link: &Link| (link.default_v4(), link.default_v6(), link.default_routes().count());
+        assert_eq!(routes(&mixed), (Some(false), Some(false), 0));
+        let v4 = via(mixed.clone(), "10.0.0.1");
+        assert_eq!(routes(&v4), (Some(true), Some(false), 1));
+        assert_eq!(routes(&via(v4, "fe80::1")), (Some(true), Some(true), 2));
+        assert_eq!(routes(&via(mixed.clone(), "fe80::1")), (Some(false), Some(true), 1));
+        assert_eq!(routes(&Link { defaults: None, ..mixed }), (None, None, 0));
+    }
+
+    #[test]
+    fn a_link_is_up_or_without_a_carrier_or_off() {
+        let up = eth("eth0", &[]);
+        let unplugged = Link { up: false, ..up.clone() };
+        let off = Link { enabled: false, ..unplugged.clone() };
+        assert_eq!([up, unplugged, off].map(|link| link.state()), ["up", "no carrier", "off"]);
+    }
+
+    #[test]
+    fn a_default_route_is_of_its_family_and_of_those_that_no_rule_hides() {
+        let route = |v6, metric, reach| DefaultRoute { v6, table: 254, metric, gateway: None, reach };
+        let mut link = eth("eth1", &["10.0.1.2/24"]);
+        link.defaults = Some(vec![
+            route(false, 1, Reach::Never),
+            route(false, 2, Reach::Always),
+            route(true, 3, Reach::Never),
+        ]);
+        let metric = |v6| link.default_route(v6, None).map(|route| route.map(|route| route.metric));
+        assert_eq!((metric(false), metric(true)), (Ok(Some(2)), Ok(None)));
+    }
+
+    #[test]
+    fn a_network_of_no_bits_is_none() {
+        assert_eq!(eth("eth0", &["10.0.0.2/0", "169.254.1.1/16"]).networks(), [(ip("169.254.0.0"), 16)]);
     }
 }

@@ -195,3 +195,93 @@ fn a_network_on_an_uplink_and_beside_it_is_the_uplinks() {
     let uplinks = match_all(&args(&["eth0"]), &links).expect("resolved").uplinks;
     assert_eq!(unbound_prefixes(&links, &uplinks).len(), 2);
 }
+
+#[test]
+fn a_proxy_leaves_by_the_interface_that_is_written_and_takes_it_from_nobody() {
+    let links = two_ways();
+    let spec = one("socks5://192.0.2.1:1080%wlan0@2", &links).expect("resolved");
+    assert_eq!((spec.device, spec.weight), (Device::new("wlan0"), 2));
+    assert!(spec.on_link.is_empty() && spec.warnings.is_empty(), "{spec:?}");
+    assert_eq!(one("socks5://192.0.2.1:1080", &links).expect("resolved").device, None);
+    let absent = one("socks5://192.0.2.1:1080%usb0", &links).expect("it may come");
+    let warning =
+        "there is no interface usb0 now; socks5://192.0.2.1:1080%usb0 is used once it comes".to_string();
+    assert_eq!((absent.device, absent.warnings), (Device::new("usb0"), vec![warning]));
+
+    let matched = match_all(&args(&["socks5://192.0.2.1:1080%wlan0", "auto"]), &links).expect("resolved");
+    let labels: Vec<_> = matched.uplinks.iter().map(|spec| spec.label.as_str()).collect();
+    assert_eq!(labels, ["socks5://192.0.2.1:1080%wlan0", "eth0", "wlan0"]);
+    // What is on-link on the way to a proxy is reached without it.
+    let unbound = unbound_prefixes(&links, &matched.uplinks[..1]);
+    assert!(unbound.contains(&(ip("10.0.1.0"), 24)), "{unbound:?}");
+
+    assert!(match_all(&args(&["socks5://192.0.2.1:1080", "socks5://192.0.2.1:1081"]), &links).is_ok());
+    assert!(match_all(&args(&["socks5://192.0.2.1:1080", "socks5://192.0.2.1:1080"]), &links).is_err());
+}
+
+#[test]
+fn what_is_written_twice_is_advised_no_weight_that_may_not_be_written() {
+    let error = match_all(&args(&["eth0@65535", "eth0@2"]), &two_ways()).expect_err("twice");
+    assert!(error.ends_with("eth0@65535"), "{error}");
+}
+
+#[test]
+fn auto_is_several_and_none_by_itself() {
+    assert!(one("auto", &two_ways()).is_err_and(|error| error.contains("stands for several")));
+}
+
+#[test]
+fn the_loopback_is_taken_with_a_warning_and_an_absent_interface_is_told_of_the_others() {
+    let warnings = one("lo", &two_ways()).expect("resolved").warnings;
+    assert_eq!(warnings, ["lo is the loopback: it reaches nothing but this host"]);
+    let warnings = one("usb0", &two_ways()).expect("it may come").warnings;
+    assert!(warnings[0].ends_with("(there are eth0, wlan0)"), "{warnings:?}");
+}
+
+#[test]
+fn where_no_address_reaches_anything_there_is_none_to_propose() {
+    let error = one("10.9.9.9", &[lo(), eth("eth0", &["fe80::2/64"])]).expect_err("nobody has it");
+    assert!(error.ends_with("none that reach beyond their own link"), "{error}");
+}
+
+#[test]
+fn a_default_route_that_no_rule_opens_is_told_by_family_and_without_a_source_that_would_not_help() {
+    let route = |v6| DefaultRoute { v6, table: 100, metric: 0, gateway: None, reach: Reach::Never };
+    for (address, v6, family) in [("10.0.1.2/24", false, ""), ("2001:db8::2/64", true, "-6 ")] {
+        let mut link = eth("eth1", &[address]);
+        // One of the other family is no help to these addresses.
+        link.defaults = Some(vec![route(!v6), route(v6)]);
+        let warnings = one("eth1", &[link]).expect("resolved").warnings;
+        let end = format!("bound to eth1 alone: add a rule: ip {family}rule add oif eth1 lookup 100");
+        assert!(warnings[0].ends_with(&end), "{warnings:?}");
+    }
+}
+
+#[test]
+fn the_metric_of_one_family_is_free_in_the_other() {
+    let mut taken = via(eth("eth0", &["10.0.0.2/24"]), "10.0.0.1");
+    taken.defaults.iter_mut().flatten().for_each(|route| route.metric = 200);
+    let warnings = one("wlan0", &[taken, eth("wlan0", &["2001:db8::7/64"])]).expect("resolved").warnings;
+    assert!(warnings[0].ends_with("metric 200"), "{warnings:?}");
+}
+
+#[test]
+fn an_interface_without_a_name_for_sockets_is_known_by_its_sources() {
+    let unnamed = |name: &str, addresses: &[&str]| Link { device: None, ..eth(name, addresses) };
+    let links = [
+        unnamed("Ethernet adapter one", &["10.0.0.2/24", "10.0.0.3/24", "2001:db8::2/64"]),
+        unnamed("Ethernet adapter two", &["10.0.1.2/24", "2001:db8:1::2/64"]),
+    ];
+    let selector = Selector::Interface(links[0].name.clone());
+    let arg = UplinkArg { label: links[0].name.clone(), selector, weight: 1 };
+    let spec = match_one(&arg, &links).expect("resolved");
+    assert_eq!(spec.source_v4, Some(Ipv4Addr::new(10, 0, 0, 2)), "the first of its family");
+    assert_eq!(spec.source_v6.map(IpAddr::from), Some(ip("2001:db8::2")));
+    assert!(spec.carries(false) && spec.carries(true));
+    assert_eq!(spec.on_link.len(), 2);
+    let by_v6 = UplinkSpec { source_v4: None, on_link: Vec::new(), ..spec.clone() };
+    for spec in [spec, by_v6] {
+        let unbound = unbound_prefixes(&links, &[spec]);
+        assert_eq!(unbound[2..], [(ip("10.0.1.0"), 24), (ip("2001:db8:1::"), 64)]);
+    }
+}

@@ -219,14 +219,14 @@ mod linux {
         }
     }
 
-    struct Monitor {
-        uplinks: Watched,
-        shared: Arc<Shared>,
-        workers: Vec<Handle>,
+    pub(super) struct Monitor {
+        pub(super) uplinks: Watched,
+        pub(super) shared: Arc<Shared>,
+        pub(super) workers: Vec<Handle>,
     }
 
     impl Monitor {
-        fn look(&mut self, links: &[Link]) {
+        pub(super) fn look(&mut self, links: &[Link]) {
             let mut entries = self.uplinks.0.lock().unwrap_or_else(PoisonError::into_inner);
             let now = entries.iter().map(|entry| networks(entry.spec.device, &entry.spec.on_link, links));
             let used = entries.iter().filter(|entry| !entry.retired).map(|entry| entry.spec.clone());
@@ -312,5 +312,52 @@ mod tests {
         // It comes back to where it was.
         watched.change(vec![uplink("eth0")], &links, || Ok::<_, ()>(vec![UplinkId(0)])).expect("taken");
         assert_eq!(told(), named(&[(0, "eth0")]));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_pool_hears_what_interfaces_have_and_the_uplinks_where_theirs_are() {
+        use ropewalk_core::machine::event::Event;
+        use ropewalk_core::machine::{Assign, ConnId, HostKey, UplinkSet};
+        use ropewalk_core::time::Instant;
+        use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
+        use ropewalk_mio::{Shared, Watch};
+
+        struct Deaf;
+        impl Watch for Deaf {
+            fn event(&self, _: Instant, _: &Event) {}
+        }
+        let uplinks = vec![UplinkConfig::new("eth0"), UplinkConfig::new("eth1")];
+        let pool = Pool::new(PoolConfig { uplinks, ..PoolConfig::default() }).expect("valid");
+        let shared = Shared::new(pool, Box::new(Deaf));
+        let watched = Watched::new(vec![uplink("eth0"), uplink("eth1")], &[]);
+        let mut monitor =
+            linux::Monitor { uplinks: watched.clone(), shared: shared.clone(), workers: Vec::new() };
+        let way = |to: &str| {
+            let destination = Some(to.parse().expect("an address"));
+            let (conn, host) = (ConnId::from_parts(0, 0), HostKey::of_name("host.example"));
+            let assign = Assign { conn, destination, tried: UplinkSet::EMPTY, host };
+            let answer = shared.pool().assign(Instant::ZERO, &assign);
+            answer.map(|assignment| assignment.uplink.map(|uplink| uplink.0))
+        };
+        let indices = || -> Vec<Option<u32>> {
+            watched.0.lock().expect("nobody panics").iter().map(|entry| entry.index).collect()
+        };
+        assert_eq!(indices(), [None, None]);
+        let (one, two) = (eth("eth0", &["10.0.0.2/24"]), eth("eth1", &["2001:db8::2/64"]));
+        let (first, second) = (one.index, two.index);
+        monitor.look(&[one, two.clone(), eth("eth2", &["10.9.0.2/24"])]);
+        assert_eq!(indices(), [Some(first), Some(second)]);
+        assert_eq!(way("192.0.2.1:80"), Some(Some(0)), "eth1 has no IPv4 address");
+        assert_eq!(way("[2001:db8:9::1]:80"), Some(Some(1)), "eth0 has no IPv6 address");
+        assert_eq!(way("10.9.0.7:80"), Some(None), "on-link on no uplink");
+        // It is unplugged, and what was beside the uplinks has gone.
+        monitor.look(&[two]);
+        assert_eq!(indices(), [None, Some(second)]);
+        assert_eq!((way("192.0.2.1:80"), way("10.9.0.7:80")), (None, None));
+        // One that was taken out lets its network be reached beside the uplinks.
+        watched.change(vec![uplink("eth1")], &[], || Ok::<_, ()>(vec![UplinkId(1)])).expect("taken");
+        monitor.look(&[eth("eth0", &["10.0.0.2/24"])]);
+        assert_eq!(way("10.0.0.7:80"), Some(None));
     }
 }

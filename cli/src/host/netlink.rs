@@ -48,26 +48,36 @@ const IFA_FLAGS: u16 = 8;
 
 pub(super) fn snapshot() -> io::Result<Vec<Link>> {
     let mut asker = Asker::new().map_err(|error| about("opening rtnetlink", &error))?;
-    let mut links = asker.dump("links", RTM_GETLINK, &LinkHeader::default(), link)?;
+    let links = asker.dump("links", RTM_GETLINK, &LinkHeader::default(), link)?;
     let addresses = asker.dump("addresses", RTM_GETADDR, &AddressHeader::default(), address)?;
     let routes = asker.dump("routes", RTM_GETROUTE, &RouteHeader::default(), default_routes)?;
     // A kernel without CONFIG_IP_MULTIPLE_TABLES has no rules to tell.
     let rules = asker.dump("rules", RTM_GETRULE, &RuleHeader::default(), rules::parse).ok();
+    Ok(together(links, &addresses, &routes.concat(), rules.as_deref()))
+}
+
+/// Each link with its addresses, and its default routes with the reach that the rules give them.
+fn together(
+    mut links: Vec<Link>,
+    addresses: &[(u32, Address)],
+    routes: &[(u32, DefaultRoute)],
+    rules: Option<&[Rule]>,
+) -> Vec<Link> {
     let masters: Vec<u32> =
         links.iter().filter(|link| link.kind.as_deref() == Some("vrf")).map(|vrf| vrf.index).collect();
     for link in &mut links {
         let own = addresses.iter().filter(|(index, _)| *index == link.index);
         link.addresses = own.map(|(_, address)| *address).collect();
         let in_vrf = link.master.is_some_and(|master| masters.contains(&master));
-        let own = routes.iter().flatten().filter(|(index, _)| *index == link.index);
+        let own = routes.iter().filter(|(index, _)| *index == link.index);
         let mut defaults: Vec<DefaultRoute> = own.map(|(_, route)| *route).collect();
         for route in &mut defaults {
-            route.reach = reach(route, link, in_vrf, rules.as_deref());
+            route.reach = reach(route, link, in_vrf, rules);
         }
         defaults.sort_by_key(|route| (route.v6, route.metric, route.table));
         link.defaults = Some(defaults);
     }
-    Ok(links)
+    links
 }
 
 fn reach(route: &DefaultRoute, link: &Link, in_vrf: bool, rules: Option<&[Rule]>) -> super::links::Reach {

@@ -135,3 +135,133 @@ fn a_broadcast_address_need_not_be_the_networks_last() {
     message.attributes = vec![AddressAttribute::Local(addr("10.0.0.2")), AddressAttribute::Broadcast(odd)];
     assert_eq!(address(&bytes(&message)).expect("an address").1.broadcast, Some(odd.into()));
 }
+
+#[test]
+fn what_is_told_apart_is_put_together_by_interface() {
+    use crate::host::fixtures::{eth, of_kind};
+    use crate::host::links::Reach;
+    use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+
+    let numbered = |link: Link, index| Link { index, ..link };
+    let vrf = numbered(of_kind(eth("red", &[]), "vrf"), 1);
+    let bridge = numbered(of_kind(eth("br0", &[]), "bridge"), 2);
+    let inside = Link { master: Some(1), ..numbered(eth("eth0", &[]), 3) };
+    let port = Link { master: Some(2), ..numbered(eth("eth1", &[]), 4) };
+    let address = |text: &str| eth("", &[text]).addresses[0];
+    let addresses = [(3, address("10.0.0.2/24")), (4, address("10.0.1.2/24")), (3, address("10.0.0.3/24"))];
+    let route = |v6, metric, table| DefaultRoute { v6, table, metric, gateway: None, reach: Reach::Never };
+    let routes = [
+        (3, route(true, 1, 7)),
+        (3, route(false, 9, 7)),
+        (3, route(false, 5, 8)),
+        (3, route(false, 5, 7)),
+        (4, route(false, 5, 7)),
+        (4, route(false, 6, 9)),
+    ];
+    let rule = |attribute, src_len| {
+        let mut message = RuleMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.action = RuleAction::ToTable;
+        message.header.src_len = src_len;
+        message.attributes = attribute;
+        rules::parse(&bytes(&message)).expect("a rule")
+    };
+    let rules = [
+        rule(vec![RuleAttribute::L3MDev(true)], 0),
+        rule(vec![RuleAttribute::Table(9), RuleAttribute::Source(addr("10.0.1.2"))], 32),
+    ];
+    let links = together(vec![vrf, bridge, inside, port], &addresses, &routes, Some(&rules));
+    let told: Vec<_> = links
+        .iter()
+        .map(|link| {
+            let ips: Vec<_> = link.addresses.iter().map(|address| address.ip).collect();
+            let routes: Vec<_> = link
+                .default_routes()
+                .map(|route| (route.v6, route.metric, route.table, route.reach))
+                .collect();
+            (link.index, ips, routes)
+        })
+        .collect();
+    let all = Reach::Always;
+    let expected = vec![
+        (1, vec![], vec![]),
+        (2, vec![], vec![]),
+        (
+            3,
+            vec![addr("10.0.0.2"), addr("10.0.0.3")],
+            vec![(false, 5, 7, all), (false, 5, 8, all), (false, 9, 7, all), (true, 1, 7, Reach::Never)],
+        ),
+        (
+            4,
+            vec![addr("10.0.1.2")],
+            vec![(false, 5, 7, Reach::Never), (false, 6, 9, Reach::From((addr("10.0.1.2"), 32)))],
+        ),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn an_address_that_is_for_this_host_alone_is_not_usable() {
+    let with = |scope, flags: Option<AddressFlags>| {
+        let mut message = AddressMessage::default();
+        message.header.scope = scope;
+        message.header.flags = AddressHeaderFlags::Permanent;
+        message.attributes = vec![AddressAttribute::Local(addr("10.0.0.2"))];
+        // What is told behind the header says more than the header.
+        message.attributes.extend(flags.map(AddressAttribute::Flags));
+        address(&bytes(&message)).expect("an address").1.usable
+    };
+    assert!(with(AddressScope::Universe, None));
+    assert!(!with(AddressScope::Host, None) && !with(AddressScope::Nowhere, None));
+    assert!(with(AddressScope::Universe, Some(AddressFlags::Permanent)));
+    for bad in [AddressFlags::Tentative, AddressFlags::Deprecated, AddressFlags::Dadfailed] {
+        assert!(!with(AddressScope::Universe, Some(bad)), "{bad:?}");
+    }
+    let loopback = address_with("127.0.0.1", "127.0.0.1", AddressHeaderFlags::Permanent);
+    assert!(!loopback.usable && loopback.peer.is_none());
+}
+
+#[test]
+fn a_route_that_is_dead_or_of_another_kind_is_passed_over() {
+    let told = |change: &dyn Fn(&mut RouteMessage)| {
+        let mut message = route_with(vec![RouteAttribute::Oif(7)]);
+        change(&mut message);
+        default_routes(&bytes(&message)).map(|routes| (routes[0].1.v6, routes[0].1.table))
+    };
+    assert_eq!(told(&|_| {}), Some((false, 252)));
+    assert_eq!(told(&|message| message.header.address_family = AddressFamily::Inet6), Some((true, 252)));
+    assert_eq!(told(&|message| message.header.address_family = AddressFamily::Bridge), None);
+    assert_eq!(told(&|message| message.header.flags = RouteFlags::Dead), None);
+    assert_eq!(told(&|message| message.header.flags = RouteFlags::Cloned), None);
+    assert_eq!(told(&|message| message.header.kind = RouteType::BlackHole), None);
+}
+
+#[test]
+fn a_hop_that_is_dead_is_none_and_an_ipv6_router_of_an_ipv4_route_is_read() {
+    let hop = |index: u32, flags: u8, attribute: u16, value: &[u8]| {
+        let mut hop = vec![0, 0, flags, 0];
+        hop.extend(index.to_ne_bytes());
+        hop.extend((4 + value.len() as u16).to_ne_bytes());
+        hop.extend(attribute.to_ne_bytes());
+        hop.extend(value);
+        let length = (hop.len() as u16).to_ne_bytes();
+        hop[..2].copy_from_slice(&length);
+        hop.resize(hop.len().next_multiple_of(4), 0);
+        hop
+    };
+    let mut via = vec![10, 0];
+    let router = addr("fe80::1");
+    if let IpAddr::V6(v6) = router {
+        via.extend(v6.octets());
+    }
+    let all = [
+        hop(7, 0, RTA_VIA, &via),
+        hop(8, RTNH_F_DEAD, RTA_GATEWAY, &[10, 0, 0, 1]),
+        hop(9, 4, RTA_GATEWAY, &[10, 0, 0, 2]),
+        hop(10, 0, 99, &[0; 4]),
+    ];
+    let found = next_hops(&all.concat());
+    assert_eq!(found, [(7, Some(router)), (9, Some(addr("10.0.0.2"))), (10, None)]);
+    // One that is cut short ends the list.
+    assert_eq!(next_hops(&all.concat()[..30]), found[..1]);
+}

@@ -191,4 +191,79 @@ mod tests {
         links[2].addresses = eth("", &["192.168.2.8/24"]).addresses;
         assert_eq!(told(&links, &[]), [""; 0]);
     }
+
+    fn neighbours(one: Link, two: Link) -> usize {
+        told(&[one, two], &[]).len()
+    }
+
+    #[test]
+    fn only_a_network_with_room_for_a_router_is_shared() {
+        let pair = |bits: u8| {
+            let of = |name: &str, last: u8| eth(name, &[&format!("10.0.0.{last}/{bits}")]);
+            neighbours(of("eth0", 1), of("eth1", 1))
+        };
+        assert_eq!((pair(30), pair(31), pair(32)), (2, 0, 0));
+        let peer = |name: &str| {
+            let mut link = eth(name, &["10.0.0.2/24"]);
+            link.addresses[0].peer = Some(ip("10.0.0.1"));
+            link
+        };
+        assert_eq!(neighbours(peer("ppp0"), peer("ppp1")), 0, "a link with two ends has no ARP");
+        let v6 = |name: &str| eth(name, &["2001:db8::1/64"]);
+        assert_eq!(neighbours(v6("eth0"), v6("eth1")), 0, "nor has IPv6");
+    }
+
+    #[test]
+    fn an_interface_that_is_off_or_the_loopback_answers_for_nobody() {
+        let of = |name: &str| eth(name, &["10.0.0.2/24"]);
+        assert_eq!(neighbours(of("eth0"), of("eth1")), 2);
+        let off = Link { enabled: false, up: false, ..of("eth1") };
+        assert_eq!(neighbours(of("eth0"), off), 1, "it would be told once it is on");
+        let back = Link { loopback: true, ..of("lo") };
+        assert_eq!(neighbours(of("eth0"), back), 1);
+        // Each setting has the value from which on it helps.
+        let both = [of("eth0"), of("eth1")];
+        let of_values = |ignore, announce| {
+            told(&both, &[("all", "arp_ignore", ignore), ("all", "arp_announce", announce)]).len()
+        };
+        assert_eq!([of_values(1, 2), of_values(2, 3), of_values(1, 1), of_values(0, 2)], [0, 0, 2, 2]);
+    }
+
+    #[test]
+    fn the_way_back_is_the_best_route_that_the_source_gets_to() {
+        let route = |metric, reach| DefaultRoute { v6: false, table: 254, metric, gateway: None, reach };
+        let strict = [("all", "rp_filter", 1)];
+        let with = |first: DefaultRoute, second: DefaultRoute| {
+            let mut links = two();
+            links[1].defaults = Some(vec![first]);
+            links[2].defaults = Some(vec![second]);
+            let lines = told(&links, &strict);
+            lines
+                .iter()
+                .map(|line| line.split(':').next().unwrap_or_default().to_string())
+                .collect::<Vec<_>>()
+        };
+        let always = |metric| route(metric, Reach::Always);
+        assert_eq!(with(always(7), always(9)), ["usb0.7"]);
+        assert_eq!(with(always(9), always(7)), ["wlan0"]);
+        // One that nobody gets to, or only another's source, is no way back.
+        assert_eq!(with(always(9), route(7, Reach::Never)), ["usb0.7"]);
+        let elsewhere = Reach::From((ip("192.168.77.0"), 24));
+        assert_eq!(with(always(9), route(7, elsewhere)), ["usb0.7"]);
+        assert_eq!(with(always(9), DefaultRoute { v6: true, ..always(7) }), ["usb0.7"]);
+        assert_eq!(with(route(9, Reach::Never), route(7, Reach::Never)), [""; 0], "there is no way at all");
+        // Other values of the setting filter nothing, or only what is from nowhere.
+        assert_eq!(
+            (told(&two(), &[("all", "rp_filter", 0)]), told(&two(), &[("all", "rp_filter", 2)])),
+            (vec![], vec![])
+        );
+    }
+
+    #[test]
+    fn an_interface_whose_name_has_no_dot_is_written_with_dots() {
+        let mut links = two();
+        links[1].defaults.iter_mut().flatten().for_each(|route| route.metric = 4_711);
+        let lines = told(&links, &[("all", "rp_filter", 1)]);
+        assert!(lines[0].ends_with("sysctl -w net.ipv4.conf.wlan0.rp_filter=2"), "{lines:?}");
+    }
 }

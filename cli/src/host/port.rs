@@ -151,7 +151,7 @@ mod proc {
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::proc::{in_the_way, listener};
-    use super::{served, who_listens};
+    use super::{cannot_listen, served, who_listens};
     use std::net::SocketAddr;
 
     fn addr(text: &str) -> SocketAddr {
@@ -212,5 +212,51 @@ mod tests {
         assert!(who.starts_with(&format!("pid {} (", std::process::id())), "{who}");
         drop(listener);
         assert_eq!(who_listens(held), None);
+    }
+
+    #[test]
+    fn an_address_that_is_taken_is_told_with_its_holder_and_any_other_error_as_it_is() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let held = listener.local_addr().expect("bound");
+        let taken = std::io::Error::from(std::io::ErrorKind::AddrInUse);
+        let told = cannot_listen(held, &taken, "--listen");
+        let pid = std::process::id();
+        assert!(told.starts_with(&format!("cannot listen on {held}: pid {pid} (")), "{told}");
+        assert!(told.ends_with("listens there already; choose another with --listen"), "{told}");
+        drop(listener);
+        let told = cannot_listen(held, &taken, "--listen");
+        assert!(told.contains(": another program listens there"), "{told}");
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let told = cannot_listen(held, &denied, "--listen");
+        assert_eq!(told, format!("cannot listen on {held} (--listen): {denied}"));
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_socket_that_is_in_the_way_of_both_families_is_one_and_the_nearer_is_named() {
+        let at = |hex: &str, inode: u64| {
+            listener(&format!("0: {hex} 0:0 0A 0:0 0:0 0 0 0 {inode}")).expect("a listener")
+        };
+        let any = at("00000000:1F90", 1);
+        let any6 = at("00000000000000000000000000000000:1F90", 3);
+        let exact6 = at("00000000000000000000000001000000:1F90", 4);
+        // 127.0.0.1 as IPv6 has it.
+        let mapped = at("0000000000000000FFFF00000100007F:1F90", 5);
+        let inode = |wanted, of: &[_]| in_the_way(addr(wanted), of).map(|found| found.inode);
+        assert_eq!(inode("[::]:8080", &[any]), Some(1), "it wants the port of IPv4, too");
+        assert_eq!(inode("[::]:8080", &[exact6]), Some(4));
+        assert_eq!(inode("0.0.0.0:8080", &[exact6]), None);
+        assert_eq!(inode("0.0.0.0:8080", &[any6]), Some(3));
+        assert_eq!(inode("[::1]:8080", &[any6, exact6]), Some(4));
+        assert_eq!(inode("127.0.0.1:8080", &[mapped, any]), Some(5));
+        assert_eq!(inode("10.0.0.1:8080", &[any6, any]), Some(1), "the nearer family");
+        assert_eq!(inode("10.0.0.1:8080", &[mapped]), None);
+    }
+
+    #[test]
+    fn a_udp_socket_with_a_peer_serves_nobody() {
+        let udp = std::net::UdpSocket::bind("127.0.0.1:0").expect("loopback");
+        udp.connect("127.0.0.1:9").expect("a peer");
+        assert!(!served(true).contains(&udp.local_addr().expect("bound")));
     }
 }

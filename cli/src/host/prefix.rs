@@ -73,4 +73,15 @@ mod tests {
         assert_eq!(likely_router(ip("192.168.1.1"), 32), None);
         assert_eq!(likely_router(ip("2001:db8::5"), 64), Some(ip("fe80::1")));
     }
+
+    #[test]
+    fn a_network_without_room_has_no_router() {
+        assert_eq!(likely_router(ip("192.168.1.6"), 30), Some(ip("192.168.1.5")));
+        assert_eq!(likely_router(ip("192.168.1.6"), 31), None);
+        assert_eq!(likely_router(ip("2001:db8::5"), 126), Some(ip("fe80::1")));
+        assert_eq!(likely_router(ip("2001:db8::5"), 127), None);
+        assert!(contains((ip("2001:db8::"), 32), ip("2001:db8:1::5")));
+        assert!(!contains((ip("2001:db8::"), 48), ip("2001:db8:1::5")));
+        assert_eq!(network(ip("2001:db8::1"), 200), (ip("2001:db8::1"), 128));
+    }
 }

@@ -229,3 +229,85 @@ pub(crate) fn ip(value: &[u8]) -> Option<IpAddr> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netlink_packet_route::link::LinkHeader;
+    use rustix::io::Errno;
+
+    /// An NLMSG_ERROR to a request whose header alone is repeated.
+    fn answer(code: i32, words: &str) -> Vec<u8> {
+        let mut payload = code.to_ne_bytes().to_vec();
+        payload.extend([0; 16]);
+        if !words.is_empty() {
+            let length = NLA_HEADER_SIZE + words.len() + 1;
+            payload.extend((length as u16).to_ne_bytes());
+            payload.extend(NLMSGERR_ATTR_MSG.to_ne_bytes());
+            payload.extend(words.bytes());
+            payload.push(0);
+        }
+        payload
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_told_with_its_words() {
+        assert!(acknowledged(&answer(0, "")).is_ok(), "0 is well");
+        assert!(acknowledged(&[]).is_ok(), "nothing is said of an error");
+        let busy = acknowledged(&answer(-16, "Device is up.")).expect_err("refused");
+        assert!(busy.is(Errno::BUSY) && !busy.is(Errno::PERM));
+        assert!(busy.to_string().ends_with("(Device is up)"), "{busy}");
+        let silent = acknowledged(&answer(-1, "")).expect_err("refused");
+        assert!(silent.is(Errno::PERM));
+        assert_eq!(silent.to_string(), std::io::Error::from(Errno::PERM).to_string());
+        // The words of another attribute are not the kernel's.
+        let mut other = answer(-16, "no words");
+        other[22] = 9;
+        assert_eq!(
+            acknowledged(&other).expect_err("refused").to_string(),
+            io::Error::from(Errno::BUSY).to_string()
+        );
+    }
+
+    #[test]
+    fn a_request_has_its_length_its_number_and_its_body() {
+        let body = LinkHeader { index: 7, ..LinkHeader::default() };
+        let bytes = request(18, NLM_F_DUMP, 5, &body);
+        let message = NetlinkBuffer::new_checked(&bytes[..]).expect("whole");
+        let head = (message.length() as usize, message.message_type(), message.sequence_number());
+        assert_eq!(head, (bytes.len(), 18, 5));
+        assert_eq!(message.flags(), NLM_F_REQUEST | NLM_F_DUMP);
+        assert_eq!(LinkHeader::parse(message.payload()).map(|header| header.index).ok(), Some(7));
+    }
+
+    #[test]
+    fn values_are_read_by_their_length() {
+        assert_eq!(number(&7_u32.to_ne_bytes()), Some(7));
+        assert_eq!(number(&[1, 2, 3]), None);
+        assert_eq!(text(b"eth0\0rest"), Some("eth0".into()));
+        assert_eq!((text(b"eth0"), text(b"\0x"), text(b"")), (Some("eth0".into()), None, None));
+        assert_eq!(ip(&[10, 0, 0, 2]), Some(IpAddr::from([10, 0, 0, 2])));
+        assert_eq!(ip(&[0; 16]), Some(IpAddr::from([0_u8; 16])));
+        assert_eq!((ip(&[0; 3]), ip(&[0; 5])), (None, None));
+    }
+
+    /// The kernel answers anybody who only asks.
+    #[test]
+    fn the_kernel_is_asked_one_thing_after_another() {
+        const RTM_GETLINK: u16 = 18;
+        let index = |payload: &[u8]| LinkHeader::parse(payload).ok().map(|header| header.index);
+        let mut asker = Asker::new().expect("rtnetlink");
+        for _ in 0..2 {
+            let all = asker.dump("links", RTM_GETLINK, &LinkHeader::default(), index).expect("told");
+            assert!(all.contains(&1), "the loopback is the first of each network namespace: {all:?}");
+            let one = LinkHeader { index: 1, ..LinkHeader::default() };
+            assert_eq!(asker.ask(RTM_GETLINK, &one, index).expect("told"), Some(1));
+            let none = LinkHeader { index: i32::MAX as u32, ..LinkHeader::default() };
+            assert!(asker.ask(RTM_GETLINK, &none, index).expect_err("there is none").is(Errno::NODEV));
+        }
+        assert_eq!(asker.name_of(1).expect("told"), "lo");
+        let error =
+            asker.dump("nothing", 18 | 0x4000, &LinkHeader::default(), index).expect_err("no such dump");
+        assert!(error.to_string().starts_with("reading the nothing over rtnetlink: "), "{error}");
+    }
+}

@@ -269,4 +269,43 @@ mod tests {
     fn where_routes_are_not_told_an_address_is_enough() {
         takes(&Link { defaults: None, ..eth("en0", &["10.0.0.2/24"]) });
     }
+
+    #[test]
+    fn a_bridge_is_left_out_itself_and_so_are_its_ports_wherever_it_is() {
+        let bridge = via(of_kind(eth("br0", &["10.0.0.1/24"]), "bridge"), "10.0.0.254");
+        assert_eq!(why(&bridge), "a bridge; to use it, name it");
+        let port = Link { master: Some(4_711), ..via(eth("eth0", &["10.0.0.2/24"]), "10.0.0.1") };
+        assert_eq!(why(&port), "a port of an interface that is not here");
+        let team = Link { index: 4_711, ..eth("team0", &[]) };
+        assert_eq!(judge(&port, &[team]), Err("a member of team0".into()));
+    }
+
+    #[test]
+    fn what_container_managers_make_is_left_out_by_its_name_too() {
+        let made = |name: &str, physical| via(Link { physical, ..eth(name, &["10.0.0.2/24"]) }, "10.0.0.1");
+        for name in ["docker0", "br-lan", "virbr1", "vnet0"] {
+            assert!(why(&made(name, false)).contains("containers"), "{name}");
+            takes(&made(name, true));
+        }
+        takes(&made("dummy0", false));
+    }
+
+    #[test]
+    fn dsl_is_an_uplink_whatever_its_name_and_a_tunnel_by_its_kind_is_none() {
+        let dsl = via(ppp("tun-dsl", "203.0.113.9", "198.51.100.1"), "198.51.100.1");
+        takes(&dsl);
+        assert!(why(&of_kind(dsl, "sit")).contains("tunnel (sit)"));
+    }
+
+    #[test]
+    fn one_route_that_all_sockets_get_to_is_enough_and_must_be_of_a_family_with_an_address() {
+        let route = |v6, reach| DefaultRoute { v6, table: 100, metric: 0, gateway: None, reach };
+        let mut link = eth("eth1", &["10.0.1.2/24"]);
+        link.defaults = Some(vec![route(false, Reach::Never), route(false, Reach::Always)]);
+        takes(&link);
+        link.defaults = Some(vec![route(false, Reach::Never), route(true, Reach::Always)]);
+        assert!(why(&link).contains("no rule opens to us"), "it has no IPv6 address");
+        link.defaults = Some(vec![route(true, Reach::Always)]);
+        assert_eq!(why(&link), "no address of the family of its default route");
+    }
 }

@@ -176,3 +176,58 @@ fn the_domains_of_a_link_are_those_that_its_servers_were_set_for() {
     let none = ("run/systemd/netif/links/7", "DNS=\nDOMAINS=lab.example\n");
     assert!(of("domains-none", &[none]).is_empty(), "nobody is asked there");
 }
+
+#[test]
+fn of_two_files_the_one_written_last_is_believed() {
+    let lease = |server: &str| format!("ADDRESS=192.168.1.7\nDNS={server}\n");
+    let paths =
+        ["var/lib/NetworkManager/internal-1-wlan0.lease", "var/lib/NetworkManager/internal-2-wlan0.lease"];
+    let (one, two) = (lease("192.0.2.1"), lease("192.0.2.2"));
+    for (newer, server) in [(0, "192.0.2.1:53"), (1, "192.0.2.2:53")] {
+        let root = Root::new(&format!("newest-{newer}"), &[(paths[0], &one), (paths[1], &two)]);
+        for (at, path) in paths.iter().enumerate() {
+            let file = std::fs::File::options().write(true).open(root.0.join(path)).expect("ours");
+            let hours = if at == newer { 1 } else { 2 };
+            let then = SystemTime::now() - std::time::Duration::from_secs(hours * 3600);
+            file.set_modified(then).expect("ours");
+        }
+        assert_eq!(root.servers(), [server]);
+    }
+}
+
+#[test]
+fn a_lease_ends_at_the_second_that_it_says() {
+    let path = "var/lib/NetworkManager/internal-0b1c-wlan0.lease";
+    let root = Root::new("second", &[(path, "ADDRESS=192.168.1.7\nLIFETIME=3600\nDNS=192.0.2.6\n")]);
+    let at = std::fs::metadata(root.0.join(path)).and_then(|file| file.modified()).expect("ours");
+    let at = at.duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let link = Link { index: 7, ..eth("wlan0", &["192.168.1.7/24"]) };
+    let count = |after: u64| below(&root.0, &link, at + after).len();
+    assert_eq!((count(3599), count(3600)), (1, 0));
+}
+
+#[test]
+fn a_profile_without_an_id_is_nobodys() {
+    let lease = ("var/lib/NetworkManager/internal-0b1c-wlan0.lease", "ADDRESS=192.168.1.7\nDNS=192.0.2.6\n");
+    for (uuid, servers) in [("", 1), ("0b1c", 0), ("0b1d", 1)] {
+        let profile = format!("[connection]\nuuid={uuid}\n[ipv4]\nignore-auto-dns=true\n");
+        let profile = ("etc/NetworkManager/system-connections/Home.nmconnection", profile.as_str());
+        assert_eq!(Root::new(&format!("id-{uuid}"), &[profile, lease]).servers().len(), servers, "{uuid:?}");
+    }
+}
+
+#[test]
+fn what_is_no_server_is_left_out_and_only_link_local_addresses_have_a_scope() {
+    let told = "SERVERS=0.0.0.0 :: 224.0.0.251 ff02::fb garbage fec0::1 fe80::2 febf::3 [fe80::4%9]:5353 \
+                [2001:db8::5]:54 192.0.2.6\n";
+    let root = Root::new("servers", &[("run/systemd/resolve/netif/7", told)]);
+    let expected = [
+        "[fec0::1]:53",
+        "[fe80::2%7]:53",
+        "[febf::3%7]:53",
+        "[fe80::4%7]:5353",
+        "[2001:db8::5]:54",
+        "192.0.2.6:53",
+    ];
+    assert_eq!(root.servers(), expected);
+}

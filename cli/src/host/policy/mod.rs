@@ -188,3 +188,71 @@ fn bytes(message: &impl netlink_packet_core::Emitable) -> Vec<u8> {
     message.emit(&mut bytes);
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(errno: Errno) -> Result<(), KernelError> {
+        Err(std::io::Error::from(errno).into())
+    }
+
+    #[test]
+    fn what_was_there_before_is_told_and_other_refusals_stay() {
+        assert_eq!(once(Ok(())).ok(), Some(Added::New));
+        assert_eq!(once(error(Errno::EXIST)).ok(), Some(Added::Before));
+        assert!(once(error(Errno::PERM)).is_err_and(|refusal| refusal.is(Errno::PERM)));
+        assert_eq!(Added::New.new_only("the rule"), Ok(()));
+        let error = Added::Before.new_only("the rule");
+        assert_eq!(error, Err("cannot add the rule: it is there already".into()));
+    }
+
+    #[test]
+    fn what_is_not_there_is_gone_and_other_refusals_stay() {
+        for errno in [Errno::NOENT, Errno::SRCH, Errno::NODEV] {
+            assert!(gone(error(errno)).is_ok(), "{errno}");
+        }
+        assert!(gone(Ok(())).is_ok());
+        assert!(gone(error(Errno::BUSY)).is_err());
+    }
+
+    #[test]
+    fn a_refusal_for_lack_of_rights_says_which_right() {
+        let told = |errno| refused("add", "the rule", &error(errno).expect_err("an error"));
+        assert!(told(Errno::PERM).starts_with("cannot add the rule: expected the right to change routes"));
+        assert!(told(Errno::BUSY).starts_with("cannot add the rule: "));
+        assert!(!told(Errno::BUSY).contains("CAP_NET_ADMIN"));
+    }
+
+    #[test]
+    fn what_others_made_or_what_is_strange_is_never_ours() {
+        let found = |tag, strange| Found { what: (), tag, strange };
+        assert!(found(7, false).is_of(7));
+        assert!(!found(8, false).is_of(7) && !found(7, true).is_of(7));
+    }
+
+    #[test]
+    fn a_table_of_more_than_8_bits_is_told_beside_the_header() {
+        assert_eq!((short(254), short(255), short(256)), (254, 255, 0));
+        assert_eq!((whole(false), whole(true)), (32, 128));
+        assert_eq!((is_v6(family(true)), is_v6(family(false))), (Some(true), Some(false)));
+        assert_eq!(is_v6(AddressFamily::Bridge), None);
+    }
+
+    /// The kernel answers anybody who only asks.
+    #[test]
+    fn the_kernel_tells_its_rules_its_routes_and_the_way_to_this_host() {
+        let mut kernel = Kernel::new(7).expect("rtnetlink");
+        let rules = kernel.rules().expect("told");
+        let main = |rule: &Found<Rule>| {
+            !rule.what.v6 && matches!(rule.what.action, Action::Lookup { table: 254, .. })
+        };
+        assert!(rules.iter().any(main), "{rules:?}");
+        let routes = kernel.routes().expect("told");
+        let loopback = |route: &Found<Route>| route.what.table == 255 && route.what.kind == Kind::Local;
+        assert!(routes.iter().any(loopback), "{routes:?}");
+        let way = kernel.way([127, 0, 0, 1].into()).expect("told").expect("a way");
+        assert_eq!(way, Way { local: true, by_gateway: false, interface: Some(1) });
+        assert_eq!(kernel.name_of(1).expect("told"), "lo");
+    }
+}

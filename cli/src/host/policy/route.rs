@@ -206,4 +206,51 @@ mod tests {
             let _ = read(&whole[..end]);
         }
     }
+
+    #[test]
+    fn a_route_that_is_narrower_or_of_another_kind_is_strange() {
+        let found = |change: &dyn Fn(&mut RouteMessage)| {
+            let mut message = Route::default(false, 254, Kind::Device(2)).message(TAG);
+            change(&mut message);
+            read(&bytes(&message))
+        };
+        let strange = |change: &dyn Fn(&mut RouteMessage)| found(change).expect("a route").strange;
+        assert!(!strange(&|_| {}));
+        assert!(strange(&|message| message.header.source_prefix_length = 8));
+        assert!(strange(&|message| message.header.tos = 4));
+        assert!(strange(&|message| message.header.kind = RouteType::BlackHole));
+        assert!(strange(&|message| message.header.kind = RouteType::Local), "of a device that is not lo");
+        assert!(!strange(&|message| message.header.kind = RouteType::Unreachable));
+        let sourceless = |message: &mut RouteMessage| {
+            message.attributes.retain(|attribute| !matches!(attribute, RouteAttribute::Oif(_)));
+        };
+        assert!(strange(&sourceless), "by no device");
+        // What is no route of a table.
+        assert_eq!(found(&|message| message.header.flags = RouteFlags::Cloned), None);
+        assert_eq!(
+            found(&|message| message.header.address_family = netlink_packet_route::AddressFamily::Bridge),
+            None
+        );
+    }
+
+    #[test]
+    fn a_metric_that_the_other_familys_kernel_would_give_was_asked_for() {
+        let metric = |v6, metric| {
+            let route = Route { metric: Some(metric), ..Route::default(v6, 7, Kind::Unreachable) };
+            read(&bytes(&route.message(TAG))).expect("a route").what.metric
+        };
+        assert_eq!((metric(false, 0), metric(false, METRIC_V6)), (None, Some(METRIC_V6)));
+        assert_eq!((metric(true, 0), metric(true, METRIC_V6)), (Some(0), None));
+    }
+
+    #[test]
+    fn the_scope_of_a_route_is_as_near_as_its_destination() {
+        let scope = |v6, kind| Route::default(v6, 7, kind).message(TAG).header.scope;
+        assert_eq!(scope(false, Kind::Local), RouteScope::Host);
+        assert_eq!(scope(false, Kind::Device(3)), RouteScope::Link);
+        assert_eq!(scope(false, Kind::Unreachable), RouteScope::Universe);
+        assert_eq!(scope(true, Kind::Local), RouteScope::Universe);
+        let table = |table| Route::default(false, table, Kind::Unreachable).message(TAG).header.table;
+        assert_eq!((table(9), table(29_303)), (9, 0));
+    }
 }

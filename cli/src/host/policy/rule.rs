@@ -279,4 +279,36 @@ mod tests {
             let _ = read(&whole[..end]);
         }
     }
+
+    #[test]
+    fn a_rule_reads_with_its_ports_and_protocols() {
+        let rule = |protocol, dports| Rule { protocol, dports, ..Rule::new(false, 7, Action::Nop) };
+        let ports = |first, last| Some(PortRange { first, last });
+        assert_eq!(rule(Some(TCP), ports(80, 80)).to_string(), "priority 7 ipproto tcp dport 80 nop");
+        assert_eq!(rule(Some(1), ports(80, 81)).to_string(), "priority 7 ipproto 1 dport 80-81 nop");
+        let whole =
+            Rule { from: Some((ip("10.0.0.1"), 32)), to: Some((ip("10.0.0.0"), 31)), ..rule(None, None) };
+        assert_eq!(whole.to_string(), "priority 7 from 10.0.0.1 to 10.0.0.0/31 nop");
+    }
+
+    #[test]
+    fn a_value_that_says_nothing_asks_for_nothing() {
+        let with = |attributes: Vec<RuleAttribute>| {
+            let mut message = Rule::new(false, 7, Action::Lookup { table: 9, suppress: None }).message(TAG);
+            message.attributes.extend(attributes);
+            read(&bytes(&message)).expect("a rule")
+        };
+        let plain = with(vec![]);
+        assert_eq!(with(vec![RuleAttribute::FwMark(0)]), plain);
+        assert_eq!(with(vec![RuleAttribute::SuppressPrefixLen(u32::MAX)]), plain);
+        assert_eq!(with(vec![RuleAttribute::L3MDev(false)]), plain);
+        assert!(with(vec![RuleAttribute::L3MDev(true)]).strange);
+        assert!(with(vec![RuleAttribute::TunId(3)]).strange);
+        let mut typed = Rule::new(false, 7, Action::Nop).message(TAG);
+        typed.header.tos = 4;
+        assert!(read(&bytes(&typed)).expect("a rule").strange);
+        let mut other = Rule::new(false, 7, Action::Nop).message(TAG);
+        other.header.family = netlink_packet_route::AddressFamily::Bridge;
+        assert_eq!(read(&bytes(&other)), None);
+    }
 }

@@ -42,3 +42,38 @@ pub(super) fn read(payload: &[u8]) -> Option<Way> {
     }
     Some(way)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::bytes;
+    use super::*;
+    use crate::host::fixtures::ip;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn a_question_names_one_address_and_no_network() {
+        for (to, bits) in [("10.0.0.1", 32), ("2001:db8::1", 128)] {
+            let header = question(ip(to)).header;
+            assert_eq!(
+                (header.address_family, header.destination_prefix_length),
+                (family(bits == 128), bits)
+            );
+        }
+    }
+
+    #[test]
+    fn a_way_leads_to_this_host_or_by_a_router_or_by_an_interface_alone() {
+        let way = |kind, attributes| {
+            let mut message = question(ip("10.0.0.1"));
+            message.header.kind = kind;
+            message.attributes = attributes;
+            read(&bytes(&message)).expect("a way")
+        };
+        let router = RouteAttribute::Gateway(RouteAddress::Inet(Ipv4Addr::new(10, 0, 0, 254)));
+        let of = |local, by_gateway, interface| Way { local, by_gateway, interface };
+        assert_eq!(way(RouteType::Local, vec![RouteAttribute::Oif(1)]), of(true, false, Some(1)));
+        assert_eq!(way(RouteType::Unicast, vec![RouteAttribute::Oif(3)]), of(false, false, Some(3)));
+        assert_eq!(way(RouteType::Unicast, vec![RouteAttribute::Oif(3), router]), of(false, true, Some(3)));
+        assert_eq!(way(RouteType::Unicast, vec![]), of(false, false, None));
+    }
+}
