@@ -20,7 +20,8 @@ const ROUND: Duration = Duration::from_secs(2);
 /// So long nothing comes before the name is looked up anew: a server that was restarted is back
 /// sooner.
 const SILENCE: Duration = Duration::from_secs(6);
-/// And so long before one of its addresses is left for another: the first may be away for a moment.
+/// And so long before one of its addresses that was the server's is left for another: it may be
+/// away for a moment.
 const TURN: Duration = Duration::from_secs(20);
 
 /// The server's addresses. At boot there may be no resolver yet: it is asked again, for as long as
@@ -56,12 +57,12 @@ pub(super) fn choose(all: &[SocketAddr], reach: impl Fn(&SocketAddr) -> bool) ->
     all.iter().find(|address| reach(address)).or(all.first()).copied()
 }
 
-/// Where to try next, of what a look-up gave: another place than `now`, which has been silent for
-/// so long.
+/// Where to try next, of what a look-up gave: another place than `now`, if it has been silent for
+/// too long (`stale`).
 fn next(
     all: &[SocketAddr],
     now: SocketAddr,
-    silent: Duration,
+    stale: bool,
     reach: impl Fn(&SocketAddr) -> bool,
 ) -> Option<SocketAddr> {
     let mut open: Vec<SocketAddr> = all.iter().copied().filter(reach).collect();
@@ -69,7 +70,7 @@ fn next(
         open = all.to_vec();
     }
     match open.iter().position(|address| *address == now) {
-        Some(at) if silent >= TURN => open.get((at + 1) % open.len()).copied().filter(|next| *next != now),
+        Some(at) if stale => open.get((at + 1) % open.len()).copied().filter(|next| *next != now),
         Some(_) => None,
         None => open.first().copied(),
     }
@@ -91,12 +92,12 @@ pub(super) fn follow(server: String, mut at: SocketAddr, bond: impl Bond) {
     if server.parse::<SocketAddr>().is_ok() {
         return;
     }
-    let mut silent_since = None;
+    let (mut silent_since, mut known) = (None, false);
     loop {
         std::thread::sleep(ROUND);
         match bond.is_well() {
             None => {}
-            Some(true) => silent_since = None,
+            Some(true) => (silent_since, known) = (None, true),
             Some(false) => {
                 let since = *silent_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < SILENCE {
@@ -109,10 +110,11 @@ pub(super) fn follow(server: String, mut at: SocketAddr, bond: impl Bond) {
                         continue;
                     }
                 };
-                if let Some(to) = next(&all, at, since.elapsed(), |address| bond.reaches(*address)) {
+                let stale = !known || since.elapsed() >= TURN;
+                if let Some(to) = next(&all, at, stale, |address| bond.reaches(*address)) {
                     log::info!("{server}: silent at {at}, trying {to}");
                     bond.move_to(to);
-                    (at, silent_since) = (to, None);
+                    (at, silent_since, known) = (to, None, false);
                 }
             }
         }
@@ -130,14 +132,13 @@ mod tests {
     #[test]
     fn a_name_that_moved_is_followed_at_once_and_one_with_several_addresses_in_turns() {
         let (first, second) = (all(&["192.0.2.1:4500"])[0], all(&["192.0.2.2:4500"])[0]);
-        let short = SILENCE;
-        assert_eq!(next(&[second], first, short, |_| true), Some(second), "it has moved");
-        assert_eq!(next(&[first], first, TURN * 9, |_| true), None, "it is there, and away");
-        assert_eq!(next(&[], first, TURN * 9, |_| true), None, "nobody knows it");
+        assert_eq!(next(&[second], first, false, |_| true), Some(second), "it has moved");
+        assert_eq!(next(&[first], first, true, |_| true), None, "it is there, and away");
+        assert_eq!(next(&[], first, true, |_| true), None, "nobody knows it");
         let both = [first, second];
-        assert_eq!(next(&both, first, short, |_| true), None, "it may be back in a moment");
-        assert_eq!(next(&both, first, TURN, |_| true), Some(second));
-        assert_eq!(next(&both, second, TURN, |_| true), Some(first));
+        assert_eq!(next(&both, first, false, |_| true), None, "it may be back in a moment");
+        assert_eq!(next(&both, first, true, |_| true), Some(second));
+        assert_eq!(next(&both, second, true, |_| true), Some(first));
     }
 
     #[test]
@@ -147,6 +148,6 @@ mod tests {
         assert_eq!(choose(&both, |_| false), Some(both[0]));
         assert_eq!(choose(&[], |_| true), None);
         // The last link of IPv4 has gone.
-        assert_eq!(next(&both, both[0], SILENCE, SocketAddr::is_ipv6), Some(both[1]));
+        assert_eq!(next(&both, both[0], false, SocketAddr::is_ipv6), Some(both[1]));
     }
 }

@@ -144,6 +144,11 @@ pub(super) fn remove(table: &str) -> String {
     format!("add table inet {table}\ndelete table inet {table}\n")
 }
 
+/// The same filter, and an error where somebody has made its table meanwhile.
+pub(super) fn create(table: &str, text: &str) -> String {
+    format!("create table inet {table}\n{text}")
+}
+
 /// Whether a table of nftables is one of ours.
 pub(super) fn is_ours(table: &str) -> bool {
     [CLIENT_FILTER, SERVER_FILTER].contains(&table)

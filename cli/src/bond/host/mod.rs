@@ -267,24 +267,36 @@ fn server_with<W: World>(
         // What this plan wants is what was there before.
         notes.extend(applied.put_back(false)?);
     }
-    if plan.nat && !applied.leftover {
-        // One table, one value of `ip_forward`: a second server would take both from the first.
-        let there = applied.world.listed(plan::SERVER_FILTER).unwrap_or_default();
-        let of = |link: &&links::Link| there.contains(&format!("iifname \"{}\"", link.name));
-        if let Some(other) = links.iter().filter(|link| link.name != plan.tun).find(of) {
-            return Err(format!(
-                "another bond's server filters and translates in this network namespace, by {} and with another \
-                 --state-dir: stop it, or start this one with --nat off",
-                other.name
-            ));
-        }
+    // One table, one value of `ip_forward`: a second server would take both from the first.
+    let fresh = plan.nat && !applied.leftover;
+    let there = if fresh { applied.world.listed(plan::SERVER_FILTER) } else { None };
+    if let Some(told) = there.as_deref().and_then(|there| rival(plan, &links, there)) {
+        return Err(told);
     }
-    let steps = server::start(plan, &links, &|name| applied.world.sysctl(name));
-    match applied.carry_out(&steps) {
-        // The filter is the first of them.
-        Ok(()) => Ok((ServerHost { applied, filter: steps.into_iter().next() }, notes)),
-        Err(error) => Err(applied.give_up(error)),
+    let mut steps = server::start(plan, &links, &|name| applied.world.sysctl(name));
+    let filter = steps.first().cloned();
+    let creates = fresh && there.is_none();
+    if creates && let Some(Change::Filter(text)) = steps.first_mut().and_then(|step| step.change.as_mut()) {
+        *text = filter::create(plan::SERVER_FILTER, text);
     }
+    let Err(error) = applied.carry_out(&steps) else { return Ok((ServerHost { applied, filter }, notes)) };
+    // Another one was started in the same moment: what is there is its own, and not to be undone.
+    let there = if creates { applied.world.listed(plan::SERVER_FILTER) } else { None };
+    match there.and_then(|there| rival(plan, &links::snapshot().unwrap_or(links), &there)) {
+        Some(told) => applied.journal.forget().and(Err(told)),
+        None => Err(applied.give_up(error)),
+    }
+}
+
+/// What to say if this filter is another server's, whose device is there.
+fn rival(plan: &ServerPlan, links: &[links::Link], filter: &str) -> Option<String> {
+    let of = |link: &&links::Link| filter.contains(&format!("iifname \"{}\"", link.name));
+    let other = links.iter().filter(|link| link.name != plan.tun).find(of)?;
+    Some(format!(
+        "another bond's server filters and translates in this network namespace, by {} and with another --state-dir: \
+         stop it, or start this one with --nat off",
+        other.name
+    ))
 }
 
 #[allow(private_bounds, reason = "tests alone have another world")]

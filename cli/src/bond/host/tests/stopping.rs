@@ -17,11 +17,13 @@ pub(super) struct Stopping<W> {
     pub(super) made: usize,
     /// Looks after each change.
     pub(super) watch: Option<Watch<W>>,
+    /// It does not see its table the first time: it is made in that moment.
+    pub(super) blind: bool,
 }
 
 impl<W> Stopping<W> {
     pub(super) fn new(world: W, left: Option<usize>) -> Self {
-        Stopping { world, left, made: 0, watch: None }
+        Stopping { world, left, made: 0, watch: None, blind: false }
     }
 
     fn change<T>(&mut self, change: impl FnOnce(&mut W) -> Result<T, String>) -> Result<T, String> {
@@ -69,6 +71,9 @@ impl<W: World> World for Stopping<W> {
     }
 
     fn listed(&mut self, table: &str) -> Option<String> {
+        if std::mem::take(&mut self.blind) {
+            return None;
+        }
         self.world.listed(table)
     }
 

@@ -356,6 +356,13 @@ fn a_second_server_takes_nothing_from_the_first() {
     let other = lab.dir().join("other");
     let told = lab.ns.run(|| server_with(lab.world(None), &second, &other).map(|_| ()));
     assert!(told.is_err_and(|told| told.contains("by rw0 and with another --state-dir")));
+    // Both were started in the same moment.
+    let told = lab.ns.run(|| {
+        let mut world = lab.world(None);
+        world.blind = true;
+        server_with(world, &second, &other).map(|_| ())
+    });
+    assert!(told.is_err_and(|told| told.contains("by rw0 and with another --state-dir")));
     let without = ServerPlan { nat: false, ..second };
     lab.ns.run(|| server_with(lab.world(None), &without, &other).map(|_| ())).expect("it changes nothing");
     lab.ns.ip("link del rw1");
