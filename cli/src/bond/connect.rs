@@ -148,7 +148,7 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
             }
         })?;
         let follower = desk.clone();
-        thread("name", move || locate::follow(follower.server.clone(), address, follower))?;
+        thread("name", move || locate::follow(follower.server.clone(), all, address, follower))?;
         Ok(())
     };
     started().map_err(|error| changes.give_up(error))?;

@@ -27,8 +27,8 @@ const TURN: Duration = Duration::from_secs(20);
 /// The server's addresses. At boot there may be no resolver yet: it is asked again, for as long as
 /// it takes, or for `limit`.
 ///
-/// Behind the kill switch of a run that was killed no name can be looked up: that run's address is
-/// taken then.
+/// Behind the kill switch of a run that was killed no name can be looked up: that run's addresses
+/// are taken then.
 pub(super) fn look_up(server: &str, limit: Option<Duration>, dir: &Path) -> Result<Vec<SocketAddr>, String> {
     let began = Instant::now();
     let mut told = false;
@@ -38,9 +38,10 @@ pub(super) fn look_up(server: &str, limit: Option<Duration>, dir: &Path) -> Resu
             Ok(_) => "it has no address".to_owned(),
             Err(error) => error.to_string(),
         };
-        if let Some(address) = host::remembered_server(dir) {
+        let before = host::remembered_servers(dir);
+        if let Some(address) = before.first() {
             log::warn!("{server} cannot be looked up: {error}; going on with {address}, where it was before");
-            return Ok(vec![address]);
+            return Ok(before);
         }
         if limit.is_some_and(|limit| began.elapsed() >= limit) {
             return Err(format!("{server} cannot be looked up: {error}"));
@@ -86,9 +87,10 @@ pub(super) trait Bond: Send + 'static {
     fn move_to(&self, address: SocketAddr);
 }
 
-/// Looks the server's name up while nothing comes from there, to the end of the process. It has
-/// nothing to do where the server is an address.
-pub(super) fn follow(server: String, mut at: SocketAddr, bond: impl Bond) {
+/// Looks the server's name up while nothing comes from there, to the end of the process. Where that
+/// gives nothing it goes by the addresses that are known, `all`. It has nothing to do where the
+/// server is an address.
+pub(super) fn follow(server: String, mut all: Vec<SocketAddr>, mut at: SocketAddr, bond: impl Bond) {
     if server.parse::<SocketAddr>().is_ok() {
         return;
     }
@@ -103,13 +105,10 @@ pub(super) fn follow(server: String, mut at: SocketAddr, bond: impl Bond) {
                 if since.elapsed() < SILENCE {
                     continue;
                 }
-                let all: Vec<SocketAddr> = match server.to_socket_addrs() {
-                    Ok(all) => all.collect(),
-                    Err(error) => {
-                        log::debug!("{server} cannot be looked up: {error}");
-                        continue;
-                    }
-                };
+                match server.to_socket_addrs() {
+                    Ok(found) => all = found.collect(),
+                    Err(error) => log::debug!("{server} cannot be looked up: {error}"),
+                }
                 let stale = !known || since.elapsed() >= TURN;
                 if let Some(to) = next(&all, at, stale, |address| bond.reaches(*address)) {
                     log::info!("{server}: silent at {at}, trying {to}");

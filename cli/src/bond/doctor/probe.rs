@@ -153,8 +153,8 @@ fn ask(config: ClientConfig, ids: &[UplinkId]) -> Result<(bool, Vec<UplinkId>), 
 
 /// Behind a kill switch that was left no name can be looked up.
 fn look_up(server: &str, state_dir: &Path) -> Result<SocketAddr, String> {
-    if let Some(address) = host::remembered_server(state_dir) {
-        return Ok(address);
+    if let Some(address) = host::remembered_servers(state_dir).first() {
+        return Ok(*address);
     }
     match server.to_socket_addrs().map(|mut all| all.next()) {
         Ok(Some(address)) => Ok(address),

@@ -104,14 +104,16 @@ pub(crate) fn restore(state_dir: &Path) -> Result<Vec<String>, String> {
     restore_with(|| System::new(Places::usual()), state_dir)
 }
 
-/// Where the server was of a client that was killed. Behind its kill switch no name can be looked
-/// up, so the next start goes on with this.
-pub(crate) fn remembered_server(state_dir: &Path) -> Option<SocketAddr> {
-    let journal = StateDir::open(state_dir, false).ok()??.existing(Role::Client).ok()??;
-    journal.records().iter().rev().find_map(|record| match record {
-        Record::Server(address) => Some(*address),
+/// Where the server was of a client that was killed, the newest place first. Behind its kill switch
+/// no name can be looked up, so the next start goes on with these.
+pub(crate) fn remembered_servers(state_dir: &Path) -> Vec<SocketAddr> {
+    let journal = || StateDir::open(state_dir, false).ok()??.existing(Role::Client).ok()?;
+    let records = journal().map_or_else(Vec::new, |journal| journal.records().to_vec());
+    let servers = records.into_iter().rev().filter_map(|record| match record {
+        Record::Server(address) => Some(address),
         _ => None,
-    })
+    });
+    servers.collect()
 }
 
 fn client_with<W: World>(

@@ -2,7 +2,7 @@
 
 use super::super::plan::{CLIENT_FILTER, ClientPlan, Dns, ServerPlan};
 use super::super::world::World;
-use super::super::{ClientHost, client_with, remembered_server, restore_with, server_with};
+use super::super::{ClientHost, client_with, remembered_servers, restore_with, server_with};
 use super::lab::{Lab, assert_same, clients, fake_resolved, servers};
 use super::stopping::Stopping;
 use crate::host::fixtures::ip;
@@ -141,7 +141,7 @@ fn the_kill_switch_of_a_client_that_was_killed_holds_at_each_change_of_the_next_
     for next in [&clients()[0], &ClientPlan { mark: 77, ..clients()[1].clone() }] {
         lab.ns.run(|| run(lab.world(None), &clients()[0], &lab).map(drop)).expect("a sound plan");
         lab.tun_goes();
-        assert_eq!(lab.ns.run(|| remembered_server(&lab.state())), Some(next.server));
+        assert_eq!(lab.ns.run(|| remembered_servers(&lab.state()))[0], next.server);
         lab.tun_comes();
         let looked = Arc::new(AtomicUsize::new(0));
         lab.ns.run(|| {
@@ -375,4 +375,22 @@ fn a_second_server_takes_nothing_from_the_first() {
     lab.ns
         .run(|| server_with(lab.world(None), &third, &lab.dir().join("third")).map(|_| ()))
         .expect("it is alone");
+}
+
+#[test]
+fn each_place_where_the_server_was_is_remembered_the_newest_first() {
+    let Some(lab) = Lab::new("places") else { return };
+    let [plan, ..] = &clients()[..] else { unreachable!("there are some") };
+    let [second, third] =
+        ["192.0.2.2:4500", "[2001:db8::1]:4500"].map(|text| text.parse().expect("an address"));
+    lab.tun_comes();
+    lab.ns.run(|| {
+        let (mut client, _) =
+            client_with(lab.world(None), plan.clone(), &lab.state()).expect("nothing is in the way");
+        for server in [second, third, second] {
+            client.server(server).expect("the journal can be written");
+        }
+    });
+    assert_eq!(lab.ns.run(|| remembered_servers(&lab.state())), [third, second, plan.server]);
+    lab.tun_goes();
 }
