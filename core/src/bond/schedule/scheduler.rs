@@ -276,15 +276,15 @@ fn fastest<'a>(
     usable.min_by_key(|view| (fresh && !view.loaded, completion(now, view, head.bytes as u64)))
 }
 
-/// The head by the path that delivers it first, and by up to `copies - 1` others that may send now:
-/// the slow ones carry what they can, and hold nothing up.
+/// The head by the path that delivers all that waits first, and by up to `copies - 1` others that
+/// may send now: the slow ones carry what they can, and hold nothing up. By the head alone a slow
+/// path would be first, and waited for, whenever a queue stood on the fast one for a moment.
 ///
 /// What was not measured of late counts as what it was measured as: a copy goes by another path, so
 /// little is risked, and a slow path, which is always full and so always fresh, sets no pace.
 fn redundant(now: Instant, head: &Head, views: &[PathView], copies: usize) -> Decision {
-    let bytes = head.bytes as u64;
     let usable = views.iter().filter(|view| view.may_carry());
-    let first = send_or_wait(now, usable.min_by_key(|view| completion(now, view, bytes)));
+    let first = send_or_wait(now, usable.min_by_key(|view| completion(now, view, head.backlog as u64)));
     let Decision::Send(path) = first else { return first };
     let mut others = PathSet::EMPTY;
     while others.len() + 1 < copies {

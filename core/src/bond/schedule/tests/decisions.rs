@@ -185,6 +185,24 @@ fn lowest_latency_is_that_under_load() {
 }
 
 #[test]
+fn links_of_one_delay_do_not_take_turns() {
+    // F2: what is queued is on the link that carries the load, whichever that is.
+    let mut scheduler = scheduler(Strategy::LowestLatency);
+    let mut active = 0;
+    for step in 0..100u64 {
+        let queued = |view: PathView| match view.path == active {
+            true => PathView { delay: view.far + Duration::from_millis(8), ..view },
+            false => view,
+        };
+        let views = [queued(path(0, 100, 10)), queued(path(1, 200, 10))];
+        let decision = scheduler.decide(milliseconds(step * 100), &bulk(1_000_000), &views);
+        let Decision::Send(path) = decision else { panic!("both may send") };
+        assert!(step == 0 || path == 1, "step {step}: the slower one carries the load");
+        active = path;
+    }
+}
+
+#[test]
 fn a_backup_takes_over_and_gives_back_more_slowly_each_time() {
     let mut scheduler = scheduler(Strategy::ActiveBackup { switch_above: Duration::from_millis(100) });
     // The main path is slow while it carries load, and measures well while it is idle.
@@ -228,6 +246,16 @@ fn copies_never_hold_up_the_first() {
         scheduler.decide(milliseconds(0), &bulk(1500), &behind),
         Decision::Wait(Some(milliseconds(1)))
     );
+}
+
+#[test]
+fn a_queue_on_the_fast_path_makes_no_copy_wait_for_a_slow_one() {
+    // S8: the slow path would deliver this packet first, at its next chance, not all that waits.
+    let views = [path(0, 100, 14), until(1, path(1, 10, 10))];
+    let mut scheduler = scheduler(Strategy::Redundant { copies: 2 });
+    assert_eq!(scheduler.decide(milliseconds(0), &bulk(100_000), &views), Decision::Send(0));
+    let wait = Decision::Wait(Some(milliseconds(1)));
+    assert_eq!(scheduler.decide(milliseconds(0), &bulk(1500), &views), wait);
 }
 
 #[test]
