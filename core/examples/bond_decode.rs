@@ -193,13 +193,8 @@ impl Decoder {
         self.count(name);
         let (mut text, mut values) = (name.to_owned(), Vec::new());
         let (once, often) = layout.split_once(" * ").unwrap_or((layout, ""));
-        fields(once, f, &mut text, &mut values)?;
-        let count = match values[..] {
-            [.., count, _] if name == "ACK" => count,
-            [.., count] if ["NACK", "CONFIG"].contains(&name) => count,
-            _ => 0,
-        };
-        (0..count).try_for_each(|_| fields(often, f, &mut text, &mut values))?;
+        let count = fields(once, f, &mut text, &mut values)?;
+        (0..count).try_for_each(|_| fields(often, f, &mut text, &mut values).map(drop))?;
         let right = match (name, &values[..]) {
             ("NACK", [count, ..]) => (1..=16).contains(count),
             ("PATH_RESPONSE", [token]) => self.sides[1 - self.side].challenges.contains(&(self.path, *token)),

@@ -28,8 +28,10 @@ pub(super) const FRAMES: [(u64, &str, &str, &str); 13] = [
     (15, "MODE", "c", MODE),
 ];
 
-/// Reads the fields of a layout: their values, and their names with the values as text.
-pub(super) fn fields(layout: &str, f: &mut &[u8], text: &mut String, values: &mut Vec<u64>) -> Outcome<()> {
+/// Reads the fields of a layout: their values, and their names with the values as text. Gives the
+/// value of *count*.
+pub(super) fn fields(layout: &str, f: &mut &[u8], text: &mut String, values: &mut Vec<u64>) -> Outcome<u64> {
+    let mut count = 0;
     for field in layout.split_whitespace() {
         let parts: Vec<&str> = field.split(':').collect();
         let value = number(f, parts[1].parse().map_err(|_| "a layout without a width")?)?;
@@ -38,12 +40,12 @@ pub(super) fn fields(layout: &str, f: &mut &[u8], text: &mut String, values: &mu
         ensure(names.is_empty() || called.is_some(), format!("{name} {value} has no meaning"))?;
         *text += &match called {
             Some(called) => format!(" {name} {called}"),
-            None if name == "token" => format!(" {name} {value:016x}"),
             None => format!(" {name} {value}"),
         };
         values.push(value);
+        count = if name == "count" { value } else { count };
     }
-    Ok(())
+    Ok(count)
 }
 
 /// Takes a number of so many bytes from the begin.
