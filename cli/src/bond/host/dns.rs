@@ -106,7 +106,7 @@ impl ResolvConf {
             ["missing"] => Some(ResolvConf::Missing),
             ["link", target] => unescaped(target).filter(|target| !target.is_empty()).map(ResolvConf::Link),
             ["file", mode, owner, group, content] => Some(ResolvConf::File {
-                mode: u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o777)?,
+                mode: u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o7777)?,
                 owner: owner.parse().ok()?,
                 group: group.parse().ok()?,
                 content: unescaped(content)?,

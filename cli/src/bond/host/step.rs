@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_record_is_read_as_it_was_written() {
         let file =
-            ResolvConf::File { mode: 0o644, owner: 0, group: 5, content: b"# 100%\nnameserver ::1\n".into() };
+            |mode| ResolvConf::File { mode, owner: 0, group: 5, content: b"# 100%\nnameserver ::1\n".into() };
         let ours = b"nameserver 10.77.0.1\n".to_vec();
         let resolv = |old| Record::ResolvConf { old, ours: ours.clone() };
         let name = Sysctl::of("ipv4", "eth0", "rp_filter");
@@ -174,7 +174,8 @@ mod tests {
             Record::Routes,
             Record::Sysctl { name: name.clone(), old: "1".into(), new: "2".into() },
             Record::Along { name, old: "0".into() },
-            resolv(file),
+            resolv(file(0o644)),
+            resolv(file(0o2664)),
             resolv(ResolvConf::Link(b"../run/a b".into())),
             resolv(ResolvConf::Missing),
             Record::LinkDns("rw0".into()),
