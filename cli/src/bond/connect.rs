@@ -15,6 +15,7 @@ use super::{device, locate, privileges, state};
 use crate::host::{self, monitor};
 use crate::process::logging;
 use crate::process::stats::{Endpoint, Samples};
+use crate::process::watch::get;
 use ropewalk_core::bond::crypto::{PresharedKey, PublicKey};
 use ropewalk_core::bond::{Client, ClientConfig, PathState, PathStatus, Status, Strategy, Tuning};
 use ropewalk_core::machine::{Input, Machine, UplinkId, Via};
@@ -134,9 +135,9 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
         let (watch, silent, handle) = (Arc::clone(&watch), Arc::clone(&silent), service.handle.clone());
         let (limit, server) = (joins.then_some(args.join_timeout), desk.server.clone());
         thread("patience", move || {
-            let here = || watch.counts.here.load(Ordering::Relaxed);
             std::thread::sleep(limit.unwrap_or(SILENT));
-            match here() {
+            // One that has let the client in and is silent since is no server that lets nobody in.
+            match get(&watch.counts.established) > 0 {
                 true => {}
                 false if limit.is_some() => {
                     silent.store(true, Ordering::Relaxed);

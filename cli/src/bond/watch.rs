@@ -7,7 +7,7 @@ use ropewalk_core::time::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -71,8 +71,6 @@ const OFTEN: u32 = 4;
 /// Counters.
 #[derive(Default)]
 pub(super) struct Counts {
-    /// Whether the last event of the client's association was its begin.
-    pub(super) here: AtomicBool,
     pub(super) established: AtomicU64,
     pub(super) ended: AtomicU64,
     pub(super) enrolled: AtomicU64,
@@ -139,7 +137,6 @@ impl<N: Names> ropewalk_mio::Watch for BondWatch<N> {
         match news {
             BondNews::Established => {
                 add(&counts.established);
-                counts.here.store(true, Ordering::Relaxed);
                 log::info!("{}: connected", peer());
                 if self.connects_often(now, *client) {
                     log::warn!(
@@ -151,7 +148,6 @@ impl<N: Names> ropewalk_mio::Watch for BondWatch<N> {
             }
             BondNews::Closed => {
                 add(&counts.ended);
-                counts.here.store(false, Ordering::Relaxed);
                 log::info!("{}: ended, or silent for too long", peer());
             }
             BondNews::Enrolled { invitation, key } => {
@@ -186,6 +182,7 @@ impl<N: Names> ropewalk_mio::Watch for BondWatch<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::process::watch::get;
     use ropewalk_mio::Watch;
 
     struct Nobody;
@@ -230,7 +227,7 @@ mod tests {
         for (at, why) in all.into_iter().enumerate() {
             let event = Event::Bond { client: None, news: BondNews::Refused { from, why } };
             watch.event(Instant::ZERO, &event);
-            assert_eq!(watch.counts.refused[at].load(Ordering::Relaxed), 1, "{why:?}");
+            assert_eq!(get(&watch.counts.refused[at]), 1, "{why:?}");
             let words = REASONS[at].replace('_', "");
             assert_eq!(words, format!("{why:?}").to_ascii_lowercase());
         }
