@@ -2,7 +2,7 @@
 //! changes.
 //!
 //! The server keeps nothing for a cookie it gave. It accepts those of the present and of the former
-//! secret, so each is good for two to four minutes.
+//! secret, which change when they are next needed: each cookie is good for two to six minutes.
 
 use super::message::{COOKIE, Init};
 use crate::bond::crypto::Rng;
