@@ -2,7 +2,7 @@
 
 use super::Tuning;
 use super::crypto::{CipherOrder, PresharedKey, PublicKey, SecretKey};
-use super::wire::{MAX_PATHS, OVERHEAD};
+use super::wire::{ConfigEntry, MAX_PATHS, OVERHEAD, Purpose};
 use crate::machine::{ListenerId, TunId, UplinkId, Via};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -123,7 +123,7 @@ impl ClientConfig {
             0..=MAX_PATHS => {}
             got => return Err(too_many(got)),
         }
-        check_weights(&self.uplinks)
+        check_uplinks(&self.uplinks)
     }
 }
 
@@ -131,20 +131,41 @@ pub(super) fn too_many(got: usize) -> ConfigError {
     ConfigError(alloc::format!("uplinks: expected at most {MAX_PATHS}, got {got}"))
 }
 
-pub(super) fn check_weights(uplinks: &[Uplink]) -> Result<(), ConfigError> {
-    match uplinks.iter().find(|uplink| uplink.weight == 0) {
-        Some(uplink) => {
-            Err(ConfigError(alloc::format!("uplink {:?}: expected a weight above 0, got 0", uplink.id)))
+pub(super) fn check_uplinks(uplinks: &[Uplink]) -> Result<(), ConfigError> {
+    for (at, uplink) in uplinks.iter().enumerate() {
+        let id = uplink.id;
+        if uplink.weight == 0 {
+            return Err(ConfigError(alloc::format!("uplink {id:?}: expected a weight above 0, got 0")));
         }
-        None => Ok(()),
+        if uplinks.iter().take(at).any(|before| before.id == id) {
+            return Err(ConfigError(alloc::format!("uplink {id:?} is given twice")));
+        }
     }
+    Ok(())
+}
+
+/// Addresses of which a client can be told: hosts', with a prefix, at most one of each family.
+fn check_inner(addresses: impl Iterator<Item = (IpAddr, u8)>) -> Result<(), ConfigError> {
+    let mut has = [false; 2];
+    for (address, prefix) in addresses {
+        if core::mem::replace(&mut has[usize::from(address.is_ipv6())], true) {
+            let expected = "expected one inner address of each family";
+            return Err(ConfigError(alloc::format!("{expected}, got {address} too")));
+        }
+        let wrong = |why| ConfigError(alloc::format!("inner address {address}/{prefix}: {why}"));
+        ConfigEntry::new(Purpose::Server, address, prefix).map_err(wrong)?;
+    }
+    Ok(())
 }
 
 impl ServerConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.common.check()?;
+        check_inner(self.addresses.iter().copied())?;
         let mut seen: Vec<IpAddr> = self.addresses.iter().map(|(address, _)| *address).collect();
         for client in &self.clients {
+            let whole = |address: &IpAddr| (*address, if address.is_ipv4() { 32 } else { 128 });
+            check_inner(client.addresses.iter().map(whole))?;
             for address in &client.addresses {
                 if seen.contains(address) {
                     return Err(ConfigError(alloc::format!("the inner address {address} is given twice")));
@@ -153,5 +174,57 @@ impl ServerConfig {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bond::crypto::Rng;
+
+    fn server(own: &[(&str, u8)], clients: &[&[&str]]) -> Result<(), ConfigError> {
+        let ip = |text: &&str| text.parse::<IpAddr>().expect("an address");
+        let key = SecretKey::generate(&mut Rng::new([1; 32]));
+        let known = |addresses: &&[&str]| KnownClient {
+            key: key.public(),
+            psk: PresharedKey::NONE,
+            addresses: addresses.iter().map(ip).collect(),
+        };
+        let config = ServerConfig {
+            clients: clients.iter().map(known).collect(),
+            common: Common {
+                tun: TunId(0),
+                offload: false,
+                mtu: DEFAULT_MTU,
+                key: key.clone(),
+                ciphers: CipherOrder::slow_aes(),
+                tuning: Tuning::default(),
+            },
+            listener: ListenerId(0),
+            addresses: own.iter().map(|(text, prefix)| (ip(text), *prefix)).collect(),
+            max_clients: 2,
+            allow_client_to_client: false,
+            allow_private: false,
+        };
+        config.check()
+    }
+
+    /// A server with such would serve clients that never learn their addresses.
+    #[test]
+    fn inner_addresses_that_no_client_can_be_told_are_refused() {
+        let own = [("10.77.0.1", 24), ("fd77::1", 64)];
+        assert_eq!(server(&own, &[&["10.77.0.2", "fd77::2"], &["10.77.0.3"]]), Ok(()));
+        for (own, clients, expected) in [
+            (&[("10.77.0.1", 24), ("10.78.0.1", 24)][..], &[][..], "one inner address of each family"),
+            (&[("10.77.0.1", 33)], &[], "10.77.0.1/33"),
+            (&[("10.77.0.1", 0)], &[], "10.77.0.1/0"),
+            (&[("224.0.0.1", 24)], &[], "224.0.0.1/24"),
+            (&own, &[&["10.77.0.2", "10.77.0.3"][..]], "got 10.77.0.3 too"),
+            (&own, &[&["::1"]], "::1/128"),
+            (&own, &[&["10.77.0.1"]], "twice"),
+        ] {
+            let error = server(own, clients).expect_err(expected);
+            assert!(error.0.contains(expected), "{error}");
+        }
     }
 }

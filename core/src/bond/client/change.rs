@@ -7,7 +7,7 @@
 use super::Client;
 use super::uplinks::Way;
 use crate::bond::Tuning;
-use crate::bond::config::{ConfigError, Uplink, check_weights, too_many};
+use crate::bond::config::{ConfigError, Uplink, check_uplinks, too_many};
 use crate::bond::schedule::Strategy;
 use crate::bond::wire::{Frame, MAX_PATHS, PathStatus, PeerPathState, Wish};
 use crate::machine::{Input, Machine};
@@ -80,12 +80,7 @@ impl Client {
     /// A weight of 0, an id given twice, or more than 16 ids since the client began; nothing has
     /// changed then.
     pub fn set_uplinks(&mut self, now: Instant, uplinks: &[Uplink]) -> Result<(), ConfigError> {
-        check_weights(uplinks)?;
-        for (at, uplink) in uplinks.iter().enumerate() {
-            if uplinks.iter().take(at).any(|before| before.id == uplink.id) {
-                return Err(ConfigError(alloc::format!("uplink {:?} is given twice", uplink.id)));
-            }
-        }
+        check_uplinks(uplinks)?;
         let added = uplinks.iter().filter(|uplink| self.index_of(uplink.id).is_none());
         let all = self.ways.len() + added.clone().count();
         if all > MAX_PATHS {

@@ -84,7 +84,8 @@ impl Client {
     /// A client that begins at once. `seed` is secret.
     ///
     /// # Errors
-    /// What cannot be: more than 16 uplinks; an MTU under 1280; a token over 64 bytes.
+    /// What cannot be: more than 16 uplinks, a weight of 0, an id given twice; an MTU under 1280; a
+    /// token over 64 bytes.
     pub fn new(config: ClientConfig, seed: [u8; 32]) -> Result<Client, ConfigError> {
         config.check()?;
         let token = Token::new(&config.token)

@@ -105,7 +105,8 @@ impl Server {
     /// A server that listens at once. `seed` is secret.
     ///
     /// # Errors
-    /// What cannot be: an MTU under 1280, an inner address given twice, more clients than allowed.
+    /// What cannot be: an MTU under 1280; an inner address given twice, no host's, or the second of
+    /// its family; more clients than allowed.
     pub fn new(config: ServerConfig, seed: [u8; 32]) -> Result<Server, ConfigError> {
         config.check()?;
         let mut rng = Rng::new(seed);
