@@ -482,3 +482,45 @@ fn an_ipv4_address_in_ipv6_clothes_is_dialled_as_ipv4() {
     assert!(lab.got(who).ends_with(b"hello"));
     assert!(lab.world.served.iter().all(|(to, _)| to.is_ipv4()), "{:?}", lab.world.served);
 }
+
+/// The devices of the attempts for a name of two addresses that both fail so, where the first
+/// uplink is by far the heaviest.
+fn ways_of_two_addresses(fault: Fault) -> Vec<usize> {
+    let mut setup = Setup::new(3);
+    setup.uplinks[0].weight = 50;
+    let mut lab = setup.build();
+    lab.name("two.example", [Answer::ips(ms(5), &["192.0.2.7", "192.0.2.8"])]);
+    for to in ["192.0.2.7:80", "192.0.2.8:80"] {
+        lab.target(to, Target::that(Behave::Fail(fault, ms(30))));
+    }
+    asks_with(&mut lab, say::socks5_to_name("two.example", 80));
+    lab.finish();
+    let number = |attempt: &util::place::Attempt| {
+        (0..3).find(|n| attempt.via.device == Some(device(*n))).expect("by an uplink")
+    };
+    lab.world.attempts.iter().map(number).collect()
+}
+
+#[test]
+fn after_a_refusal_the_next_address_takes_any_uplink_and_after_another_fault_one_that_is_new() {
+    assert_eq!(ways_of_two_addresses(Fault::Refused), [0, 0]);
+    assert_eq!(ways_of_two_addresses(Fault::HostUnreachable)[..3], [0, 1, 2]);
+}
+
+#[test]
+fn an_uplink_by_which_a_host_is_not_reached_is_outpaced_by_one_that_reaches_it() {
+    for (fault, count) in [
+        (Fault::TimedOut, 1),
+        (Fault::HostUnreachable, 1),
+        (Fault::NetworkUnreachable, 1),
+        (Fault::ProxyFailed, 1),
+        (Fault::AddressInUse, 0),
+    ] {
+        let mut lab = Setup::new(2).build();
+        let mut target = Target::new(Person::new([Act::Echo]));
+        target.through.insert(device(0), Behave::Fail(fault, ms(30)));
+        lab.target(FAR, target);
+        assert_eq!(code_for(&mut lab, FAR), 0, "{fault:?}");
+        assert_eq!(outpaced(&lab), count, "{fault:?}");
+    }
+}

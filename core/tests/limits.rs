@@ -2,9 +2,12 @@
 
 mod util;
 
+use ropewalk_core::dispatch::Config;
 use ropewalk_core::machine::event::Event;
+use ropewalk_core::machine::{Fault, Input, ListenerId, Output, StreamId};
 use ropewalk_core::time::Duration;
 use util::asking::{connected, payload, serve};
+use util::bare::Bare;
 use util::lab::Who;
 use util::place::Ev;
 use util::say::{self, SOCKS5_GRANTED};
@@ -218,4 +221,27 @@ fn a_drain_of_nothing_finishes_at_once_and_while_paused_or_full_too() {
     lab.finish();
     assert!(lab.finished);
     assert_eq!(lab.machine.counters().accepted, 1);
+}
+
+#[test]
+fn a_listener_that_pauses_is_not_asked_when_there_is_room_again() {
+    let listeners = vec![addr("127.0.0.1:1080"), addr("127.0.0.1:1081")];
+    let mut bare = Bare::accepted(Config { listeners, max_connections: 2, ..Config::default() });
+    let asked = |bare: &Bare| -> Vec<(ListenerId, StreamId)> {
+        let accept = |output: &Output| match output {
+            Output::Accept { listener, stream } => Some((*listener, *stream)),
+            _ => None,
+        };
+        bare.said.iter().filter_map(accept).collect()
+    };
+    let [(ListenerId(1), pauses), (ListenerId(0), comes)] = asked(&bare)[..] else {
+        panic!("{:?}", bare.said)
+    };
+    bare.input(Input::AcceptFailed { stream: pauses, fault: Fault::NoDescriptors });
+    let (peer, local) = (addr("127.0.0.1:10"), addr("127.0.0.1:1080"));
+    bare.input(Input::Accepted { stream: comes, peer, local });
+    bare.said.clear();
+    // There are as many as may be, and one goes.
+    bare.input(Input::Failed { stream: bare.client, fault: Fault::Reset });
+    assert_eq!(asked(&bare).iter().map(|(listener, _)| listener.0).collect::<Vec<_>>(), [0]);
 }

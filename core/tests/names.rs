@@ -377,3 +377,30 @@ fn a_drain_waits_for_those_who_wait_for_a_name() {
     lab.finish();
     assert_eq!((code(&lab, who), lab.finished), (0, true));
 }
+
+/// Two uplinks with name servers that both know the name by these addresses; the first has no
+/// address of one family.
+fn ways_without(v6: bool, addresses: &[&str]) -> Vec<(std::net::SocketAddr, Option<Device>)> {
+    let each = SERVERS.map(|server| vec![addr(server)]);
+    let mut setup = Setup::new(2).with(|config| config.names.resolvers = each.into());
+    match v6 {
+        true => setup.uplinks[0].networks.v6 = false,
+        false => setup.uplinks[0].networks.v4 = false,
+    }
+    let mut lab = setup.build();
+    lab.serve(FAR, [Act::Echo]);
+    lab.serve(FAR6, [Act::Echo]);
+    SERVERS.iter().for_each(|server| knows(&mut lab, server, &[(NAME, addresses)]));
+    assert_eq!(code_of(&mut lab, NAME), 0);
+    lab.world.attempts.iter().map(|attempt| (attempt.to, attempt.via.device)).collect()
+}
+
+#[test]
+fn an_address_that_the_chosen_uplink_does_not_carry_gives_way_to_the_next_and_then_to_another_uplink() {
+    let (far, far6) = ("192.0.2.7", "2001:db8::7");
+    let by = |to: &str, uplink: usize| (addr(to), Some(device(uplink)));
+    assert_eq!(ways_without(true, &[far6, far]), [by(FAR, 0)]);
+    assert_eq!(ways_without(false, &[far, far6]), [by(FAR6, 0)]);
+    assert_eq!(ways_without(true, &[far6]), [by(FAR6, 1)]);
+    assert_eq!(ways_without(false, &[far]), [by(FAR, 1)]);
+}

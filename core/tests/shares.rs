@@ -145,6 +145,30 @@ fn what_is_kept_before_relays_stand_has_a_limit_and_nobody_is_starved_for_good()
 }
 
 #[test]
+fn who_was_not_read_for_lack_of_memory_is_read_as_soon_as_another_is_relayed() {
+    let mut lab = Setup::new(2).with(|config| config.max_kept = 10_000).build();
+    for (to, answers) in [(ONE, secs(2)), ("192.0.2.2:80", secs(9))] {
+        lab.target(to, Target { answers, ..Target::new(Person::new([Act::Echo])) });
+    }
+    let early = util::pattern(9_000, 1);
+    let sends = |to| Act::Send([say::socks5(addr(to)), early.clone()].concat());
+    let ends = [Act::AwaitTotal(9_000), Act::Fin, Act::AwaitEnd];
+    let first = lab.client([sends(ONE)].into_iter().chain(ends.clone()));
+    let fills = lab.client([sends(ONE)].into_iter().chain(ends.clone()));
+    let second = [Act::Pause(secs(1)), sends("192.0.2.2:80")].into_iter().chain(ends);
+    let second = lab.client(second);
+    let read = |lab: &Lab| lab.sock(second).proxy_read;
+    lab.run_for(ms(1900));
+    assert!((4_000..5_000).contains(&read(&lab)), "{}", read(&lab));
+    lab.run_for(ms(1000));
+    assert!(read(&lab) > 9_000, "{} were read while there is room again", read(&lab));
+    lab.finish();
+    for who in [first, fills, second] {
+        assert!(lab.got(who).ends_with(&early), "all of it came back");
+    }
+}
+
+#[test]
 fn heads_and_pipelined_requests_are_kept_within_the_limit_too() {
     let mut lab = Setup::new(2).with(|config| config.max_kept = 50_000).build();
     lab.serve(

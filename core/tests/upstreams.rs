@@ -322,6 +322,15 @@ fn a_name_whose_addresses_lead_nowhere_is_told_to_the_proxy() {
     lab.finish();
     assert_eq!(lab.world.asked_names.len(), 1, "one of them began with the uplink");
     assert_eq!(lab.world.attempts.len(), 3);
+    // Where the proxy is dead too, nobody is asked for the name again.
+    let mut lab = socks5(1, 1);
+    lab.target(PROXIES[0], Target::that(Behave::Refuse));
+    lab.name(NAME, [Answer::ips(ms(5), &["192.0.2.7"])]);
+    lab.target("192.0.2.7:443", Target::that(Behave::Fail(Fault::HostUnreachable, ms(30))));
+    let who = asks_name(&mut lab);
+    lab.finish();
+    assert_ne!(code(&lab, who), 0);
+    assert_eq!(lab.world.asked_names.len(), 1);
 }
 
 #[test]

@@ -82,3 +82,36 @@ impl Limits {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_would_let_nothing_through_is_refused_by_name() {
+        let right = Limits {
+            listeners: 1,
+            datagram_listeners: 0,
+            max_connections: 1,
+            max_half_open: 1,
+            max_client_connections: None,
+            max_kept: 0,
+            max_lookups: 1,
+            buffer_size: 1024,
+            buffer_limit: 1,
+            splice_after: 0,
+        };
+        assert_eq!(right.check(), Ok(()));
+        let zero = |what| Err(ConfigError::Zero(what));
+        assert_eq!(Limits { max_connections: 0, ..right }.check(), zero("max_connections"));
+        assert_eq!(Limits { max_half_open: 0, ..right }.check(), zero("max_half_open"));
+        assert_eq!(Limits { max_lookups: 0, ..right }.check(), zero("max_lookups"));
+        assert_eq!(Limits { buffer_limit: 0, ..right }.check(), zero("buffer_limit"));
+        assert_eq!(Limits { buffer_size: 1023, ..right }.check(), Err(ConfigError::BufferSize(1023)));
+        let listeners =
+            |listeners, datagram_listeners| Limits { listeners, datagram_listeners, ..right }.check();
+        assert_eq!((listeners(0, 1), listeners(65_534, 1)), (Ok(()), Ok(())));
+        assert_eq!(listeners(0, 0), Err(ConfigError::Listeners(0)));
+        assert_eq!(listeners(65_535, 1), Err(ConfigError::Listeners(65_536)));
+    }
+}

@@ -260,4 +260,29 @@ mod tests {
         let capacity = outbox.batch.as_ref().map(|batch| batch.bytes.capacity());
         assert!(capacity.is_some_and(|capacity| capacity <= 4 * SHED), "{capacity:?}");
     }
+
+    #[test]
+    fn what_is_larger_than_the_buffer_is_left_out_and_waits_no_more() {
+        let all: [(Address, &[u8]); 4] =
+            [(HERE, b"12345678"), (HERE, b"abc"), (HERE, b"12345"), (HERE, b"d")];
+        assert_eq!(runs(&all, 4), [(3, None), (1, None)]);
+    }
+
+    #[test]
+    fn a_few_batches_are_kept_for_the_next_and_none_that_is_large() {
+        let mut spare = Spare::default();
+        (0..KEEP + 3).for_each(|_| spare.give(Box::default()));
+        assert_eq!(spare.free.len(), KEEP);
+        let mut spare = Spare::default();
+        let sized = |bytes, entries| Batch {
+            bytes: Vec::with_capacity(bytes),
+            entries: VecDeque::with_capacity(entries),
+            sent: 7,
+        };
+        spare.give(Box::new(sized(KEEP_BYTES + 1, 0)));
+        spare.give(Box::new(sized(0, KEEP_BYTES / size_of::<Entry>() + 1)));
+        assert!(spare.free.is_empty());
+        spare.give(Box::new(sized(1000, 10)));
+        assert!(spare.free.pop().is_some_and(|batch| batch.sent == 0 && batch.bytes.capacity() >= 1000));
+    }
 }

@@ -372,3 +372,54 @@ fn a_change_with_an_error_changes_nothing() {
     assert_eq!(ask(&mut pool, Instant::ZERO, FAR, &[]), Some(Some(0)));
     assert_eq!(pool.views(Instant::ZERO).count(), 1);
 }
+
+#[test]
+fn what_has_passed_by_an_uplink_is_in_its_account() {
+    let mut pool = pool(vec![uplink("a", 1), uplink("b", 1)]);
+    let of_a = UplinkId(0);
+    let probed = |result| Report::Probed { uplink: of_a, result, answered: true };
+    let took = Duration::from_millis(1);
+    let mut reports = vec![Report::Attempting { uplink: of_a }; 6];
+    reports.extend([Report::AttemptOver { uplink: of_a }; 2]);
+    reports.extend([Report::Connected { uplink: of_a, took }; 3]);
+    reports.extend([Report::Ended { uplink: of_a }; 2]);
+    reports.extend([Report::Failed { uplink: of_a, fault: Fault::Refused }; 2]);
+    reports.extend([Report::Outpaced { uplink: of_a }; 2]);
+    reports.extend([probed(Ok(took)); 3]);
+    reports.extend([probed(Err(Fault::TimedOut)); 2]);
+    reports.extend([traffic(0, 5, 70); 2]);
+    reports.iter().for_each(|report| pool.report(Instant::ZERO, report));
+    let accounts: Vec<Account> = pool.accounts(Instant::ZERO).map(|(_, account, _)| *account).collect();
+    let expected = Account {
+        connected: 3,
+        failed: 2,
+        outpaced: 2,
+        probes_passed: 3,
+        probes_failed: 2,
+        open: 1,
+        sent: 10,
+        received: 140,
+        attempts: 1,
+        used: 150,
+        cap: None,
+    };
+    assert_eq!(accounts, [expected, Account::default()]);
+}
+
+#[test]
+fn a_policy_and_the_address_of_a_proxy_are_those_that_were_set_last() {
+    let proxy = |endpoint| UplinkConfig { endpoint, upstream: true, ..uplink("a", 1) };
+    let at = |text: &str| Some(text.parse().expect("literal"));
+    let mut pool = pool(vec![proxy(at("192.0.2.1:1080")), uplink("b", 1)]);
+    assert_eq!(pool.policy(), Policy::RoundRobin);
+    pool.set_endpoint(UplinkId(0), at("192.0.2.2:1080"));
+    // One that is no proxy has none.
+    pool.set_endpoint(UplinkId(1), at("192.0.2.3:1080"));
+    pool.set_endpoint(UplinkId(9), at("192.0.2.3:1080"));
+    assert_eq!([0, 1, 9].map(|id| pool.endpoint(UplinkId(id))), [at("192.0.2.2:1080"), None, None]);
+    let uplinks = vec![proxy(at("192.0.2.4:1080"))];
+    let config = PoolConfig { uplinks, policy: Policy::Sticky, ..PoolConfig::default() };
+    assert_eq!(pool.reconfigure(config), Ok(vec![UplinkId(0)]));
+    assert_eq!((pool.policy(), pool.endpoint(UplinkId(0))), (Policy::Sticky, at("192.0.2.4:1080")));
+    assert_eq!((pool.label(UplinkId(0)), pool.label(UplinkId(7))), (Some("a"), None));
+}
