@@ -91,7 +91,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Tuning {
-            max_skew: Duration::from_millis(60),
+            max_skew: Scheduler::MAX_SKEW,
             queue: 4 << 20,
             memory: 8 << 20,
             hold: Duration::from_millis(250),
