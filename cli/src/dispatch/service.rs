@@ -307,7 +307,7 @@ fn uplink_pool(
     }
     let devices = matched.uplinks.iter().filter_map(|uplink| uplink.device.as_ref());
     let interfaces: Vec<&str> = devices.map(Device::as_str).collect();
-    for obstacle in obstacles::find(links, &interfaces, &obstacles::system) {
+    for obstacle in obstacles::find(links, &interfaces, obstacles::NOW) {
         log::warn!("{obstacle}");
     }
     if matched.uplinks.is_empty() {

@@ -20,7 +20,7 @@
 //! | `port` | which process holds a TCP port |
 //!
 //! Invariants
-//! - Only [`links::snapshot`], [`port::who_listens`], [`obstacles::system`] and `name_servers` look
+//! - Only [`links::snapshot`], [`port::who_listens`], [`obstacles::NOW`] and `name_servers` look
 //!   at the machine, and `policy` where a service asks it to; all else is a function of a snapshot,
 //!   so that it can be asked again whenever the links have changed.
 //! - What the system does not report is `None`, never a guess.

@@ -2,11 +2,12 @@
 //! with the command that mends it.
 //!
 //! - Strict reverse path filtering (`rp_filter=1`): what comes in by an interface is dropped unless
-//!   the route back leads there. With several uplinks it leads through one of them.
-//! - Two interfaces in one network: as Linux comes, each answers ARP for the other's address, and
-//!   the router learns one of them for both.
+//!   the route back leads there. With several uplinks it leads through one of them. The kernel is
+//!   asked which one: rules, routes of a VPN and several hops of one route all count.
+//! - Two interfaces in one network, or in networks that overlap: as Linux comes, each answers ARP
+//!   for the other's address, and the router learns one of them for both.
 
-use super::links::{Address, Link, Reach};
+use super::links::{Address, DefaultRoute, Link};
 use super::prefix::{self, Prefix};
 use std::fmt;
 use std::net::IpAddr;
@@ -26,78 +27,118 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// Reads a setting: of an interface, or of `all`. `None` where there is no such.
-pub(crate) type Read<'a> = &'a dyn Fn(&str, &str) -> Option<u8>;
+/// Where the routes lead back to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Back {
+    /// Through the interface with this index.
+    Through(u32),
+    /// No route leads back.
+    Nowhere,
+    /// The system does not tell.
+    Unknown,
+}
+
+/// What is asked of the system.
+#[derive(Clone, Copy)]
+pub(crate) struct System<'a> {
+    /// A setting of an interface, or of `all`. `None` where there is no such.
+    pub(crate) setting: &'a dyn Fn(&str, &str) -> Option<u8>,
+    /// Where what comes from afar to this address of ours would be answered to.
+    pub(crate) back: &'a dyn Fn(IpAddr) -> Back,
+}
 
 /// As the system has it now.
-pub(crate) fn system(interface: &str, key: &str) -> Option<u8> {
+pub(crate) const NOW: System<'static> = System { setting: &setting_now, back: &back_now };
+
+fn setting_now(interface: &str, key: &str) -> Option<u8> {
     let path = format!("/proc/sys/net/ipv4/conf/{interface}/{key}");
     std::fs::read_to_string(path).ok()?.trim_end().parse().ok()
+}
+
+#[cfg(target_os = "linux")]
+fn back_now(own: IpAddr) -> Back {
+    use super::policy::Kernel;
+    // Far away, and nobody's (RFC 5737).
+    let far = IpAddr::from([192, 0, 2, 1]);
+    let Ok(mut kernel) = Kernel::new(0) else { return Back::Unknown };
+    match kernel.way_from(far, Some(own)) {
+        Ok(way) => way.and_then(|way| way.interface).map_or(Back::Unknown, Back::Through),
+        Err(refusal) if refusal.is(rustix::io::Errno::NETUNREACH) => Back::Nowhere,
+        Err(_) => Back::Unknown,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn back_now(_: IpAddr) -> Back {
+    Back::Unknown
 }
 
 /// What stands in the way of this interface now.
 pub(crate) fn of(interface: &str) -> Vec<Obstacle> {
     let links = super::links::snapshot().unwrap_or_default();
-    find(&links, &[interface], &system)
+    find(&links, &[interface], NOW)
 }
 
 /// What stands in the way of these interfaces. Only IPv4 has such settings.
-pub(crate) fn find(links: &[Link], interfaces: &[&str], read: Read<'_>) -> Vec<Obstacle> {
+pub(crate) fn find(links: &[Link], interfaces: &[&str], system: System<'_>) -> Vec<Obstacle> {
     let mut found = Vec::new();
     for link in links.iter().filter(|link| interfaces.contains(&link.name.as_str())) {
-        found.extend(filtered(link, links, read));
-        found.extend(confused(link, links, read));
+        found.extend(filtered(link, links, system));
+        found.extend(confused(link, links, system));
     }
     found
 }
 
-/// ip-sysctl.txt: of `all` and the interface's own the larger value counts. `None`: not Linux.
-fn setting(link: &Link, key: &str, read: Read<'_>) -> Option<u8> {
-    read("all", key).into_iter().chain(read(&link.name, key)).max()
+impl System<'_> {
+    /// ip-sysctl.txt: of `all` and the interface's own the larger value counts. `None`: not Linux.
+    fn of(self, link: &Link, key: &str) -> Option<u8> {
+        (self.setting)("all", key).into_iter().chain((self.setting)(&link.name, key)).max()
+    }
 }
 
-fn filtered(link: &Link, links: &[Link], read: Read<'_>) -> Option<Obstacle> {
-    if setting(link, "rp_filter", read) != Some(1) {
+fn filtered(link: &Link, links: &[Link], system: System<'_>) -> Option<Obstacle> {
+    if system.of(link, "rp_filter") != Some(1) {
         return None;
     }
-    // The way back to a far address, from each address of the interface.
-    let own = link.usable().filter(|address| address.ip.is_ipv4());
-    let mut ways = own.filter_map(|address| way_back(address.ip, links));
-    let other = ways.find(|other| other.index != link.index)?;
+    let mut own = link.usable().filter(|address| address.ip.is_ipv4());
+    let why = own.find_map(|address| match (system.back)(address.ip) {
+        Back::Through(index) if index == link.index => None,
+        Back::Through(index) => {
+            let other = links.iter().find(|other| other.index == index)?;
+            let why = || format!("the default route leads through {}", other.name);
+            (!share_a_route(link, other)).then(why)
+        }
+        // Without a carrier its routes are dead for the time being.
+        Back::Nowhere if link.up => Some(format!("no route leads back from {}", address.ip)),
+        Back::Nowhere | Back::Unknown => None,
+    })?;
     let key = sysctl(&link.name, "rp_filter");
     Some(Obstacle {
         interface: link.name.clone(),
-        what: format!(
-            "rp_filter=1 drops the answers that come in by it, since the default route leads through {}",
-            other.name
-        ),
+        what: format!("rp_filter=1 drops the answers that come in by it, since {why}"),
         command: format!("sysctl -w {key}=2"),
     })
 }
 
-/// The interface of the default route for what has this source. A route behind a rule for the
-/// source comes before those of `main`.
-fn way_back(source: IpAddr, links: &[Link]) -> Option<&Link> {
-    let routes = || {
-        let each = |link| Link::default_routes(link).map(move |route| (link, route));
-        links.iter().flat_map(each).filter(|(_, route)| !route.v6)
+/// Whether one default route has hops through both: the filter takes what comes in by any of them.
+fn share_a_route(one: &Link, other: &Link) -> bool {
+    let same = |a: &DefaultRoute, b: &DefaultRoute| {
+        !a.v6 && (a.v6, a.table, a.metric, a.reach) == (b.v6, b.table, b.metric, b.reach)
     };
-    let special = routes().find(|(_, route)| match route.reach {
-        Reach::From(prefix) => prefix::contains(prefix, source),
-        Reach::Always | Reach::Never => false,
-    });
-    let common = routes().filter(|(_, route)| route.reach == Reach::Always);
-    special.or_else(|| common.min_by_key(|(_, route)| route.metric)).map(|(link, _)| link)
+    one.default_routes().any(|a| other.default_routes().any(|b| same(a, b)))
 }
 
-fn confused(link: &Link, links: &[Link], read: Read<'_>) -> Option<Obstacle> {
-    if setting(link, "arp_ignore", read)? >= 1 && setting(link, "arp_announce", read)? >= 2 {
+fn confused(link: &Link, links: &[Link], system: System<'_>) -> Option<Obstacle> {
+    if system.of(link, "arp_ignore")? >= 1 && system.of(link, "arp_announce")? >= 2 {
         return None;
     }
     let own = networks(link);
     let others = links.iter().filter(|other| other.index != link.index && other.enabled && !other.loopback);
     let mut shared = others.filter_map(|other| {
-        networks(other).into_iter().find(|net| own.contains(net)).map(|net| (other, net))
+        let theirs = networks(other);
+        let pairs = own.iter().flat_map(|a| theirs.iter().map(move |b| (*a, *b)));
+        // Of two that overlap one holds the other.
+        pairs.filter_map(|(a, b)| wider(a, b)).next().map(|net| (other, net))
     });
     let (other, (network, bits)) = shared.next()?;
     Some(Obstacle {
@@ -110,8 +151,18 @@ fn confused(link: &Link, links: &[Link], read: Read<'_>) -> Option<Obstacle> {
     })
 }
 
+/// The wider of two networks that overlap.
+fn wider(a: Prefix, b: Prefix) -> Option<Prefix> {
+    let (wide, narrow) = if a.1 <= b.1 { (a, b) } else { (b, a) };
+    prefix::contains(wide, narrow.0).then_some(wide)
+}
+
 /// The networks in which it has neighbours.
 fn networks(link: &Link) -> Vec<Prefix> {
+    // Behind these nobody asks for an address.
+    if matches!(link.kind.as_deref(), Some("tun" | "wireguard" | "ppp" | "dummy")) {
+        return Vec::new();
+    }
     let shared = |address: &&Address| address.ip.is_ipv4() && address.peer.is_none();
     let networks = link.usable().filter(shared).map(Address::network);
     networks.filter(|(_, bits)| *bits < 31).collect()
@@ -129,17 +180,26 @@ fn sysctl(interface: &str, key: &str) -> String {
 mod tests {
     use super::*;
     use crate::host::fixtures::{eth, ip, lo, via};
-    use crate::host::links::DefaultRoute;
+    use crate::host::links::Reach;
 
     const CALM: &[(&str, &str, u8)] = &[("all", "arp_ignore", 1), ("all", "arp_announce", 2)];
 
+    /// All that is found where what is for `wlan0` and all else is answered through it.
     fn told(links: &[Link], settings: &[(&str, &str, u8)]) -> Vec<String> {
-        let read = |interface: &str, key: &str| {
+        told_where(links, settings, &|_| Back::Through(links[1].index))
+    }
+
+    fn told_where(
+        links: &[Link],
+        settings: &[(&str, &str, u8)],
+        back: &dyn Fn(IpAddr) -> Back,
+    ) -> Vec<String> {
+        let setting = |interface: &str, key: &str| {
             let found = settings.iter().find(|(i, k, _)| *i == interface && *k == key);
             Some(found.map_or(0, |(_, _, value)| *value))
         };
         let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
-        find(links, &names, &read).iter().map(Obstacle::to_string).collect()
+        find(links, &names, System { setting: &setting, back }).iter().map(Obstacle::to_string).collect()
     }
 
     fn two() -> [Link; 3] {
@@ -165,17 +225,63 @@ mod tests {
         // Loose filtering wins, wherever it is set.
         assert_eq!(told(&two(), &[("all", "rp_filter", 1), ("usb0.7", "rp_filter", 2)]), [""; 0]);
         assert_eq!(told(&two(), &[("all", "rp_filter", 2), ("usb0.7", "rp_filter", 1)]), [""; 0]);
-        let unknown = find(&two(), &["wlan0", "usb0.7"], &|_, _| None);
+        let silent = System { setting: &|_, _| None, back: &|_| Back::Unknown };
+        let unknown = find(&two(), &["wlan0", "usb0.7"], silent);
         assert_eq!(unknown, [], "other systems have no such settings");
     }
 
+    const STRICT: &[(&str, &str, u8)] = &[("all", "rp_filter", 1)];
+
     #[test]
-    fn a_rule_for_the_source_leads_back() {
+    fn where_the_routes_lead_back_is_asked_for_each_address() {
+        let links = two();
+        // A rule for its source.
+        let back = |own: IpAddr| Back::Through(links[if own == ip("192.168.42.5") { 2 } else { 1 }].index);
+        assert_eq!(told_where(&links, STRICT, &back), [""; 0]);
+        // A VPN that takes all.
+        let vpn = told_where(&links, STRICT, &|_| Back::Through(links[2].index));
+        assert!(
+            vpn.len() == 1 && vpn[0].starts_with("wlan0: rp_filter=1") && vpn[0].contains("usb0.7"),
+            "{vpn:?}"
+        );
+        assert_eq!(told_where(&links, STRICT, &|_| Back::Unknown), [""; 0]);
+    }
+
+    #[test]
+    fn where_no_route_leads_back_that_is_told_unless_the_carrier_is_gone() {
         let mut links = two();
-        let reach = Reach::From((ip("192.168.42.5"), 32));
-        let route = DefaultRoute { v6: false, table: 100, metric: 0, gateway: None, reach };
-        links[2].defaults.get_or_insert_default().push(route);
-        assert_eq!(told(&links, &[("all", "rp_filter", 1)]), [""; 0]);
+        let lines = told_where(&links, STRICT, &|_| Back::Nowhere);
+        assert!(
+            lines.len() == 2 && lines[0].contains("since no route leads back from 192.168.1.7"),
+            "{lines:?}"
+        );
+        links.iter_mut().for_each(|link| link.up = false);
+        assert_eq!(told_where(&links, STRICT, &|_| Back::Nowhere), [""; 0]);
+    }
+
+    #[test]
+    fn one_route_with_hops_through_both_leads_back_through_both() {
+        let mut links = two();
+        let metric = links[1].default_routes().next().map(|route| route.metric).expect("it has one");
+        links[2].defaults.iter_mut().flatten().for_each(|route| route.metric = metric);
+        assert_eq!(told(&links, STRICT), [""; 0]);
+        links[2].defaults.iter_mut().flatten().for_each(|route| route.reach = Reach::Never);
+        assert_eq!(told(&links, STRICT).len(), 1, "another route that looks alike");
+    }
+
+    #[test]
+    fn networks_that_overlap_are_one() {
+        let mut links = two();
+        for (other, told_of) in
+            [("192.168.1.200/25", true), ("192.168.9.9/16", true), ("192.168.2.8/24", false)]
+        {
+            links[2].addresses = eth("", &[other]).addresses;
+            let lines = told(&links, &[]);
+            assert_eq!(lines.len(), if told_of { 2 } else { 0 }, "{other}: {lines:?}");
+        }
+        links[2].addresses = eth("", &["192.168.1.8/24"]).addresses;
+        links[2].kind = Some("wireguard".into());
+        assert_eq!(told(&links, &[]), [""; 0], "nobody asks for addresses there");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) fn run(all: Vec<Args>) -> Result<(), String> {
     let links = links::snapshot().map_err(|error| format!("cannot read this host's interfaces: {error}"))?;
     let json = all.iter().any(|args| args.json);
     let accounts = accounts(&all)?;
-    match print::print(&links, &accounts, &obstacles::system, json, &mut std::io::stdout().lock()) {
+    match print::print(&links, &accounts, obstacles::NOW, json, &mut std::io::stdout().lock()) {
         // The reader has seen enough (`| head`).
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.map_err(|error| format!("cannot write the list: {error}")),

@@ -9,7 +9,7 @@
 
 use super::Account;
 use crate::host::links::{Address, Link, Reach};
-use crate::host::obstacles::{self, Obstacle, Read};
+use crate::host::obstacles::{self, Obstacle, System};
 use crate::host::select;
 use ropewalk_core::json::{array, object, optional, string};
 use std::fmt::Write as _;
@@ -21,13 +21,13 @@ const HEADER: [&str; 7] = ["INTERFACE", "STATE", "KIND", "ADDRESSES", "DEFAULT V
 pub(super) fn print(
     links: &[Link],
     accounts: &[Account],
-    read: Read<'_>,
+    system: System<'_>,
     json: bool,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
     let used = links.iter().filter(|link| select::judge(link, links).is_ok());
     let used: Vec<&str> = used.map(|link| link.name.as_str()).collect();
-    let obstacles = obstacles::find(links, &used, read);
+    let obstacles = obstacles::find(links, &used, system);
     let text = match json {
         true => as_json(links, accounts, &obstacles),
         false => as_table(links, accounts, &obstacles),
@@ -192,7 +192,8 @@ mod tests {
 
     fn printed(links: &[Link], json: bool) -> String {
         let mut out = Vec::new();
-        print(links, &[], &|_, _| None, json, &mut out).expect("a Vec takes all");
+        let silent = System { setting: &|_, _| None, back: &|_| obstacles::Back::Unknown };
+        print(links, &[], silent, json, &mut out).expect("a Vec takes all");
         String::from_utf8(out).expect("text")
     }
 

@@ -99,6 +99,13 @@ fn a_server_in_a_container_sees_its_clients_and_the_doctor_proves_it() {
         balancer.read_exact(&mut hello).expect("the answer comes back");
         assert_eq!(&hello, b"there");
     }
+    // A health check from loopback, from which nothing leaves for a container.
+    let mut balancer = host.send(b"PROXY UNKNOWN\r\nalive");
+    let (mut stream, peer) = servers[0].0.accept().expect("within a while");
+    assert_eq!(peer.ip().to_string(), "172.20.0.1");
+    stream.read_exact(&mut [0; 5]).expect("what it asks");
+    std::io::Write::write_all(&mut stream, b"yes").expect("there is room");
+    balancer.read_exact(&mut [0; 3]).expect("the answer comes back");
 }
 
 #[test]

@@ -80,7 +80,12 @@ impl Kernel {
 
     /// Where a packet to `ip` would go.
     pub(crate) fn way(&mut self, ip: IpAddr) -> Result<Option<Way>, KernelError> {
-        self.asker.ask(RTM_GETROUTE, &way::question(ip), way::read)
+        self.way_from(ip, None)
+    }
+
+    /// Where a packet to `ip` would go that has the source `from`, an address of this host.
+    pub(crate) fn way_from(&mut self, ip: IpAddr, from: Option<IpAddr>) -> Result<Option<Way>, KernelError> {
+        self.asker.ask(RTM_GETROUTE, &way::question(ip, from), way::read)
     }
 
     /// The name of an interface.

@@ -15,17 +15,21 @@ pub(crate) struct Way {
     pub(crate) interface: Option<u32>,
 }
 
-pub(super) fn question(to: IpAddr) -> RouteMessage {
+pub(super) fn question(to: IpAddr, from: Option<IpAddr>) -> RouteMessage {
+    let whole = if to.is_ipv6() { 128 } else { 32 };
+    let address = |ip| match ip {
+        IpAddr::V4(v4) => RouteAddress::Inet(v4),
+        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+    };
     let mut message = RouteMessage::default();
     message.header = RouteHeader {
         address_family: family(to.is_ipv6()),
-        destination_prefix_length: if to.is_ipv6() { 128 } else { 32 },
+        destination_prefix_length: whole,
+        source_prefix_length: if from.is_some() { whole } else { 0 },
         ..RouteHeader::default()
     };
-    message.attributes = vec![RouteAttribute::Destination(match to {
-        IpAddr::V4(v4) => RouteAddress::Inet(v4),
-        IpAddr::V6(v6) => RouteAddress::Inet6(v6),
-    })];
+    message.attributes = vec![RouteAttribute::Destination(address(to))];
+    message.attributes.extend(from.map(|from| RouteAttribute::Source(address(from))));
     message
 }
 
