@@ -124,14 +124,17 @@ impl Host {
     }
 }
 
-/// Controls of the second kind, white space, line and paragraph separators, and marks of direction
-/// and of no width: a log in which they stand can be made to show what is not there.
+/// Controls of the second kind, white space, line and paragraph separators, and what is not drawn
+/// (Unicode's Default_Ignorable_Code_Point, and three that look like nothing): a log in which they
+/// stand can be made to show what is not there.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || c.is_whitespace()
         || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 impl fmt::Display for Host {
@@ -193,8 +196,26 @@ mod tests {
     #[test]
     fn what_would_garble_a_log_is_in_no_name() {
         for bad in [
-            "\u{9b}", "\u{85}", "\u{a0}", "\u{202e}", "\u{2028}", "\u{2029}", "\u{200f}", "\u{2066}",
-            "\u{feff}", "\u{3000}",
+            "\u{9b}",
+            "\u{85}",
+            "\u{a0}",
+            "\u{202e}",
+            "\u{2028}",
+            "\u{2029}",
+            "\u{200f}",
+            "\u{2066}",
+            "\u{feff}",
+            "\u{3000}",
+            "\u{34f}",
+            "\u{115f}",
+            "\u{17b4}",
+            "\u{2800}",
+            "\u{3164}",
+            "\u{fe0f}",
+            "\u{ffa0}",
+            "\u{1d173}",
+            "\u{e0041}",
+            "\u{e0100}",
         ] {
             let name = alloc::format!("a{bad}b");
             let byte = bad.as_bytes()[0];

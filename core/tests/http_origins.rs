@@ -165,13 +165,19 @@ fn what_is_no_response_even_so_is_told_with_its_noun_and_place() {
 }
 
 #[test]
-fn a_bad_chunk_in_the_middle_is_a_reset_that_is_told() {
+fn a_bad_chunk_in_the_middle_takes_nothing_with_it_and_is_told() {
     let mut lab = lab();
     let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
-    lab.serve(ONE, [head_end(), send(answer), Act::Pause(ms(50)), send("bad!"), Act::AwaitEnd]);
+    let second = "5\r\nthere\r\n";
+    lab.serve(
+        ONE,
+        [head_end(), send(answer), Act::Pause(ms(50)), send(&format!("{second}bad!")), Act::AwaitEnd],
+    );
     let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
     lab.finish();
-    assert_eq!(lab.end(who), End::Reset);
+    // RFC 9112 section 8: without a last chunk it is not whole.
+    assert!(text(lab.got(who)).ends_with(&format!("5\r\nhello\r\n{second}")), "{}", text(lab.got(who)));
+    assert_eq!(lab.end(who), End::Fin);
     let [Refusal::BadResponse(why)] = lab.refusals()[..] else { panic!("{:?}", lab.refusals()) };
-    assert_eq!(why.at, answer.len() + 3, "hexadecimal digits go on to the end of bad");
+    assert_eq!(why.at, answer.len() + second.len() + 3, "hexadecimal digits go on to the end of bad");
 }

@@ -28,6 +28,8 @@ pub enum AuthError {
     Length(usize),
     /// A line with a user that an earlier line has.
     Duplicate(usize),
+    /// A line with a zero byte, as UTF-16 has it: nobody could log in with what would be read.
+    NotText(usize),
 }
 
 impl fmt::Display for AuthError {
@@ -41,6 +43,7 @@ impl fmt::Display for AuthError {
             AuthError::Duplicate(line) => {
                 write!(f, "line {line}: the user stands in an earlier line already")
             }
+            AuthError::NotText(line) => write!(f, "line {line}: expected text in UTF-8, got a zero byte"),
         }
     }
 }
@@ -61,6 +64,9 @@ impl Credentials {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             if line.is_empty() || line[0] == b'#' {
                 continue;
+            }
+            if line.contains(&0) {
+                return Err(AuthError::NotText(number));
             }
             let colon = line.iter().position(|b| *b == b':').ok_or(AuthError::NoColon(number))?;
             let (user, password) = (&line[..colon], &line[colon + 1..]);
@@ -126,6 +132,13 @@ fn equal(secret: &[u8], given: &[u8]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_in_utf_16_is_told_and_not_read_as_somebodys_password() {
+        let wide: Vec<u8> = "\u{feff}a:b".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert_eq!(Credentials::parse(&wide), Err(AuthError::NotText(1)));
+        assert_eq!(Credentials::parse(b"a:b\nc:\0\n"), Err(AuthError::NotText(2)));
+    }
 
     #[test]
     fn only_the_right_pair_comes_in() {

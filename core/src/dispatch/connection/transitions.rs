@@ -257,15 +257,21 @@ impl Conn {
             }
             ForwardStep::Tunnel(tunnel) => self.tunnel(tunnel, cx),
             ForwardStep::Break(fault) => self.finish(Close::Reset, Some(fault), cx),
-            ForwardStep::Cut { rest, fault } => {
-                self.leave_forward(Some(fault), cx);
-                self.close_with(rest, cx);
-            }
-            ForwardStep::Spoiled(why) => {
+            ForwardStep::Cut { rest, fault } => self.cut(rest, fault, cx),
+            ForwardStep::Spoiled { why, rest } => {
                 self.refused(why, cx);
-                self.finish(Close::Reset, Some(Fault::Malformed), cx);
+                match rest {
+                    Some(rest) => self.cut(rest, Fault::Malformed, cx),
+                    None => self.finish(Close::Reset, Some(Fault::Malformed), cx),
+                }
             }
         }
+    }
+
+    /// Ends an exchange with what there is of it.
+    fn cut(&mut self, rest: Vec<u8>, fault: Fault, cx: &mut Cx) {
+        self.leave_forward(Some(fault), cx);
+        self.close_with(rest, cx);
     }
 
     /// The protocol of a forwarded connection has changed.

@@ -122,7 +122,12 @@ pub(super) enum ForwardStep {
         fault: Fault,
     },
     /// The same, for what the origin sent is no HTTP.
-    Spoiled(Refusal),
+    Spoiled {
+        /// What is wrong.
+        why: Refusal,
+        /// What the client is owed, where it can see that the message is not whole.
+        rest: Option<Vec<u8>>,
+    },
 }
 
 /// A connection whose protocol has changed.

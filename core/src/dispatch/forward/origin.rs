@@ -38,15 +38,19 @@ impl Forward {
                 seen.extend_from_slice(cx.buffers.peek(len));
                 self.response_head(cx)
             }
-            Response::Body(body) => match body.pass(cx.buffers.peek(len)) {
-                Ok((used, out)) => {
-                    self.origin_stays &= used == len;
-                    self.to_client = passed_on(out, len, cx);
-                    self.mark(cx);
-                    self.finish_if_done(cx)
+            Response::Body(body) => {
+                let (used, out, fault) = body.pass_some(cx.buffers.peek(len));
+                if let Some(why) = fault {
+                    let why = Refusal::BadResponse(why.behind(self.response_head));
+                    // What came before the fault is the client's, if it sees that more is missing.
+                    let rest = body.tells_its_end().then(|| out.bytes(cx.buffers.peek(len)).to_vec());
+                    return ForwardStep::Spoiled { why, rest };
                 }
-                Err(why) => ForwardStep::Spoiled(Refusal::BadResponse(why.behind(self.response_head))),
-            },
+                self.origin_stays &= used == len;
+                self.to_client = passed_on(out, len, cx);
+                self.mark(cx);
+                self.finish_if_done(cx)
+            }
         }
     }
 

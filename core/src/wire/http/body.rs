@@ -87,6 +87,14 @@ impl Body {
     /// The chunks are malformed; `at` counts from the start of the body. Nothing after an error is
     /// to be trusted: the connection cannot be used any more.
     pub(crate) fn pass(&mut self, bytes: &[u8]) -> Result<(usize, Out), Malformed> {
+        match self.pass_some(bytes) {
+            (used, out, None) => Ok((used, out)),
+            (_, _, Some(why)) => Err(why),
+        }
+    }
+
+    /// The same; where the chunks are malformed, what goes on of those before the fault.
+    pub(crate) fn pass_some(&mut self, bytes: &[u8]) -> (usize, Out, Option<Malformed>) {
         let used = match &mut self.state {
             State::Done => 0,
             State::UntilClose => bytes.len(),
@@ -97,9 +105,9 @@ impl Body {
                 }
                 taken
             }
-            State::Chunks(chunks) => return chunks.pass(bytes),
+            State::Chunks(chunks) => return chunks.pass_some(bytes),
         };
-        Ok((used, Out::Same(used)))
+        (used, Out::Same(used), None)
     }
 
     /// No further byte belongs to this body. Never so with [`Framing::UntilClose`].

@@ -185,8 +185,8 @@ impl Chunks {
         }
     }
 
-    /// See [`Body::pass`](super::Body::pass).
-    pub(super) fn pass(&mut self, bytes: &[u8]) -> Result<(usize, Out), Malformed> {
+    /// See [`Body::pass_some`](super::Body::pass_some).
+    pub(super) fn pass_some(&mut self, bytes: &[u8]) -> (usize, Out, Option<Malformed>) {
         let mut writer = Writer { came: bytes, out: Out::Same(0) };
         let mut used = 0;
         while let Some(&byte) = bytes.get(used) {
@@ -203,16 +203,18 @@ impl Chunks {
             if self.is_done() {
                 break;
             }
-            let ended = self.next(byte).map_err(|expected| Malformed {
-                expected,
-                found: Some(byte.into()),
-                at: self.seen,
-            })?;
+            let ended = match self.next(byte) {
+                Ok(ended) => ended,
+                Err(expected) => {
+                    let why = Malformed { expected, found: Some(byte.into()), at: self.seen };
+                    return (used, writer.out, Some(why));
+                }
+            };
             used += 1;
             self.seen = self.seen.saturating_add(1);
             self.write(&ended, used, &mut writer);
         }
-        Ok((used, writer.out))
+        (used, writer.out, None)
     }
 
     /// Writes what `ended` with the byte before `upto`.

@@ -5,6 +5,15 @@ use proptest::prelude::*;
 
 use super::*;
 
+impl Chunks {
+    fn pass(&mut self, bytes: &[u8]) -> Result<(usize, Out), Malformed> {
+        match self.pass_some(bytes) {
+            (used, out, None) => Ok((used, out)),
+            (_, _, Some(why)) => Err(why),
+        }
+    }
+}
+
 fn strict() -> Chunks {
     Chunks::new(Manner::Strict, &Named::from(&b"x-named"[..]))
 }
