@@ -243,4 +243,24 @@ mod tests {
         assert_eq!(reach(&DefaultRoute { table: 253, ..route }, "eth1", &[], false, None), Reach::Always);
         assert_eq!(reach(&DefaultRoute { table: 100, ..route }, "eth1", &[], false, None), Reach::Never);
     }
+
+    #[test]
+    fn two_reasons_against_a_rule_do_not_take_each_other_back() {
+        let elsewhere = || RuleAttribute::Destination(ip("192.0.2.1"));
+        let second = [RuleAttribute::Iifname("eth9".into()), RuleAttribute::SuppressPrefixLen(0)];
+        for attribute in second {
+            let both = vec![elsewhere(), attribute.clone()];
+            assert_eq!(rule(100, 0, both, RuleFlags::empty()), None, "{attribute:?}");
+        }
+        assert!(
+            rule(100, 0, vec![RuleAttribute::L3MDev(false)], RuleFlags::empty())
+                .is_some_and(|rule| rule.table == Table::Number(100))
+        );
+        let mut message = RuleMessage::default();
+        message.header.family = AddressFamily::Inet6;
+        message.header.action = RuleAction::ToTable;
+        let mut bytes = vec![0; message.buffer_len()];
+        message.emit(&mut bytes);
+        assert!(parse(&bytes).is_some_and(|rule| rule.v6));
+    }
 }

@@ -288,6 +288,7 @@ mod tests {
         refused("10.0.0.2:8080", &["without a port", "--tunnel"]);
         refused("[::1]:8080@2", &["without a port", "--tunnel"]);
         refused("[2001:db8::7", &["[ADDRESS]"]);
+        refused("[2001:db8::7]x", &["expected [ADDRESS] or [ADDRESS]%INTERFACE"]);
         for text in ["0.0.0.0", "::", "224.0.0.1", "255.255.255.255", "ff02::1"] {
             refused(text, &["an interface of this host can have", text]);
         }

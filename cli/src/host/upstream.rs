@@ -182,4 +182,27 @@ mod tests {
     fn a_bond_takes_no_proxy() {
         assert!("socks5://host:80".parse::<UplinkArg>().is_err_and(|error| error.contains("dispatch")));
     }
+
+    #[test]
+    fn a_login_has_at_most_255_bytes_each_and_the_user_of_basic_no_colon() {
+        let with = |scheme: &str, user: &str, password: &str| {
+            uplink::parse(&format!("{scheme}://{user}:{password}@host:80")).is_ok()
+        };
+        let (most, more) = ("a".repeat(255), "a".repeat(256));
+        for scheme in ["http", "socks5"] {
+            assert!(with(scheme, &most, &most), "{scheme}");
+            assert!(!with(scheme, &more, &most) && !with(scheme, &most, &more), "{scheme}");
+            // RFC 7617 section 2 has this of Basic alone.
+            assert_eq!(with(scheme, "us%3Aer", "word"), scheme == "socks5");
+        }
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_nothing_else() {
+        for bad in ["socks5://[host]:80", "socks5://ho st:80", "socks5://ho\x07st:80", "socks5://ho/st:80"] {
+            assert!(uplink::parse(bad).is_err(), "{bad}");
+        }
+        let (upstream, label, _) = read("socks5://[fe80::1%eth1]:80");
+        assert_eq!((upstream.host.as_str(), upstream.interface), ("fe80::1%eth1", None), "{label}");
+    }
 }

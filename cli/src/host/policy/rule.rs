@@ -258,6 +258,13 @@ mod tests {
         assert!(strange(&|message| message.attributes.push(RuleAttribute::FwMask(0xff))));
         assert!(strange(&|message| message.header.flags = RuleFlags::Invert));
         assert!(strange(&|message| message.header.action = RuleAction::Blackhole));
+        // Two reasons do not take each other back.
+        for second in [RuleAttribute::FwMask(0xff), RuleAttribute::L3MDev(true)] {
+            assert!(strange(&|message| {
+                message.header.tos = 4;
+                message.attributes.push(second.clone());
+            }));
+        }
     }
 
     #[test]
