@@ -56,7 +56,9 @@ fn without_what_the_list_says_the_request_goes_by_the_one_that_works() {
 #[test]
 fn networks_that_overlap_are_told_as_one_is() {
     let Some(world) = World::one_network(here!()) else { return };
-    world.client.ip("addr del 10.77.1.3/24 dev up2\naddr add 10.77.1.130/25 dev up2\n");
+    world.client.ip("addr del 10.77.1.3/24 dev up2\n\
+         addr add 10.77.1.130/25 dev up2\n\
+         route add default via 10.77.1.1 dev up2 metric 102 onlink\n");
     let said = world.client.run(|| run(&["list"]).stdout);
     assert_eq!(said.matches("is in the same network 10.77.1.0/24").count(), 2, "{said}");
 }
