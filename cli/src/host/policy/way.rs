@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn a_question_names_one_address_and_no_network() {
         for (to, bits) in [("10.0.0.1", 32), ("2001:db8::1", 128)] {
-            let header = question(ip(to)).header;
+            let header = question(ip(to), None).header;
             assert_eq!(
                 (header.address_family, header.destination_prefix_length),
                 (family(bits == 128), bits)
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn a_way_leads_to_this_host_or_by_a_router_or_by_an_interface_alone() {
         let way = |kind, attributes| {
-            let mut message = question(ip("10.0.0.1"));
+            let mut message = question(ip("10.0.0.1"), None);
             message.header.kind = kind;
             message.attributes = attributes;
             read(&bytes(&message)).expect("a way")
