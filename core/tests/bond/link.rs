@@ -59,6 +59,8 @@ pub(crate) struct Link {
     free: Instant,
     under_way: BTreeMap<(Instant, u64), Datagram>,
     count: u64,
+    /// Datagrams that found its queue full.
+    pub(crate) overflowed: u64,
 }
 
 /// Bytes of the queue in front of a link, beside 100 ms of its rate.
@@ -66,7 +68,7 @@ const QUEUE: u64 = 30_000;
 
 impl Link {
     pub(crate) fn new(nature: Nature) -> Link {
-        Link { nature, free: Instant::ZERO, under_way: BTreeMap::new(), count: 0 }
+        Link { nature, free: Instant::ZERO, under_way: BTreeMap::new(), count: 0, overflowed: 0 }
     }
 
     /// Bytes that wait.
@@ -77,7 +79,9 @@ impl Link {
     pub(crate) fn send(&mut self, now: Instant, dice: &mut Dice, datagram: Datagram) {
         let Nature { rate, delay, jitter, loss, twice, up } = self.nature;
         let bytes = datagram.data.len() as u64 + 28;
-        if !up || self.queued(now) > QUEUE + rate / 10 || bytes > 1500 || dice.happens(loss) {
+        let full = self.queued(now) > QUEUE + rate / 10;
+        self.overflowed += u64::from(up && full);
+        if !up || full || bytes > 1500 || dice.happens(loss) {
             return;
         }
         self.free = self.free.max(now) + Duration::from_nanos(bytes * 1_000_000_000 / rate);

@@ -78,7 +78,8 @@ proptest! {
     #![proptest_config(cases(48))]
 
     /// 11: one path without loss, whatever the batches and the sizes. 4: and nothing is missing
-    /// that had room.
+    /// that had room. Where the link's own queue was full, which is a loss, the rest of a sparse
+    /// UDP flow does not wait for the repair.
     #[test]
     fn over_one_link_without_faults_order_in_is_order_out(
         setup in transition::straight(),
@@ -90,8 +91,11 @@ proptest! {
             assertions::after_each(&sut);
         }
         sut.apply(&Transition::Wait(4000));
+        let lossless = sut.lab.links[0][0].iter().all(|way| way.overflowed == 0);
         for (flow, sent) in &sut.reference.flows {
-            prop_assert_eq!(sent.overtaken, 0, "{:?}", flow);
+            if lossless || flow.kind != packet::Kind::Udp {
+                prop_assert_eq!(sent.overtaken, 0, "{:?}", flow);
+            }
         }
         assertions::after_healing(&mut sut);
     }

@@ -284,7 +284,10 @@ impl Path {
     pub(crate) fn handle_sent(&mut self, now: Instant, number: u64, bytes: u32, info: SentInfo) {
         self.counters.sent_packets += 1;
         self.counters.sent_bytes += u64::from(bytes);
-        self.sent_at = Some(now);
+        // An MTU probe that nobody answers tells nothing, so it puts off no ping.
+        if !info.mtu_probe {
+            self.sent_at = Some(now);
+        }
         self.account_waste(now);
         self.pacer.feed(now, u64::from(bytes));
         if !info.eliciting {

@@ -232,9 +232,12 @@ impl Peer {
         let Some(slot) = &mut self.slots[index] else { return };
         slot.staged = 0;
         for (sequence, _) in core::mem::take(&mut slot.stage) {
-            if let Some(copy) = self.copies.find(sequence)
-                && !core::mem::replace(&mut copy.queued, true)
-            {
+            let Some(copy) = self.copies.find(sequence) else {
+                // It has arrived, or there was no room for it meanwhile.
+                self.drops.copy_gone += u64::from(self.copies.gave_up(sequence));
+                continue;
+            };
+            if !core::mem::replace(&mut copy.queued, true) {
                 self.again.moved.push_back(sequence);
             }
         }

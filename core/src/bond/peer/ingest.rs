@@ -74,7 +74,7 @@ impl Peer {
         clamp_mss(&mut bytes, usize::from(self.mtu()));
         let entry = Entry::new(segments, ecn);
         if entry.next_len() > usize::from(self.mtu()) {
-            self.drops.too_large += 1;
+            self.drops.too_large += segments.count() as u64;
             self.tell_too_large(now, &bytes, give);
             self.copies.sources.keep(bytes);
             return;
