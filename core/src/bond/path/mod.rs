@@ -77,7 +77,7 @@ mod tests;
 mod unloaded;
 mod window;
 
-pub(crate) use ack::{Ack, DELAY_UNIT_MICROS};
+pub(crate) use ack::Ack;
 pub(crate) use delay::RawDelay;
 #[cfg(test)]
 pub(crate) use delay::timestamp;

@@ -213,15 +213,6 @@ impl Copies {
         self.slots.shrink_to_fit();
     }
 
-    /// Bytes of the packets from the oldest that is held to the newest, those included that have
-    /// arrived: as long as those that are held, on average.
-    pub(super) fn span(&self) -> u64 {
-        let held = self.slots.iter().flatten();
-        let (count, bytes) =
-            held.fold((0, 0), |(count, bytes), copy| (count + 1, bytes + u64::from(copy.len)));
-        bytes * self.slots.len() as u64 / u64::max(count, 1)
-    }
-
     /// Bytes held, bookkeeping included.
     pub(super) fn bytes(&self) -> usize {
         self.bytes

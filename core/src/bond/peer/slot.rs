@@ -1,8 +1,8 @@
 //! One path of an association: its estimates, its address, what it is to send.
 
 use super::health::Health;
-use crate::bond::path::{DELAY_UNIT_MICROS, Path, State};
-use crate::bond::wire::{Ack, Frame, OVERHEAD, PathId};
+use crate::bond::path::{Path, State};
+use crate::bond::wire::{Frame, OVERHEAD, PathId};
 use crate::machine::SocketId;
 use crate::time::{Duration, Instant};
 use alloc::collections::VecDeque;
@@ -100,8 +100,6 @@ pub(in crate::bond) struct Slot {
     pub(super) asks: bool,
     /// DATA came by it since the last acknowledgement.
     pub(super) carried: bool,
-    /// The last acknowledgement of its packets, and when it left, while no other path has had it.
-    pub(super) said: Option<(Instant, Ack)>,
     /// When an acknowledgement left last of packets that carried no DATA.
     pub(super) quiet: Option<Instant>,
     /// Since when something waits to leave, without anything having left.
@@ -129,7 +127,6 @@ impl Slot {
             proved: None,
             asks: false,
             carried: false,
-            said: None,
             quiet: None,
             waiting: None,
             dirty: false,
@@ -153,14 +150,6 @@ impl Slot {
     pub(super) fn answers_idle(&mut self, now: Instant) -> bool {
         let before = self.quiet.replace(now);
         self.path.state() == State::Live && before.is_none_or(|before| now - before > IDLE_QUESTIONS)
-    }
-
-    /// The acknowledgement of this path that no other has had, as one that leaves now.
-    pub(super) fn take_said(&mut self, now: Instant) -> Option<Ack> {
-        let (left, mut ack) = self.said.take()?;
-        let held = u64::try_from((now - left).as_micros()).unwrap_or(u64::MAX) / DELAY_UNIT_MICROS;
-        ack.delay = ack.delay.saturating_add(u16::try_from(held).unwrap_or(u16::MAX));
-        Some(ack)
     }
 
     /// Control frames go by this path.

@@ -292,21 +292,6 @@ fn what_is_under_way_on_a_link_that_is_pulled_goes_by_the_other_and_is_no_repair
     assert!(world.last[before..].windows(2).all(|pair| pair[0] < pair[1]), "out of order");
 }
 
-/// Of one of the two the acknowledgements went back by itself alone, and died with it.
-#[test]
-fn what_came_by_a_link_before_its_death_is_not_sent_again() {
-    for dead in [0, 1] {
-        let mut world = World::new(&[(50, 10), (50, 10)]);
-        world.upload(Duration::from_secs(2));
-        let before = world.server.order().duplicate;
-        world.up[dead].up = false;
-        world.down[dead].up = false;
-        world.upload(Duration::from_millis(200));
-        let twice = world.server.order().duplicate - before;
-        assert!(twice < 10, "{twice} packets came twice when link {dead} died");
-    }
-}
-
 #[test]
 fn a_link_that_died_while_nothing_moved_is_found_out_by_what_comes_next() {
     for dead in [0, 1] {

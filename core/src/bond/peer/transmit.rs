@@ -232,7 +232,7 @@ impl Peer {
     ///
     /// | the best path | the acknowledgement goes by |
     /// | --- | --- |
-    /// | is proved ([`Slot::is_proved`](super::Slot::is_proved)) | the path that it is of, and the best one; that of the best one beside the next of another |
+    /// | is proved ([`Slot::is_proved`](super::Slot::is_proved)) | the path that it is of, and the best one |
     /// | is not proved, but live | the path that it is of, and all that are not down |
     /// | is not live | all paths |
     ///
@@ -240,8 +240,6 @@ impl Peer {
     /// - By the best path it arrives first. But that path may have died a moment ago. If all
     ///   acknowledgements went that way, the peer would hear of none of its paths and take all of
     ///   them for dead. A copy on the path that it is of is lost with that path alone.
-    /// - What came by the best path before it died is known by what goes beside another path's, in
-    ///   the same packet: else it is sent again, 12 ms of it at a round trip of 20 ms.
     /// - Where all paths are down, no one of them can be preferred: each end would answer by the
     ///   path that it thinks best, and if none of these carries anything no answer would ever come.
     /// - An idle peer's ping is answered by its own path only: copies would cost as much as the
@@ -256,14 +254,12 @@ impl Peer {
         for index in 0..MAX_PATHS {
             let Some(slot) = &mut self.slots[index] else { continue };
             let Some(ack) = slot.path.poll_ack(now) else { continue };
-            let ack = super::receive::to_wire(slot.id, &ack);
-            let frame = Frame::Ack(ack);
+            let frame = Frame::Ack(super::receive::to_wire(slot.id, &ack));
             let carried = core::mem::take(&mut slot.carried);
             if !carried && slot.answers_idle(now) {
                 slot.push_control(frame);
                 continue;
             }
-            slot.said = (index == best).then_some((now, ack));
             for by in 0..MAX_PATHS {
                 let Some(slot) = &mut self.slots[by] else { continue };
                 let up = slot.path.state() != path::State::Down;
@@ -274,17 +270,6 @@ impl Peer {
                 if carried && up && (by == best && slot.wants_proof(now) || doubted) {
                     slot.ping |= slot.path.in_flight() == 0;
                 }
-            }
-            self.take_along(now, index);
-        }
-    }
-
-    /// An acknowledgement leaves by a path: those that went by another path alone go with it.
-    fn take_along(&mut self, now: Instant, by: usize) {
-        for of in (0..MAX_PATHS).filter(|of| *of != by) {
-            let said = self.slots[of].as_mut().and_then(|slot| slot.take_said(now));
-            if let (Some(ack), Some(slot)) = (said, &mut self.slots[by]) {
-                slot.push_control(Frame::Ack(ack));
             }
         }
     }
