@@ -166,18 +166,22 @@ fn what_is_no_response_even_so_is_told_with_its_noun_and_place() {
 
 #[test]
 fn a_bad_chunk_in_the_middle_takes_nothing_with_it_and_is_told() {
-    let mut lab = lab();
     let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
     let second = "5\r\nthere\r\n";
-    lab.serve(
-        ONE,
-        [head_end(), send(answer), Act::Pause(ms(50)), send(&format!("{second}bad!")), Act::AwaitEnd],
-    );
-    let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
-    lab.finish();
-    // RFC 9112 section 8: without a last chunk it is not whole.
-    assert!(text(lab.got(who)).ends_with(&format!("5\r\nhello\r\n{second}")), "{}", text(lab.got(who)));
-    assert_eq!(lab.end(who), End::Fin);
-    let [Refusal::BadResponse(why)] = lab.refusals()[..] else { panic!("{:?}", lab.refusals()) };
-    assert_eq!(why.at, answer.len() + second.len() + 3, "hexadecimal digits go on to the end of bad");
+    // However it comes.
+    let bad = format!("{second}bad!");
+    let apart = vec![head_end(), send(answer), Act::Pause(ms(50)), send(&bad), Act::AwaitEnd];
+    let together = vec![head_end(), send(&[answer, &bad].concat()), Act::AwaitEnd];
+    for script in [apart, together] {
+        let mut lab = lab();
+        lab.serve(ONE, script);
+        let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+        lab.finish();
+        // RFC 9112 section 8: without a last chunk it is not whole.
+        let got = text(lab.got(who));
+        assert!(got.ends_with(&format!("5\r\nhello\r\n{second}")), "{got}");
+        assert_eq!(lab.end(who), End::Fin);
+        let [Refusal::BadResponse(why)] = lab.refusals()[..] else { panic!("{:?}", lab.refusals()) };
+        assert_eq!(why.at, answer.len() + second.len() + 3, "hexadecimal digits go on to the end of bad");
+    }
 }

@@ -86,6 +86,8 @@ pub(crate) use named::Named;
 pub(crate) use request::parse_request;
 pub(crate) use request_line::empty_lines;
 pub(crate) use response::{Asked, parse_response};
+#[cfg(feature = "unwrap")]
+pub(crate) use status_line::passed_over;
 
 /// How large a head may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -96,15 +96,19 @@ impl Forward {
                     let interim = out.clone();
                     out.extend(head.emit(!self.client_stays));
                     let mut body = Body::of_response(head.body, &head.named, self.version_10);
-                    match body.pass(&seen[used..]) {
-                        Ok((length, passed)) => {
-                            out.extend_from_slice(passed.bytes(&seen[used..]));
-                            self.origin_stays &= used + length == seen.len();
+                    let (length, passed, fault) = body.pass_some(&seen[used..]);
+                    let passed = passed.bytes(&seen[used..]);
+                    out.extend_from_slice(passed);
+                    if let Some(why) = fault {
+                        let why = Refusal::BadResponse(why.behind(took));
+                        if passed.is_empty() || !body.tells_its_end() {
+                            return self.bad_gateway(why, interim, cx);
                         }
-                        Err(why) => {
-                            return self.bad_gateway(Refusal::BadResponse(why.behind(took)), interim, cx);
-                        }
+                        // What came before the fault is the client's, as if it had come alone.
+                        let rest = [self.take_unsent(cx), out].concat();
+                        return ForwardStep::Spoiled { why, rest: Some(rest) };
                     }
+                    self.origin_stays &= used + length == seen.len();
                     self.response = Response::Body(body);
                     self.response_head = took;
                     break;
@@ -149,6 +153,8 @@ impl Forward {
     /// The origin sends no more.
     pub(in super::super) fn target_ended(&mut self, cx: &mut Cx) -> ForwardStep {
         if self.is_whole_but_for_its_end() {
+            // Nobody knows which fields are lost: nothing may follow that could be read by them.
+            self.client_stays = false;
             let step = self.response_head(cx);
             if !matches!((&step, &self.response), (ForwardStep::Open, Response::Body(_))) {
                 return step;
@@ -193,18 +199,23 @@ impl Forward {
     }
 
     /// Whether the head that has come is one if it ends here, as browsers take it where an origin
-    /// closes in the middle of a head; then its end is added.
+    /// closes in the middle of a head; then what is missing of its end is added, and no byte more:
+    /// it would be the body's.
     fn is_whole_but_for_its_end(&mut self) -> bool {
         let asked = Asked { head: self.head_request, version_10: self.version_10, upgrade: &[] };
         let Response::Head { seen, .. } = &mut self.response else { return false };
         let len = seen.len();
-        seen.extend_from_slice(b"\r\n\r\n");
-        let head = http::parse_response(seen, &asked, self.limits);
-        let whole = len > 0 && head.is_ok_and(|(head, _)| !head.interim);
-        if !whole {
-            seen.truncate(len);
+        // The line's end, and the empty line: what is whole by the first of them takes no second.
+        for _ in 0..2 {
+            seen.push(b'\n');
+            match http::parse_response(seen, &asked, self.limits) {
+                Ok((head, _)) if len > 0 && !head.interim => return true,
+                Err(HttpError::Incomplete) => {}
+                _ => break,
+            }
         }
-        whole
+        seen.truncate(len);
+        false
     }
 
     /// The connection to the origin failed.

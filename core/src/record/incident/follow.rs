@@ -7,7 +7,7 @@
 //!
 //! A track reads with the parsers that the machine reads with, and parses at the same bytes. So
 //! what the machine decides from is kept before it decides. What is not whole at the end of a
-//! recording was decided from by nobody.
+//! recording was decided from by nobody, a response's head apart.
 //!
 //! Invariant: bytes are kept only where a rule here says so. Where the track and the machine are of
 //! different minds a replay diverges, and nothing secret is told.
@@ -23,6 +23,10 @@ use crate::wire::http::{
 use crate::wire::socks5::{client, method};
 use crate::wire::{Parsed, Unparsed, socks4, socks5};
 use alloc::vec::Vec;
+
+/// A response's head that is longer and comes in pieces is kept once it is whole: to mask it with
+/// each piece would take the square of its length.
+const MOST_PARTIAL: usize = 16 * 1024;
 
 /// What a track is lent.
 pub(super) struct Rules<'a> {
@@ -411,11 +415,14 @@ impl Track {
         }
     }
 
-    /// The status line would be taken for wrong if it were left out.
+    /// The status line would be taken for wrong if it were left out, and where the origin ends in
+    /// the middle of a head what there is of it decides.
     fn partial_response(&mut self, kept: &mut Kept) -> bool {
-        if self.told == 0 {
-            kept.push((self.at, mask::response(&self.waiting)));
-            self.told = usize::from(self.waiting.contains(&b'\n'));
+        if self.waiting.len() <= MOST_PARTIAL {
+            // What comes later changes nothing of what was told before.
+            let masked = mask::response(&self.waiting);
+            kept.push((self.at + self.told as u64, masked[self.told..].to_vec()));
+            self.told = self.waiting.len();
         }
         false
     }

@@ -90,6 +90,8 @@ pub(super) fn response(bytes: &[u8]) -> Vec<u8> {
     let mut out = bytes.to_vec();
     let mut at = 0;
     while at < out.len() {
+        // What stands in front of the line and is passed over.
+        at += http::passed_over(&out[at..]).unwrap_or(0);
         let line = line_end(&out, at);
         let first = &mut out[at..line];
         if first.trim_ascii().is_empty() {
@@ -102,22 +104,19 @@ pub(super) fn response(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// `HTTP/1.1 200 OK`: the reason tells what the origin likes. Of what is no status line the first
-/// bytes are read.
+/// `HTTP/1.1 200 OK`: the reason tells what the origin likes, and so may a version that is none. Of
+/// what is no status line the first bytes are read.
 fn status_line(line: &mut [u8]) {
     const READ: usize = 8;
     let is = |word: &[u8]| line.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
-    let told = match line.iter().position(|byte| matches!(byte, b' ' | b'\t')) {
-        Some(at) if is(b"HTTP/") || is(b"ICY") => {
-            let blanks = line[at..].iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-            let digits = line[at + blanks..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-            at + blanks + digits
-        }
-        _ => READ,
-    };
-    if let Some(rest) = line.get_mut(told..) {
-        blank(rest);
+    let end = line.iter().position(|byte| b" \t\r\n".contains(byte)).filter(|_| is(b"HTTP") || is(b"ICY"));
+    let (version, rest) = line.split_at_mut(end.unwrap_or(line.len()));
+    if let Some(odd) = version.get_mut(READ..) {
+        blank(odd);
     }
+    let blanks = rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let digits = rest[blanks..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    blank(&mut rest[blanks + digits..]);
 }
 
 /// Where the line ends that begins at `at`: behind its line feed.
@@ -302,6 +301,37 @@ mod tests {
         assert!(!told.check(&user, &password));
         assert_eq!((user.len(), password.len()), (3, 8));
         assert!(head("nocolon").contains("xxxxx xxxxxxxxxxxx"), "{}", head("nocolon"));
+    }
+
+    #[test]
+    fn a_status_line_reads_the_same_wherever_it_begins_and_whatever_its_version_is() {
+        use crate::wire::http::{Asked, HeadLimits, parse_response};
+        let limits = HeadLimits { bytes: 4096, fields: 8 };
+        for line in [
+            "HTTP/1.1 404 secret",
+            "\u{feff}HTTP/1.1 404 secret",
+            "ab\r\nHTTP/1.1 404 secret",
+            "HTTP/1.1 103 x\r\n\r\nabHTTP/1.1 404 secret",
+            "HTTP 404 secret",
+            "HTTPS/1.1 404 secret",
+            "HTTP/1.1secret 404 secret",
+            "HTTP/1.0secret\t404 secret",
+            "HTTP/1.1 secret",
+            "ICY 404 secret",
+        ] {
+            let whole = [line, "\r\nX: secret\r\nContent-Length: 3\r\n\r\n"].concat();
+            let mut masked = &response(whole.as_bytes())[..];
+            assert!(!masked.windows(6).any(|part| part == b"secret"), "{line:?}");
+            let mut bytes = whole.as_bytes();
+            while !bytes.is_empty() {
+                let told = [bytes, masked].map(|bytes| {
+                    let (head, used) = parse_response(bytes, &Asked::default(), limits).expect("a head");
+                    (used, head.status, head.body, head.keep_alive)
+                });
+                assert_eq!(told[0], told[1], "{line:?}");
+                (bytes, masked) = (&bytes[told[0].0..], &masked[told[0].0..]);
+            }
+        }
     }
 
     #[test]

@@ -47,8 +47,10 @@ pub(crate) fn parse_answer(bytes: &[u8]) -> Result<(u16, usize), HttpError> {
             Err(HttpError::Incomplete) => return Err(unfinished()),
             other => other?,
         };
-        if line.status < 100 || line.status == 101 {
-            let found = Some(line.status.into());
+        // What an origin may leave out a proxy says: without a status nobody knows that there is a
+        // tunnel, and the client's bytes would go to whatever is there.
+        if !line.told || line.status < 100 || line.status == 101 {
+            let found = line.told.then(|| line.status.into());
             let why = Malformed { expected: "an answer to CONNECT", found, at: at + line.status_at };
             return Err(HttpError::refused(502, why));
         }
@@ -104,6 +106,13 @@ mod tests {
         assert!(matches!(parse_answer(b"SSH-2.0-OpenSSH"), Err(HttpError::Refused { .. })));
         assert!(matches!(parse_answer(b"HTTP/1.1 101 Switching\r\n\r\n"), Err(HttpError::Refused { .. })));
         assert!(matches!(parse_answer(b"HTTP/1.1 099 x\r\n\r\n"), Err(HttpError::Refused { .. })));
+        for odd in ["HTTP/1.1407 Login", "HTTP/1.1 -407 Login", "HTTP/1.1 No", "HTTP/1.1", "HTTP"] {
+            let whole = [odd, "\r\n\r\n"].concat();
+            let Err(HttpError::Refused { why, .. }) = parse_answer(whole.as_bytes()) else {
+                panic!("{odd} opens a tunnel")
+            };
+            assert!(why.at <= odd.len() && why.found.is_none(), "{odd}: {why}");
+        }
         let endless = [&b"HTTP/1.1 200 OK\r\n"[..], &vec![b'a'; 64 * 1024]].concat();
         assert!(matches!(parse_answer(&endless), Err(HttpError::TooLarge(_))));
         let interim = b"HTTP/1.1 100 x\r\n\r\n".repeat(5000);

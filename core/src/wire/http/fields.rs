@@ -217,7 +217,9 @@ pub(super) fn response_framing(
     let is = |element: &[u8], word: &str| element.eq_ignore_ascii_case(word.as_bytes());
     let mut codings = elements(fields, "Transfer-Encoding").filter(|element| is_coding(element));
     let Some(coding) = codings.next() else {
-        return Ok((response_length(whole, fields)?.map_or(Framing::None, Framing::Length), false));
+        let length = response_length(whole, fields)?;
+        let unreadable = length.is_none() && elements(fields, "Content-Length").any(|one| !one.is_empty());
+        return Ok((length.map_or(Framing::None, Framing::Length), unreadable));
     };
     // Said twice it is still done once.
     let another = codings.next();

@@ -100,10 +100,10 @@ fn judge(
     let bodiless = status < 200 || status == 204;
     let ends_with_head = bodiless || status == 304 || asked.head;
     let (declared, doubt) = match fields::response_framing(text, fields, version_10) {
-        Err(_) if ends_with_head => (Framing::None, false),
+        Err(_) if ends_with_head => (Framing::None, status == 204),
         // A body that a 204 announces may follow all the same.
-        Ok((declared, _)) if status == 204 => {
-            (declared, !matches!(declared, Framing::None | Framing::Length(0)))
+        Ok((declared, doubt)) if status == 204 => {
+            (declared, doubt || !matches!(declared, Framing::None | Framing::Length(0)))
         }
         Ok((declared, _)) if ends_with_head => (declared, false),
         other => other.map_err(Fault::InFields)?,
@@ -114,8 +114,10 @@ fn judge(
         declared => declared,
     };
     // RFC 9112 section 9.3: HTTP/1.1 persists unless a field says otherwise. An HTTP/1.0 origin
-    // would have to ask for it; it is not worth the doubt.
+    // would have to ask for it; it is not worth the doubt. Nor is one that says more than its
+    // answers: what comes next may be the rest of another one.
     let keep_alive = !version_10
+        && !line.behind_others
         && body != Framing::UntilClose
         && !doubt
         && !fields::has_element(fields, "Connection", "close");

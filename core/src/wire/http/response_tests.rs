@@ -256,6 +256,19 @@ fn a_204_that_announces_a_body_is_the_last_of_its_connection() {
     let keeps = |fields: &str| read(&["HTTP/1.1 204 x\r\n", fields, "\r\n"].concat()).keep_alive;
     assert!(keeps("") && keeps("Content-Length: 0\r\n"));
     assert!(!keeps("Content-Length: 5\r\n") && !keeps("Transfer-Encoding: chunked\r\n"));
+    for unreadable in
+        ["Content-Length: 5 bytes\r\n", "Content-Length: 5, 6\r\n", "Transfer-Encoding: gzip\r\n"]
+    {
+        assert!(!keeps(unreadable), "{unreadable}");
+    }
+    assert!(keeps("Content-Length:\r\n"), "it announces nothing");
+}
+
+#[test]
+fn an_origin_that_says_more_than_its_answers_is_asked_no_more() {
+    let keeps = |text: &str| read(&[text, "HTTP/1.1 204 x\r\n\r\n"].concat()).keep_alive;
+    assert!(keeps("") && keeps("\r\n"));
+    assert!(!keeps("ab") && !keeps("\u{feff}"));
 }
 
 #[test]

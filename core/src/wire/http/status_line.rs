@@ -22,6 +22,10 @@ use super::{HttpError, Malformed};
 #[derive(Debug)]
 pub(super) struct StatusLine {
     pub(super) status: u16,
+    /// It says so; what says nothing means 200.
+    pub(super) told: bool,
+    /// Bytes of something else stood in front.
+    pub(super) behind_others: bool,
     /// Where the status stands.
     pub(super) status_at: usize,
     /// Without controls.
@@ -79,12 +83,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<StatusLine, HttpError> {
     };
     let reason = bytes[at..at + line_feed].trim_ascii();
     let reason = reason.iter().map(|byte| if byte.is_ascii_control() { b' ' } else { *byte }).collect();
-    Ok(StatusLine { status, status_at, reason, version_10, used: at + line_feed + 1 })
+    let (told, behind_others) = (digits > 0, start > empty);
+    Ok(StatusLine { status, told, behind_others, status_at, reason, version_10, used: at + line_feed + 1 })
 }
 
 /// How many bytes are passed over in front of the line; 0 where there is none, too. More than four
 /// are more than browsers look at.
-fn passed_over(bytes: &[u8]) -> Result<usize, HttpError> {
+pub(crate) fn passed_over(bytes: &[u8]) -> Result<usize, HttpError> {
     const MOST: usize = 4;
     if is_prefix(bytes, b"ICY ") {
         return Ok(0);
