@@ -5,6 +5,9 @@ use super::lab::{Lab, Setup, Who};
 use super::person::{Act, End, Person};
 use super::place::Target;
 use super::say::{self, SOCKS5_GRANTED};
+use ropewalk_core::machine::event::Event;
+use ropewalk_core::machine::{Report, UplinkId};
+use ropewalk_core::time::{Duration, Instant};
 
 /// A target.
 pub(crate) const FAR: &str = "192.0.2.7:80";
@@ -62,4 +65,23 @@ pub(crate) fn lab_with_echoes(uplinks: usize) -> Lab {
     lab.serve(FAR, [Act::Echo]);
     lab.serve(FAR6, [Act::Echo]);
     lab
+}
+
+/// How long after the start the byte at `offset` came to a client.
+pub(crate) fn since_start(lab: &Lab, who: Who, offset: usize) -> Duration {
+    lab.sock(who).got.byte_at(offset).expect("it came") - Instant::ZERO
+}
+
+/// How often the pool heard that an uplink was outpaced.
+pub(crate) fn outpaced(lab: &Lab) -> usize {
+    lab.world.reports.iter().filter(|report| matches!(report, Report::Outpaced { .. })).count()
+}
+
+/// The uplinks that began to rest.
+pub(crate) fn downs(lab: &Lab) -> Vec<UplinkId> {
+    let down = |(_, event): &(Instant, Event)| match event {
+        Event::UplinkDown { uplink, .. } => Some(*uplink),
+        _ => None,
+    };
+    lab.world.events.iter().filter_map(down).collect()
 }
