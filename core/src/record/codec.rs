@@ -194,21 +194,13 @@ impl Writer {
                 self.address(peer);
                 self.address(local);
             }
-            Input::AcceptFailed { stream, fault } => {
-                self.tag(ACCEPT_FAILED, now);
-                self.stream(stream);
-                self.fault(fault);
-            }
+            Input::AcceptFailed { stream, fault } => self.stream_fault(ACCEPT_FAILED, now, stream, fault),
             Input::Connected { stream, local } => {
                 self.tag(CONNECTED, now);
                 self.stream(stream);
                 self.address(local);
             }
-            Input::ConnectFailed { stream, fault } => {
-                self.tag(CONNECT_FAILED, now);
-                self.stream(stream);
-                self.fault(fault);
-            }
+            Input::ConnectFailed { stream, fault } => self.stream_fault(CONNECT_FAILED, now, stream, fault),
             Input::Assigned { conn, assignment } => {
                 self.tag(ASSIGNED, now);
                 self.id(conn.index(), conn.generation());
@@ -236,31 +228,15 @@ impl Writer {
                 self.number(given as u64);
                 self.out.push(u8::from(eof));
             }
-            Input::Failed { stream, fault } => {
-                self.tag(FAILED, now);
-                self.stream(stream);
-                self.fault(fault);
-            }
-            Input::WriteFailed { stream, fault } => {
-                self.tag(WRITE_FAILED, now);
-                self.stream(stream);
-                self.fault(fault);
-            }
+            Input::Failed { stream, fault } => self.stream_fault(FAILED, now, stream, fault),
+            Input::WriteFailed { stream, fault } => self.stream_fault(WRITE_FAILED, now, stream, fault),
             Input::Opened { socket, local } => {
                 self.tag(OPENED, now);
                 self.socket(socket);
                 self.address(local);
             }
-            Input::OpenFailed { socket, fault } => {
-                self.tag(OPEN_FAILED, now);
-                self.socket(socket);
-                self.fault(fault);
-            }
-            Input::SocketFailed { socket, fault } => {
-                self.tag(SOCKET_FAILED, now);
-                self.socket(socket);
-                self.fault(fault);
-            }
+            Input::OpenFailed { socket, fault } => self.socket_fault(OPEN_FAILED, now, socket, fault),
+            Input::SocketFailed { socket, fault } => self.socket_fault(SOCKET_FAILED, now, socket, fault),
             Input::SendFailed { socket, id, sent, fault } => {
                 self.tag(SEND_FAILED, now);
                 self.socket(socket);
@@ -274,14 +250,7 @@ impl Writer {
             }
             Input::SocketMemory { used, limit, streams } => {
                 self.tag(SOCKET_MEMORY, now);
-                self.number(used);
-                self.number(limit);
-                self.number(streams.len() as u64);
-                for Kept { stream, bytes, stuck } in streams {
-                    self.stream(*stream);
-                    self.number((*bytes).into());
-                    self.number(stuck.as_nanos() as u64);
-                }
+                self.socket_memory(used, limit, streams);
             }
             Input::UplinkGone { uplink } => {
                 self.tag(UPLINK_GONE, now);
@@ -299,6 +268,29 @@ impl Writer {
             }
             Input::Entropy { bytes: _ } => self.tag(ENTROPY, now),
             Input::Drain => self.tag(DRAIN, now),
+        }
+    }
+
+    fn stream_fault(&mut self, tag: u8, now: Instant, stream: StreamId, fault: Fault) {
+        self.tag(tag, now);
+        self.stream(stream);
+        self.fault(fault);
+    }
+
+    fn socket_fault(&mut self, tag: u8, now: Instant, socket: SocketId, fault: Fault) {
+        self.tag(tag, now);
+        self.socket(socket);
+        self.fault(fault);
+    }
+
+    fn socket_memory(&mut self, used: u64, limit: u64, streams: &[Kept]) {
+        self.number(used);
+        self.number(limit);
+        self.number(streams.len() as u64);
+        for Kept { stream, bytes, stuck } in streams {
+            self.stream(*stream);
+            self.number((*bytes).into());
+            self.number(stuck.as_nanos() as u64);
         }
     }
 

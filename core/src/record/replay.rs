@@ -2,7 +2,7 @@
 
 use super::codec::{Entry, Reader};
 use super::{MAGIC, fingerprint, print_of, print_of_output, print_of_packet, print_of_transmit};
-use crate::machine::{Application, Input, Output, Rx, SocketId, StreamId, TunId};
+use crate::machine::{Application, Fault, Input, Offload, Output, Rx, SocketId, StreamId, Transmit, TunId};
 use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -188,8 +188,7 @@ pub(super) struct Bound<M> {
     pub(super) held: fn(&M) -> usize,
 }
 
-/// The same, with somebody who is told of each step; what was not polled when the recording ends is
-/// left.
+/// Does the same, and shows `watch` each step; what was not polled when the recording ends is left.
 pub(super) fn run<M: Application>(
     recording: &[u8],
     machine: &mut M,
@@ -197,153 +196,187 @@ pub(super) fn run<M: Application>(
     configure: Configure<'_, M>,
     bound: &Bound<M>,
 ) -> Result<Replayed, Divergence> {
-    let mut kept = Kept::find(recording)?;
+    let kept = Kept::find(recording)?;
     let mut reader = Reader::new(recording, MAGIC).ok_or(Divergence::Damaged { at: 0 })?;
-    let mut replayed = Replayed::default();
-    let mut now = Instant::ZERO;
-    while let Some(next) = reader.next().map_err(|at| Divergence::Damaged { at })? {
-        let entry = replayed.entries;
-        now = next.at().unwrap_or(now);
-        // What is compared counts twice where it is an input, too.
-        let (inputs, compared) = match next {
-            Entry::Output(print) => {
-                let got = machine.poll_output();
-                if got.as_ref().map(print_of_output) != Some(print) {
-                    let got = got.map(|got| format!("{got:?}"));
-                    return Err(Divergence::Output { entry, got });
-                }
-                if let Some(output) = &got {
-                    watch(Moment::Output(now, output));
-                }
-                (0, 1)
-            }
-            Entry::Input(_, input) => {
-                input.with(|input| {
-                    watch(Moment::Input(now, &input));
-                    machine.handle_input(now, input);
-                });
-                (1, 0)
-            }
-            Entry::Read(_, stream, bytes) => {
-                let buf = machine.read_buf(stream);
-                let buf = buf.get_mut(..bytes.len()).ok_or(Divergence::Read { entry, stream })?;
-                buf.copy_from_slice(bytes);
-                tell(machine, now, Input::Read { stream, len: bytes.len() }, watch);
-                (1, 0)
-            }
-            Entry::Taken(_, stream, len) => {
-                let buf = machine.read_buf(stream);
-                let buf = buf.get_mut(..len).ok_or(Divergence::Read { entry, stream })?;
-                kept.fill(stream, buf);
-                tell(machine, now, Input::Read { stream, len }, watch);
-                (1, 0)
-            }
+    let done = Replayed::default();
+    let mut replay = Replay { machine, watch, configure, kept, now: Instant::ZERO, done };
+    while let Some(entry) = reader.next().map_err(|at| Divergence::Damaged { at })? {
+        replay.now = entry.at().unwrap_or(replay.now);
+        replay.step(entry)?;
+        replay.check(bound)?;
+        replay.done.entries += 1;
+    }
+    Ok(replay.done)
+}
+
+/// A replay under way.
+struct Replay<'r, M> {
+    machine: &'r mut M,
+    watch: &'r mut dyn FnMut(Moment<'_>),
+    configure: Configure<'r, M>,
+    kept: Kept<'r>,
+    /// When the current entry was recorded.
+    now: Instant,
+    done: Replayed,
+}
+
+impl<M: Application> Replay<'_, M> {
+    /// One entry: the machine is given it, or must say it.
+    fn step(&mut self, entry: Entry<'_>) -> Result<(), Divergence> {
+        match entry {
+            Entry::Output(print) => self.output(print)?,
+            Entry::Input(_, input) => input.with(|input| self.input(input)),
+            Entry::Timeout(_) => self.timeout(),
+            Entry::Read(_, stream, bytes) => self.read(stream, bytes)?,
+            Entry::Taken(_, stream, len) => self.read_kept(stream, len)?,
             Entry::Written(_, stream, len, print) => {
-                if machine.write_buf(stream).get(..len).map(fingerprint) != Some(print) {
-                    return Err(Divergence::Written { entry, stream });
-                }
-                tell(machine, now, Input::Written { stream, len }, watch);
-                (1, 1)
+                let offered = self.machine.write_buf(stream).get(..len).map(fingerprint);
+                self.written(stream, len, offered == Some(print))?;
             }
-            Entry::Put(_, stream, len, offered) => {
-                if machine.write_buf(stream).len() != offered || len > offered {
-                    return Err(Divergence::Written { entry, stream });
-                }
-                tell(machine, now, Input::Written { stream, len }, watch);
-                (1, 1)
+            Entry::Put(_, stream, len, recorded) => {
+                let offered = self.machine.write_buf(stream).len();
+                self.written(stream, len, offered == recorded && len <= offered)?;
             }
-            Entry::Packet(_, tun, packet, offload) => {
-                let buf = machine.take_buf(tun);
-                let buf = buf.get_mut(..packet.len()).ok_or(Divergence::Taken { entry, tun })?;
-                buf.copy_from_slice(packet);
-                machine.handle_packet(now, tun, packet.len(), offload);
-                (1, 0)
-            }
-            Entry::Given(_, tun, print, result) => {
-                if print_of_packet(machine.give_buf(tun)) != print {
-                    return Err(Divergence::Given { entry, tun });
-                }
-                machine.handle_given(now, tun, result);
-                (1, 1)
-            }
-            Entry::Timeout(_) => {
-                watch(Moment::Timeout(now));
-                machine.handle_timeout(now);
-                (1, 0)
-            }
-            Entry::RefuseSplice(stream) => {
-                machine.refuse_splice(stream);
-                (0, 0)
-            }
+            Entry::Packet(_, tun, packet, offload) => self.packet(tun, packet, offload)?,
+            Entry::Given(_, tun, print, result) => self.given(tun, print, result)?,
             Entry::Datagrams(_, socket, groups) => {
                 let mut data: Vec<Vec<u8>> = groups.iter().map(|_| Vec::new()).collect();
                 let mut rx: Vec<Rx<'_>> =
                     groups.iter().zip(&mut data).map(|(group, data)| group.rx(data)).collect();
-                receive(machine, now, socket, &mut rx, watch);
-                (1, 0)
+                self.datagrams(socket, &mut rx);
             }
             Entry::CutDatagrams(_, socket, mut groups) => {
                 let mut rx: Vec<Rx<'_>> = groups.iter_mut().map(|group| group.rx()).collect();
-                receive(machine, now, socket, &mut rx, watch);
-                (1, 0)
+                self.datagrams(socket, &mut rx);
             }
             Entry::Transmit(_, socket, room, print) => {
-                let mut buf = alloc::vec![0; room.min(MAX_ROOM)];
-                let sent = machine.poll_transmit(now, socket, &mut buf);
-                if sent.map(|transmit| print_of(&transmit, &buf)) != Some(print) {
-                    return Err(Divergence::Sent { entry, socket });
-                }
-                (0, 1)
+                self.transmit(socket, room, |transmit, buf| print_of(transmit, buf) == print)?;
             }
             Entry::Sent(_, socket, room, print) => {
-                let mut buf = alloc::vec![0; room.min(MAX_ROOM)];
-                let sent = machine.poll_transmit(now, socket, &mut buf);
-                match sent.filter(|transmit| print_of_transmit(transmit) == print) {
-                    Some(transmit) => watch(Moment::Sent(now, socket, transmit.len)),
-                    None => return Err(Divergence::Sent { entry, socket }),
-                }
-                (0, 1)
+                let sent = self.transmit(socket, room, |transmit, _| print_of_transmit(transmit) == print)?;
+                (self.watch)(Moment::Sent(self.now, socket, sent.len));
             }
-            Entry::Kept(..) => (0, 0),
+            Entry::Configured(_, configuration) => self.configured(configuration)?,
+            Entry::RefuseSplice(stream) => self.machine.refuse_splice(stream),
             Entry::Asked(stream) => {
-                machine.read_buf(stream);
-                (0, 0)
+                self.machine.read_buf(stream);
             }
-            Entry::Configured(_, configuration) => {
-                watch(Moment::Configured(now));
-                if !configure(now, machine, configuration) {
-                    return Err(Divergence::Configuration { entry });
-                }
-                (1, 0)
-            }
-        };
-        let (held, most) = ((bound.held)(machine), bound.most);
-        if held > most {
-            return Err(Divergence::TooMuch { entry, held, most });
+            Entry::Kept(..) => {}
         }
-        replayed.inputs += inputs;
-        replayed.compared += compared;
-        replayed.entries += 1;
+        Ok(())
     }
-    Ok(replayed)
-}
 
-fn tell<M: Application>(machine: &mut M, now: Instant, input: Input<'_>, watch: &mut dyn FnMut(Moment<'_>)) {
-    watch(Moment::Input(now, &input));
-    machine.handle_input(now, input);
-}
+    /// The number of the current entry.
+    fn entry(&self) -> usize {
+        self.done.entries
+    }
 
-fn receive<M: Application>(
-    machine: &mut M,
-    now: Instant,
-    socket: SocketId,
-    rx: &mut [Rx<'_>],
-    watch: &mut dyn FnMut(Moment<'_>),
-) {
-    let datagrams = rx.iter().map(|rx| rx.datagrams().count()).sum();
-    let bytes = rx.iter().map(|rx| rx.data.len()).sum();
-    watch(Moment::Received(now, socket, datagrams, bytes));
-    machine.handle_datagrams(now, socket, rx);
+    fn output(&mut self, print: u64) -> Result<(), Divergence> {
+        let entry = self.entry();
+        match self.machine.poll_output() {
+            Some(output) if print_of_output(&output) == print => {
+                (self.watch)(Moment::Output(self.now, &output));
+                self.done.compared += 1;
+                Ok(())
+            }
+            got => Err(Divergence::Output { entry, got: got.map(|got| format!("{got:?}")) }),
+        }
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        (self.watch)(Moment::Input(self.now, &input));
+        self.machine.handle_input(self.now, input);
+        self.done.inputs += 1;
+    }
+
+    fn timeout(&mut self) {
+        (self.watch)(Moment::Timeout(self.now));
+        self.machine.handle_timeout(self.now);
+        self.done.inputs += 1;
+    }
+
+    fn read(&mut self, stream: StreamId, bytes: &[u8]) -> Result<(), Divergence> {
+        let (entry, len) = (self.entry(), bytes.len());
+        let buf = self.machine.read_buf(stream);
+        buf.get_mut(..len).ok_or(Divergence::Read { entry, stream })?.copy_from_slice(bytes);
+        self.input(Input::Read { stream, len });
+        Ok(())
+    }
+
+    /// Reads what the recording has kept of the stream.
+    fn read_kept(&mut self, stream: StreamId, len: usize) -> Result<(), Divergence> {
+        let entry = self.entry();
+        let buf = self.machine.read_buf(stream).get_mut(..len).ok_or(Divergence::Read { entry, stream })?;
+        self.kept.fill(stream, buf);
+        self.input(Input::Read { stream, len });
+        Ok(())
+    }
+
+    fn written(&mut self, stream: StreamId, len: usize, as_recorded: bool) -> Result<(), Divergence> {
+        if !as_recorded {
+            return Err(Divergence::Written { entry: self.entry(), stream });
+        }
+        self.input(Input::Written { stream, len });
+        self.done.compared += 1;
+        Ok(())
+    }
+
+    fn packet(&mut self, tun: TunId, packet: &[u8], offload: Offload) -> Result<(), Divergence> {
+        let (entry, len) = (self.entry(), packet.len());
+        let buf = self.machine.take_buf(tun);
+        buf.get_mut(..len).ok_or(Divergence::Taken { entry, tun })?.copy_from_slice(packet);
+        self.machine.handle_packet(self.now, tun, len, offload);
+        self.done.inputs += 1;
+        Ok(())
+    }
+
+    fn given(&mut self, tun: TunId, print: u64, result: Result<(), Fault>) -> Result<(), Divergence> {
+        if print_of_packet(self.machine.give_buf(tun)) != print {
+            return Err(Divergence::Given { entry: self.entry(), tun });
+        }
+        self.machine.handle_given(self.now, tun, result);
+        self.done.inputs += 1;
+        self.done.compared += 1;
+        Ok(())
+    }
+
+    fn datagrams(&mut self, socket: SocketId, rx: &mut [Rx<'_>]) {
+        let datagrams = rx.iter().map(|rx| rx.datagrams().count()).sum();
+        let bytes = rx.iter().map(|rx| rx.data.len()).sum();
+        (self.watch)(Moment::Received(self.now, socket, datagrams, bytes));
+        self.machine.handle_datagrams(self.now, socket, rx);
+        self.done.inputs += 1;
+    }
+
+    /// What the machine sends into `room` bytes, where it is `as_recorded`.
+    fn transmit(
+        &mut self,
+        socket: SocketId,
+        room: usize,
+        as_recorded: impl FnOnce(&Transmit, &[u8]) -> bool,
+    ) -> Result<Transmit, Divergence> {
+        let mut buf = alloc::vec![0; room.min(MAX_ROOM)];
+        let sent = self.machine.poll_transmit(self.now, socket, &mut buf);
+        let sent = sent.filter(|transmit| as_recorded(transmit, &buf));
+        let sent = sent.ok_or(Divergence::Sent { entry: self.entry(), socket })?;
+        self.done.compared += 1;
+        Ok(sent)
+    }
+
+    fn configured(&mut self, configuration: &[u8]) -> Result<(), Divergence> {
+        (self.watch)(Moment::Configured(self.now));
+        if !(self.configure)(self.now, self.machine, configuration) {
+            return Err(Divergence::Configuration { entry: self.entry() });
+        }
+        self.done.inputs += 1;
+        Ok(())
+    }
+
+    /// Ends a replay whose machine keeps more than it may.
+    fn check(&self, bound: &Bound<M>) -> Result<(), Divergence> {
+        let (entry, most, held) = (self.entry(), bound.most, (bound.held)(self.machine));
+        if held > most { Err(Divergence::TooMuch { entry, held, most }) } else { Ok(()) }
+    }
 }
 
 /// What was kept of a stream: where each part begins, its number, its bytes.

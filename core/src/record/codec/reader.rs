@@ -103,26 +103,36 @@ impl<'a> Reader<'a> {
         let since = Duration::from_nanos(self.number()?);
         self.last += since;
         let now = self.last;
-        let input = match tag {
+        Some(match tag {
             READ => {
-                let stream = self.stream()?;
-                let len = self.len()?;
-                return Some(Entry::Read(now, stream, self.raw(len)?));
+                let (stream, len) = (self.stream()?, self.len()?);
+                Entry::Read(now, stream, self.raw(len)?)
             }
-            WRITTEN => return Some(Entry::Written(now, self.stream()?, self.len()?, self.print()?)),
-            TIMEOUT => return Some(Entry::Timeout(now)),
-            DATAGRAMS => return Some(Entry::Datagrams(now, self.socket()?, self.groups()?)),
-            TRANSMIT => return Some(Entry::Transmit(now, self.socket()?, self.len()?, self.print()?)),
-            TAKEN => return Some(Entry::Taken(now, self.stream()?, self.len()?)),
-            PUT => return Some(Entry::Put(now, self.stream()?, self.len()?, self.len()?)),
-            CUT_DATAGRAMS => return Some(Entry::CutDatagrams(now, self.socket()?, self.cut_groups()?)),
-            SENT => return Some(Entry::Sent(now, self.socket()?, self.len()?, self.print()?)),
+            WRITTEN => Entry::Written(now, self.stream()?, self.len()?, self.print()?),
+            TIMEOUT => Entry::Timeout(now),
+            DATAGRAMS => Entry::Datagrams(now, self.socket()?, self.groups()?),
+            TRANSMIT => Entry::Transmit(now, self.socket()?, self.len()?, self.print()?),
+            TAKEN => Entry::Taken(now, self.stream()?, self.len()?),
+            PUT => Entry::Put(now, self.stream()?, self.len()?, self.len()?),
+            CUT_DATAGRAMS => Entry::CutDatagrams(now, self.socket()?, self.cut_groups()?),
+            SENT => Entry::Sent(now, self.socket()?, self.len()?, self.print()?),
             CONFIGURED => {
                 let len = self.len()?;
-                return Some(Entry::Configured(now, self.raw(len)?));
+                Entry::Configured(now, self.raw(len)?)
             }
             PACKET => return self.packet(now),
             GIVEN => return self.given(now),
+            _ => Entry::Input(now, self.input(tag)?),
+        })
+    }
+
+    fn input(&mut self, tag: u8) -> Option<Recorded> {
+        Some(Recorded::Plain(match tag {
+            RESOLVED => return Some(Recorded::Resolved(self.query()?, self.ips()?)),
+            LOCAL_ADDRESSES => return Some(Recorded::LocalAddresses(self.ips()?)),
+            SOCKET_MEMORY => return self.socket_memory(),
+            ENTROPY_TOLD => return Some(Recorded::Entropy(self.raw(32)?.try_into().ok()?)),
+            ENTROPY => Input::Entropy { bytes: &[0; 32] },
             ACCEPTED => {
                 Input::Accepted { stream: self.stream()?, peer: self.address()?, local: self.address()? }
             }
@@ -134,13 +144,6 @@ impl<'a> Reader<'a> {
                 let conn = ConnId::from_parts(index, generation);
                 Input::Assigned { conn, assignment: self.option(Reader::assignment)? }
             }
-            RESOLVED => {
-                let query = self.query()?;
-                return Some(Entry::Input(now, Recorded::Resolved(query, self.ips()?)));
-            }
-            LOCAL_ADDRESSES => return Some(Entry::Input(now, Recorded::LocalAddresses(self.ips()?))),
-            SOCKET_MEMORY => return Some(Entry::Input(now, self.socket_memory()?)),
-            UPLINK_GONE => Input::UplinkGone { uplink: UplinkId(u16::try_from(self.number()?).ok()?) },
             RESOLVE_FAILED => Input::ResolveFailed { query: self.query()?, fault: self.fault()? },
             READ_CLOSED => Input::ReadClosed { stream: self.stream()? },
             SPLICED => Input::Spliced {
@@ -161,20 +164,12 @@ impl<'a> Reader<'a> {
                 sent: self.len()?,
                 fault: self.fault()?,
             },
-            UPLINK_BACK => {
-                let uplink = UplinkId(u16::try_from(self.number()?).ok()?);
-                Input::UplinkBack { uplink, via: self.via()? }
-            }
+            UPLINK_GONE => Input::UplinkGone { uplink: self.uplink()? },
+            UPLINK_BACK => Input::UplinkBack { uplink: self.uplink()?, via: self.via()? },
             CONFIGURE_FAILED => Input::ConfigureFailed { tun: self.tun()?, fault: self.fault()? },
-            ENTROPY_TOLD => {
-                let bytes = self.raw(32)?.try_into().ok()?;
-                return Some(Entry::Input(now, Recorded::Entropy(bytes)));
-            }
-            ENTROPY => Input::Entropy { bytes: &[0; 32] },
             DRAIN => Input::Drain,
             _ => return None,
-        };
-        Some(Entry::Input(now, Recorded::Plain(input)))
+        }))
     }
 
     pub(in crate::record) fn byte(&mut self) -> Option<u8> {
@@ -224,6 +219,10 @@ impl<'a> Reader<'a> {
             Some(Kept { stream, bytes, stuck: Duration::from_nanos(self.number()?) })
         };
         Some(Recorded::SocketMemory(used, limit, (0..count).map(each).collect::<Option<_>>()?))
+    }
+
+    fn uplink(&mut self) -> Option<UplinkId> {
+        u16::try_from(self.number()?).ok().map(UplinkId)
     }
 
     fn query(&mut self) -> Option<QueryId> {
@@ -294,7 +293,7 @@ impl<'a> Reader<'a> {
     }
 
     fn assignment(&mut self) -> Option<Assignment> {
-        let uplink = self.option(|r| u16::try_from(r.number()?).ok().map(UplinkId))?;
+        let uplink = self.option(Reader::uplink)?;
         let via = self.via()?;
         let (endpoint, prefix64) = match self.byte()? {
             PREFIX64 => {
