@@ -173,6 +173,23 @@ pub enum Report {
     },
 }
 
+impl Report {
+    /// The uplink that it is about.
+    pub(crate) fn uplink(&self) -> UplinkId {
+        let (Report::Attempting { uplink }
+        | Report::AttemptOver { uplink }
+        | Report::Mute { uplink, .. }
+        | Report::Connected { uplink, .. }
+        | Report::Failed { uplink, .. }
+        | Report::Outpaced { uplink }
+        | Report::Traffic { uplink, .. }
+        | Report::Probed { uplink, .. }
+        | Report::Prefix64 { uplink, .. }
+        | Report::Ended { uplink }) = *self;
+        uplink
+    }
+}
+
 /// A set of uplinks: the first 64 of a configuration, which is all it may have.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct UplinkSet(u64);
