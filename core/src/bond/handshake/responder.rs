@@ -23,7 +23,7 @@ use crate::bond::crypto::{CipherOrder, PresharedKey, PublicKey, Rng, SecretKey};
 use crate::bond::session::{Secrets, Session};
 use crate::time::{Duration, Instant};
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque, btree_map};
 use core::net::SocketAddr;
 
 /// The same INIT gets the same RESPONSE for this long. A client sends one INIT for 20 s.
@@ -399,13 +399,7 @@ impl Responder {
             return Read::Contested;
         }
 
-        let index = loop {
-            let index = self.rng.u32();
-            if let alloc::collections::btree_map::Entry::Vacant(free) = self.indexes.entry(index) {
-                free.insert(id);
-                break index;
-            }
-        };
+        let index = fresh_index(&mut self.rng, &mut self.indexes, id);
         let ours = match (kind, client.live) {
             (Kind::Rekey, Some(live)) => live.ours,
             (Kind::Rekey | Kind::Restart, _) => self.rng.u64(),
@@ -445,5 +439,16 @@ impl Responder {
         }
         let (id, psk) = admission.admit(&public, token.as_bytes())?;
         self.add_client(id, public, psk).then_some(id)
+    }
+}
+
+/// A number for a session of `id` that no other session has.
+fn fresh_index(rng: &mut Rng, indexes: &mut BTreeMap<u32, ClientId>, id: ClientId) -> u32 {
+    loop {
+        let index = rng.u32();
+        if let btree_map::Entry::Vacant(free) = indexes.entry(index) {
+            free.insert(id);
+            return index;
+        }
     }
 }

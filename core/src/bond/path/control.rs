@@ -169,103 +169,155 @@ impl Control {
         self.phase = Phase::Startup(Startup::new(half.bytes_in(unloaded)));
     }
 
+    /// Learns from an acknowledgement.
     pub(crate) fn feed(&mut self, now: Instant, signal: &Signal) -> Option<Change> {
         let view = &signal.view;
         if let Some(sample) = signal.sample {
             self.feed_sample(now, sample, view);
         }
-        self.round.0 += signal.delivered;
-        self.round.1 += signal.lost;
-        self.round.2 |= signal.limited || signal.sample.is_some_and(|sample| sample.limited);
-        let round = (signal.largest >= self.round_end).then(|| core::mem::take(&mut self.round));
-        if let Some((_, _, limited)) = round {
-            self.round_end = signal.next;
-            self.limited = limited;
-        }
-        let rate = self.rate();
-        let limit = fall::limit(view.jitter, view.aggregated, rate);
-        if !matches!(self.phase, Phase::Startup(_))
+        let round = self.feed_round(signal);
+        let limit = fall::limit(view.jitter, view.aggregated, self.rate());
+        if self.found()
             && let Some(change) = self.falls(now, signal, limit)
         {
             return Some(change);
         }
-        let calm = self.standing().max(view.jitter);
-        match &mut self.phase {
-            Phase::Startup(startup) => {
-                let progress = Progress {
-                    delivered: signal.delivered,
-                    was_in_flight: signal.was_in_flight,
-                    delayed: view.recent > limit && signal.sample.is_some_and(|sample| sample.stretched),
-                    rate,
-                    length: view.unloaded,
-                    round: round.filter(|(_, _, limited)| !limited).map(|(got, lost, _)| (got, lost)),
-                };
-                if startup.feed(now, &progress) {
-                    let flight = view.unloaded.max(rate.time_for(signal.in_flight));
-                    self.phase = Phase::Drain { until: now + flight * DRAIN_FLIGHTS, target: limit };
-                    return Some(Change::Found);
-                }
-            }
-            Phase::Drain { until, target } => {
-                let gone = signal.in_flight <= rate.bytes_in(view.unloaded).saturating_add(PACKET)
-                    && view.recent <= *target;
-                let over = *until <= now;
-                if gone || over {
-                    self.cruise(now, view);
-                    return (!gone).then_some(Change::Longer);
-                }
-            }
-            Phase::Cruise { until, queued } => {
-                let rounds = if view.standing > limit { QUEUED } else { QUEUED_LITTLE };
-                if view.standing <= calm {
-                    *queued = None;
-                } else if now - *queued.get_or_insert(now) > view.unloaded * rounds {
-                    let flight = view.unloaded.max(rate.time_for(signal.in_flight));
-                    self.phase = Phase::Drain { until: now + flight * QUEUED, target: calm };
-                    return None;
-                }
-                if *until <= now && !self.limited && view.standing <= calm {
-                    self.pulse(now, view);
-                }
-            }
+        match self.phase {
+            Phase::Startup(_) => return self.feed_startup(now, signal, limit, round),
+            Phase::Drain { .. } => return self.feed_drain(now, signal),
+            Phase::Cruise { .. } => self.feed_cruise(now, signal, limit),
             Phase::Up { .. } => {
                 self.tick(now, signal.next, view);
             }
-            Phase::Ease { until, answered, before, .. } => {
-                let over = *until <= now;
-                if answered.is_some_and(|answered| signal.largest >= answered) {
-                    *answered = None;
-                    let before = *before;
-                    if self.probe.feed(before, rate) && view.recent <= limit && !self.limited {
-                        self.pulse(now, view);
-                    }
-                } else if answered.is_none() && over && view.recent <= limit {
-                    self.cruise(now, view);
-                } else if answered.is_none() && *until + view.unloaded * PATIENCE <= now {
-                    self.cruise(now, view);
-                    return Some(Change::Longer);
-                }
-            }
-            Phase::Fall { before, peak, resumed } => {
-                *peak = view.recent.max(*peak);
-                match *resumed {
-                    None if signal.in_flight <= rate.bytes_in(view.unloaded).saturating_add(PACKET) => {
-                        *resumed = Some(signal.next)
-                    }
-                    Some(resumed) if signal.largest >= resumed => {
-                        let (before, peak) = (*before, *peak);
-                        self.cruise(now, view);
-                        // Our queue is gone, the delay is not: it was no queue, and no fall.
-                        if view.recent > calm.max(peak / 2) {
-                            self.set(now, before);
-                            return Some(Change::Longer);
-                        }
-                    }
-                    None | Some(_) => {}
-                }
-            }
+            Phase::Ease { .. } => return self.feed_ease(now, signal, limit),
+            Phase::Fall { .. } => return self.feed_fall(now, signal),
         }
         None
+    }
+
+    /// The bytes delivered and lost in the round that ends now, and whether the source was the
+    /// limit in it.
+    fn feed_round(&mut self, signal: &Signal) -> Option<(u64, u64, bool)> {
+        self.round.0 += signal.delivered;
+        self.round.1 += signal.lost;
+        self.round.2 |= signal.limited || signal.sample.is_some_and(|sample| sample.limited);
+        if signal.largest < self.round_end {
+            return None;
+        }
+        let round = core::mem::take(&mut self.round);
+        self.round_end = signal.next;
+        self.limited = round.2;
+        Some(round)
+    }
+
+    fn feed_startup(
+        &mut self,
+        now: Instant,
+        signal: &Signal,
+        limit: Duration,
+        round: Option<(u64, u64, bool)>,
+    ) -> Option<Change> {
+        let (rate, view) = (self.rate(), &signal.view);
+        let Phase::Startup(startup) = &mut self.phase else { return None };
+        let progress = Progress {
+            delivered: signal.delivered,
+            was_in_flight: signal.was_in_flight,
+            delayed: view.recent > limit && signal.sample.is_some_and(|sample| sample.stretched),
+            rate,
+            length: view.unloaded,
+            round: round.filter(|(_, _, limited)| !limited).map(|(got, lost, _)| (got, lost)),
+        };
+        if !startup.feed(now, &progress) {
+            return None;
+        }
+        self.phase = Phase::Drain { until: now + self.flight(signal) * DRAIN_FLIGHTS, target: limit };
+        Some(Change::Found)
+    }
+
+    fn feed_drain(&mut self, now: Instant, signal: &Signal) -> Option<Change> {
+        let Phase::Drain { until, target } = self.phase else { return None };
+        let gone = self.fits(signal) && signal.view.recent <= target;
+        let over = until <= now;
+        if !gone && !over {
+            return None;
+        }
+        self.cruise(now, &signal.view);
+        (!gone).then_some(Change::Longer)
+    }
+
+    fn feed_cruise(&mut self, now: Instant, signal: &Signal, limit: Duration) {
+        let Phase::Cruise { until, queued } = self.phase else { return };
+        let view = &signal.view;
+        let calm = self.calm(view);
+        let queued = (view.standing > calm).then(|| queued.unwrap_or(now));
+        self.phase = Phase::Cruise { until, queued };
+        let rounds = if view.standing > limit { QUEUED } else { QUEUED_LITTLE };
+        if queued.is_some_and(|since| now - since > view.unloaded * rounds) {
+            self.phase = Phase::Drain { until: now + self.flight(signal) * QUEUED, target: calm };
+        } else if until <= now && !self.limited && queued.is_none() {
+            self.pulse(now, view);
+        }
+    }
+
+    fn feed_ease(&mut self, now: Instant, signal: &Signal, limit: Duration) -> Option<Change> {
+        let Phase::Ease { until, answered, before, eased } = self.phase else { return None };
+        let view = &signal.view;
+        if let Some(first) = answered {
+            if signal.largest < first {
+                return None;
+            }
+            self.phase = Phase::Ease { until, answered: None, before, eased };
+            if self.probe.feed(before, self.rate()) && view.recent <= limit && !self.limited {
+                self.pulse(now, view);
+            }
+            return None;
+        }
+        if until <= now && view.recent <= limit {
+            self.cruise(now, view);
+            return None;
+        }
+        if until + view.unloaded * PATIENCE > now {
+            return None;
+        }
+        self.cruise(now, view);
+        Some(Change::Longer)
+    }
+
+    fn feed_fall(&mut self, now: Instant, signal: &Signal) -> Option<Change> {
+        let Phase::Fall { before, peak, resumed } = self.phase else { return None };
+        let view = &signal.view;
+        let peak = view.recent.max(peak);
+        let Some(first) = resumed else {
+            let resumed = self.fits(signal).then_some(signal.next);
+            self.phase = Phase::Fall { before, peak, resumed };
+            return None;
+        };
+        if signal.largest < first {
+            self.phase = Phase::Fall { before, peak, resumed };
+            return None;
+        }
+        self.cruise(now, view);
+        // Our queue is gone. If the delay is not, it was no queue, and no fall.
+        if view.recent <= self.calm(view).max(peak / 2) {
+            return None;
+        }
+        self.set(now, before);
+        Some(Change::Longer)
+    }
+
+    /// What is in flight is what the path carries: no queue of ours.
+    fn fits(&self, signal: &Signal) -> bool {
+        signal.in_flight <= self.rate().bytes_in(signal.view.unloaded).saturating_add(PACKET)
+    }
+
+    /// How long what is in flight takes to arrive.
+    fn flight(&self, signal: &Signal) -> Duration {
+        signal.view.unloaded.max(self.rate().time_for(signal.in_flight))
+    }
+
+    /// Delay up to this is no standing queue.
+    fn calm(&self, view: &View) -> Duration {
+        self.standing().max(view.jitter)
     }
 
     /// Ends a pulse, and what follows it, on time also where no acknowledgement comes. Whether the
