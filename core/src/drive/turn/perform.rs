@@ -2,7 +2,8 @@
 
 use super::{Drive, Listener, State};
 use crate::drive::io::Io;
-use crate::machine::{Application, Input, Output};
+use crate::machine::{Application, Fault, Input, Output, SocketId, StreamId};
+use core::net::SocketAddr;
 
 impl Drive {
     /// Carries out the machine's outputs and passes on at once what is known of their outcome.
@@ -20,14 +21,14 @@ impl Drive {
                 self.accepting.retain(|other| *other != listener);
                 io.unlisten(listener);
             }
-            Output::Connect { stream, to, via } => match io.connect(stream, to, &via) {
-                Ok(()) => self.open(stream, State::Connecting),
-                Err(fault) => machine.handle_input(io.now(), Input::ConnectFailed { stream, fault }),
-            },
-            Output::ConnectLocal { stream, path } => match io.connect_local(stream, &path) {
-                Ok(()) => self.open(stream, State::Connecting),
-                Err(fault) => machine.handle_input(io.now(), Input::ConnectFailed { stream, fault }),
-            },
+            Output::Connect { stream, to, via } => {
+                let begun = io.connect(stream, to, &via);
+                self.connecting(machine, io, stream, begun);
+            }
+            Output::ConnectLocal { stream, path } => {
+                let begun = io.connect_local(stream, &path);
+                self.connecting(machine, io, stream, begun);
+            }
             Output::Resolve { query, name } => {
                 if let Err(fault) = io.resolve(query, &name) {
                     machine.handle_input(io.now(), Input::ResolveFailed { query, fault });
@@ -59,24 +60,12 @@ impl Drive {
                 self.sockets.open(socket);
             }
             Output::OpenSocket { socket, to, via, fragments } => {
-                let input = match io.open_socket(socket, to, &via, fragments) {
-                    Ok(local) => {
-                        self.sockets.open(socket);
-                        Input::Opened { socket, local }
-                    }
-                    Err(fault) => Input::OpenFailed { socket, fault },
-                };
-                machine.handle_input(io.now(), input);
+                let opened = io.open_socket(socket, to, &via, fragments);
+                self.socket_opened(machine, io, socket, opened);
             }
             Output::BindSocket { socket, local, to, via, fragments } => {
-                let input = match io.bind_socket(socket, local, to, &via, fragments) {
-                    Ok(local) => {
-                        self.sockets.open(socket);
-                        Input::Opened { socket, local }
-                    }
-                    Err(fault) => Input::OpenFailed { socket, fault },
-                };
-                machine.handle_input(io.now(), input);
+                let opened = io.bind_socket(socket, local, to, &via, fragments);
+                self.socket_opened(machine, io, socket, opened);
             }
             Output::CloseSocket { socket } => {
                 if self.sockets.close(socket) {
@@ -100,5 +89,36 @@ impl Drive {
             }
             Output::Finished => self.finished = true,
         }
+    }
+    /// A connect was begun, or failed at once.
+    fn connecting<M: Application, I: Io>(
+        &mut self,
+        machine: &mut M,
+        io: &mut I,
+        stream: StreamId,
+        begun: Result<(), Fault>,
+    ) {
+        match begun {
+            Ok(()) => self.open(stream, State::Connecting),
+            Err(fault) => machine.handle_input(io.now(), Input::ConnectFailed { stream, fault }),
+        }
+    }
+
+    /// A socket for datagrams is open, at this address, or could not be opened.
+    fn socket_opened<M: Application, I: Io>(
+        &mut self,
+        machine: &mut M,
+        io: &mut I,
+        socket: SocketId,
+        opened: Result<SocketAddr, Fault>,
+    ) {
+        let input = match opened {
+            Ok(local) => {
+                self.sockets.open(socket);
+                Input::Opened { socket, local }
+            }
+            Err(fault) => Input::OpenFailed { socket, fault },
+        };
+        machine.handle_input(io.now(), input);
     }
 }
