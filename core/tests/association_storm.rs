@@ -60,93 +60,109 @@ struct Storm {
 
 impl Storm {
     fn step(&mut self, op: &Op) {
-        let desk = &mut self.desk;
-        let whose = |n: u8, all: &[(StreamId, SocketId, u8)]| {
-            (!all.is_empty()).then(|| all[usize::from(n) % all.len()])
-        };
         match op {
-            Op::Associate { client, says } if !self.drained => {
-                let before: Vec<SocketId> = desk.sockets.keys().copied().collect();
-                let from = if *says { format!("203.0.113.{client}:1") } else { "0.0.0.0:0".into() };
-                let (stream, answer) = desk.asks(&format!("203.0.113.{client}:9"), &from);
-                if answer[1] == 0 {
-                    let new = desk.sockets.keys().find(|id| !before.contains(id));
-                    self.associations.push((stream, *new.expect("a socket"), *client));
-                } else {
-                    desk.input(Input::ReadClosed { stream });
+            Op::Associate { .. } if self.drained => {}
+            Op::Associate { client, says } => self.associate(*client, *says),
+            Op::Client { whose, port, to, kind, len } => self.client(*whose, *port, *to, *kind, *len),
+            Op::Noise { whose, bytes } => {
+                if let Some((_, socket, client)) = self.whose(*whose) {
+                    self.desk.datagram(socket, &format!("203.0.113.{client}:1"), bytes);
                 }
             }
-            Op::Client { whose: n, port, to, kind, len } => {
-                let Some((_, socket, client)) = whose(*n, &self.associations) else { return };
-                let data = vec![*to; usize::from(*len)];
-                let mut datagram = match kind {
-                    0 => wrapped_name(&format!("{to}.example"), 1, &data),
-                    _ => wrapped(TO[usize::from(*to)], &data),
-                };
-                datagram[2] = u8::from(*kind == 1);
-                desk.datagram(socket, &format!("203.0.113.{client}:{port}"), &datagram);
-            }
-            Op::Noise { whose: n, bytes } => {
-                let Some((_, socket, client)) = whose(*n, &self.associations) else { return };
-                desk.datagram(socket, &format!("203.0.113.{client}:1"), bytes);
-            }
-            Op::Server { which, from, len } => {
-                let all: Vec<SocketId> = desk.sockets.keys().copied().collect();
-                if let Some(socket) = all.get(usize::from(*which) % all.len().max(1)) {
-                    let v6 = desk.sockets[socket].local.is_ipv6();
-                    let from =
-                        if v6 { "[2001:db8::1]:1".into() } else { format!("192.0.2.{}:{from}", from % 3) };
-                    desk.receive(*socket, &from, 700, &vec![1; usize::from(*len)]);
+            Op::Server { which, from, len } => self.server(*which, *from, *len),
+            Op::Answer { which, addresses } => self.answer(*which, *addresses),
+            Op::End { whose } => {
+                if let Some((stream, ..)) = self.whose(*whose) {
+                    self.desk.input(Input::ReadClosed { stream });
                 }
             }
-            Op::Answer { which, addresses } => {
-                let Some((query, _)) = desk.asked.get(usize::from(*which) % desk.asked.len().max(1)) else {
-                    return;
-                };
-                let query = *query;
-                desk.asked.retain(|(asked, _)| *asked != query);
-                let all: Vec<_> =
-                    TO.iter().rev().take(usize::from(*addresses)).map(|to| addr(to).ip()).collect();
-                match all.is_empty() {
-                    true => desk.input(Input::ResolveFailed { query, fault: Fault::NameNotFound }),
-                    false => desk.input(Input::Resolved { query, addresses: &all }),
-                }
-            }
-            Op::End { whose: n } => {
-                let Some((stream, ..)) = whose(*n, &self.associations) else { return };
-                desk.input(Input::ReadClosed { stream });
-            }
-            Op::Gone { uplink } => desk.input(Input::UplinkGone { uplink: UplinkId((*uplink).into()) }),
+            Op::Gone { uplink } => self.desk.input(Input::UplinkGone { uplink: UplinkId((*uplink).into()) }),
             Op::Networks { up } => {
                 let networks =
                     |n: u8| Networks { v4: up & (1 << n) != 0, v6: up & 1 != 0, ..Networks::default() };
-                desk.pool.set_networks(vec![networks(0), networks(1)], Vec::new());
+                self.desk.pool.set_networks(vec![networks(0), networks(1)], Vec::new());
             }
             Op::SendFailed { which, fault } => {
-                let all: Vec<SocketId> = desk.sockets.keys().copied().collect();
-                if let Some(socket) = all.get(usize::from(*which) % all.len().max(1)) {
+                if let Some(socket) = self.which(*which) {
                     let fault = FAULTS[usize::from(*fault)];
-                    desk.input(Input::SendFailed { socket: *socket, id: 0, sent: 0, fault });
+                    self.desk.input(Input::SendFailed { socket, id: 0, sent: 0, fault });
                 }
             }
             Op::OpensFail { faults } => {
                 let fault = |n: u8| (faults & (1 << n) != 0).then_some(FAULTS[usize::from(n)]);
-                desk.open_faults = (0..3).map(fault).collect();
+                self.desk.open_faults = (0..3).map(fault).collect();
             }
-            Op::Wait { ms: time } => desk.advance(ms((*time).into())),
+            Op::Wait { ms: time } => self.desk.advance(ms((*time).into())),
             Op::Take => {
-                for sent in desk.sent() {
+                for sent in self.desk.sent() {
                     assert!(sent.data.len() <= 65_527);
                 }
             }
             Op::Drain => {
                 self.drained = true;
-                desk.input(Input::Drain);
+                self.desk.input(Input::Drain);
             }
-            Op::Associate { .. } => {}
         }
         let closed = &self.desk.closed;
         self.associations.retain(|(stream, ..)| !closed.iter().any(|(other, _)| other == stream));
+    }
+
+    /// One of the open associations.
+    fn whose(&self, n: u8) -> Option<(StreamId, SocketId, u8)> {
+        let all = &self.associations;
+        all.get(usize::from(n) % all.len().max(1)).copied()
+    }
+
+    /// One of the open sockets.
+    fn which(&self, n: u8) -> Option<SocketId> {
+        let all: Vec<SocketId> = self.desk.sockets.keys().copied().collect();
+        all.get(usize::from(n) % all.len().max(1)).copied()
+    }
+
+    fn associate(&mut self, client: u8, says: bool) {
+        let desk = &mut self.desk;
+        let before: Vec<SocketId> = desk.sockets.keys().copied().collect();
+        let from = if says { format!("203.0.113.{client}:1") } else { "0.0.0.0:0".into() };
+        let (stream, answer) = desk.asks(&format!("203.0.113.{client}:9"), &from);
+        if answer[1] == 0 {
+            let new = desk.sockets.keys().find(|id| !before.contains(id));
+            self.associations.push((stream, *new.expect("a socket"), client));
+        } else {
+            desk.input(Input::ReadClosed { stream });
+        }
+    }
+
+    /// A client sends a datagram; of kind 0 to a name, of kind 1 as a fragment.
+    fn client(&mut self, whose: u8, port: u8, to: u8, kind: u8, len: u16) {
+        let Some((_, socket, client)) = self.whose(whose) else { return };
+        let data = vec![to; usize::from(len)];
+        let mut datagram = match kind {
+            0 => wrapped_name(&format!("{to}.example"), 1, &data),
+            _ => wrapped(TO[usize::from(to)], &data),
+        };
+        datagram[2] = u8::from(kind == 1);
+        self.desk.datagram(socket, &format!("203.0.113.{client}:{port}"), &datagram);
+    }
+
+    /// Something comes on a socket from outside.
+    fn server(&mut self, which: u8, from: u8, len: u16) {
+        let Some(socket) = self.which(which) else { return };
+        let v6 = self.desk.sockets[&socket].local.is_ipv6();
+        let from = if v6 { "[2001:db8::1]:1".into() } else { format!("192.0.2.{}:{from}", from % 3) };
+        self.desk.receive(socket, &from, 700, &vec![1; usize::from(len)]);
+    }
+
+    /// A name is answered, with so many addresses.
+    fn answer(&mut self, which: u8, addresses: u8) {
+        let desk = &mut self.desk;
+        let Some((query, _)) = desk.asked.get(usize::from(which) % desk.asked.len().max(1)) else { return };
+        let query = *query;
+        desk.asked.retain(|(asked, _)| *asked != query);
+        let all: Vec<_> = TO.iter().rev().take(usize::from(addresses)).map(|to| addr(to).ip()).collect();
+        match all.is_empty() {
+            true => desk.input(Input::ResolveFailed { query, fault: Fault::NameNotFound }),
+            false => desk.input(Input::Resolved { query, addresses: &all }),
+        }
     }
 }
 

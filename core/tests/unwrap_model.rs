@@ -214,61 +214,34 @@ fn socket_of(driver: &ManualDriver, client: IpAddr) -> Option<SocketId> {
     driver.flows().into_iter().find(|flow| driver.via(*flow).transparent.map(|a| a.ip()) == Some(client))
 }
 
-fn run(steps: Vec<Step>, ephemeral: bool) -> Result<(), TestCaseError> {
-    let mut config = Config { max_flows: MAX_FLOWS, ..udp(UdpHeader::Each) };
-    config.datagram_listeners.extend(udp(UdpHeader::First).datagram_listeners);
-    config.datagram_listeners[1].address = addr("198.51.100.1:25599");
-    if ephemeral {
-        config.on_port_conflict = PortConflict::Ephemeral;
-    }
-    let mut driver = ManualDriver::new(config);
-    let mut model = Model { ephemeral, ..Model::default() };
-    let sockets = [driver.listener_socket(0), driver.listener_socket(1)];
-    for (n, step) in steps.into_iter().enumerate() {
-        // No two things at the same time: which of two is the longest idle must be sure.
-        driver.advance(ms(1));
-        model.wait(driver.now);
-        if driver.finished > 0 {
-            break;
+/// The machine, and the model that says what it should do.
+struct Both {
+    driver: ManualDriver,
+    model: Model,
+    listeners: [SocketId; 2],
+}
+
+impl Both {
+    fn new(ephemeral: bool) -> Self {
+        let mut config = Config { max_flows: MAX_FLOWS, ..udp(UdpHeader::Each) };
+        config.datagram_listeners.extend(udp(UdpHeader::First).datagram_listeners);
+        config.datagram_listeners[1].address = addr("198.51.100.1:25599");
+        if ephemeral {
+            config.on_port_conflict = PortConflict::Ephemeral;
         }
-        let said = format!("step {n}: {step:?}");
+        let driver = ManualDriver::new(config);
+        let listeners = [driver.listener_socket(0), driver.listener_socket(1)];
+        Both { driver, model: Model { ephemeral, ..Model::default() }, listeners }
+    }
+
+    /// Takes step number `n`.
+    fn step(&mut self, n: usize, step: Step) -> Result<(), TestCaseError> {
+        let (driver, model) = (&mut self.driver, &mut self.model);
         match step {
             Step::Datagram { listener, balancer, client, kind, len } => {
-                let data = pattern(len, n as u8);
-                let wanted = model.datagram(driver.now, (listener, balancer, client, kind), &data);
-                model.dropped = model.dropped.wrapping_add(u64::from(wanted.is_none()));
-                driver.datagram_at(listener, BALANCERS[balancer], &[&written(kind, client), &data]);
-                driver.open_faults.clear();
-                if let Some(fault) = model.open_fault {
-                    driver.open_faults.push_back(fault);
-                }
-                let got: Vec<_> =
-                    driver.sent().into_iter().map(|sent| (sent.from, sent.to, sent.data)).collect();
-                let wanted: Vec<_> = wanted
-                    .into_iter()
-                    .map(|(client, data)| {
-                        let server = if client.is_ipv4() { SERVER_V4 } else { SERVER_V6 };
-                        (Some(client), addr(server), data)
-                    })
-                    .collect();
-                prop_assert_eq!(got, wanted, "{}", said);
+                self.datagram((listener, balancer, client, kind), &pattern(len, n as u8))?;
             }
-            Step::Answer { flow, len } => {
-                let Some((&client, entry)) = model.flows.iter_mut().nth(flow) else { continue };
-                entry.active = driver.now;
-                let (listener, to, before) = entry.answers.clone();
-                let data = pattern(len, n as u8);
-                let socket = socket_of(&driver, client).expect("the model has this flow");
-                driver.answer(socket, &data);
-                let got: Vec<_> =
-                    driver.sent().into_iter().map(|sent| (sent.socket, sent.to, sent.data)).collect();
-                prop_assert_eq!(
-                    got,
-                    [(sockets[usize::from(listener)], to, [before, data].concat())],
-                    "{}",
-                    said
-                );
-            }
+            Step::Answer { flow, len } => self.answer(flow, pattern(len, n as u8))?,
             Step::Wait(millis) => {
                 driver.advance(ms(millis));
                 model.wait(driver.now);
@@ -278,9 +251,10 @@ fn run(steps: Vec<Step>, ephemeral: bool) -> Result<(), TestCaseError> {
                 driver.open_faults = [fault].into();
             }
             Step::SocketFault { flow } => {
-                let Some(&client) = model.flows.keys().nth(flow) else { continue };
-                let socket = socket_of(&driver, client).expect("the model has this flow");
-                driver.input(Input::SocketFailed { socket, fault: Fault::Refused });
+                if let Some(&client) = model.flows.keys().nth(flow) {
+                    let socket = socket_of(driver, client).expect("the model has this flow");
+                    driver.input(Input::SocketFailed { socket, fault: Fault::Refused });
+                }
             }
             Step::Drain => {
                 model.draining = true;
@@ -290,15 +264,73 @@ fn run(steps: Vec<Step>, ephemeral: bool) -> Result<(), TestCaseError> {
                 model.wait(driver.now);
             }
         }
-        let mut open: Vec<_> =
-            driver.flows().iter().map(|flow| driver.via(*flow).transparent.map(|a| a.ip())).collect();
-        open.sort();
-        prop_assert_eq!(open, model.flows.keys().copied().map(Some).collect::<Vec<_>>(), "{}", said);
-        prop_assert_eq!(driver.counters().dropped, model.dropped, "{}", said);
+        Ok(())
     }
-    driver.drain();
-    driver.advance(ms(60_000));
-    prop_assert_eq!((driver.finished, driver.machine_timeout()), (1, None));
+
+    /// A balancer sends a header of a client, and `data`.
+    fn datagram(
+        &mut self,
+        (listener, balancer, client, kind): (u16, usize, usize, Kind),
+        data: &[u8],
+    ) -> Result<(), TestCaseError> {
+        let Both { driver, model, .. } = self;
+        let wanted = model.datagram(driver.now, (listener, balancer, client, kind), data);
+        model.dropped = model.dropped.wrapping_add(u64::from(wanted.is_none()));
+        driver.datagram_at(listener, BALANCERS[balancer], &[&written(kind, client), data]);
+        driver.open_faults.clear();
+        driver.open_faults.extend(model.open_fault);
+        let sent = driver.sent().into_iter();
+        let got: Vec<_> = sent.map(|sent| (sent.from, sent.to, sent.data)).collect();
+        let server = |client: IpAddr| addr(if client.is_ipv4() { SERVER_V4 } else { SERVER_V6 });
+        let wanted: Vec<_> =
+            wanted.into_iter().map(|(client, data)| (Some(client), server(client), data)).collect();
+        prop_assert_eq!(got, wanted);
+        Ok(())
+    }
+
+    /// The server answers by the flow of this number, if there is one.
+    fn answer(&mut self, flow: usize, data: Vec<u8>) -> Result<(), TestCaseError> {
+        let Both { driver, model, listeners } = self;
+        let Some((&client, entry)) = model.flows.iter_mut().nth(flow) else { return Ok(()) };
+        entry.active = driver.now;
+        let (listener, to, before) = entry.answers.clone();
+        let socket = socket_of(driver, client).expect("the model has this flow");
+        driver.answer(socket, &data);
+        let sent = driver.sent().into_iter();
+        let got: Vec<_> = sent.map(|sent| (sent.socket, sent.to, sent.data)).collect();
+        prop_assert_eq!(got, [(listeners[usize::from(listener)], to, [before, data].concat())]);
+        Ok(())
+    }
+
+    /// The machine has the flows that the model has, and has dropped as many datagrams.
+    fn compare(&self) -> Result<(), TestCaseError> {
+        let Both { driver, model, .. } = self;
+        let flows = driver.flows();
+        let mut open: Vec<_> =
+            flows.iter().map(|flow| driver.via(*flow).transparent.map(|a| a.ip())).collect();
+        open.sort();
+        prop_assert_eq!(open, model.flows.keys().copied().map(Some).collect::<Vec<_>>());
+        prop_assert_eq!(driver.counters().dropped, model.dropped);
+        Ok(())
+    }
+}
+
+fn run(steps: Vec<Step>, ephemeral: bool) -> Result<(), TestCaseError> {
+    let mut both = Both::new(ephemeral);
+    for (n, step) in steps.into_iter().enumerate() {
+        // No two things at the same time: which of two is the longest idle must be sure.
+        both.driver.advance(ms(1));
+        both.model.wait(both.driver.now);
+        if both.driver.finished > 0 {
+            break;
+        }
+        let said = format!("step {n}: {step:?}");
+        let result = both.step(n, step).and_then(|()| both.compare());
+        result.map_err(|error| TestCaseError::fail(format!("{said}: {error}")))?;
+    }
+    both.driver.drain();
+    both.driver.advance(ms(60_000));
+    prop_assert_eq!((both.driver.finished, both.driver.machine_timeout()), (1, None));
     Ok(())
 }
 

@@ -64,53 +64,13 @@ impl Sut {
     pub(crate) fn apply(&mut self, reference: &mut Reference, transition: &Transition) {
         let count = reference.clients.len();
         let client = |who: &usize| (count > 0).then(|| who % count.max(1));
-        let uplinks = reference.weights.len();
         match transition {
             Transition::Comes(coming) => self.comes(reference, coming, 100),
             Transition::ComesPartly(coming, part) => self.comes(reference, coming, *part),
-            Transition::Crowd(place) => {
-                let coming = Coming {
-                    protocol: Protocol::Socks5,
-                    destination: Destination::Address(*place),
-                    early: 10,
-                    segment: 1448,
-                    window: 20_000,
-                    stopped: false,
-                };
-                for _ in 0..reference.weights.iter().sum() {
-                    self.comes(reference, &coming, 100);
-                }
-            }
-            Transition::Sends(who, len) => {
-                if let Some(client) = client(who).map(|at| &mut reference.clients[at])
-                    && client.asked()
-                    && !client.fin
-                    && !client.reset
-                {
-                    let bytes = client.more(*len);
-                    self.act(reference, *who % count, Act::Send(bytes));
-                }
-            }
-            Transition::HalfCloses(who) => {
-                if let Some(at) = client(who)
-                    && !reference.clients[at].fin
-                    && !reference.clients[at].reset
-                {
-                    reference.clients[at].fin = true;
-                    self.act(reference, at, Act::Fin);
-                }
-            }
-            Transition::Resets(who) => {
-                if let Some(at) = client(who)
-                    && !reference.clients[at].reset
-                {
-                    reference.clients[at].reset = true;
-                    let sock = &mut self.lab.world.socks[reference.clients[at].who];
-                    sock.person.script.clear();
-                    sock.progress = 0;
-                    self.act(reference, at, Act::Reset);
-                }
-            }
+            Transition::Crowd(place) => self.crowd(reference, *place),
+            Transition::Sends(who, len) => self.sends(reference, client(who), *len),
+            Transition::HalfCloses(who) => self.half_closes(reference, client(who)),
+            Transition::Resets(who) => self.resets(reference, client(who)),
             Transition::StopsReading(who) => self.reads(reference, client(who), Reading::Stopped),
             Transition::ReadsAgain(who) => self.reads(reference, client(who), Reading::Fast),
             Transition::TargetBecomes(place, mode) => {
@@ -118,19 +78,19 @@ impl Sut {
                 self.lab.target(PLACES[*place], target(*place, *mode));
             }
             Transition::UplinkDies(uplink) => {
-                let uplink = uplink % uplinks;
+                let uplink = uplink % reference.weights.len();
                 reference.turn(|conditions| conditions.uplinks[uplink].link = Link::Dead);
                 self.lab.link(uplink, RealLink::BlackHole);
             }
             Transition::UplinkVanishes(uplink) => {
-                let uplink = uplink % uplinks;
+                let uplink = uplink % reference.weights.len();
                 reference.turn(|conditions| conditions.uplinks[uplink].link = Link::Gone);
                 reference.vanished.push((reference.now, uplink));
                 self.lab.link(uplink, RealLink::Broken(Fault::NoDevice));
                 self.lab.input(Input::UplinkGone { uplink: UplinkId(uplink as u16) });
             }
             Transition::UplinkLosesFamily(uplink, v6) => {
-                let uplink = uplink % uplinks;
+                let uplink = uplink % reference.weights.len();
                 reference.turn(|conditions| {
                     let uplink = &mut conditions.uplinks[uplink];
                     *(if *v6 { &mut uplink.v6 } else { &mut uplink.v4 }) = false;
@@ -138,7 +98,7 @@ impl Sut {
                 self.networks(reference);
             }
             Transition::UplinkComesBack(uplink) => {
-                let uplink = uplink % uplinks;
+                let uplink = uplink % reference.weights.len();
                 reference.turn(|conditions| conditions.uplinks[uplink] = Uplink::WELL);
                 self.lab.link(uplink, RealLink::Up);
                 self.networks(reference);
@@ -153,6 +113,51 @@ impl Sut {
             }
         }
         self.lab.run_for(ms(0));
+    }
+
+    /// So many clients that each uplink has its share, at once.
+    fn crowd(&mut self, reference: &mut Reference, place: Place) {
+        let coming = Coming {
+            protocol: Protocol::Socks5,
+            destination: Destination::Address(place),
+            early: 10,
+            segment: 1448,
+            window: 20_000,
+            stopped: false,
+        };
+        for _ in 0..reference.weights.iter().sum() {
+            self.comes(reference, &coming, 100);
+        }
+    }
+
+    fn sends(&mut self, reference: &mut Reference, at: Option<usize>, len: usize) {
+        let Some(at) = at else { return };
+        let client = &mut reference.clients[at];
+        if client.asked() && !client.fin && !client.reset {
+            let bytes = client.more(len);
+            self.act(reference, at, Act::Send(bytes));
+        }
+    }
+
+    fn half_closes(&mut self, reference: &mut Reference, at: Option<usize>) {
+        let Some(at) = at else { return };
+        let client = &mut reference.clients[at];
+        if !client.fin && !client.reset {
+            client.fin = true;
+            self.act(reference, at, Act::Fin);
+        }
+    }
+
+    fn resets(&mut self, reference: &mut Reference, at: Option<usize>) {
+        let Some(at) = at else { return };
+        let client = &mut reference.clients[at];
+        if !client.reset {
+            client.reset = true;
+            let sock = &mut self.lab.world.socks[client.who];
+            sock.person.script.clear();
+            sock.progress = 0;
+            self.act(reference, at, Act::Reset);
+        }
     }
 
     /// All clients read, send the rest and leave; then the machine is drained, and everything must

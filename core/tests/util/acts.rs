@@ -6,6 +6,21 @@ use super::place::Ev;
 use super::sock::Stage;
 use ropewalk_core::time::Duration;
 
+/// How far a person came with an act.
+enum Did {
+    All,
+    /// There may be more to do of it at once.
+    Some,
+    /// It waits, or its script is over.
+    Nothing,
+}
+
+impl Did {
+    fn all_if(done: bool) -> Did {
+        if done { Did::All } else { Did::Nothing }
+    }
+}
+
 impl Lab {
     pub(super) fn receive(&mut self, sock: Who, len: usize) {
         let now = self.world.now;
@@ -57,92 +72,86 @@ impl Lab {
             if entry.wake_at.is_some_and(|at| at > now) {
                 return;
             }
-            let latency = entry.person.latency;
-            let Some(act) = entry.act().cloned() else {
-                if entry.person.polite && entry.got.end == End::Fin && !entry.fin_sent {
-                    entry.fin_sent = true;
-                    self.world.after(latency, Ev::Fin(sock));
-                }
-                return;
-            };
-            let paused = entry.wake_at.take().is_some();
-            match act {
-                Act::Send(bytes) => {
-                    if !self.send(sock, &bytes) {
-                        return;
-                    }
-                }
-                Act::Echo => {
-                    let begun = entry.cursor;
-                    if begun < entry.got.bytes.len() {
-                        let bytes = entry.got.bytes[begun..].to_vec();
-                        entry.progress = 0;
-                        let done = self.send(sock, &bytes);
-                        let entry = &mut self.world.socks[sock];
-                        entry.cursor += entry.progress;
-                        entry.progress = 0;
-                        if !done {
-                            return;
-                        }
-                        continue;
-                    }
-                    if entry.got.end == End::Open {
-                        return;
-                    }
-                    entry.next_act();
-                    continue;
-                }
-                Act::Fin => {
-                    entry.fin_sent = true;
-                    self.world.after(latency, Ev::Fin(sock));
-                }
-                Act::Reset => {
-                    entry.stopped_reading = true;
-                    entry.person.script.clear();
-                    self.world.after(latency, Ev::Rst(sock));
-                    return;
-                }
-                Act::Close => {
-                    entry.stopped_reading = true;
-                    entry.fin_sent = true;
-                    entry.person.script.clear();
-                    let unread = !entry.outbox.is_empty();
-                    self.world.after(latency, if unread { Ev::Rst(sock) } else { Ev::Fin(sock) });
-                    return;
-                }
-                Act::Pause(time) => {
-                    if !paused {
-                        entry.wake_at = Some(now + time);
-                        self.world.after(time, Ev::Wake(sock));
-                        return;
-                    }
-                }
-                Act::AwaitTotal(total) => {
-                    if entry.got.bytes.len() < total {
-                        return;
-                    }
-                }
-                Act::AwaitText(text) => {
-                    if !entry.find(&text) {
-                        return;
-                    }
-                }
-                Act::AwaitEnd => {
-                    if entry.got.end == End::Open {
-                        return;
-                    }
-                }
-                Act::Read(reading) => {
-                    entry.person.reading = reading;
-                    self.world.notice(sock);
-                }
-                Act::Pace(segment, gap) => {
-                    entry.person.segment = segment;
-                    entry.person.gap = gap;
-                }
+            let Some(act) = entry.act().cloned() else { return self.leave(sock) };
+            match self.act(sock, act) {
+                Did::All => self.world.socks[sock].next_act(),
+                Did::Some => {}
+                Did::Nothing => return,
             }
-            self.world.socks[sock].next_act();
         }
+    }
+
+    /// A polite person at the end of its script answers a FIN with its own.
+    fn leave(&mut self, sock: Who) {
+        let entry = &mut self.world.socks[sock];
+        if entry.person.polite && entry.got.end == End::Fin && !entry.fin_sent {
+            entry.fin_sent = true;
+            let latency = entry.person.latency;
+            self.world.after(latency, Ev::Fin(sock));
+        }
+    }
+
+    fn act(&mut self, sock: Who, act: Act) -> Did {
+        let entry = &mut self.world.socks[sock];
+        let latency = entry.person.latency;
+        let paused = entry.wake_at.take().is_some();
+        match act {
+            Act::Send(bytes) => Did::all_if(self.send(sock, &bytes)),
+            Act::Echo => self.echo(sock),
+            Act::Fin => {
+                entry.fin_sent = true;
+                self.world.after(latency, Ev::Fin(sock));
+                Did::All
+            }
+            Act::Reset => {
+                entry.stopped_reading = true;
+                entry.person.script.clear();
+                self.world.after(latency, Ev::Rst(sock));
+                Did::Nothing
+            }
+            Act::Close => {
+                entry.stopped_reading = true;
+                entry.fin_sent = true;
+                entry.person.script.clear();
+                let unread = !entry.outbox.is_empty();
+                self.world.after(latency, if unread { Ev::Rst(sock) } else { Ev::Fin(sock) });
+                Did::Nothing
+            }
+            Act::Pause(time) => {
+                if !paused {
+                    entry.wake_at = Some(self.world.now + time);
+                    self.world.after(time, Ev::Wake(sock));
+                }
+                Did::all_if(paused)
+            }
+            Act::AwaitTotal(total) => Did::all_if(entry.got.bytes.len() >= total),
+            Act::AwaitText(text) => Did::all_if(entry.find(&text)),
+            Act::AwaitEnd => Did::all_if(entry.got.end != End::Open),
+            Act::Read(reading) => {
+                entry.person.reading = reading;
+                self.world.notice(sock);
+                Did::All
+            }
+            Act::Pace(segment, gap) => {
+                entry.person.segment = segment;
+                entry.person.gap = gap;
+                Did::All
+            }
+        }
+    }
+
+    /// Sends back what has come, until the other side ends.
+    fn echo(&mut self, sock: Who) -> Did {
+        let entry = &mut self.world.socks[sock];
+        if entry.cursor >= entry.got.bytes.len() {
+            return Did::all_if(entry.got.end != End::Open);
+        }
+        let bytes = entry.got.bytes[entry.cursor..].to_vec();
+        entry.progress = 0;
+        let done = self.send(sock, &bytes);
+        let entry = &mut self.world.socks[sock];
+        entry.cursor += std::mem::take(&mut entry.progress);
+        if done { Did::Some } else { Did::Nothing }
     }
 
     /// Sends what the window allows of the current Send; true when all of it has left.
