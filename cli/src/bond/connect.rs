@@ -1,12 +1,14 @@
 //! `ropewalk bond connect`: from switches to a running client.
 
 use super::args::Connect;
-use super::clerk::{self, Changes};
+use super::changes::Changes;
+use super::clerk;
 use super::control::Role;
 use super::control::server::Bound;
-use super::host::{ClientPlan, Dns, Routes};
+use super::host::{ClientPlan, Dns, Routes, apply_client};
 use super::join::{self, Join, host_and_port};
 use super::links::{Links, LinksChange};
+use super::patience::Patience;
 use super::report;
 use super::service::{self, Service};
 use super::values::{self, Route};
@@ -20,11 +22,10 @@ use ropewalk_core::bond::crypto::{PresharedKey, PublicKey};
 use ropewalk_core::bond::{Client, ClientConfig, PathState, PathStatus, Status, Strategy, Tuning};
 use ropewalk_core::machine::{Input, Machine, UplinkId, Via};
 use ropewalk_core::time::Instant;
-use ropewalk_mio::{Handle, Listeners};
+use ropewalk_mio::{Handle, Listeners, Tun};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,8 +34,6 @@ use std::time::Duration;
 pub(super) const KEY: &str = "connect.key";
 /// The server that let it in last: `HOST:PORT KEY`.
 const SERVER: &str = "server";
-/// A server that is silent for so long is told of.
-const SILENT: Duration = Duration::from_secs(10);
 const STACK: usize = 256 * 1024;
 /// linux/rtnetlink.h: RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE (an interface with a new default route
 /// is a link), RTMGRP_IPV4_RULE and RTNLGRP_IPV6_RULE (somebody may take ours away).
@@ -60,30 +59,11 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     state::open(&common.state_dir)?;
     let target = target(args)?;
     let control = Bound::new(&common.state_dir, Role::Connect)?;
-    let (key, made) = state::key(&common.state_dir.join(KEY))?;
-    if made {
-        log::info!("made a key: {}", common.state_dir.join(KEY).display());
-    }
-    log::info!("public key: {}", key.public());
-    let joins = !target.token.is_empty();
-    let all = locate::look_up(&target.server, joins.then_some(args.join_timeout), &common.state_dir)?;
-    let found = host::links::snapshot().unwrap_or_else(|error| {
-        log::warn!("cannot read this host's interfaces: {error}");
-        Vec::new()
-    });
-    let mut links = Links::new(&args.via, common.mark.0, &common.tun);
-    let address = locate::choose(&all, |address| links.reach(address.ip(), &found));
-    let address = address.ok_or_else(|| format!("{} has no address", target.server))?;
-    links.serve_at(address.ip());
-    links.check(&found)?;
+    let key = service::own_key(&common.state_dir.join(KEY))?;
+    let limit = (!target.token.is_empty()).then_some(args.join_timeout);
+    let Outside { addresses, address, links, first } = Outside::look(args, &target.server, limit)?;
     let stats = common.stats.map(Endpoint::bind).transpose()?;
     let tun = device::create(&common.tun)?;
-    let tuning = Tuning {
-        strategy: args.mode,
-        max_skew: ropewalk_core::time::Duration::from_nanos(args.max_skew.as_nanos() as u64),
-        ..Tuning::default()
-    };
-    let first = links.look(&found);
     let plan = ClientPlan {
         tun: common.tun.clone(),
         routes,
@@ -95,7 +75,7 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     };
     introduce(&links, &first, &target.server, address);
     let config = ClientConfig {
-        common: service::common(common, &tun, key, tuning),
+        common: service::common(common, &tun, key, tuning(args)),
         server: address,
         server_key: target.key,
         psk: PresharedKey::NONE,
@@ -103,21 +83,15 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
         uplinks: first.uplinks,
     };
     let machine = Client::new(config, state::entropy()?).map_err(|error| error.to_string())?;
+
     let links = Shared { links: Arc::new(Mutex::new(links)), server: target.server.clone() };
     let (notes, read) = channel();
     let watch = Arc::new(BondWatch::new(links.clone(), notes.clone()));
-    let (name, inside) = (common.tun.clone(), notes.clone());
-    let mut before = Vec::new();
-    let tun = tun.configured_by(Box::new(move |to| {
-        device::configured(&name, to, &mut before)?;
-        // Routes and name servers take their time: not in the worker.
-        let _ = inside.send(Note::Inside(to.clone()));
-        Ok(())
-    }));
+    let tun = noted(tun, common.tun.clone(), notes.clone());
     let listeners = Listeners { tuns: vec![tun], ..Listeners::default() };
     let service = Service::new(machine, listeners, Box::new(Arc::clone(&watch)))?;
     let desk = Desk {
-        links: links.clone(),
+        links,
         handle: service.handle.clone(),
         tun: common.tun.clone(),
         mode: Arc::new(Mutex::new(args.mode)),
@@ -127,40 +101,18 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     let asked = desk.clone();
     let alive = move || asked.status().is_some();
     let tended = device::Tended::new(&common.tun, service.handle.clone(), alive)?;
-    let changes = Changes::apply(plan, &common.state_dir)?;
-    let silent = Arc::new(AtomicBool::new(false));
-    let started = || -> Result<(), String> {
+    let changes = Changes::new(apply_client(plan, &common.state_dir)?);
+    let patience = Patience::new(target.server.clone(), limit);
+    let start = || -> Result<(), String> {
         let server = (common.state_dir.join(SERVER), format!("{} {}\n", target.server, target.key));
         clerk::keep_notes(read, server, changes.clone(), tended.clone())?;
-        let (watch, silent, handle) = (Arc::clone(&watch), Arc::clone(&silent), service.handle.clone());
-        let (limit, server) = (joins.then_some(args.join_timeout), desk.server.clone());
-        thread("patience", move || {
-            std::thread::sleep(limit.unwrap_or(SILENT));
-            // One that has let the client in and is silent since is no server that lets nobody in.
-            match get(&watch.counts.established) > 0 {
-                true => {}
-                false if limit.is_some() => {
-                    silent.store(true, Ordering::Relaxed);
-                    handle.stop();
-                }
-                false => log::warn!(
-                    "no answer from {server} yet: it may be away, have another key, or not know this client; trying on"
-                ),
-            }
-        })?;
+        let watch = Arc::clone(&watch);
+        patience.start(service.handle.clone(), move || get(&watch.counts.established) > 0)?;
         let follower = desk.clone();
-        thread("name", move || locate::follow(follower.server.clone(), all, address, follower))?;
-        Ok(())
+        thread("name", move || locate::follow(follower.server.clone(), addresses, address, follower))
     };
-    started().map_err(|error| changes.give_up(error))?;
-    {
-        let desk = desk.clone();
-        if changes.holds_kill_switch() {
-            let notes = desk.notes.clone();
-            monitor::follow_filters(move || drop(notes.send(Note::Changed)));
-        }
-        monitor::follow(ROUTES, move |found| desk.look(&found));
-    }
+    start().map_err(|error| changes.give_up(error))?;
+    desk.follow_host(changes.holds_kill_switch());
     let figures = desk.clone();
     let stats = stats.map(|endpoint| {
         (endpoint, move |out: &mut Samples| {
@@ -168,17 +120,53 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
             figures.figures(out);
         })
     });
-    let server = desk.server.clone();
     let result = service.run(control, move |request| desk.answer(request), stats);
     result.and(changes.undo()).and_then(|()| tended.end())?;
-    match silent.load(Ordering::Relaxed) {
-        true => Err(format!(
-            "no answer from {server} within {:?}: a server says nothing to those it does not let in. The join string \
-             may have been used or have expired (the server's log says so), or nothing gets through to this UDP port",
-            args.join_timeout
-        )),
-        false => Ok(()),
+    patience.verdict()
+}
+
+/// What the start finds on this host and of its server.
+struct Outside {
+    /// All addresses of the server, and the one to begin with.
+    addresses: Vec<SocketAddr>,
+    address: SocketAddr,
+    links: Links,
+    /// The links that can be used at the start.
+    first: LinksChange,
+}
+
+impl Outside {
+    /// Looks the server up, for `limit` at most, then at the interfaces that could lead there.
+    fn look(args: &Connect, server: &str, limit: Option<Duration>) -> Result<Self, String> {
+        let common = &args.common;
+        let addresses = locate::look_up(server, limit, &common.state_dir)?;
+        let found = host::links::snapshot().unwrap_or_else(|error| {
+            log::warn!("cannot read this host's interfaces: {error}");
+            Vec::new()
+        });
+        let mut links = Links::new(&args.via, common.mark.0, &common.tun);
+        let address = locate::choose(&addresses, |address| links.reach(address.ip(), &found));
+        let address = address.ok_or_else(|| format!("{server} has no address"))?;
+        links.serve_at(address.ip());
+        links.check(&found)?;
+        let first = links.look(&found);
+        Ok(Outside { addresses, address, links, first })
     }
+}
+
+fn tuning(args: &Connect) -> Tuning {
+    Tuning { strategy: args.mode, max_skew: args.max_skew, ..Tuning::default() }
+}
+
+/// The device `name`, whose configurations the clerk hears of: routes and name servers take their
+/// time, so the worker does not see to them.
+fn noted(tun: Tun, name: String, notes: Sender<Note>) -> Tun {
+    let mut before = Vec::new();
+    tun.configured_by(Box::new(move |to| {
+        device::configured(&name, to, &mut before)?;
+        let _ = notes.send(Note::Inside(to.clone()));
+        Ok(())
+    }))
 }
 
 pub(super) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
@@ -328,6 +316,16 @@ impl locate::Bond for Desk {
 }
 
 impl Desk {
+    /// Has the links and the changes of this host followed, each in a thread of its own.
+    fn follow_host(&self, holds_kill_switch: bool) {
+        if holds_kill_switch {
+            let notes = self.notes.clone();
+            monitor::follow_filters(move || drop(notes.send(Note::Changed)));
+        }
+        let desk = self.clone();
+        monitor::follow(ROUTES, move |found| desk.look(&found));
+    }
+
     /// Tells the machine what has changed of the links.
     fn look(&self, found: &[host::links::Link]) {
         let _ = self.notes.send(Note::Changed);

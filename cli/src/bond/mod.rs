@@ -13,7 +13,10 @@
 //! | `args`, `values` | the switches, and parsers of their values |
 //! | `serve`, `connect` | from switches to a running end |
 //! | `service` | what both have around their machine |
-//! | `clerk`, `enrolments` | what takes its time: the client's files and host changes; who was let in, on the server's disk |
+//! | `patience` | how long `connect` waits for a first answer |
+//! | `clerk` | what takes its time at the client: files, changes of its host |
+//! | `enrolments` | who was let in, on the server's disk |
+//! | `changes` | what was changed of the host, until it is put back |
 //! | `links` | the client's links, as they are now |
 //! | `locate` | where the server is: its name |
 //! | `registry`, `join`, `invite`, `clients` | who may come in, how, and who no more |
@@ -27,6 +30,7 @@
 //! | `keygen` | a key pair, for people who keep keys elsewhere |
 
 mod args;
+mod changes;
 mod clerk;
 mod clients;
 mod connect;
@@ -40,6 +44,7 @@ mod join;
 mod keygen;
 mod links;
 mod locate;
+mod patience;
 mod privileges;
 mod registry;
 mod report;

@@ -1,10 +1,12 @@
 //! `ropewalk bond serve`: from switches to a running server.
 
 use super::args::Serve;
+use super::changes::Changes;
+use super::connect::thread;
 use super::control::Role;
 use super::control::server::Bound;
 use super::enrolments::{self, Enrolments};
-use super::host::{self, ServerPlan};
+use super::host::{self, ServerHost, ServerPlan};
 use super::registry::{self, Registry, unix_time};
 use super::report;
 use super::service::{self, Service};
@@ -26,16 +28,15 @@ use ropewalk_core::time::{Duration, Instant};
 use ropewalk_mio::{Handle, Listeners, Shared};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The server's key.
 pub(super) const KEY: &str = "serve.key";
 /// The networks of the last start, for `invite`.
 const NETWORKS: &str = "networks";
-const STACK: usize = 256 * 1024;
 
 /// The clients' names.
 #[derive(Clone, Default)]
@@ -50,6 +51,12 @@ struct Known {
 }
 
 impl Clients {
+    /// Those who may come in already. Their numbers in the machine are their places in `registry`.
+    fn of(registry: &Registry) -> Self {
+        let names = (0..).zip(registry.clients.iter().map(|one| one.name.clone())).collect();
+        Clients(Arc::new(Mutex::new(Known { names, ..Known::default() })))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,11 +98,7 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
     check(&args.subnet, &links)?;
     state::open(&common.state_dir)?;
     let control = Bound::new(&common.state_dir, Role::Serve)?;
-    let (key, made) = state::key(&common.state_dir.join(KEY))?;
-    if made {
-        log::info!("made a key: {}", common.state_dir.join(KEY).display());
-    }
-    log::info!("public key: {}", key.public());
+    let key = service::own_key(&common.state_dir.join(KEY))?;
     keep_subnets(&common.state_dir, &args.subnet)?;
     let registry = Registry::change(&common.state_dir, |registry| {
         args.client.iter().try_for_each(|key| registry.add(*key, &args.subnet))?;
@@ -103,26 +106,14 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
     })?;
 
     let stats = common.stats.map(Endpoint::bind).transpose()?;
-    let socket = ropewalk_mio::listen_datagrams(args.listen)
-        .map_err(|error| cannot_listen(args.listen, &error, "--listen"))?;
-    let listen = socket.local_addr().map_err(|error| format!("--listen {}: {error}", args.listen))?;
-    socket2::SockRef::from(&socket)
-        .set_mark(common.mark.0)
-        .map_err(|error| format!("--mark {}: {error}", common.mark))?;
-    enlarge(&socket, args.socket_buffer)?;
+    let (socket, listen) = open_socket(args)?;
     let tun = device::create(&common.tun)?;
     let addresses: Vec<(IpAddr, u8)> =
         args.subnet.iter().map(|subnet| (subnet.server(), subnet.bits)).collect();
     let inside = TunConfiguration { addresses: addresses.clone(), mtu: common.mtu };
     device::configure(&common.tun, &inside)?;
 
-    let plan = ServerPlan {
-        tun: common.tun.clone(),
-        addresses: addresses.clone(),
-        nat: args.nat == Nat::Auto,
-        allow_private: args.allow_private,
-        allow_client_to_client: args.allow_client_to_client,
-    };
+    let plan = plan(args, addresses.clone());
     let config = ServerConfig {
         common: service::common(common, &tun, key, Tuning::default()),
         listener: ListenerId(0),
@@ -133,25 +124,33 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
         allow_private: args.allow_private,
     };
     let machine = Server::new(config, state::entropy()?).map_err(|error| error.to_string())?;
-    let clients = Clients::default();
-    clients.lock().names = (0..).zip(registry.clients.iter().map(|one| one.name.clone())).collect();
+
+    let clients = Clients::of(&registry);
     let (notes, read) = channel();
     let watch = Arc::new(BondWatch::new(clients.clone(), notes.clone()));
-    let mut listeners = Listeners::new(Vec::new(), vec![socket]);
-    listeners.tuns = vec![tun];
+    let listeners = Listeners { tuns: vec![tun], ..Listeners::new(Vec::new(), vec![socket]) };
     let service = Service::new(machine, listeners, Box::new(Arc::clone(&watch)))?;
     let desk = Desk {
         dir: common.state_dir.clone(),
         subnets: args.subnet.clone(),
         handle: service.handle.clone(),
         shared: Arc::clone(&service.shared),
-        clients: clients.clone(),
+        clients,
         listen: listen.to_string(),
         tun: common.tun.clone(),
         enrolments: Enrolments::default(),
     };
     desk.invite_all(&registry);
-    introduce(args, &clients, &listen.to_string());
+    introduce(args, &desk);
+    let asked = desk.clone();
+    let alive = move || asked.status().is_some();
+    let tended = device::Tended::new(&common.tun, desk.handle.clone(), alive)?;
+    let changes = Changes::new(host::apply_server(&plan, &common.state_dir)?);
+    let (device, host) = (tended.clone(), changes.clone());
+    desk.clone()
+        .keep_notes(read, move || mend(&device, &inside, &host))
+        .map_err(|error| changes.give_up(error))?;
+    follow_host(&notes, plan.nat);
     let figures = desk.clone();
     let stats = stats.map(|endpoint| {
         (endpoint, move |out: &mut Samples| {
@@ -159,46 +158,54 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
             figures.figures(out);
         })
     });
-    let asked = desk.clone();
-    let alive = move || asked.status().is_some();
-    let tended = device::Tended::new(&common.tun, desk.handle.clone(), alive)?;
-    let (changed, told) = host::apply_server(&plan, &common.state_dir)?;
-    told.iter().for_each(|note| log::warn!("{note}"));
-    let changed = Arc::new(Mutex::new(Some(changed)));
-    {
-        let (tended, own) = (tended.clone(), Arc::clone(&changed));
-        let kept = desk.clone().keep_notes(read, move || mend(&tended, &inside, &own));
-        kept.map_err(|error| match changed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(changed) => changed.give_up(error),
-            None => error,
-        })?;
-        if plan.nat {
-            let notes = notes.clone();
-            monitor::follow_filters(move || drop(notes.send(Note::Changed)));
-        }
-        monitor::follow(0, move |_| drop(notes.send(Note::Changed)));
-    }
-    let (clerk, answering) = (desk.clone(), desk);
+    let answering = desk.clone();
     let result = service.run(control, move |request| answering.answer(request), stats);
-    let kept = clerk.write().map_err(|error| {
-        format!("{} clients that were let in are not written down: {error}", clerk.enrolments.unwritten())
+    let kept = desk.write().map_err(|error| {
+        format!("{} clients that were let in are not written down: {error}", desk.enrolments.unwritten())
     });
-    let undone = match changed.lock().unwrap_or_else(PoisonError::into_inner).take() {
-        Some(changed) => changed.undo().map(|notes| notes.iter().for_each(|note| log::info!("{note}"))),
-        None => Ok(()),
-    };
-    result.and(undone).and_then(|()| tended.end()).and(kept)
+    result.and(changes.undo()).and_then(|()| tended.end()).and(kept)
+}
+
+/// What is to be changed of this host.
+fn plan(args: &Serve, addresses: Vec<(IpAddr, u8)>) -> ServerPlan {
+    ServerPlan {
+        tun: args.common.tun.clone(),
+        addresses,
+        nat: args.nat == Nat::Auto,
+        allow_private: args.allow_private,
+        allow_client_to_client: args.allow_client_to_client,
+    }
+}
+
+/// The socket that all clients come to, and its address.
+fn open_socket(args: &Serve) -> Result<(UdpSocket, SocketAddr), String> {
+    let (listen, mark) = (args.listen, args.common.mark);
+    let socket =
+        ropewalk_mio::listen_datagrams(listen).map_err(|error| cannot_listen(listen, &error, "--listen"))?;
+    let address = socket.local_addr().map_err(|error| format!("--listen {listen}: {error}"))?;
+    socket2::SockRef::from(&socket).set_mark(mark.0).map_err(|error| format!("--mark {mark}: {error}"))?;
+    enlarge(&socket, args.socket_buffer)?;
+    Ok((socket, address))
+}
+
+/// Has the clerk hear of changes of this host: of its filters, if ours is one, and of its links.
+fn follow_host(notes: &Sender<Note>, nat: bool) {
+    if nat {
+        let notes = notes.clone();
+        monitor::follow_filters(move || drop(notes.send(Note::Changed)));
+    }
+    let notes = notes.clone();
+    monitor::follow(0, move |_| drop(notes.send(Note::Changed)));
 }
 
 /// Puts back what another program has changed: the device, the filter.
 fn mend(
     tended: &device::Tended,
     inside: &TunConfiguration,
-    changed: &Mutex<Option<host::ServerHost>>,
+    changes: &Changes<ServerHost>,
 ) -> Result<(), String> {
     tended.tend(Some(inside))?;
-    let mut changed = changed.lock().unwrap_or_else(PoisonError::into_inner);
-    if changed.as_mut().map_or(Ok(false), host::ServerHost::renew)? {
+    if changes.with(ServerHost::renew)? {
         log::warn!("another program had removed the bond's filter and NAT: put back");
     }
     Ok(())
@@ -207,7 +214,7 @@ fn mend(
 /// Gives the socket buffers of its own size, whatever net.core.wmem_max says. It serves all paths:
 /// where a device holds packets back, as many as fit count as the socket's, and a full socket sends
 /// nothing by the other devices either.
-fn enlarge(socket: &std::net::UdpSocket, bytes: u32) -> Result<(), String> {
+fn enlarge(socket: &UdpSocket, bytes: u32) -> Result<(), String> {
     let bytes = bytes as usize;
     setsockopt(socket, SndBufForce, &bytes)
         .and_then(|()| setsockopt(socket, RcvBufForce, &bytes))
@@ -236,12 +243,12 @@ fn check(subnets: &[Subnet], links: &[Link]) -> Result<(), String> {
     }
 }
 
-fn introduce(args: &Serve, clients: &Clients, listen: &str) {
+fn introduce(args: &Serve, desk: &Desk) {
     for subnet in &args.subnet {
         let (network, bits) = (subnet.network, subnet.bits);
         log::info!("{} is {} of {network}/{bits}", args.common.tun, subnet.server());
     }
-    log::info!("serving on {listen} (UDP); clients that may come in: {}", clients.count());
+    log::info!("serving on {} (UDP); clients that may come in: {}", desk.listen, desk.clients.count());
 }
 
 fn known(member: &registry::Member, subnets: &[Subnet]) -> KnownClient {
@@ -305,7 +312,7 @@ impl Desk {
         notes: Receiver<Note>,
         mend: impl Fn() -> Result<(), String> + Send + 'static,
     ) -> Result<(), String> {
-        let keep = move || {
+        thread("clerk", move || {
             loop {
                 // What is left is told of once, and tried again.
                 let wait = self.write().map_or(enrolments::AGAIN, |()| Duration::MAX);
@@ -326,9 +333,7 @@ impl Desk {
                     log::error!("{error}");
                 }
             }
-        };
-        let thread = std::thread::Builder::new().name("clerk".into()).stack_size(STACK).spawn(keep);
-        thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
+        })
     }
 
     /// Writes down who was let in.
@@ -376,7 +381,8 @@ impl Desk {
                 let clients: Vec<Value> = clients.collect();
                 let known = self.clients.count();
                 Ok(json!({
-                    "role": "serve", "sockets_without_gso": ropewalk_mio::sockets_without_gso(), "listen": self.listen, "tun": self.tun, "known_clients": known,
+                    "role": "serve", "sockets_without_gso": ropewalk_mio::sockets_without_gso(),
+                    "listen": self.listen, "tun": self.tun, "known_clients": known,
                     "unwritten_clients": self.enrolments.unwritten(), "clients": clients,
                 }))
             }

@@ -2,13 +2,15 @@
 
 use super::args::Common;
 use super::control::server::Bound;
+use super::state;
 use crate::process::serve::{self, Manner, Signals};
 use crate::process::stats::{Endpoint, Samples};
-use ropewalk_core::bond::crypto::CipherOrder;
+use ropewalk_core::bond::crypto::{CipherOrder, SecretKey};
 use ropewalk_core::machine::{Application, TunId};
 use ropewalk_core::uplink::{Pool, PoolConfig};
 use ropewalk_mio::{Handle, Listeners, Shared, Tun, Watch, Worker};
 use serde_json::Value;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +23,16 @@ const STACK: usize = 2 << 20;
 
 /// The one TUN device of a process.
 pub(super) const TUN: TunId = TunId(0);
+
+/// This end's key, in the file `path`, made where there is none.
+pub(super) fn own_key(path: &Path) -> Result<SecretKey, String> {
+    let (key, made) = state::key(path)?;
+    if made {
+        log::info!("made a key: {}", path.display());
+    }
+    log::info!("public key: {}", key.public());
+    Ok(key)
+}
 
 /// The cipher that this processor seals fastest with comes first.
 pub(super) fn ciphers() -> CipherOrder {
@@ -37,7 +49,7 @@ pub(super) fn ciphers() -> CipherOrder {
 pub(super) fn common(
     args: &Common,
     tun: &Tun,
-    key: ropewalk_core::bond::crypto::SecretKey,
+    key: SecretKey,
     tuning: ropewalk_core::bond::Tuning,
 ) -> ropewalk_core::bond::Common {
     let (offload, ciphers) = (tun.offload(), ciphers());
