@@ -7,7 +7,7 @@
 //! ```
 
 use super::args::{self, Args};
-use super::service::{Fixed, Plan, machine_config};
+use super::service::{Fixed, Plan, machine_config, of_worker};
 use super::upstream;
 use super::watch::{DispatchWatch, Named};
 use crate::host;
@@ -118,16 +118,9 @@ impl Running {
             wanted.clone_from(&options.resolver);
             Config { names, ..config }
         };
-        let mut probes = by_id(&ids, probes);
+        let config = Config { probes: by_id(&ids, probes), ..config };
         for (number, handle) in self.handles.iter().enumerate() {
-            #[cfg(not(feature = "names"))]
-            let _ = number;
-            #[cfg(feature = "names")]
-            let names = super::resolver::of_worker(config.names.clone(), number);
-            #[cfg(feature = "names")]
-            let config = Config { names, ..config.clone() };
-            // As at the start, the first worker probes for all.
-            let config = Config { probes: std::mem::take(&mut probes), ..config.clone() };
+            let config = of_worker(&config, number);
             handle.call(move |now, machine: &mut Recorded<Dispatch>| {
                 match machine.reconfigure(now, config) {
                     Ok(0) => {}

@@ -13,15 +13,16 @@ use super::usage;
 use super::watch::{DispatchWatch, Named};
 use crate::host::uplink::UplinkArg;
 use crate::host::{self, links::Link, matching::UplinkSpec, monitor, obstacles, select};
-use crate::process::record::Recording;
+use crate::process::record::{Recorded, Recording};
+use crate::process::runtime::Run;
 use crate::process::{descriptors, files, listen, logging, memory, serve, stats};
 #[cfg(feature = "names")]
 use ropewalk_core::dispatch::NamesConfig;
-use ropewalk_core::dispatch::{Config, Credentials, ProbeConfig, Rate, Upstream};
+use ropewalk_core::dispatch::{Config, Credentials, Dispatch, ProbeConfig, Rate, Upstream};
 use ropewalk_core::machine::Device;
 use ropewalk_core::uplink::{Pool, PoolConfig, UplinkConfig};
 use ropewalk_mio::{Handle, Shared, SocketOptions};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -38,31 +39,29 @@ pub(crate) fn run(options: &'static Args) -> Result<(), String> {
         log::warn!("cannot read this host's interfaces: {error}");
         Vec::new()
     });
-    let plan = Plan::new(options, &[], &links)?;
-    #[cfg(feature = "names")]
-    let names = plan.names;
-    let Plan { pool, uplinks, mut probes, rates, credentials, metered, .. } = plan;
+    let Plan {
+        pool,
+        uplinks,
+        probes,
+        rates,
+        #[cfg(feature = "names")]
+        names,
+        credentials,
+        metered,
+    } = Plan::new(options, &[], &links)?;
     let account = (!metered.is_empty()).then(|| usage::open(options.usage_file.as_deref())).transpose()?;
     let named: Vec<Named> = pool.uplinks.iter().map(Named::of).collect();
     let labels: Vec<String> = named.iter().map(|named| named.label.clone()).collect();
-    let count = named.len();
     introduce(options, &pool);
     let pool = Pool::new(pool).map_err(|error| error.to_string())?;
 
     let listeners = listen::bind_all(&options.listen, &options.common)?;
     let bound: Vec<SocketAddr> = listeners[0].iter().filter_map(|l| l.local_addr().ok()).collect();
     let stats = options.common.stats.map(stats::Endpoint::bind).transpose()?;
-    let recording = Recording::start(
-        &options.record,
-        Recording::open(&options.record)?,
-        "dispatch",
-        &labels,
-        options.common.workers,
-    )?;
+    let opened = Recording::open(&options.record)?;
+    let recording = Recording::start(&options.record, opened, "dispatch", &labels, options.common.workers)?;
     let watch = Arc::new(DispatchWatch::new(named, recording.clone()));
-    let user_timeout = Some(options.user_timeout).filter(|timeout| !timeout.is_zero());
-    let sockets = SocketOptions { user_timeout, ..options.common.socket_options() };
-    let shared = Shared::with_options(pool, Box::new(Arc::clone(&watch)), sockets);
+    let shared = Shared::with_options(pool, Box::new(Arc::clone(&watch)), socket_options(options));
 
     let clerk = account.map(|account| usage::start(account, metered, Arc::clone(&shared))).transpose()?;
     let fixed = Fixed {
@@ -71,21 +70,14 @@ pub(crate) fn run(options: &'static Args) -> Result<(), String> {
         local_addresses: host::links::local_addresses(&links),
     };
     let upstreams = upstream::introductions(&uplinks);
-    let config = machine_config(options, fixed.clone(), credentials, count, upstreams);
-    let config = Config { rates, ..config };
-    #[cfg(feature = "names")]
-    let config = Config { names, ..config };
-    let mut workers = Vec::new();
-    for (number, listeners) in listeners.into_iter().enumerate() {
-        // One worker probes for all: health is the process's.
-        let probes = std::mem::take(&mut probes);
+    let config = Config {
+        probes,
+        rates,
         #[cfg(feature = "names")]
-        let config = Config { names: resolver::of_worker(config.names.clone(), number), ..config.clone() };
-        let config = Config { probes, ..config.clone() };
-        let machine = recording.dispatch(number, config).map_err(|error| error.to_string())?;
-        let worker = options.common.runtime().worker(machine, listeners.into(), Arc::clone(&shared));
-        workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
-    }
+        names,
+        ..machine_config(options, fixed.clone(), credentials, labels.len(), upstreams)
+    };
+    let workers = workers(options, listeners, &config, &recording, &shared)?;
     let handles: Vec<Handle> = workers.iter().map(|(_, handle)| handle.clone()).collect();
     let protocols = if options.tunnel { "raw relay" } else { "SOCKS5, SOCKS4, HTTP" };
     fixed.listeners.iter().for_each(|address| log::info!("listening on {address} ({protocols})"));
@@ -93,11 +85,7 @@ pub(crate) fn run(options: &'static Args) -> Result<(), String> {
     upstream::follow(&watched, &shared);
     memory::start(&options.common, handles.clone());
     #[cfg(feature = "names")]
-    let resolvers = Arc::new(std::sync::Mutex::new(options.resolver.clone()));
-    #[cfg(feature = "names")]
-    if !options.tunnel {
-        resolver::follow(&resolvers, &watched, &config.names, handles.clone());
-    }
+    let resolvers = follow_resolvers(options, &watched, &config.names, &handles);
     let running = Arc::new(Mutex::new(Running {
         options,
         again: None,
@@ -105,16 +93,12 @@ pub(crate) fn run(options: &'static Args) -> Result<(), String> {
         fixed,
         shared: Arc::clone(&shared),
         watch: Arc::clone(&watch),
-        watched: watched.clone(),
-        handles: handles.clone(),
+        watched,
+        handles,
         #[cfg(feature = "names")]
         resolvers,
     }));
-    let told = Arc::clone(&running);
-    // A link that `auto` would take has an address before it has its default route.
-    let routes = has_auto(&args::uplinks(&options.uplinks).unwrap_or_default()) && !options.tunnel;
-    let changed = Box::new(move |links: &[Link]| lock(&told).links_changed(links));
-    monitor::start(watched, Arc::clone(&shared), handles, routes, changed);
+    follow_links(&running);
     if let Some(endpoint) = stats {
         endpoint.serve(DispatchStats::new(Arc::clone(&watch), Arc::clone(&shared)))?;
     }
@@ -125,6 +109,67 @@ pub(crate) fn run(options: &'static Args) -> Result<(), String> {
     logging::flush();
     report(&shared, &watch);
     result
+}
+
+fn socket_options(options: &Args) -> SocketOptions {
+    let user_timeout = Some(options.user_timeout).filter(|timeout| !timeout.is_zero());
+    SocketOptions { user_timeout, ..options.common.socket_options() }
+}
+
+type Workers = Vec<(Run<Recorded<Dispatch>>, Handle)>;
+
+/// A worker for each set of listeners.
+fn workers(
+    options: &Args,
+    listeners: Vec<Vec<TcpListener>>,
+    config: &Config,
+    recording: &Recording,
+    shared: &Arc<Shared>,
+) -> Result<Workers, String> {
+    let mut workers = Workers::new();
+    for (number, listeners) in listeners.into_iter().enumerate() {
+        let machine =
+            recording.dispatch(number, of_worker(config, number)).map_err(|error| error.to_string())?;
+        let worker = options.common.runtime().worker(machine, listeners.into(), Arc::clone(shared));
+        workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
+    }
+    Ok(workers)
+}
+
+/// What the worker of this number gets. The first probes for all: health is the process's.
+pub(super) fn of_worker(config: &Config, number: usize) -> Config {
+    Config {
+        probes: if number == 0 { config.probes.clone() } else { Vec::new() },
+        #[cfg(feature = "names")]
+        names: resolver::of_worker(config.names.clone(), number),
+        ..config.clone()
+    }
+}
+
+/// Has the workers hear of the links' name servers. Gives the switches, which a reload may change.
+#[cfg(feature = "names")]
+fn follow_resolvers(
+    options: &Args,
+    watched: &monitor::Watched,
+    names: &NamesConfig,
+    handles: &[Handle],
+) -> Arc<Mutex<Vec<resolver::ResolverArg>>> {
+    let resolvers = Arc::new(Mutex::new(options.resolver.clone()));
+    if !options.tunnel {
+        resolver::follow(&resolvers, watched, names, handles.to_vec());
+    }
+    resolvers
+}
+
+/// Has the pool, the workers and `auto` hear of the links of this host.
+fn follow_links(running: &Arc<Mutex<Running>>) {
+    let now = lock(running);
+    // A link that `auto` would take has an address before it has its default route.
+    let named = args::uplinks(&now.options.uplinks).unwrap_or_default();
+    let routes = has_auto(&named) && !now.options.tunnel;
+    let told = Arc::clone(running);
+    let changed = Box::new(move |links: &[Link]| lock(&told).links_changed(links));
+    monitor::start(now.watched.clone(), Arc::clone(&now.shared), now.handles.clone(), routes, changed);
 }
 
 fn lock(running: &Mutex<Running>) -> MutexGuard<'_, Running> {

@@ -36,7 +36,7 @@ pub(crate) mod record;
 pub(crate) mod record;
 #[cfg(any(feature = "dispatch", feature = "unwrap"))]
 pub(crate) mod reload;
-mod runtime;
+pub(crate) mod runtime;
 pub(crate) mod serve;
 pub(crate) mod stats;
 pub(crate) mod watch;
