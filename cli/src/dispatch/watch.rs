@@ -92,68 +92,23 @@ impl DispatchWatch {
         }
     }
 
-    /// One line about the whole run.
-    pub(crate) fn summary(&self) -> String {
-        let associations = self.associations.summary();
-        self.relays.summary(&format!("{} attempts failed, {associations}", get(&self.attempts_failed)))
-    }
-}
-
-/// There are at most 64 uplinks.
-fn bit(uplink: UplinkId) -> u64 {
-    1 << (uplink.0 % 64)
-}
-
-struct Via(Option<String>);
-
-impl fmt::Display for Via {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Some(label) => write!(f, " through {label}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl ropewalk_mio::Watch for DispatchWatch {
-    fn event(&self, now: Instant, event: &Event) {
-        self.recording.news(now, event);
+    /// Counts and logs what an uplink does; false where the event is not about that.
+    fn uplink_event(&self, event: &Event) -> bool {
         match event {
-            Event::Requested { conn, client, destination } => {
-                log::debug!("{conn:?}: {client} asks for {destination}");
-            }
-            Event::AttemptFailed { conn, to, uplink, fault } => {
-                add(&self.attempts_failed);
-                log::debug!("{conn:?}: {to}{} failed: {fault}", self.via(*uplink));
-            }
-            Event::Connected { conn, to, uplink, took } => {
-                add(&self.relays.connected);
-                log::debug!("{conn:?}: connected to {to}{} in {took:?}", self.via(*uplink));
-            }
             Event::UplinkDown { uplink, why, rest } => {
                 let via = self.via(Some(*uplink));
                 // While it stays down it is told at growing intervals.
                 if self.down.fetch_or(bit(*uplink), Ordering::Relaxed) & bit(*uplink) != 0 {
-                    return log::debug!("uplink{via} rests again for {rest:?}: {why}");
+                    log::debug!("uplink{via} rests again for {rest:?}: {why}");
+                } else {
+                    log::warn!("uplink{via} rests for {rest:?}: {why}");
+                    self.name_obstacles(*uplink);
                 }
-                log::warn!("uplink{via} rests for {rest:?}: {why}");
-                self.name_obstacles(*uplink);
             }
             Event::UplinkStillDown { uplink, lasts, tried } => {
                 let via = self.via(Some(*uplink));
                 log::warn!("uplink{via} has carried nothing for {} s: {tried}", lasts.as_secs());
                 self.name_obstacles(*uplink);
-            }
-            Event::Unacknowledged { uplink } => {
-                let via = self.via(Some(*uplink));
-                let device = self.named(*uplink).and_then(|named| named.interface);
-                let device = device.as_deref().unwrap_or("DEVICE");
-                let text = format_args!(
-                    "a connection{via} broke: what it sent was not acknowledged; if uploads hang there while small \
-                     requests work, the link carries no large packets: ip link set {device} mtu 1280, or sysctl -w \
-                     net.ipv4.tcp_mtu_probing=1"
-                );
-                self.flood_unacknowledged.warn(now, text);
             }
             Event::ProbesFailed { uplink, failed, fault } => {
                 self.down.fetch_or(bit(*uplink), Ordering::Relaxed);
@@ -199,8 +154,63 @@ impl ropewalk_mio::Watch for DispatchWatch {
                 self.down.fetch_and(!bit(*uplink), Ordering::Relaxed);
                 log::info!("uplink{} carries again", self.via(Some(*uplink)));
             }
+            _ => return false,
+        }
+        true
+    }
+
+    /// One line about the whole run.
+    pub(crate) fn summary(&self) -> String {
+        let associations = self.associations.summary();
+        self.relays.summary(&format!("{} attempts failed, {associations}", get(&self.attempts_failed)))
+    }
+}
+
+/// There are at most 64 uplinks.
+fn bit(uplink: UplinkId) -> u64 {
+    1 << (uplink.0 % 64)
+}
+
+struct Via(Option<String>);
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(label) => write!(f, " through {label}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ropewalk_mio::Watch for DispatchWatch {
+    fn event(&self, now: Instant, event: &Event) {
+        self.recording.news(now, event);
+        match event {
+            Event::Requested { conn, client, destination } => {
+                log::debug!("{conn:?}: {client} asks for {destination}");
+            }
+            Event::AttemptFailed { conn, to, uplink, fault } => {
+                add(&self.attempts_failed);
+                log::debug!("{conn:?}: {to}{} failed: {fault}", self.via(*uplink));
+            }
+            Event::Connected { conn, to, uplink, took } => {
+                add(&self.relays.connected);
+                log::debug!("{conn:?}: connected to {to}{} in {took:?}", self.via(*uplink));
+            }
+            Event::Unacknowledged { uplink } => {
+                let via = self.via(Some(*uplink));
+                let device = self.named(*uplink).and_then(|named| named.interface);
+                let device = device.as_deref().unwrap_or("DEVICE");
+                let text = format_args!(
+                    "a connection{via} broke: what it sent was not acknowledged; if uploads hang there while small \
+                     requests work, the link carries no large packets: ip link set {device} mtu 1280, or sysctl -w \
+                     net.ipv4.tcp_mtu_probing=1"
+                );
+                self.flood_unacknowledged.warn(now, text);
+            }
             #[cfg(feature = "names")]
             Event::Names { uplink, news } => self.names.event(now, news, self.via(Some(*uplink))),
+            other if self.uplink_event(other) => {}
             other if self.relays.event(now, other) => {}
             other if self.associations.event(now, other, |uplink| self.via(uplink)) => {}
             other => log::debug!("{other:?}"),

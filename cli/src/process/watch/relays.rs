@@ -4,6 +4,8 @@ use super::flood::Flood;
 use super::reasons::{self, REASONS};
 use ropewalk_core::machine::event::{Event, Excess, FixedLimit, Refusal};
 use ropewalk_core::time::Instant;
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What has happened to connections in the whole process.
@@ -19,31 +21,34 @@ pub(crate) struct Relays {
     pub(crate) refused: AtomicU64,
     /// By reason, in the order of [`REASONS`].
     pub(crate) refusals: [AtomicU64; REASONS.len()],
-    connection_limit: AtomicU64,
-    accept_paused: AtomicU64,
-    buffers_exhausted: AtomicU64,
-    heads_too_large: AtomicU64,
-    half_open_limit: AtomicU64,
-    half_open: Flood,
-    association_limit: AtomicU64,
-    associations: Flood,
-    client_limit: AtomicU64,
-    lookup_limit: AtomicU64,
-    kept_limit: AtomicU64,
-    socket_memory: AtomicU64,
-    heads: Flood,
-    clients: Flood,
-    lookups: Flood,
-    kept: Flood,
-    memory: Flood,
-    logins: Flood,
-    login_warned: AtomicBool,
-    attempts_exhausted: AtomicU64,
-    quarantine_full: AtomicU64,
-    limit: Flood,
-    fixed: Flood,
-    pause: Flood,
-    buffers: Flood,
+    connections: Limit,
+    descriptors: Limit,
+    buffers: Limit,
+    heads: Limit,
+    clients: Limit,
+    lookups: Limit,
+    requests: Limit,
+    memory: Limit,
+    handshakes: Limit,
+    associations: Limit,
+    attempts: Limit,
+    quarantine: Limit,
+    wrong_logins: Flood,
+    login_ignored: AtomicBool,
+}
+
+/// A limit: how often it was hit, and the lines that say so.
+#[derive(Default)]
+struct Limit {
+    hits: AtomicU64,
+    flood: Flood,
+}
+
+impl Limit {
+    fn hit(&self, now: Instant, text: fmt::Arguments<'_>) {
+        add(&self.hits);
+        self.flood.warn(now, text);
+    }
 }
 
 pub(crate) fn add(counter: &AtomicU64) {
@@ -61,122 +66,117 @@ impl Relays {
         add(&self.refusals[reasons::place(why)]);
     }
 
-    /// Counts and tells; false where the event is not about what all services have.
+    /// Counts an event and logs it; false where it is not about what all services have.
     pub(crate) fn event(&self, now: Instant, event: &Event) -> bool {
         match event {
             Event::Refused { conn, client, why } => {
                 self.refused(why);
                 log::debug!("{conn:?}: {client} refused: {why}");
-                if let Refusal::CrowdedOut { limit } = why {
-                    add(&self.half_open_limit);
-                    let text = format_args!(
-                        "{limit} handshakes are incomplete in this worker: the oldest go for new ones (--max-handshakes)"
-                    );
-                    self.half_open.warn(now, text);
-                }
-                if let Refusal::AssociationLimit { limit } = why {
-                    add(&self.association_limit);
-                    let text = format_args!(
-                        "{limit} UDP associations are open in this worker: another was refused (--max-associations)"
-                    );
-                    self.associations.warn(now, text);
-                }
-                if *why == Refusal::BadCredentials {
-                    self.logins.warn(now, format_args!("wrong user or password from {}", client.ip()));
-                }
-                if let Refusal::RequestTooLarge(excess) | Refusal::ResponseTooLarge(excess) = why {
-                    add(&self.heads_too_large);
-                    let switch = match excess {
-                        Excess::Bytes(_) => "--max-head-size",
-                        Excess::Fields(_) => "--max-header-fields",
-                    };
-                    self.heads.warn(now, format_args!("{why} ({switch})"));
-                }
+                self.warn_of_refusal(now, *client, why);
             }
             Event::Moved { sent, received } => {
                 self.sent.fetch_add(*sent, Ordering::Relaxed);
                 self.received.fetch_add(*received, Ordering::Relaxed);
             }
-            Event::Closed { conn, sent, received, lasted, fault } => {
+            Event::Closed { conn, sent, received, lasted, fault: None } => {
                 add(&self.closed);
-                match fault {
-                    None => {
-                        log::debug!("{conn:?}: closed after {lasted:?}: {sent} bytes up, {received} down");
-                    }
-                    Some(fault) => {
-                        add(&self.broken);
-                        log::debug!("{conn:?}: {fault} after {lasted:?}: {sent} bytes up, {received} down");
-                    }
-                }
+                log::debug!("{conn:?}: closed after {lasted:?}: {sent} bytes up, {received} down");
             }
-            Event::ConnectionLimit { limit } => {
-                add(&self.connection_limit);
-                let text = format_args!(
-                    "{limit} connections are open in this worker: new ones wait (--max-connections)"
-                );
-                self.limit.warn(now, text);
-            }
-            Event::ClientLimit { client, limit } => {
-                add(&self.client_limit);
-                let text = format_args!(
-                    "{client} has {limit} connections in this worker: another was reset (--max-client-connections)"
-                );
-                self.clients.warn(now, text);
-            }
-            Event::LookupLimit { client, limit } => {
-                add(&self.lookup_limit);
-                let text =
-                    format_args!("{limit} names of {client} are being looked up: more wait (--max-lookups)");
-                self.lookups.warn(now, text);
-            }
-            Event::KeptLimit { limit } => {
-                add(&self.kept_limit);
-                let text = format_args!(
-                    "clients have {limit} bytes of requests waiting: the rest waits (--max-request-memory)"
-                );
-                self.kept.warn(now, text);
-            }
-            Event::SocketMemory { used, limit, ended } => {
-                add(&self.socket_memory);
-                let text = format_args!(
-                    "the system keeps {used} bytes for the sockets of this worker, more than {limit}: {ended} stalled \
-                     connections were reset, new ones wait while that is not enough (--max-socket-memory)"
-                );
-                self.memory.warn(now, text);
+            Event::Closed { conn, sent, received, lasted, fault: Some(fault) } => {
+                add(&self.closed);
+                add(&self.broken);
+                log::debug!("{conn:?}: {fault} after {lasted:?}: {sent} bytes up, {received} down");
             }
             Event::LoginIgnored { client } => {
-                if !self.login_warned.swap(true, Ordering::Relaxed) {
+                if !self.login_ignored.swap(true, Ordering::Relaxed) {
                     let ip = client.ip();
                     log::info!(
                         "{ip} offers a login, and none is asked for here: any is taken (--auth-file asks)"
                     );
                 }
             }
-            Event::AcceptPaused { listener, fault } => {
-                add(&self.accept_paused);
-                let text =
-                    format_args!("listener {}: cannot accept: {fault}; pausing (ulimit -n)", listener.0);
-                self.pause.warn(now, text);
+            other => return self.limit(now, other),
+        }
+        true
+    }
+
+    /// Warns of a refusal that somebody may want to do something about.
+    fn warn_of_refusal(&self, now: Instant, client: SocketAddr, why: &Refusal) {
+        match why {
+            Refusal::CrowdedOut { limit } => self.handshakes.hit(
+                now,
+                format_args!(
+                    "{limit} handshakes are incomplete in this worker: the oldest go for new ones (--max-handshakes)"
+                ),
+            ),
+            Refusal::AssociationLimit { limit } => self.associations.hit(
+                now,
+                format_args!(
+                    "{limit} UDP associations are open in this worker: another was refused (--max-associations)"
+                ),
+            ),
+            Refusal::BadCredentials => {
+                self.wrong_logins.warn(now, format_args!("wrong user or password from {}", client.ip()));
             }
-            Event::FixedLimit { which: FixedLimit::Attempts, limit } => {
-                add(&self.attempts_exhausted);
-                let text = format_args!("{limit} attempts were made for one connection: no more are");
-                self.fixed.warn(now, text);
+            Refusal::RequestTooLarge(excess) | Refusal::ResponseTooLarge(excess) => {
+                let switch = match excess {
+                    Excess::Bytes(_) => "--max-head-size",
+                    Excess::Fields(_) => "--max-header-fields",
+                };
+                self.heads.hit(now, format_args!("{why} ({switch})"));
             }
-            Event::FixedLimit { which: FixedLimit::Quarantine, limit } => {
-                add(&self.quarantine_full);
-                let text = format_args!(
+            _ => {}
+        }
+    }
+
+    /// Counts that a limit was hit and warns of it; false where the event is about none.
+    fn limit(&self, now: Instant, event: &Event) -> bool {
+        match event {
+            Event::ConnectionLimit { limit } => self.connections.hit(
+                now,
+                format_args!("{limit} connections are open in this worker: new ones wait (--max-connections)"),
+            ),
+            Event::ClientLimit { client, limit } => self.clients.hit(
+                now,
+                format_args!(
+                    "{client} has {limit} connections in this worker: another was reset (--max-client-connections)"
+                ),
+            ),
+            Event::LookupLimit { client, limit } => self.lookups.hit(
+                now,
+                format_args!("{limit} names of {client} are being looked up: more wait (--max-lookups)"),
+            ),
+            Event::KeptLimit { limit } => self.requests.hit(
+                now,
+                format_args!(
+                    "clients have {limit} bytes of requests waiting: the rest waits (--max-request-memory)"
+                ),
+            ),
+            Event::SocketMemory { used, limit, ended } => self.memory.hit(
+                now,
+                format_args!(
+                    "the system keeps {used} bytes for the sockets of this worker, more than {limit}: {ended} \
+                     stalled connections were reset, new ones wait while that is not enough (--max-socket-memory)"
+                ),
+            ),
+            Event::AcceptPaused { listener, fault } => self.descriptors.hit(
+                now,
+                format_args!("listener {}: cannot accept: {fault}; pausing (ulimit -n)", listener.0),
+            ),
+            Event::FixedLimit { which: FixedLimit::Attempts, limit } => self.attempts.hit(
+                now,
+                format_args!("{limit} attempts were made for one connection: no more are"),
+            ),
+            Event::FixedLimit { which: FixedLimit::Quarantine, limit } => self.quarantine.hit(
+                now,
+                format_args!(
                     "{limit} ports of balancers are in quarantine: the longest silent one is forgotten"
-                );
-                self.fixed.warn(now, text);
-            }
-            Event::BuffersExhausted { limit } => {
-                add(&self.buffers_exhausted);
-                let text = format_args!(
-                    "all {limit} relay buffers are in use: relaying in small pieces (--max-buffers)"
-                );
-                self.buffers.warn(now, text);
-            }
+                ),
+            ),
+            Event::BuffersExhausted { limit } => self.buffers.hit(
+                now,
+                format_args!("all {limit} relay buffers are in use: relaying in small pieces (--max-buffers)"),
+            ),
             _ => return false,
         }
         true
@@ -208,18 +208,18 @@ impl Relays {
     pub(crate) fn limits(&self) -> [(&'static str, u64); 14] {
         let sockets = ropewalk_mio::limit_hits();
         [
-            ("connections", get(&self.connection_limit)),
-            ("descriptors", get(&self.accept_paused)),
-            ("buffers", get(&self.buffers_exhausted)),
-            ("heads", get(&self.heads_too_large)),
-            ("clients", get(&self.client_limit)),
-            ("lookups", get(&self.lookup_limit)),
-            ("requests", get(&self.kept_limit)),
-            ("socket_memory", get(&self.socket_memory)),
-            ("handshakes", get(&self.half_open_limit)),
-            ("associations", get(&self.association_limit)),
-            ("attempts", get(&self.attempts_exhausted)),
-            ("quarantine", get(&self.quarantine_full)),
+            ("connections", get(&self.connections.hits)),
+            ("descriptors", get(&self.descriptors.hits)),
+            ("buffers", get(&self.buffers.hits)),
+            ("heads", get(&self.heads.hits)),
+            ("clients", get(&self.clients.hits)),
+            ("lookups", get(&self.lookups.hits)),
+            ("requests", get(&self.requests.hits)),
+            ("socket_memory", get(&self.memory.hits)),
+            ("handshakes", get(&self.handshakes.hits)),
+            ("associations", get(&self.associations.hits)),
+            ("attempts", get(&self.attempts.hits)),
+            ("quarantine", get(&self.quarantine.hits)),
             ("names", sockets.names),
             ("pipes", sockets.pipes),
         ]
