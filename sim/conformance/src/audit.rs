@@ -7,6 +7,7 @@
 //!
 //! | file | is |
 //! | --- | --- |
+//! | `streams` | the rules of streams |
 //! | `datagrams` | the rules of datagrams |
 //! | `packets` | the rules of packets of TUN devices |
 //! | `findings` | what was found |
@@ -14,6 +15,7 @@
 mod datagrams;
 mod findings;
 mod packets;
+mod streams;
 
 pub use findings::{Findings, Found};
 
@@ -123,30 +125,6 @@ impl<M> Auditor<M> {
         }
     }
 
-    /// The open stream that `input` is about; `None` when it is dead, which is forgiven.
-    fn open(&mut self, stream: StreamId, input: &Input<'_>) -> Option<Ends> {
-        match self.streams.get(&stream) {
-            Some(State::Open(ends)) => {
-                if ends.failed {
-                    self.broken("D6, an input for a stream that was told as failed", input);
-                }
-                Some(*ends)
-            }
-            Some(State::Asked | State::Connecting) => {
-                self.broken("D6, an input for a stream that is not open", input);
-                None
-            }
-            None => {
-                self.dead(stream, input);
-                None
-            }
-        }
-    }
-
-    /// An input for a dead id comes too late and misses, which is forgiven. One that was never
-    /// given is not: see [`Auditor::check_ids`].
-    fn dead(&self, _: StreamId, _: &Input<'_>) {}
-
     /// Whatever the input is, the machine must have given the ids that it names.
     fn check_ids(&self, input: &Input<'_>) {
         for (id, _) in input.ids() {
@@ -155,24 +133,6 @@ impl<M> Auditor<M> {
                 self.broken("D18, an id that the machine never gave", input);
             }
         }
-    }
-
-    /// An asked-for stream becomes open, or dies.
-    fn answered(&mut self, stream: StreamId, expected: State, open: bool, input: &Input<'_>) {
-        match self.streams.get(&stream) {
-            Some(state) if *state == expected => {
-                self.streams.remove(&stream);
-                if open {
-                    self.streams.insert(stream, State::Open(Ends::default()));
-                }
-            }
-            Some(_) => self.broken("an answer to what was not asked", input),
-            None => self.dead(stream, input),
-        }
-    }
-
-    fn keep(&mut self, stream: StreamId, ends: Ends) {
-        self.streams.insert(stream, State::Open(ends));
     }
 }
 
@@ -190,19 +150,7 @@ impl<M: Application> Auditor<M> {
             Input::AcceptFailed { stream, .. } => self.answered(stream, State::Asked, false, input),
             Input::Connected { stream, .. } => self.answered(stream, State::Connecting, true, input),
             Input::ConnectFailed { stream, .. } => self.answered(stream, State::Connecting, false, input),
-            Input::Read { stream, len } => {
-                let Some(ends) = self.open(stream, input) else { return };
-                let room = self.machine.read_buf(stream).len();
-                if len == 0 {
-                    self.broken("D5, Read of nothing", input);
-                }
-                if len > room {
-                    self.broken("D3, more was read than there was room", input);
-                }
-                if ends.read {
-                    self.broken("D5, Read after ReadClosed", input);
-                }
-            }
+            Input::Read { stream, len } => self.check_read(stream, len, input),
             Input::ReadClosed { stream } => {
                 let Some(ends) = self.open(stream, input) else { return };
                 if ends.read {
@@ -210,34 +158,8 @@ impl<M: Application> Auditor<M> {
                 }
                 self.keep(stream, Ends { read: true, ..ends });
             }
-            Input::Written { stream, len } => {
-                let Some(ends) = self.open(stream, input) else { return };
-                let held = self.machine.write_buf(stream).len();
-                self.findings.lock().partial += u64::from(len < held);
-                if len == 0 || len > held {
-                    self.broken("D4, more was written than there was, or nothing", input);
-                }
-                if ends.write_failed {
-                    self.broken("D6, Written after WriteFailed", input);
-                }
-                if ends.written {
-                    self.broken("Written after Shutdown", input);
-                }
-            }
-            Input::Spliced { from, to, taken, given, eof } => {
-                let Some(ends) = self.open(from, input) else { return };
-                if self.machine.splice(from).is_none_or(|leave| leave.to != to || taken > leave.max) {
-                    self.broken("spliced without leave", input);
-                }
-                if given > ends.piped + taken {
-                    self.broken("a splice gave more than it took", input);
-                }
-                if ends.read && (taken > 0 || eof) {
-                    self.broken("D5, a splice took after the end", input);
-                }
-                let piped = (ends.piped + taken).saturating_sub(given);
-                self.keep(from, Ends { piped, read: ends.read || eof, ..ends });
-            }
+            Input::Written { stream, len } => self.check_written(stream, len, input),
+            Input::Spliced { from, .. } => self.check_spliced(from, input),
             Input::Failed { stream, .. } => {
                 let Some(ends) = self.open(stream, input) else { return };
                 self.keep(stream, Ends { failed: true, ..ends });

@@ -39,7 +39,8 @@ pub(super) fn who_always_has_more_to_send_starves_nobody(runtime: &AnyRuntime) {
     let end = run.finish(EndlessSender::new(sink.address));
     let EndlessSender { sent, failed, ticks, .. } = end.machine;
     println!(
-        "{sent} sent, {failed} failed, {ticks} ticks in {lasted:?}; answers after {:?} to {:?}, half of them {:?}",
+        "{sent} sent, {failed} failed, {ticks} ticks in {lasted:?}; answers after {:?} to {:?}, half of \
+         them {:?}",
         took[0], took[99], took[50]
     );
     assert!(sent > 1000, "there was always more: {sent}");
