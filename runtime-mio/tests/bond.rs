@@ -84,22 +84,15 @@ fn received(client: &str, device: &str) -> u64 {
     must(&format!("ip netns exec {client} cat {path}")).trim().parse().expect("a number")
 }
 
-#[test]
-fn a_file_comes_through_two_links_and_through_one_when_the_other_falls_silent() {
-    if let Some(why) = missing() {
-        eprintln!("SKIP a_file_comes_through_two_links_and_through_one: {why}");
-        return;
-    }
-    let id = std::process::id();
-    let (client, server) = (format!("rwbc{id}"), format!("rwbs{id}"));
-    let mut guard = Guard { children: Vec::new(), namespaces: [client.clone(), server.clone()] };
-    for name in [&client, &server] {
+/// Two hosts with two links between them of 40 Mbit/s each. The server has 198.51.100.1.
+fn connect_hosts(client: &str, server: &str) {
+    for name in [client, server] {
         must(&format!("ip netns add {name}"));
         must(&format!("ip -n {name} link set lo up"));
     }
     for link in 1..=2 {
         must(&format!("ip link add c{link} netns {client} type veth peer name s{link} netns {server}"));
-        for (name, device, host) in [(&client, "c", 2), (&server, "s", 1)] {
+        for (name, device, host) in [(client, "c", 2), (server, "s", 1)] {
             must(&format!("ip -n {name} address add 10.9.{link}.{host}/24 dev {device}{link}"));
             must(&format!("ip -n {name} link set {device}{link} up"));
             must(&format!(
@@ -112,7 +105,28 @@ fn a_file_comes_through_two_links_and_through_one_when_the_other_falls_silent() 
         ));
     }
     must(&format!("ip -n {server} address add 198.51.100.1/32 dev lo"));
+}
 
+/// Bytes that nothing can make shorter.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 1u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+#[test]
+fn a_file_comes_through_two_links_and_through_one_when_the_other_falls_silent() {
+    if let Some(why) = missing() {
+        eprintln!("SKIP a_file_comes_through_two_links_and_through_one: {why}");
+        return;
+    }
+    let id = std::process::id();
+    let (client, server) = (format!("rwbc{id}"), format!("rwbs{id}"));
+    let mut guard = Guard { children: Vec::new(), namespaces: [client.clone(), server.clone()] };
+    connect_hosts(&client, &server);
     let example = example();
     let keys = || {
         let keys = must(&format!("{} keygen", example.display()));
@@ -135,13 +149,7 @@ fn a_file_comes_through_two_links_and_through_one_when_the_other_falls_silent() 
 
     let folder = std::env::temp_dir().join(format!("ropewalk-bond-{id}"));
     std::fs::create_dir_all(&folder).expect("a folder for the file");
-    let mut noise = 1u32;
-    let file: Vec<u8> = std::iter::repeat_with(|| {
-        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (noise >> 24) as u8
-    })
-    .take(8_000_000)
-    .collect();
+    let file = noise(8_000_000);
     std::fs::write(folder.join("file"), &file).expect("room for the file");
     let serve = format!("python3 -m http.server --bind 10.77.0.1 --directory {} 8000", folder.display());
     start(&server, serve);
