@@ -27,7 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mean = |of: fn(&Transfer) -> f64| flows.iter().map(of).sum::<f64>() / SEEDS as f64;
         let (goodput, retransmits) = (mean(|flow| flow.goodput), mean(|flow| flow.retransmits as f64));
         println!(
-            "{name:16} goodput {:6.2} model {goodput:6.2} ({:+6.1}%)  retransmits {:4} model {retransmits:6.1}  {wall:.0?}",
+            "{name:16} goodput {:6.2} model {goodput:6.2} ({:+6.1}%)  retransmits {:4} model \
+             {retransmits:6.1}  {wall:.0?}",
             recording.flow.goodput,
             (goodput / recording.flow.goodput - 1.0) * 100.0,
             recording.flow.retransmits,

@@ -75,7 +75,8 @@ impl Pair {
     fn route(&self, link: usize) {
         let way = format!("default via 10.9.{link}.1 dev c{link}");
         self.client.ip(&format!(
-            "route replace {way} metric 10{link}\nroute replace {way} table 10{link}\nrule add from {} table 10{link}",
+            "route replace {way} metric 10{link}\nroute replace {way} table 10{link}\n\
+             rule add from {} table 10{link}",
             address(link)
         ));
     }
@@ -105,12 +106,13 @@ impl Hosts {
             }
         }
         server.ip(&format!(
-            "addr add {SERVER}/32 dev lo\nlink add w0 type veth peer name w1 netns {}\naddr add 203.0.113.1/24 dev w0\n\
-             link set w0 up\nroute add default via 203.0.113.80",
+            "addr add {SERVER}/32 dev lo\nlink add w0 type veth peer name w1 netns {}\n\
+             addr add 203.0.113.1/24 dev w0\nlink set w0 up\nroute add default via 203.0.113.80",
             far.name()
         ));
         far.ip(&format!(
-            "addr add 203.0.113.80/24 dev w1\nlink set w1 up\naddr add {FAR}/32 dev lo\nroute add default via 203.0.113.1 src {FAR}"
+            "addr add 203.0.113.80/24 dev w1\nlink set w1 up\naddr add {FAR}/32 dev lo\n\
+             route add default via 203.0.113.1 src {FAR}"
         ));
         server.set("ipv4/ip_forward", "1");
         [client, far].into_iter().for_each(tune);

@@ -89,7 +89,8 @@ pub(crate) fn wireguard_go(hosts: &Pair) -> Result<Tunnel, String> {
     )?;
     hosts.server.ip(&format!("address add 10.77.0.1/24 dev {far}\nlink set {far} mtu 1420 up"));
     hosts.client.ip(&format!(
-        "address add {INSIDE}/24 dev {near}\nlink set {near} mtu 1420 up\nroute add {FAR}/32 dev {near} src {INSIDE}"
+        "address add {INSIDE}/24 dev {near}\nlink set {near} mtu 1420 up\n\
+         route add {FAR}/32 dev {near} src {INSIDE}"
     ));
     let tunnel = Tunnel { client, server, inside: INSIDE, devices: [near, far], folder };
     tunnel.wait_for_route(hosts)?;
@@ -121,7 +122,8 @@ pub(crate) fn openvpn(hosts: &Pair) -> Result<Tunnel, String> {
     let openvpn = |name: &str, other: &str, args: &str| {
         let mut command = Command::new("openvpn");
         let common = format!(
-            "--dev rwo0 --dev-type tun --proto udp --data-ciphers AES-256-GCM --verb 3 --cert {name}.crt --key {name}.key"
+            "--dev rwo0 --dev-type tun --proto udp --data-ciphers AES-256-GCM --verb 3 --cert {name}.crt \
+             --key {name}.key"
         );
         command.current_dir(&folder.0).args(common.split(' ')).args(["--peer-fingerprint", other]);
         command.args(args.split(' '));
@@ -129,7 +131,8 @@ pub(crate) fn openvpn(hosts: &Pair) -> Result<Tunnel, String> {
     };
     let done = "Initialization Sequence Completed".to_owned();
     let serve = format!(
-        "--tls-server --dh none --local {SERVER} --port {PORT} --topology subnet --server 10.77.0.0 255.255.255.0"
+        "--tls-server --dh none --local {SERVER} --port {PORT} --topology subnet \
+         --server 10.77.0.0 255.255.255.0"
     );
     let mut server = openvpn("server", &fingerprints[1], &serve);
     let mut server = Daemon::start(&hosts.server, &mut server, &folder.0, "serve.log")?;

@@ -42,7 +42,8 @@ cargo bench -p ropewalk --bench {} -- [options]
     );
     if !W::OWN_NAMESPACE {
         usage.push_str(
-            "\n  --sysctl         sets the system's congestion control to reno for the run (root); put back at the end",
+            "\n  --sysctl         sets the system's congestion control to reno for the run (root); put back \
+             at the end",
         );
     }
     usage

@@ -182,7 +182,8 @@ pub(crate) fn json<W: Workload>(head: &str, entries: &[Entry<W>]) -> String {
         let (round, disturbed) = (entry.round + 1, table.disturbed[entry.round]);
         let _ = write!(
             out,
-            "{comma}\n  {{\"workload\": {workload}, \"rival\": {rival}, \"round\": {round}, \"disturbed\": {disturbed}"
+            "{comma}\n  {{\"workload\": {workload}, \"rival\": {rival}, \"round\": {round}, \
+             \"disturbed\": {disturbed}"
         );
         match &entry.outcome {
             Ok(outcome) => {

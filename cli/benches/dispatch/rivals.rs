@@ -99,8 +99,9 @@ impl Rival {
 fn dante_config(listen: SocketAddrV4) -> String {
     let users = if host::is_root() { "user.privileged: root\nuser.unprivileged: nobody\n" } else { "" };
     format!(
-        "logoutput: stderr\ninternal: {} port = {}\nexternal: lo\n{users}clientmethod: none\nsocksmethod: none\n\
-         client pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}\nsocks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}\n",
+        "logoutput: stderr\ninternal: {} port = {}\nexternal: lo\n{users}clientmethod: none\n\
+         socksmethod: none\nclient pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}\n\
+         socks pass {{ from: 0.0.0.0/0 to: 0.0.0.0/0 }}\n",
         listen.ip(),
         listen.port(),
     )

@@ -68,8 +68,8 @@ impl contest::Workload for Workload {
             Self::Up1 => "bulk to the server, 1 connection",
             Self::Up50 => "bulk to the server, 50 connections",
             Self::Flood50 => {
-                "PING\\r\\n to an echo server as fast as it goes, 50 connections, as tcpkali in go-mmproxy's README \
-                 (s/GB: both ways)"
+                "PING\\r\\n to an echo server as fast as it goes, 50 connections, as tcpkali in \
+                 go-mmproxy's README (s/GB: both ways)"
             }
             Self::PingPong50 => "round trips of 64 bytes, 50 connections, one in flight on each",
             Self::Connections => "connections, 64 at a time: header, 64 bytes and back, close",

@@ -46,8 +46,8 @@ impl Enrolments {
             if let Err(error) = write(first) {
                 if !std::mem::replace(&mut waiting.told, true) {
                     log::warn!(
-                        "a client was let in, and this cannot be written down: {error}; trying on. A server that ends \
-                         before does not know it again"
+                        "a client was let in, and this cannot be written down: {error}; trying on. A server \
+                         that ends before does not know it again"
                     );
                 }
                 return Err(error);

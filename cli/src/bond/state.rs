@@ -84,7 +84,8 @@ pub(super) fn open(dir: &Path) -> Result<(), String> {
     match mode & 0o022 {
         0 => Ok(()),
         _ => Err(format!(
-            "--state-dir {0}: expected a directory that nobody else can write to, got mode {mode:o}: chmod 700 {0}",
+            "--state-dir {0}: expected a directory that nobody else can write to, got mode {mode:o}: \
+             chmod 700 {0}",
             dir.display()
         )),
     }

@@ -72,7 +72,8 @@ impl Associations {
                 if let FlowEnd::Evicted { limit } = why {
                     add(&self.evicted);
                     let text = format_args!(
-                        "a UDP association has {limit} destinations: the longest idle ones go (--max-destinations)"
+                        "a UDP association has {limit} destinations: the longest idle ones go \
+                         (--max-destinations)"
                     );
                     self.flood.warn(now, text);
                 }

@@ -44,7 +44,8 @@ impl Names {
             NamesNews::Stray { server } => {
                 add(&self.stray);
                 let text = format_args!(
-                    "something came{via} on a socket that asks {server} and is no answer to what was asked: dropped"
+                    "something came{via} on a socket that asks {server} and is no answer to what was asked: \
+                     dropped"
                 );
                 self.flood.warn(now, text);
             }

@@ -274,8 +274,8 @@ fn without_route(link: &Link, source: Option<IpAddr>, links: &[Link]) -> Option<
         let written = if by_source { format!(" write {ip}%{name}, or") } else { String::new() };
         let family = if route.v6 { "-6 " } else { "" };
         return Some(format!(
-            "{name} has its default route in table {table}, which no rule opens to sockets bound to {name} alone:\
-             {written} add a rule: ip {family}rule add oif {name} lookup {table}"
+            "{name} has its default route in table {table}, which no rule opens to sockets bound to {name} \
+             alone:{written} add a rule: ip {family}rule add oif {name} lookup {table}"
         ));
     }
     let metric = free_metric(own.ip.is_ipv6(), links);

@@ -215,10 +215,8 @@ mod tests {
         for strict in ["all", "usb0.7"] {
             assert_eq!(
                 told(&two(), &[(strict, "rp_filter", 1)]),
-                [
-                    "usb0.7: rp_filter=1 drops the answers that come in by it, since the default route leads through \
-                  wlan0; to mend it: sysctl -w net/ipv4/conf/usb0.7/rp_filter=2"
-                ]
+                ["usb0.7: rp_filter=1 drops the answers that come in by it, since the default route \
+                  leads through wlan0; to mend it: sysctl -w net/ipv4/conf/usb0.7/rp_filter=2"]
             );
         }
         assert_eq!(told(&two(), &[("wlan0", "rp_filter", 1)]), [""; 0]);

@@ -161,7 +161,8 @@ mod tests {
     #[cfg(target_endian = "little")]
     #[test]
     fn lines_of_proc_net_tcp_are_understood() {
-        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000    33        0 4711 1 0";
+        let line = "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000    \
+                    33        0 4711 1 0";
         let found = listener(line).expect("a listener");
         assert_eq!((found.addr, found.user, found.inode), (addr("127.0.0.1:8080"), 33, 4711));
         let v6 = "0: 00000000000000000000000001000000:1F90 0:0 0A 0:0 0:0 0 0 0 12";

@@ -100,8 +100,8 @@ pub(crate) fn parse(written: &str) -> Result<UplinkArg, String> {
 fn weight(text: &str, label: &str, written: &str) -> Result<u32, String> {
     if text.strip_prefix("if").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit())) {
         return Err(format!(
-            "expected a weight after the @ in {written:?}, got {text:?}: `ip link` shows a pair's other end there, \
-             the interface itself is called {label:?}; write {label} or {label}@WEIGHT"
+            "expected a weight after the @ in {written:?}, got {text:?}: `ip link` shows a pair's other end \
+             there, the interface itself is called {label:?}; write {label} or {label}@WEIGHT"
         ));
     }
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -110,7 +110,8 @@ fn weight(text: &str, label: &str, written: &str) -> Result<u32, String> {
         _ => {
             let got = if text.is_empty() { "nothing".to_string() } else { format!("{text:?}") };
             Err(format!(
-                "expected a whole number from 1 to {MAX_WEIGHT} as the weight after the @ in {written:?}, got {got}"
+                "expected a whole number from 1 to {MAX_WEIGHT} as the weight after the @ in {written:?}, \
+                 got {got}"
             ))
         }
     }
@@ -180,8 +181,8 @@ pub(super) fn interface(name: &str, label: &str) -> Result<String, String> {
     }
     if let Some((real, _)) = name.split_once(':').filter(|_| cfg!(target_os = "linux")) {
         return Err(format!(
-            "expected the name of an interface, got {name:?}: what follows the colon labels an address of {real}; \
-             write that address instead"
+            "expected the name of an interface, got {name:?}: what follows the colon labels an address of \
+             {real}; write that address instead"
         ));
     }
     // Linux's own rules; names elsewhere may have spaces and be longer.

@@ -16,9 +16,9 @@ const CLOSE: Duration = Duration::from_millis(100);
 /// Said when the host's sockets have more than the second number of tcp(7), tcp_mem. Linux is then
 /// sparing until they have less than the first: what comes to a socket that holds more than an even
 /// share of the third is dropped, and TCP waits for up to minutes until it sends that again.
-const SHORT: &str = "TCP memory of this host is short (net.ipv4.tcp_mem, second number): Linux drops what comes to \
-                     sockets that hold more than their share, and connections may stand still; raise tcp_mem, or \
-                     give --socket-buffer";
+const SHORT: &str = "TCP memory of this host is short (net.ipv4.tcp_mem, second number): Linux drops what \
+                     comes to sockets that hold more than their share, and connections may stand still; \
+                     raise tcp_mem, or give --socket-buffer";
 /// The thread reads a small file.
 const STACK: usize = 64 * 1024;
 

@@ -87,7 +87,8 @@ fn scenario(args: &Args) -> Result<Scenario, String> {
             Some(builtin) => builtin.read(&overrides),
             None => {
                 return Err(format!(
-                    "expected the name of a scenario (ropewalk sim --list) or a file that ends in .toml, got '{name}'"
+                    "expected the name of a scenario (ropewalk sim --list) or a file that ends in .toml, \
+                     got '{name}'"
                 ));
             }
         },

@@ -232,7 +232,8 @@ fn listen_range(text: &str) -> Result<Range, String> {
             Ok(last) if last >= first.port() && first.port() > 0 => last,
             _ => {
                 return Err(format!(
-                    "expected ADDRESS:FIRST-LAST with ports in rising order, such as 0.0.0.0:2000-2009, got '{text}'"
+                    "expected ADDRESS:FIRST-LAST with ports in rising order, such as 0.0.0.0:2000-2009, got \
+                     '{text}'"
                 ));
             }
         },
@@ -260,8 +261,8 @@ fn server(text: &str, address: fn(&str) -> Result<Wanted, String>) -> Result<Ser
 fn destinations(text: &str) -> Result<Destinations, String> {
     let wrong = || {
         format!(
-            "expected PREFIX:PORT, PREFIX:FIRST-LAST or PREFIX:*, such as 10.0.0.0/24:25565 or [2001:db8::/64]:*, \
-             got '{text}'"
+            "expected PREFIX:PORT, PREFIX:FIRST-LAST or PREFIX:*, such as 10.0.0.0/24:25565 or \
+             [2001:db8::/64]:*, got '{text}'"
         )
     };
     let (network, ports) = text.rsplit_once(':').ok_or_else(wrong)?;

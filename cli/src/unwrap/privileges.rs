@@ -20,8 +20,8 @@ mod linux {
         }
         let cannot = |what: &str, needs: &str, error: &std::io::Error| {
             format!(
-                "cannot {what}: {error}; expected {needs}: run as root (it is given up once all is set up), or give it \
-                 to the program: setcap cap_net_raw,cap_net_bind_service+ep ropewalk"
+                "cannot {what}: {error}; expected {needs}: run as root (it is given up once all is set up), \
+                 or give it to the program: setcap cap_net_raw,cap_net_bind_service+ep ropewalk"
             )
         };
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)
@@ -57,7 +57,8 @@ mod linux {
         }
         let before_5_17 = crate::unwrap::doctor::kernel_version().is_some_and(|version| version < (5, 17));
         if mark.is_some() && before_5_17 {
-            let why = "this kernel lets only CAP_NET_ADMIN set a mark (from 5.17 on CAP_NET_RAW does too): it is kept";
+            let why = "this kernel lets only CAP_NET_ADMIN set a mark (from 5.17 on CAP_NET_RAW does too): \
+                       it is kept";
             notes.push(why.to_owned());
             keep |= CapabilitySet::NET_ADMIN;
         }

@@ -101,9 +101,11 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
 pub(super) fn plan(all: &[Options]) -> Result<Config, String> {
     let process = &all.first().ok_or("no listener is set")?.process;
     if all.iter().any(|options| options.process != *process) {
-        return Err("the tables of [[unwrap.listener]] differ in a switch that holds for the whole process: expected it \
-                    in [unwrap]"
-            .into());
+        return Err(
+            "the tables of [[unwrap.listener]] differ in a switch that holds for the whole process: \
+             expected it in [unwrap]"
+                .into(),
+        );
     }
     let mut config = config(process);
     for options in all {

@@ -19,8 +19,9 @@ pub(super) fn allowed(options: &Listener) -> Result<Arc<[Prefix]>, String> {
         all.extend(read(path)?);
     }
     if all.is_empty() {
-        return Err("whoever sends a header says who the client is: expected --allowed-subnets FILE or --allow-from \
-                    PREFIX with the balancers' networks, or --allow-any if everybody who reaches a listener may say so"
+        return Err("whoever sends a header says who the client is: expected --allowed-subnets FILE or \
+                    --allow-from PREFIX with the balancers' networks, or --allow-any if everybody who \
+                    reaches a listener may say so"
             .into());
     }
     Ok(all.into())

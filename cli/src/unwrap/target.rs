@@ -169,8 +169,8 @@ fn named(text: &str, v6: bool) -> Option<Wanted> {
 fn v4(text: &str) -> Result<Target, String> {
     let wrong = || {
         format!(
-            "expected IPV4:PORT, IPV4:FIRST-LAST or the same with a name, such as 127.0.0.1:25578 or server:25578, \
-             got '{text}'"
+            "expected IPV4:PORT, IPV4:FIRST-LAST or the same with a name, such as 127.0.0.1:25578 or \
+             server:25578, got '{text}'"
         )
     };
     let (ip, ports) = text.rsplit_once(':').ok_or_else(wrong)?;
@@ -185,8 +185,8 @@ fn v4(text: &str) -> Result<Target, String> {
 fn v6(text: &str) -> Result<Target, String> {
     let wrong = || {
         format!(
-            "expected [IPV6]:PORT, [IPV6]:FIRST-LAST or the same with a name, such as [::1]:25578 or server:25578, \
-             got '{text}'"
+            "expected [IPV6]:PORT, [IPV6]:FIRST-LAST or the same with a name, such as [::1]:25578 or \
+             server:25578, got '{text}'"
         )
     };
     let (ip, ports) = text.strip_prefix('[').and_then(|rest| rest.split_once("]:")).ok_or_else(wrong)?;

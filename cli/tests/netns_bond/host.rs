@@ -31,8 +31,8 @@ impl Hosts {
         let world = World::new(test)?;
         let far = Ns::new().expect("as the first");
         world.server.ip(&format!(
-            "link add w0 type veth peer name w1 netns {}\naddr add 203.0.113.1/24 dev w0\nlink set w0 addrgenmode none\n\
-             link set w0 up\nroute add default via 203.0.113.80",
+            "link add w0 type veth peer name w1 netns {}\naddr add 203.0.113.1/24 dev w0\n\
+             link set w0 addrgenmode none\nlink set w0 up\nroute add default via 203.0.113.80",
             far.name()
         ));
         far.ip("addr add 203.0.113.80/24 dev w1\nlink set w1 up\naddr add 192.88.99.80/32 dev lo");

@@ -115,8 +115,8 @@ fn a_download_goes_on_when_a_link_is_pulled_and_uses_it_when_it_is_back() {
         &|world| {
             for (ns, device) in [(&world.client, "c2"), (&world.server, "s2")] {
                 let text = format!(
-                    "add table netdev pull; add chain netdev pull gone {{ type filter hook ingress device {device} \
-                     priority 0; }}; add rule netdev pull gone drop"
+                    "add table netdev pull; add chain netdev pull gone {{ type filter hook ingress device \
+                     {device} priority 0; }}; add rule netdev pull gone drop"
                 );
                 nft(ns, &text);
             }

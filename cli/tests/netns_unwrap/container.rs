@@ -167,7 +167,8 @@ fn a_server_known_by_name_is_found_again_where_it_has_gone() {
     seen(&first, "192.0.2.7:1001");
     // The container is made anew, at another address.
     drop(first);
-    inside.ip("addr del 172.20.0.2/16 dev eth0\naddr add 172.20.0.3/16 dev eth0\nroute replace default via 172.20.0.1");
+    inside.ip("addr del 172.20.0.2/16 dev eth0\naddr add 172.20.0.3/16 dev eth0\n\
+               route replace default via 172.20.0.1");
     std::fs::write(&hosts, "172.20.0.3 mtg\n").expect("our own");
     let second = serve(&inside, "172.20.0.3:45330");
     set_up();

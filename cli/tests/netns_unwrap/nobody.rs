@@ -35,7 +35,8 @@ fn a_health_check_reaches_the_server_as_the_balancer() {
     let far = beyond(&host);
     let [server, server_v6] = host.servers();
     let _proxy = host.unwrap(
-        "-l 0.0.0.0:25577 -l [::]:25577 -4 127.0.0.1:25578 -6 [::1]:25578 --allow-from 10.9.0.2 --allow-from fd09::2",
+        "-l 0.0.0.0:25577 -l [::]:25577 -4 127.0.0.1:25578 -6 [::1]:25578 --allow-from 10.9.0.2 \
+         --allow-from fd09::2",
     );
     for (what, header) in headers() {
         for (to, server) in [("10.9.0.1:25577", &server), ("[fd09::1]:25577", &server_v6)] {

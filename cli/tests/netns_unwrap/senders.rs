@@ -83,8 +83,8 @@ fn haproxy_tells_of_tls_and_checks_the_server() {
     let config = host.file(
         "haproxy.cfg",
         &format!(
-            "defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n timeout check 5s\n\
-             frontend f\n bind 10.9.0.1:8443 ssl crt {both}\n default_backend b\n\
+            "defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n \
+             timeout check 5s\nfrontend f\n bind 10.9.0.1:8443 ssl crt {both}\n default_backend b\n\
              backend b\n server s {LISTEN} check inter 200ms send-proxy-v2 \
              proxy-v2-options ssl,cert-cn,ssl-cipher,cert-sig,cert-key,authority,crc32c\n"
         ),
@@ -149,7 +149,8 @@ fn nginx_stream(test: &str, host: &Host, servers: &str, ports: &[u16]) -> Option
 fn nginx(host: &Host, head: &str, block: &str, ports: &[u16]) -> Program {
     let dir = host.dir().display();
     let text = format!(
-        "{head}daemon off;\nmaster_process off;\nuser root;\npid {dir}/nginx.pid;\nerror_log stderr;\nevents {{}}\n{block}"
+        "{head}daemon off;\nmaster_process off;\nuser root;\npid {dir}/nginx.pid;\nerror_log stderr;\n\
+         events {{}}\n{block}"
     );
     let config = host.file("nginx.conf", &text);
     Program::start(host, &["nginx", "-e", "stderr", "-c", &config], ports)

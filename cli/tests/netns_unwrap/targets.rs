@@ -62,7 +62,8 @@ fn no_connection_leads_back_into_unwrap() {
     let Some(host) = Host::bare(here!()) else { return };
     host.ns.ip("addr add 198.51.100.2/32 dev lo\n");
     let mut proxy = host.unwrap(
-        "-l 0.0.0.0:25577 --to header --allow-target 0.0.0.0/0:25577 --allow-any --stats 9090 --header-timeout 600",
+        "-l 0.0.0.0:25577 --to header --allow-target 0.0.0.0/0:25577 --allow-any --stats 9090 \
+         --header-timeout 600",
     );
     for wanted in ["127.0.0.1:25577", "198.51.100.2:25577", "0.0.0.0:25577", "127.3.3.3:25577"] {
         assert_eq!(end_of(&mut host.send(&to(CLIENT, wanted))), End::Reset, "{wanted}");

@@ -194,7 +194,8 @@ fn what_another_namespace_remembered_is_not_used() {
     let Some(host) = Host::new(here!()) else { return };
     // A namespace that was set up is gone, and this one has got its number.
     host.unwrap("setup", "--mark 5");
-    host.ns.ip("rule flush priority 293\n-6 rule flush priority 293\nroute flush table 29303\n-6 route flush table 29303\n");
+    host.ns.ip("rule flush priority 293\n-6 rule flush priority 293\nroute flush table 29303\n\
+                -6 route flush table 29303\n");
     let before = host.dump();
     assert!(host.remembered().is_some());
     let outcome = host.attempt("teardown", "");

@@ -131,7 +131,9 @@ stats = json.load(sys.stdin)
 assert stats['uptime_seconds'] >= 0 and stats['log_lines_lost_total'] == 0, stats
 assert stats['uplink_weight'] == [{'uplink': 'lo', 'value': 2}], stats
 assert {r['reason'] for r in stats['refused_total']} >= {'left', 'not_allowed', 'other'}, stats
-assert [l['limit'] for l in stats['limit_hits_total']] == ['connections', 'descriptors', 'buffers', 'heads', 'clients', 'lookups', 'requests', 'socket_memory', 'handshakes', 'associations', 'attempts', 'quarantine', 'names', 'pipes'], stats
+assert [l['limit'] for l in stats['limit_hits_total']] == ['connections', 'descriptors', 'buffers', \
+'heads', 'clients', 'lookups', 'requests', 'socket_memory', 'handshakes', 'associations', 'attempts', \
+'quarantine', 'names', 'pipes'], stats
 ";
     let child =
         Command::new("python3").args(["-c", program]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();

@@ -34,7 +34,8 @@ fn a_terminal_is_given_back_as_it_was() {
     let watched = Watched::start(&["lo"]);
     // It is made larger while it shows.
     let shell = format!(
-        "stty rows 24 cols 80; (sleep 1; stty rows 30 cols 120 </dev/tty) & {ROPEWALK} top {} --interval 0.2; stty -a",
+        "stty rows 24 cols 80; (sleep 1; stty rows 30 cols 120 </dev/tty) & {ROPEWALK} top {} --interval \
+         0.2; stty -a",
         watched.stats
     );
     for end in [&b"q"[..], b"\x03"] {

@@ -34,7 +34,8 @@ fn machine() -> Result<(Ns, Ns), String> {
             far.name()
         ));
         far.ip(&format!(
-            "link set far{number} addrgenmode none\naddr add {gateway}/24 dev far{number}\nlink set far{number} up\n"
+            "link set far{number} addrgenmode none\naddr add {gateway}/24 dev far{number}\n\
+             link set far{number} up\n"
         ));
         machine.ip(&format!("link set {device} up\n"));
         let show = ["-n", machine.name(), "-o", "link", "show", "dev", device];

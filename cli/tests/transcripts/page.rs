@@ -38,8 +38,8 @@ impl Page {
             return;
         }
         panic!(
-            "{} shows of `{command}`\n{}\nbut it prints\n{}\nROPEWALK_BLESS=1 cargo test -p ropewalk --test transcripts \
-             writes it anew",
+            "{} shows of `{command}`\n{}\nbut it prints\n{}\n\
+             ROPEWALK_BLESS=1 cargo test -p ropewalk --test transcripts writes it anew",
             self.0.display(),
             lines[shown].join("\n"),
             printed.join("\n")

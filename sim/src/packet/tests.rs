@@ -46,8 +46,10 @@ fn a_plain_tunnel_costs_its_header_and_nothing_else() {
 
 #[test]
 fn every_packet_of_a_call_comes_over_a_clean_link_and_none_while_it_is_silent() {
-    let call = "[[link]]\nname = \"a\"\nrate = \"5 Mbit/s\"\nrtt = \"30 ms\"\n[[flow]]\nname = \"call\"\nkind = \"udp\"\nrate = \"80 kbit/s\"\n[[flow]]\nkind = \"ping\"\n";
-    let silence = "[[event]]\nat = \"2 s\"\nlink = \"a\"\nstate = \"silent\"\n[[event]]\nat = \"3 s\"\nlink = \"a\"\nstate = \"up\"\n";
+    let call = "[[link]]\nname = \"a\"\nrate = \"5 Mbit/s\"\nrtt = \"30 ms\"\n[[flow]]\nname = \"call\"\n\
+                kind = \"udp\"\nrate = \"80 kbit/s\"\n[[flow]]\nkind = \"ping\"\n";
+    let silence = "[[event]]\nat = \"2 s\"\nlink = \"a\"\nstate = \"silent\"\n[[event]]\nat = \"3 s\"\n\
+                   link = \"a\"\nstate = \"up\"\n";
     for tunnel in ["none", "toy"] {
         let run_with = |events: &str| {
             let content = format!("duration = \"5 s\"\ntunnel = \"{tunnel}\"\n{call}{events}");
@@ -72,7 +74,8 @@ fn every_packet_of_a_call_comes_over_a_clean_link_and_none_while_it_is_silent() 
 fn a_device_that_vanishes_ends_a_plain_tunnel_and_a_new_mapping_does_not() {
     let events = |state: &str| {
         format!(
-            "duration = \"4 s\"\ntunnel = \"toy\"\n[[link]]\nname = \"a\"\nrate = \"5 Mbit/s\"\nrtt = \"30 ms\"\n[[flow]]\nkind = \"ping\"\n[[event]]\nat = \"2 s\"\nlink = \"a\"\n{state}\n"
+            "duration = \"4 s\"\ntunnel = \"toy\"\n[[link]]\nname = \"a\"\nrate = \"5 Mbit/s\"\n\
+             rtt = \"30 ms\"\n[[flow]]\nkind = \"ping\"\n[[event]]\nat = \"2 s\"\nlink = \"a\"\n{state}\n"
         )
     };
     let answered = |content: String| {

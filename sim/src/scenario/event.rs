@@ -159,8 +159,8 @@ pub(super) fn read(
                 None => events.push(event(begin, *change, every.is_some_and(|every| every < OFTEN))),
                 Some(from) => {
                     if !under_way.begin(&event(begin, *change, false), over) {
-                        let message = "expected one slow change of a kind at a time, got one that begins before \
-                                       another has ended";
+                        let message = "expected one slow change of a kind at a time, got one that begins \
+                                       before another has ended";
                         return Err(section.error("over", message));
                     }
                     let steps = (over.as_nanos() / STEP.as_nanos()).max(1) as u32;

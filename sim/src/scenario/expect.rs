@@ -158,8 +158,8 @@ pub(super) fn read(
         Subject::Link(..) => of_flows > 0,
     };
     if checks.is_empty() || wrong {
-        let message = "expected at least one of goodput, worst-second, steady, longest-gap, lost, ping-p50, ping-p99 (of flows), \
-                       or of queue-p99, carried, carried-at-most, changes (of a link)";
+        let message = "expected at least one of goodput, worst-second, steady, longest-gap, lost, ping-p50, \
+                       ping-p99 (of flows), or of queue-p99, carried, carried-at-most, changes (of a link)";
         return Err(section
             .error("flow", format!("{message}, got {}", if wrong { "one of the others" } else { "none" })));
     }

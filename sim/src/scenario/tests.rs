@@ -58,7 +58,8 @@ fn an_error_names_file_line_key_and_what_came() {
     let wrong = TWO.replace("20 Mbit/s", "fast");
     assert_eq!(
         error(&wrong),
-        "my.toml:8: link.lte.rate: expected a rate such as \"50 Mbit/s\" (bit/s, kbit/s, Mbit/s or Gbit/s), up to 100 Gbit/s, got \"fast\""
+        "my.toml:8: link.lte.rate: expected a rate such as \"50 Mbit/s\" (bit/s, kbit/s, Mbit/s or Gbit/s), \
+         up to 100 Gbit/s, got \"fast\""
     );
     let message = error(&format!("{TWO}colour = 1\n"));
     assert!(
@@ -118,7 +119,8 @@ fn what_lies_behind_the_end_is_an_error_unless_the_command_line_makes_the_run_sh
 fn huge_and_tiny_values_are_errors_and_take_no_time() {
     let swing = |over: &str, every: &str| {
         format!(
-            "[[event]]\nat = \"1 s\"\nlink = \"lte\"\nfrom = \"1 ms\"\nrtt = \"9 ms\"\nover = \"{over}\"\nevery = \"{every}\"\n"
+            "[[event]]\nat = \"1 s\"\nlink = \"lte\"\nfrom = \"1 ms\"\nrtt = \"9 ms\"\nover = \"{over}\"\n\
+             every = \"{every}\"\n"
         )
     };
     let often = "[[event]]\nat = \"1 s\"\nlink = \"lte\"\nloss = \"1%\"\nevery = \"1 us\"\n";
@@ -167,7 +169,8 @@ fn what_is_set_beside_the_file_wins() {
 
 #[test]
 fn a_slow_change_is_made_of_steps() {
-    let swing = "[[event]]\nat = \"1 s\"\nlink = \"lte\"\nfrom = \"100 ms\"\nrtt = \"300 ms\"\nover = \"1 s\"\nevery = \"4 s\"\n";
+    let swing = "[[event]]\nat = \"1 s\"\nlink = \"lte\"\nfrom = \"100 ms\"\nrtt = \"300 ms\"\n\
+                 over = \"1 s\"\nevery = \"4 s\"\n";
     let scenario = parsed(&format!("duration = \"8 s\"\n{TWO}{swing}")).expect("it is well formed");
     assert_eq!(scenario.events.len(), 20);
     assert_eq!(scenario.events[0].change, Change::Delay(Duration::from_millis(60)));

@@ -77,7 +77,8 @@ pub(super) fn left(state_dir: &Path, report: &mut Report) -> bool {
         Ok(found) if found > 0 && !remembered => report.warn(
             "rules and routes",
             format_args!(
-                "{found} are a bond's that {} knows nothing of; run {restore} with the --state-dir of that bond",
+                "{found} are a bond's that {} knows nothing of; run {restore} with the \
+                 --state-dir of that bond",
                 state_dir.display()
             ),
         ),
@@ -120,8 +121,8 @@ pub(super) fn uplinks(via: &[UplinkArg], links: &[Link], report: &mut Report) {
             Some(mtu) if inside(mtu) < V6_LEAST => report.warn(
                 format_args!("MTU of {name}"),
                 format_args!(
-                    "{mtu}: packets inside have at most {} bytes with it, and IPv6 inside needs {V6_LEAST}: its large ones \
-                     go by the other links",
+                    "{mtu}: packets inside have at most {} bytes with it, and IPv6 inside needs {V6_LEAST}: \
+                     its large ones go by the other links",
                     inside(mtu)
                 ),
             ),

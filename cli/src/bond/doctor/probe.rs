@@ -89,8 +89,8 @@ fn probe(state_dir: &Path, via: &[UplinkArg], found: &[Link], report: &mut Repor
     let (established, reached) = ask(config, &ids)?;
     if !established {
         return Err(format!(
-            "no answer from {} ({address}) by any link within {} s: it may be away, not know this client, or nothing \
-             gets through to this UDP port; look at its log, and at firewalls on the way",
+            "no answer from {} ({address}) by any link within {} s: it may be away, not know this client, \
+             or nothing gets through to this UDP port; look at its log, and at firewalls on the way",
             target.server,
             PATIENCE.as_secs()
         ));
@@ -109,7 +109,8 @@ fn probe(state_dir: &Path, via: &[UplinkArg], found: &[Link], report: &mut Repor
             false => report.warn(
                 what,
                 format_args!(
-                    "no packet came back within {} s; try ping -I {} {}, and look at the reverse path filter above",
+                    "no packet came back within {} s; try ping -I {} {}, and look at the reverse path \
+                     filter above",
                     PATIENCE.as_secs(),
                     links.label(id),
                     address.ip()

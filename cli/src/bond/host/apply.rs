@@ -79,8 +79,8 @@ impl<W: World> Applied<W> {
                 self.world.add_route(route).map(|_| ())
             }
             None => Err(format!(
-                "table {TABLE} has a route that is not ours: ip route show table {TABLE}; remove it, {route} is to \
-                 stand there"
+                "table {TABLE} has a route that is not ours: ip route show table {TABLE}; remove it, \
+                 {route} is to stand there"
             )),
         }
     }
@@ -166,7 +166,11 @@ impl<W: World> Applied<W> {
         if alive || self.is_marked()? {
             left.extend(self.put_back_sysctls(&records, &mut notes));
         } else if records.iter().any(|record| matches!(record, Record::Sysctl { .. })) {
-            notes.push("sysctls stay as they are: nothing of the bond is left in this network namespace, so they may be another's".into());
+            notes.push(
+                "sysctls stay as they are: nothing of the bond is left in this network namespace, so \
+                 they may be another's"
+                    .into(),
+            );
         }
         if !left.is_empty() {
             return Err(left.join("; "));

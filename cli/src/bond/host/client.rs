@@ -78,7 +78,8 @@ pub(super) fn notes(plan: &ClientPlan, resolvers: &[std::net::IpAddr]) -> Vec<St
     let local = resolvers.iter().find(|ip| !ip.is_loopback() && is_of_lan(**ip));
     if let (true, Routes::All, Dns::Keep, Some(local)) = (plan.kill_switch, &plan.routes, &plan.dns, local) {
         notes.push(format!(
-            "the name server {local} is on the LAN, where the kill switch lets no name through: give --dns ADDRESS"
+            "the name server {local} is on the LAN, where the kill switch lets no name through: \
+             give --dns ADDRESS"
         ));
     }
     notes

@@ -83,7 +83,8 @@ impl StateDir {
         let own = rustix::process::geteuid().as_raw();
         if (owner != 0 && owner != own) || mode & 0o022 != 0 {
             return Err(format!(
-                "{}: expected a directory of ours that nobody else can write to, got one of user {owner} with mode {mode:o}",
+                "{}: expected a directory of ours that nobody else can write to, got one of user {owner} \
+                 with mode {mode:o}",
                 path.display()
             ));
         }

@@ -82,7 +82,8 @@ pub(super) fn check_device(name: &str) -> Result<(), String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if name.is_empty() || name.len() > 15 || !name.bytes().all(plain) || name == "." || name == ".." {
         return Err(format!(
-            "expected the name of a TUN device, at most 15 letters, digits, dots, dashes and underscores, got '{name}'"
+            "expected the name of a TUN device, at most 15 letters, digits, dots, dashes and underscores, \
+             got '{name}'"
         ));
     }
     Ok(())

@@ -66,8 +66,8 @@ pub(super) fn resolvers(report: &mut Report) {
         Some(ip) => report.fail(
             "name servers",
             format_args!(
-                "{ip} is to answer on this host, and nothing does there; systemctl start systemd-resolved, or name \
-                 another in {path}"
+                "{ip} is to answer on this host, and nothing does there; systemctl start systemd-resolved, \
+                 or name another in {path}"
             ),
         ),
         None => report.ok("name servers", all),
@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn name_servers_are_read_as_the_system_reads_them() {
-        let text = "# nameserver 1.1.1.1\nsearch lan\nnameserver 127.0.0.53\n nameserver fe80::1%eth0\nnameserver x\n\
-                    nameserverx 9.9.9.9\nnameserver\n";
+        let text = "# nameserver 1.1.1.1\nsearch lan\nnameserver 127.0.0.53\n nameserver fe80::1%eth0\n\
+                    nameserver x\nnameserverx 9.9.9.9\nnameserver\n";
         let found: Vec<String> = servers(text).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["127.0.0.53", "fe80::1"]);
     }

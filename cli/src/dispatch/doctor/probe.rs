@@ -79,7 +79,8 @@ fn question(mut stream: TcpStream, http: &HttpProbe, config: &ProbeConfig) -> Re
     stream.set_write_timeout(Some(config.timeout)).map_err(failed)?;
     let HttpProbe { host, path, status } = http;
     let text = format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ropewalk\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ropewalk\r\nAccept: */*\r\n\
+         Connection: close\r\n\r\n"
     );
     stream.write_all(text.as_bytes()).map_err(failed)?;
     let mut head = Vec::new();

@@ -30,8 +30,8 @@ const STACK: usize = 128 * 1024;
 const PAGE: &str = include_str!("page.html");
 /// All of it is in the one file, and it asks nobody else.
 const PAGE_POLICY: &str = "Content-Security-Policy: default-src 'none'; style-src 'unsafe-inline'; \
-                           script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-                           frame-ancestors 'none'\r\n";
+                           script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; \
+                           form-action 'none'; frame-ancestors 'none'\r\n";
 
 pub(super) type Page = dyn Fn(Form) -> String + Send + Sync;
 

@@ -108,14 +108,17 @@ pub(super) fn placed(
         (Place::Behind(interface), None) => report.warn(
             target.ip,
             format_args!(
-                "is behind {interface} (a container or a namespace): clients that come to the server past unwrap get \
-                 no answers"
+                "is behind {interface} (a container or a namespace): clients that come to the server past \
+                 unwrap get no answers"
             ),
         ),
         (Place::Behind(interface), Some(_)) => {
             report.fail(
                 target.ip,
-                format_args!("is behind {interface}, and answers come from there without a mark; leave --mark out"),
+                format_args!(
+                    "is behind {interface}, and answers come from there without a mark; leave \
+                     --mark out"
+                ),
             );
             return None;
         }
@@ -128,8 +131,8 @@ fn is_local(target: Target, mark: Option<u32>, report: &mut Report) {
     match UdpSocket::bind((target.ip, 0)) {
         Ok(_) if !target.ip.is_loopback() && mark.is_none() => report.warn(
             target.ip,
-            "is this host's, but not loopback: clients that come to the server past unwrap get no answers; let it \
-             serve unwrap at 127.0.0.1 or [::1], or route by --mark",
+            "is this host's, but not loopback: clients that come to the server past unwrap get no answers; \
+             let it serve unwrap at 127.0.0.1 or [::1], or route by --mark",
         ),
         Ok(_) => report.ok(target.ip, "is this host's"),
         Err(error) => report.fail(
@@ -198,17 +201,23 @@ pub(super) fn routed(
         return match leading(false) {
             Some(_) => report.warn(
                 what,
-                "the server is on all addresses, and its answers have no address yet when the rule looks for it; \
-                 run setup without --udp-bound-server",
+                "the server is on all addresses, and its answers have no address yet when the rule looks \
+                 for it; run setup without --udp-bound-server",
             ),
-            None => report.fail(what, format_args!("no rule leads the answers back; {}", cure(target, protocol, mark))),
+            None => {
+                let cure = cure(target, protocol, mark);
+                report.fail(what, format_args!("no rule leads the answers back; {cure}"));
+            }
         };
     };
     let by = if found.tag == TAG { "" } else { " (not by setup)" };
     match delivers(&found.what, present).expect("asked for above") {
         Some(source) if wildcard && source != target.ip => report.warn(
             what,
-            format_args!("the server is on all addresses and would answer from {source}; give {target} a --table of its own"),
+            format_args!(
+                "the server is on all addresses and would answer from {source}; give {target} a \
+                 --table of its own"
+            ),
         ),
         None if wildcard => report.warn(
             what,

@@ -76,7 +76,9 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
 /// See the Linux one.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn run(_: &Args) -> Result<(), String> {
-    Err("doctor unwrap is for Linux: a server gets its clients' addresses by IP_TRANSPARENT, which is Linux's".into())
+    Err("doctor unwrap is for Linux: a server gets its clients' addresses by IP_TRANSPARENT, which is \
+         Linux's"
+        .into())
 }
 
 /// Major and minor of the kernel that runs.

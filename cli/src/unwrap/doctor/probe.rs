@@ -114,8 +114,8 @@ fn connect(
             report.fail(
                 what,
                 format_args!(
-                    "no answer within {} s: it does not come back; look at the routes above, at rules before ours \
-                     (ip rule), at a firewall (nft list ruleset){more}",
+                    "no answer within {} s: it does not come back; look at the routes above, at rules \
+                     before ours (ip rule), at a firewall (nft list ruleset){more}",
                     PATIENCE.as_secs()
                 ),
             );

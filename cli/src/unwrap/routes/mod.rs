@@ -64,7 +64,8 @@ pub(crate) fn teardown(args: &args::Teardown) -> Result<(), String> {
 #[cfg(not(target_os = "linux"))]
 fn only_linux(command: &str) -> String {
     format!(
-        "unwrap {command} is for Linux: a server gets its clients' addresses by IP_TRANSPARENT, which is Linux's"
+        "unwrap {command} is for Linux: a server gets its clients' addresses by IP_TRANSPARENT, which is \
+         Linux's"
     )
 }
 

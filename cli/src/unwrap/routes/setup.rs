@@ -87,13 +87,15 @@ fn prove(args: &Setup, targets: &[Placed]) -> Result<(), String> {
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
             Err(error) if error.kind() == ErrorKind::TimedOut && probe::is_there(to).is_ok() => {
                 return Err(format!(
-                    "the answers of {to} to foreign clients do not come back by {interface}: expected a server whose \
-                     default gateway is this host (in its namespace: ip route), and no firewall that drops them"
+                    "the answers of {to} to foreign clients do not come back by {interface}: expected a \
+                     server whose default gateway is this host (in its namespace: ip route), and no \
+                     firewall that drops them"
                 ));
             }
             Err(error) => {
                 eprintln!(
-                    "ropewalk: whether {to} answers by {interface} is not proven, it cannot be reached now: {error}"
+                    "ropewalk: whether {to} answers by {interface} is not proven, it cannot be reached now: \
+                     {error}"
                 );
             }
         }
@@ -121,8 +123,8 @@ fn missing(plan: &Plan, present: &Present, state_dir: &Path) -> Result<Vec<Step>
         }
         if let Some(other) = equal().next() {
             return Err(format!(
-                "an equal rule is there already and not ours (protocol {}), in `ip {}rule`: {}; remove it, or give \
-                 another --priority",
+                "an equal rule is there already and not ours (protocol {}), in `ip {}rule`: {}; remove it, \
+                 or give another --priority",
                 other.tag,
                 six(rule.v6),
                 other.what

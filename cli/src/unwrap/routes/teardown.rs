@@ -81,8 +81,8 @@ fn work(table: Option<u32>, present: Present, state: &State) -> Result<Work, Str
     }
     if !has_ours {
         eprintln!(
-            "ropewalk: {} remembers sysctls, but nothing of setup's is in this network namespace: it is that of \
-             another, or the rules were removed by other means; the sysctls stay as they are",
+            "ropewalk: {} remembers sysctls, but nothing of setup's is in this network namespace: it is \
+             that of another, or the rules were removed by other means; the sysctls stay as they are",
             state.path().display()
         );
         return Ok(work);

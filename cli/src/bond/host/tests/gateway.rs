@@ -81,7 +81,8 @@ impl World {
                 addr add 203.0.113.1/24 dev far1\naddr add 2001:db8:7::1/64 dev far0 nodad\n\
                 addr add 198.51.100.7/32 dev lo\naddr add 169.254.169.254/32 dev lo\n\
                 addr add 2001:db8:ffff::7/128 dev lo nodad\n\
-                route add 10.77.0.0/24 via 192.168.7.2 src 198.51.100.7\n-6 route add fd77::/64 via 2001:db8:7::2 src 2001:db8:ffff::7");
+                route add 10.77.0.0/24 via 192.168.7.2 src 198.51.100.7\n\
+                -6 route add fd77::/64 via 2001:db8:7::2 src 2001:db8:ffff::7");
         let echos = [
             Echo::new(&far, &[&ABROAD[..], &NEAR[..]].concat()),
             Echo::new(&lab.ns, &[&ITSELF[..], &["10.77.0.1"]].concat()),

@@ -40,7 +40,8 @@ impl Far {
         let ns = Ns::new().expect("a second namespace");
         lab.ns.ip(&format!("link set far0 netns {0}\nlink set far1 netns {0}", ns.name()));
         ns.ip("link set far0 up\nlink set far1 up\naddr add 192.168.7.1/24 dev far0\n\
-               addr add 2001:db8:7::1/64 dev far0 nodad\naddr add 203.0.113.1/24 dev far1\naddr add 192.0.2.1/32 dev lo");
+               addr add 2001:db8:7::1/64 dev far0 nodad\naddr add 203.0.113.1/24 dev far1\n\
+               addr add 192.0.2.1/32 dev lo");
         let over = std::sync::Arc::new(AtomicBool::new(false));
         let socket = ns.run(|| UdpSocket::bind(SERVER).expect("its own address"));
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a time");
