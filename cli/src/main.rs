@@ -30,9 +30,12 @@ mod top;
 #[cfg(feature = "unwrap")]
 mod unwrap;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, FromArgMatches, Parser, Subcommand};
 use process::{config, logging};
 use std::process::ExitCode;
+use std::sync::OnceLock;
+use std::thread::JoinHandle;
 
 /// One way out of many: spread connections over several internet links.
 #[derive(Parser, Debug)]
@@ -48,9 +51,46 @@ macro_rules! commands {
         /// have.
         const TABLES: &[(&str, &[&str])] = &[$($(#[$attribute])* (stringify!($folder), &[$($tables)?]),)+];
 
-        #[derive(Subcommand, Debug)]
+        #[derive(Debug)]
         enum Command {
             $($(#[$attribute])* $variant(Box<$folder::Args>),)+
+        }
+
+        impl Subcommand for Command {
+            fn augment_subcommands(above: clap::Command) -> clap::Command {
+                $($(#[$attribute])* let above = above.subcommand(switches::<$folder::Args>(stringify!($folder)));)+
+                above
+            }
+
+            fn augment_subcommands_for_update(above: clap::Command) -> clap::Command {
+                Self::augment_subcommands(above)
+            }
+
+            fn has_subcommand(name: &str) -> bool {
+                TABLES.iter().any(|(command, _)| *command == name)
+            }
+        }
+
+        impl FromArgMatches for Command {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                Self::from_arg_matches_mut(&mut matches.clone())
+            }
+
+            fn from_arg_matches_mut(matches: &mut ArgMatches) -> Result<Self, clap::Error> {
+                let called = matches.remove_subcommand();
+                let (name, mut own) = called.ok_or_else(|| clap::Error::new(ErrorKind::MissingSubcommand))?;
+                match name.as_str() {
+                    $($(#[$attribute])* stringify!($folder) => {
+                        $folder::Args::from_arg_matches_mut(&mut own).map(|args| Command::$variant(Box::new(args)))
+                    })+
+                    _ => Err(clap::Error::new(ErrorKind::InvalidSubcommand)),
+                }
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
         }
 
         /// Runs a command with all its arguments: `all` are of one command.
@@ -81,6 +121,38 @@ commands! {
     #[cfg(all(feature = "top", unix))] Top in top,
 }
 
+/// The command that is called, where it is clear that nobody asks for the switches of another.
+static CALLED: OnceLock<&str> = OnceLock::new();
+
+/// A command with its switches. Those of all commands would take some hundred KiB, of which a
+/// service would keep the most.
+fn switches<A: Args>(name: &'static str) -> clap::Command {
+    let command = clap::Command::new(name);
+    if CALLED.get().is_none_or(|called| *called == name) { A::augment_args(command) } else { command }
+}
+
+/// Finds the command that is called. A configuration file has sections of all commands, and
+/// completions are theirs too.
+fn find_called() {
+    let called = std::env::args_os().nth(1).filter(|called| called != "completions" && !config::is_named());
+    let is_called = |name: &str| called.as_ref().is_some_and(|called| called == name);
+    if let Some((name, _)) = TABLES.iter().find(|(name, _)| is_called(name)) {
+        CALLED.get_or_init(|| name);
+    }
+}
+
+/// Takes the arguments apart in a thread of its own: the stack that this needs goes with it.
+fn arguments() -> config::Parsed<Cli> {
+    find_called();
+    let parse = || config::parse::<Cli>(TABLES);
+    match std::thread::Builder::new().name("arguments".into()).spawn(parse).map(JoinHandle::join) {
+        Ok(Ok(parsed)) => parsed,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        // The system gives no thread.
+        Err(_) => parse(),
+    }
+}
+
 /// What command line and configuration file say now, for a service that runs.
 ///
 /// # Errors
@@ -95,7 +167,7 @@ fn main() -> ExitCode {
         eprintln!("ropewalk: {answer}");
         return ExitCode::from(2);
     }
-    let parsed = config::parse::<Cli>(TABLES);
+    let parsed = arguments();
     match run(parsed.commands.into_iter().map(|cli| cli.command).collect()) {
         Ok(()) => {
             logging::flush();

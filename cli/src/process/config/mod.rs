@@ -85,8 +85,16 @@ pub(crate) fn reread<P: Parser>(tables: &[(&str, &[&str])]) -> Result<Vec<P>, St
     all_arguments::<P>(tables)?.into_iter().map(read).collect()
 }
 
+/// Whether the command line may name a file: no other word stands for the switch.
+pub(crate) fn is_named() -> bool {
+    std::env::args_os().any(|word| word.as_encoded_bytes().starts_with(b"--config"))
+}
+
 fn all_arguments<P: Parser>(tables: &[(&str, &[&str])]) -> Result<Vec<Arguments>, String> {
     let argv: Vec<OsString> = std::env::args_os().collect();
+    if !is_named() {
+        return Ok(vec![Arguments { argv, origin: None }]);
+    }
     let command = P::command();
     let Some((section, _)) = configured(&argv, &command) else {
         return Ok(vec![Arguments { argv, origin: None }]);
