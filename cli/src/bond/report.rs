@@ -1,7 +1,7 @@
 //! What a machine says of itself, as JSON for the control socket and as figures.
 
 use super::watch::{Counts, REASONS};
-use crate::process::stats::Samples;
+use crate::process::stats::{self, Samples};
 use crate::process::watch::get;
 use ropewalk_core::bond::{PathState, PathStatus, Status};
 use ropewalk_core::time::Instant;
@@ -102,9 +102,9 @@ pub(super) fn figures(
         let live = path.state == PathState::Live;
         out.gauges("path_up", "1 while packets come back by the path.").add(&labels, live);
         out.gauges("path_rate_bits", "Bits per second that it is believed to carry.").add(&labels, path.rate);
-        let rtt = path.rtt.as_micros() as f64 / 1e6;
-        out.gauges("path_rtt_seconds", "Its smoothed round trip.").add(&labels, rtt);
-        out.gauges("path_loss", "The share of packets lost of late.").add(&labels, share(path.loss));
+        let loss = stats::Value::Fraction(path.loss.saturating_mul(1_000_000) / 1024);
+        out.gauges("path_rtt_seconds", "Its smoothed round trip.").add(&labels, path.rtt);
+        out.gauges("path_loss", "The share of packets lost of late.").add(&labels, loss);
         out.counters("path_lost_total", "Packets lost by it.").add(&labels, path.lost);
         let bytes = out.counters("path_bytes_total", "Bytes that it carried, of IP.");
         let with = |direction| [labels.as_slice(), &[("direction", direction)]].concat();

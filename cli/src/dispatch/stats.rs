@@ -1,7 +1,7 @@
 //! What `dispatch` tells: its counters, refusals by reason, each uplink's account.
 
 use super::watch::DispatchWatch;
-use crate::process::stats::{Samples, Source, recording, relays};
+use crate::process::stats::{Samples, Source, Value, recording, relays};
 use crate::process::watch::{Names, get};
 use ropewalk_core::uplink::UplinkView;
 use ropewalk_mio::Shared;
@@ -60,10 +60,9 @@ impl DispatchStats {
             out.gauges("uplink_up", "1 where the uplink is thought well, 0 while it rests.").add(&uplink, up);
             out.gauges("uplink_weight", "Its share of the connections.").add(&uplink, u64::from(weight));
             let help = "Its weight as it is used now, of 1: learned, with --policy adaptive.";
-            out.gauges("uplink_share", help).add(&uplink, f64::from(share) / 1000.0);
+            out.gauges("uplink_share", help).add(&uplink, Value::Fraction(u64::from(share) * 1000));
             let help = "How long connections through it take to open, smoothed; 0 while not measured.";
-            out.gauges("uplink_connect_seconds", help)
-                .add(&uplink, connect.unwrap_or_default().as_secs_f64());
+            out.gauges("uplink_connect_seconds", help).add(&uplink, connect.unwrap_or_default());
             if let Some(cap) = account.cap {
                 let help = "How much of its cap it has carried in this period (used), and the cap.";
                 out.gauges("uplink_cap_bytes", help)

@@ -116,11 +116,19 @@ pub(crate) fn seconds_or_none(text: &str) -> Result<Duration, String> {
 
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || format!("expected a number of seconds above 0, such as 10 or 0.5, got '{text}'");
-    let number: f64 = text.parse().map_err(|_| wrong())?;
-    match Duration::try_from_secs_f64(number) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err(wrong()),
+    duration(text).filter(|duration| !duration.is_zero()).ok_or_else(wrong)
+}
+
+/// Decimal digits, with a point among them or without one.
+fn duration(text: &str) -> Option<Duration> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    if whole.len() + part.len() == 0 || !(whole.bytes().chain(part.bytes())).all(|byte| byte.is_ascii_digit())
+    {
+        return None;
     }
+    let seconds = if whole.is_empty() { 0 } else { whole.parse().ok()? };
+    let places = part.bytes().chain(std::iter::repeat(b'0')).take(9);
+    Some(Duration::new(seconds, places.fold(0, |nanos, digit| nanos * 10 + u32::from(digit - b'0'))))
 }
 
 #[cfg(test)]
@@ -145,8 +153,15 @@ mod tests {
 
     #[test]
     fn seconds_may_be_fractions_but_not_nothing() {
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        for bad in ["0", "-1", "x", "nan", "inf", "1e99"] {
+        for (text, millis) in
+            [("0.5", 500), (".25", 250), ("7.", 7000), ("60", 60_000), ("1.0019999999", 1001)]
+        {
+            let duration = seconds(text).expect(text);
+            assert_eq!(duration.as_millis(), millis, "{text}");
+        }
+        for bad in
+            ["", ".", "0", "0.0", "-1", "x", "nan", "inf", "1e99", "1.2.3", "99999999999999999999", "+1"]
+        {
             assert!(seconds(bad).is_err(), "{bad}");
         }
     }

@@ -50,8 +50,8 @@ fn line(level: Level, text: &fmt::Arguments<'_>) -> String {
         Level::Debug => "debug",
         Level::Trace => "trace",
     };
-    let since = START.get().map_or(0.0, |start| start.elapsed().as_secs_f64());
-    format!("[{since:10.3}] {level} {text}\n")
+    let since = START.get().map(Instant::elapsed).unwrap_or_default();
+    format!("[{:6}.{:03}] {level} {text}\n", since.as_secs(), since.subsec_millis())
 }
 
 /// Starts logging and the thread that writes; may be called once. The thread keeps the privileges

@@ -4,7 +4,7 @@
 //! {"uptime_seconds": 12.5, "uplink_up": [{"uplink": "wlan0", "value": 1}]}
 //! ```
 
-use super::samples::{Family, Samples, Value};
+use super::samples::{Family, Samples};
 use ropewalk_core::json::{array, object, string};
 
 pub(super) fn render(samples: &Samples) -> String {
@@ -17,20 +17,11 @@ pub(super) fn render(samples: &Samples) -> String {
 
 fn content(family: &Family) -> String {
     match family.samples.as_slice() {
-        [only] if only.labels.is_empty() => number(only.value),
+        [only] if only.labels.is_empty() => only.value.to_string(),
         samples => array(samples.iter().map(|sample| {
             let labels = sample.labels.iter().map(|(name, value)| (*name, string(value)));
-            object(&labels.chain([("value", number(sample.value))]).collect::<Vec<_>>())
+            object(&labels.chain([("value", sample.value.to_string())]).collect::<Vec<_>>())
         })),
-    }
-}
-
-fn number(value: Value) -> String {
-    match value {
-        Value::Whole(value) => value.to_string(),
-        // RFC 8259 section 6 has no infinity and no NaN.
-        Value::Fraction(value) if value.is_finite() => value.to_string(),
-        Value::Fraction(_) => "null".to_owned(),
     }
 }
 

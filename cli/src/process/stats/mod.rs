@@ -17,7 +17,7 @@ mod samples;
 mod server;
 
 pub(crate) use relays::{recording, relays};
-pub(crate) use samples::Samples;
+pub(crate) use samples::{Samples, Value};
 
 use super::logging;
 use crate::host;
@@ -96,6 +96,6 @@ impl Endpoint {
 fn process(began: Instant, out: &mut Samples) {
     let version = [("version", env!("CARGO_PKG_VERSION"))];
     out.gauges("build_info", "The version that runs, as a label; always 1.").add(&version, 1_u64);
-    out.gauge("uptime_seconds", "Seconds since the service began.", began.elapsed().as_secs_f64());
+    out.gauge("uptime_seconds", "Seconds since the service began.", began.elapsed());
     out.counter("log_lines_lost_total", "Log lines dropped because nobody read them.", logging::lost());
 }

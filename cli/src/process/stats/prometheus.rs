@@ -2,7 +2,7 @@
 //!
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 
-use super::samples::{Kind, Samples, Value};
+use super::samples::{Kind, Samples};
 use std::fmt::Write as _;
 
 pub(super) fn render(samples: &Samples) -> String {
@@ -24,10 +24,7 @@ pub(super) fn render(samples: &Samples) -> String {
                 let _ = write!(out, "{before}{label}=\"{}\"", escaped(value));
             }
             let after = if sample.labels.is_empty() { "" } else { "}" };
-            let _ = match sample.value {
-                Value::Whole(value) => writeln!(out, "{after} {value}"),
-                Value::Fraction(value) => writeln!(out, "{after} {value}"),
-            };
+            let _ = writeln!(out, "{after} {}", sample.value);
         }
     }
     out

@@ -1,5 +1,8 @@
 //! Figures with names and labels, before they are written in one form or the other.
 
+use std::fmt;
+use std::time::Duration;
+
 /// What a figure does over time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
@@ -9,11 +12,25 @@ pub(crate) enum Kind {
     Gauge,
 }
 
-#[derive(Clone, Copy, PartialEq, Debug)]
+/// A number. None is a float: the smallest build has no code that writes those.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Value {
     Whole(u64),
-    /// Finite.
-    Fraction(f64),
+    /// In millionths.
+    Fraction(u64),
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, millionths) = match self {
+            Value::Whole(whole) => (*whole, 0),
+            Value::Fraction(all) => (all / 1_000_000, all % 1_000_000),
+        };
+        match millionths {
+            0 => write!(f, "{whole}"),
+            some => write!(f, "{whole}.{}", format!("{some:06}").trim_end_matches('0')),
+        }
+    }
 }
 
 impl From<u64> for Value {
@@ -28,9 +45,10 @@ impl From<bool> for Value {
     }
 }
 
-impl From<f64> for Value {
-    fn from(value: f64) -> Self {
-        Value::Fraction(value)
+/// In seconds.
+impl From<Duration> for Value {
+    fn from(value: Duration) -> Self {
+        Value::Fraction(u64::try_from(value.as_micros()).unwrap_or(u64::MAX))
     }
 }
 
@@ -109,7 +127,7 @@ fn is_name(name: &str) -> bool {
 pub(super) fn odd() -> Samples {
     let mut samples = Samples::default();
     samples.counter("plain_total", "A plain one.", 7_u64);
-    samples.gauge("part", "A \\ and a\nline feed.", 0.25);
+    samples.gauge("part", "A \\ and a\nline feed.", Value::Fraction(250_000));
     samples.gauges("odd", "Odd labels.").add(&[("name", "a\"b\\c\nd"), ("other", "é")], true);
     samples.counter("plain_total", "A plain one.", u64::MAX);
     samples.gauges("none", "Nothing there.");
