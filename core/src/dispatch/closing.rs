@@ -18,11 +18,14 @@ pub(super) struct Closing {
     /// Nothing is said before [`Closing::speak`].
     held: bool,
     began: Instant,
+    /// When the next thing is done: it speaks, or it ends.
+    until: Instant,
 }
 
 impl Closing {
     pub(super) fn new(client: StreamId, reply: Vec<u8>, cx: &mut Cx) -> Self {
-        let mut closing = Closing { reply, sent: 0, shut: false, held: false, began: cx.now };
+        let until = cx.now + cx.config.linger;
+        let mut closing = Closing { reply, sent: 0, shut: false, held: false, began: cx.now, until };
         closing.end_when_sent(client, cx);
         cx.mark_dirty(client);
         closing
@@ -30,7 +33,8 @@ impl Closing {
 
     /// A reply that is held back for a while, so that guessing passwords is slow.
     pub(super) fn held(reply: Vec<u8>, cx: &Cx) -> Self {
-        Closing { reply, sent: 0, shut: false, held: true, began: cx.now }
+        let until = cx.now + cx.config.auth_delay;
+        Closing { reply, sent: 0, shut: false, held: true, began: cx.now, until }
     }
 
     /// Lets the reply leave. False: it has left already.
@@ -38,6 +42,7 @@ impl Closing {
         if !core::mem::take(&mut self.held) {
             return false;
         }
+        self.until = cx.now + cx.config.linger;
         self.end_when_sent(client, cx);
         cx.mark_dirty(client);
         true
@@ -51,9 +56,14 @@ impl Closing {
         self.shut
     }
 
-    /// The client still sends: until when it may go on to, if it is silent from now on.
-    pub(super) fn read(&self, cx: &Cx) -> Instant {
-        (cx.now + cx.config.linger).min(self.began + LONGEST_READING)
+    /// The client still sends, and may go on to.
+    pub(super) fn read(&mut self, cx: &Cx) {
+        self.until = (cx.now + cx.config.linger).min(self.began + LONGEST_READING);
+    }
+
+    /// When it has waited long enough.
+    pub(super) fn until(&self) -> Instant {
+        self.until
     }
 
     pub(super) fn written(&mut self, client: StreamId, len: usize, cx: &mut Cx) {

@@ -41,8 +41,6 @@ pub(super) struct Conn {
     id: ConnId,
     client: StreamId,
     peer: SocketAddr,
-    /// The address it reached us at.
-    local: SocketAddr,
     since: Instant,
     /// Whose it is, where users are asked for and it has said so.
     user: Option<Box<[u8]>>,
@@ -51,8 +49,6 @@ pub(super) struct Conn {
     /// The target's.
     leads_to: Option<IpAddr>,
     meter: Meter,
-    /// The deadline of a state that has a fixed one.
-    until: Option<Instant>,
     state: State,
 }
 
@@ -65,13 +61,11 @@ impl Connection for Conn {
             id,
             client,
             peer,
-            local,
             since: cx.now,
             user: None,
             leaves_from: None,
             leads_to: None,
             meter: Meter::new(cx.now),
-            until: Some(cx.now + cx.config.handshake_timeout),
             state: State::Gone,
         };
         if cx.config.tunnel {
@@ -81,10 +75,15 @@ impl Connection for Conn {
             conn.state = State::Opening(opening);
             conn.after_opening(opened, cx);
         } else {
-            conn.state = State::Handshake(Box::new(Handshake::new()));
+            let timeout = cx.config.handshake_timeout;
+            conn.state = State::Handshake(Box::new(Handshake::new(local, cx.now + timeout)));
             cx.mark_dirty(client);
         }
         conn
+    }
+
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.peer.ip())
     }
 
     fn is_gone(&self) -> bool {
@@ -256,7 +255,7 @@ impl Connection for Conn {
                 self.after_forward(next, cx);
             }
             // Read and dropped. An association's client has nothing more to say here.
-            (State::Closing(closing), Side::Client) => self.until = Some(closing.read(cx)),
+            (State::Closing(closing), Side::Client) => closing.read(cx),
             (State::Association(_), Side::Client) => {}
             (State::Handshake(_) | State::Association(_) | State::Closing(_), Side::Target)
             | (State::Gone, _) => {}
@@ -314,7 +313,7 @@ impl Connection for Conn {
             (State::Association(association), Side::Client) => association.written(len),
             (State::Closing(closing), Side::Client) => {
                 closing.written(self.client, len, cx);
-                self.until = Some(closing.read(cx));
+                closing.read(cx);
             }
             (State::Handshake(_) | State::Association(_) | State::Closing(_), Side::Target)
             | (State::Gone, _) => {}

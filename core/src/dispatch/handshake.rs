@@ -13,6 +13,7 @@ use super::config::Config;
 use super::reply::ReplyFormat;
 use crate::machine::event::Refusal;
 use crate::name::{Destination, Host};
+use crate::time::Instant;
 use crate::wire::http::{self, HeadEnd, HttpError, RequestKind};
 use crate::wire::{Malformed, Unparsed, socks4, socks5};
 use alloc::boxed::Box;
@@ -30,6 +31,10 @@ enum Stage {
 
 #[derive(Debug)]
 pub(super) struct Handshake {
+    /// The address that the client reached us at.
+    pub(super) local: SocketAddr,
+    /// When it is over, complete or not.
+    pub(super) until: Instant,
     stage: Stage,
     seen: Vec<u8>,
     head_end: HeadEnd,
@@ -87,8 +92,10 @@ pub(super) enum HandshakeStep {
 }
 
 impl Handshake {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(local: SocketAddr, until: Instant) -> Self {
         Handshake {
+            local,
+            until,
             stage: Stage::First,
             seen: Vec::new(),
             head_end: HeadEnd::default(),

@@ -48,6 +48,15 @@ impl Connection for Served {
         Served::Client(Box::new(Conn::new(accepted, cx)))
     }
 
+    fn client(&self) -> Option<IpAddr> {
+        match self {
+            Served::Client(conn) => conn.client(),
+            Served::Probe(_) => None,
+            #[cfg(feature = "names")]
+            Served::Names(_) => None,
+        }
+    }
+
     fn is_gone(&self) -> bool {
         match self {
             Served::Client(conn) => conn.is_gone(),

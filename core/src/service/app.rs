@@ -6,7 +6,7 @@ mod accept;
 mod memory;
 mod streams;
 
-use super::clients::Clients;
+use super::clients::{Clients, whose};
 use super::connection::Connection;
 use super::counters::Counters;
 use super::cx::{Cx, Owner, Timer};
@@ -37,14 +37,10 @@ struct Listener {
 struct Entry<C> {
     conn: C,
     armed: Option<Instant>,
-    /// The client, for the limit of each client.
-    client: IpAddr,
     /// Bytes that it keeps, as accounted for.
     kept: usize,
     /// Its handshake is not complete.
     half_open: bool,
-    /// No client has asked for it.
-    is_own: bool,
 }
 
 /// A service: listeners, and a connection for each client.
@@ -117,16 +113,12 @@ impl<C: Connection> Service<C> {
     #[cfg_attr(not(feature = "dispatch"), expect(dead_code, reason = "only dispatch probes"))]
     pub(crate) fn spawn(&mut self, make: impl FnOnce(ConnId, &mut Cx<C::Config>) -> C) -> ConnId {
         let cx = &mut self.cx;
-        let client = IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
         let id = self.conns.insert_with(|id: ConnId| Entry {
             conn: make(id, cx),
             armed: None,
-            client,
             kept: 0,
             half_open: false,
-            is_own: true,
         });
-        self.clients.come(client);
         self.own += 1;
         self.with(id, |_, _| ());
         id
@@ -171,6 +163,14 @@ impl<C: Connection> Service<C> {
     fn with(&mut self, id: ConnId, f: impl FnOnce(&mut C, &mut Cx<C::Config>)) {
         let Some(entry) = self.conns.get_mut(id) else { return };
         f(&mut entry.conn, &mut self.cx);
+        self.look_after(id);
+    }
+
+    /// A connection has taken something in. Not made part of each caller: it would be there twenty
+    /// times.
+    #[inline(never)]
+    fn look_after(&mut self, id: ConnId) {
+        let Some(entry) = self.conns.get_mut(id) else { return };
         let kept = [Side::Client, Side::Target].into_iter().filter_map(|side| entry.conn.keeps(side)).sum();
         self.cx.keep(entry.kept, kept);
         entry.kept = kept;
@@ -187,10 +187,9 @@ impl<C: Connection> Service<C> {
             return;
         }
         self.cx.timers.rearm(Timer::Conn(id), &mut entry.armed, None);
-        self.clients.go(entry.client);
-        // Those of its own have no client.
-        if entry.is_own {
-            self.own = self.own.saturating_sub(1);
+        match entry.conn.client() {
+            Some(client) => self.clients.go(whose(client)),
+            None => self.own = self.own.saturating_sub(1),
         }
         self.conns.remove(id);
         if self.full {

@@ -35,6 +35,9 @@ pub(crate) trait Connection: Sized {
     /// A connection whose client has just come.
     fn new(accepted: Accepted, cx: &mut Cx<Self::Config>) -> Self;
 
+    /// Its client; `None`: no client has asked for it.
+    fn client(&self) -> Option<IpAddr>;
+
     /// Nothing is left of it: both streams are closed.
     fn is_gone(&self) -> bool;
 

@@ -80,6 +80,10 @@ impl Connection for Conn {
         conn
     }
 
+    fn client(&self) -> Option<IpAddr> {
+        Some(self.peer.ip())
+    }
+
     fn is_gone(&self) -> bool {
         matches!(self.state, State::Gone)
     }

@@ -34,7 +34,8 @@ impl Conn {
     /// When the state that it is in has waited long enough.
     pub(super) fn state_deadline(&self, config: &Config) -> Option<Instant> {
         match &self.state {
-            State::Handshake(_) | State::Closing(_) => self.until,
+            State::Handshake(handshake) => Some(handshake.until),
+            State::Closing(closing) => Some(closing.until()),
             State::Opening(opening) => Some(opening.next_deadline(config)),
             State::Relay(relay) => relay.deadline(config.idle_timeout, config.linger),
             // A client that has ended its half may wait for its answer or may have left: there is
@@ -133,11 +134,12 @@ impl Conn {
 
     /// The client has asked for UDP.
     fn associate(&mut self, expected: Option<SocketAddr>, unsent: Vec<u8>, cx: &mut Cx) {
+        let State::Handshake(handshake) = &self.state else { return };
+        let ends = [self.peer, handshake.local];
         let limit = cx.config.max_associations;
         if cx.associations >= limit {
             return self.refuse_socks5(Refusal::AssociationLimit { limit }, unsent, cx);
         }
-        let ends = [self.peer, self.local];
         let association = Association::new((self.id, self.client), ends, expected, unsent, cx);
         self.state = State::Association(Box::new(association));
         cx.mark_dirty(self.client);
@@ -312,13 +314,11 @@ impl Conn {
     }
 
     pub(super) fn close_with(&mut self, reply: Vec<u8>, cx: &mut Cx) {
-        self.until = Some(cx.now + cx.config.linger);
         self.state = State::Closing(Box::new(Closing::new(self.client, reply, cx)));
     }
 
     /// The same after a delay, because the client may be guessing passwords.
     pub(super) fn close_late_with(&mut self, reply: Vec<u8>, cx: &mut Cx) {
-        self.until = Some(cx.now + cx.config.auth_delay);
         self.state = State::Closing(Box::new(Closing::held(reply, cx)));
     }
 
@@ -384,10 +384,11 @@ impl Conn {
                 let next = association.timeout(cx);
                 self.after_association(next, cx);
             }
-            State::Closing(closing) => match closing.speak(self.client, cx) {
-                true => self.until = Some(cx.now + cx.config.linger),
-                false => self.end(Close::Graceful, cx),
-            },
+            State::Closing(closing) => {
+                if !closing.speak(self.client, cx) {
+                    self.end(Close::Graceful, cx);
+                }
+            }
             State::Gone => {}
         }
     }

@@ -70,14 +70,7 @@ impl<C: Connection> Service<C> {
         let id = self.conns.insert_with(|id: ConnId| {
             cx.set_owner(stream, Owner::Client(id));
             let accepted = Accepted { id, stream, listener, peer, local };
-            Entry {
-                conn: C::new(accepted, cx),
-                armed: None,
-                client,
-                kept: 0,
-                half_open: false,
-                is_own: false,
-            }
+            Entry { conn: C::new(accepted, cx), armed: None, kept: 0, half_open: false }
         });
         // It may be refused and gone already: then there is room for the next.
         self.with(id, |_, _| ());
