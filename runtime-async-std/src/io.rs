@@ -113,6 +113,7 @@ impl Io for AsyncIo {
 
     fn connect(&mut self, id: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault> {
         let socket = self.binder.connect(to, via)?;
+        sockets::keep_alive(&socket);
         self.begin(id, socket)
     }
 

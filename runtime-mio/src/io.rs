@@ -1,10 +1,11 @@
 //! What this runtime's sockets can do, for [`Drive`](ropewalk_core::drive::Drive).
 
 use crate::datagram::Socket;
+use crate::lasting::Lasting;
 use crate::stream::{self, Stream};
 use crate::worker::{Meaning, WAKER};
 use mio::event::Event as Readiness;
-use mio::net::TcpListener;
+use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use ropewalk_core::drive::{Incoming, Io, Moved, Received, TransmitError, TryError};
 #[cfg(target_os = "linux")]
@@ -31,6 +32,7 @@ pub(crate) struct MioIo {
     registry: Registry,
     listeners: Vec<Option<(TcpListener, SocketAddr)>>,
     streams: Vec<Option<(u32, Stream)>>,
+    lasting: Lasting,
     sockets: DatagramTable<Socket>,
     binder: Binder,
     #[cfg(all(unix, feature = "tun"))]
@@ -69,6 +71,7 @@ impl MioIo {
             registry,
             listeners: registered,
             streams: Vec::new(),
+            lasting: Lasting::default(),
             sockets,
             binder: Binder::new(shared.options()),
             #[cfg(all(unix, feature = "tun"))]
@@ -123,26 +126,30 @@ impl MioIo {
             };
         }
         let index = (at & INDEX) - self.listeners.len();
-        match self.streams.get(index) {
-            Some(Some((generation, _))) if tenant(*generation) == at & TENANT => {}
+        let stream = match self.streams.get_mut(index) {
+            Some(Some((generation, stream))) if tenant(*generation) == at & TENANT => stream,
             _ => return Meaning::Stale,
-        }
+        };
         let ended = event.is_read_closed() || event.is_error();
         #[cfg(target_os = "linux")]
         let urgent = event.is_priority();
         #[cfg(not(target_os = "linux"))]
         let urgent = false;
-        if (ended || urgent)
-            && let Some(Some((_, stream))) = self.streams.get_mut(index)
-        {
-            stream.distrust_short_reads();
-        }
+        stream.told(ended || urgent, event.is_writable() && !event.is_error() && !event.is_write_closed());
         Meaning::Stream {
             index: index as u32,
             readable: event.is_readable() || ended || urgent,
             writable: event.is_writable() || event.is_write_closed() || event.is_error(),
             failed: event.is_error(),
         }
+    }
+
+    /// What is to be done about connections that have lasted; when there is more to do.
+    pub(crate) fn look_after_lasting(&mut self) -> Option<Instant> {
+        if self.lasting.due().is_some() {
+            self.lasting.look(self.shared.now(), &mut self.streams);
+        }
+        self.lasting.due()
     }
 
     fn keep(&mut self, id: StreamId, mut stream: Stream) -> std::io::Result<()> {
@@ -208,13 +215,14 @@ impl Io for MioIo {
     }
 
     fn connect(&mut self, id: StreamId, to: SocketAddr, via: &Via) -> Result<(), Fault> {
-        let stream = Stream::new(self.binder.connect(to, via)?);
+        let stream = Stream::begun(TcpStream::from_std(self.binder.connect(to, via)?));
+        self.lasting.begun(|| self.shared.now());
         self.keep(id, stream).map_err(|error| fault(&error))
     }
 
     #[cfg(unix)]
     fn connect_local(&mut self, id: StreamId, path: &LocalPath) -> Result<(), Fault> {
-        let stream = Stream::new(connect_local(path)?);
+        let stream = Stream::from(TcpStream::from_std(connect_local(path)?));
         self.keep(id, stream).map_err(|error| fault(&error))
     }
 

@@ -9,6 +9,7 @@
 //! | `worker` | the event loop |
 //! | `io` | the [`Io`](ropewalk_core::drive::Io) of this runtime |
 //! | `stream` | TCP sockets in mio's types |
+//! | `lasting` | keep-alive for connections out that have lasted |
 //! | `datagram` | UDP sockets in mio's types |
 //! | `tun` | TUN devices in mio's hands (Unix, feature `tun`) |
 //! | `alarm` | waits shorter than mio's milliseconds (Linux) |
@@ -22,6 +23,7 @@
 mod alarm;
 mod datagram;
 mod io;
+mod lasting;
 mod stream;
 #[cfg(all(unix, feature = "tun"))]
 mod tun;

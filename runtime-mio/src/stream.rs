@@ -1,29 +1,54 @@
 //! Sockets held in mio's types, whose events are edges.
 
 use mio::net::{TcpListener, TcpStream};
-use ropewalk_core::drive::{Incoming, Moved};
+use ropewalk_core::drive::{Incoming, Moved, TryError};
 use ropewalk_core::machine::Close;
 use ropewalk_sockets::{self as sockets, Tried};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 
-/// One connection. `distrusts_short` is set when the event queue has reported an end or urgent
-/// data, which a short read does not show.
+/// One connection, and what the event queue has told of it.
 pub(crate) struct Stream {
     socket: TcpStream,
+    /// An end or urgent data, which a short read does not show.
     distrusts_short: bool,
+    /// Anything at all.
+    is_known: bool,
+    /// Room to write and no error: a connect has succeeded.
+    stands: bool,
+    /// It is a connection out that has no keep-alive yet.
+    is_young: bool,
 }
+
+/// epoll(7) tells at once of what is there when a socket is registered, and of room only where a
+/// connect has succeeded. So two calls need not be made.
+const TELLS: bool = cfg!(target_os = "linux");
 
 /// Takes one connection from the backlog. `bound` is the listener's own address.
 pub(crate) fn accept(listener: &TcpListener, bound: SocketAddr) -> Tried<(Stream, Incoming)> {
     let (socket, incoming) = sockets::accept(bound, || listener.accept())?;
-    Ok((Stream { socket, distrusts_short: false }, incoming))
+    Ok((Stream::from(socket), incoming))
+}
+
+impl From<TcpStream> for Stream {
+    fn from(socket: TcpStream) -> Self {
+        Stream { socket, distrusts_short: false, is_known: false, stands: false, is_young: false }
+    }
 }
 
 impl Stream {
-    /// Takes over a socket that does not block.
-    pub(crate) fn new(socket: std::net::TcpStream) -> Self {
-        Stream { socket: TcpStream::from_std(socket), distrusts_short: false }
+    /// A connection out, to be kept alive if it lasts.
+    pub(crate) fn begun(socket: TcpStream) -> Self {
+        Stream { is_young: true, ..Stream::from(socket) }
+    }
+
+    /// Gives it keep-alive, if it has none: true.
+    pub(crate) fn keep_alive(&mut self) -> bool {
+        let is_young = std::mem::take(&mut self.is_young);
+        if is_young {
+            sockets::keep_alive(&self.socket);
+        }
+        is_young
     }
 
     pub(crate) fn source(&mut self) -> &mut TcpStream {
@@ -35,17 +60,26 @@ impl Stream {
         &self.socket
     }
 
-    /// From now on a short read does not mean that the socket is empty.
-    pub(crate) fn distrust_short_reads(&mut self) {
-        self.distrusts_short = true;
+    /// The event queue has told of it: with `distrust` of what makes a short read no sign that the
+    /// socket is empty from now on; with `stands` of room to write and no error.
+    pub(crate) fn told(&mut self, distrust: bool, stands: bool) {
+        self.is_known = true;
+        self.distrusts_short |= distrust;
+        self.stands |= stands;
     }
 
     /// Our own address, once the connection stands.
     pub(crate) fn finish_connect(&self) -> Tried<SocketAddr> {
-        sockets::finish_connect(&self.socket)
+        match TELLS && self.stands {
+            true => sockets::own_address(&self.socket),
+            false => sockets::finish_connect(&self.socket),
+        }
     }
 
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> Tried<Moved> {
+        if TELLS && !self.is_known {
+            return Err(TryError::WouldBlock);
+        }
         let whole = buf.len();
         let len = sockets::transfer(|| self.socket.read(buf))?;
         // epoll(7): after a read shorter than asked for, the next would block, and new bytes make a
@@ -73,8 +107,8 @@ mod tests {
     use super::{Stream, TcpStream};
 
     #[test]
-    fn an_idle_connection_is_a_socket_and_a_flag() {
+    fn an_idle_connection_is_a_socket_and_some_flags() {
         // 8 bytes on Unix; a debug build of mio remembers which queue the socket belongs to.
-        assert_eq!(size_of::<Option<Stream>>(), size_of::<(TcpStream, bool)>());
+        assert_eq!(size_of::<Option<Stream>>(), size_of::<(TcpStream, [bool; 4])>());
     }
 }

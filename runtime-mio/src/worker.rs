@@ -75,7 +75,8 @@ impl<M: Application + 'static> Worker<M> {
             if turn.finished {
                 return Ok(self.machine);
             }
-            let wait = match turn.timeout {
+            let timeout = turn.timeout.into_iter().chain(self.io.look_after_lasting()).min();
+            let wait = match timeout {
                 _ if turn.more => Some(Duration::ZERO),
                 Some(at) => self.until(at),
                 None => None,

@@ -75,7 +75,7 @@ impl Binder {
     }
 
     /// Begins to connect, without blocking. The attempt fails if any part of the binding is not
-    /// available.
+    /// available. [`keep_alive`](crate::keep_alive) is the caller's to give, if it lasts.
     ///
     /// # Errors
     /// What is known at once.

@@ -57,7 +57,9 @@ pub use listeners::Listeners;
 pub use memory::memory;
 pub use resolve::{Answer, Resolver};
 pub use shared::{Handle, Inbox, Shared, Wake, Watch};
-pub use socket::{Tried, accept, before_close, finish_connect, listen, shutdown, transfer};
+pub use socket::{
+    Tried, accept, before_close, finish_connect, keep_alive, listen, own_address, shutdown, transfer,
+};
 #[cfg(target_os = "linux")]
 pub use splice::Pipes;
 pub use table::{DatagramSocket, DatagramTable};

@@ -41,8 +41,9 @@ pub fn listen(address: SocketAddr, share_port: bool) -> Result<TcpListener> {
         }
         #[cfg(not(unix))]
         let _ = (share_port, socket);
-        // On Linux the accepted sockets inherit the options: two calls less for each connection.
+        // On Linux the accepted sockets inherit the options: six calls less for each connection.
         tune(socket);
+        keep_alive(socket);
         Ok(())
     })?;
     socket.listen(BACKLOG)?;
@@ -69,14 +70,19 @@ pub(super) fn bound(
     Ok(socket)
 }
 
-/// Small messages leave at once; dead peers are noticed. Neither is worth failing for.
+/// Dead peers are noticed. That is not worth failing for. It takes four calls, and need not be at
+/// once: nothing is asked of a peer before a minute of silence.
+pub fn keep_alive(socket: &impl AsSocket) {
+    if let Err(error) = SockRef::from(socket).set_tcp_keepalive(&KEEPALIVE) {
+        log::debug!("SO_KEEPALIVE: {error}");
+    }
+}
+
+/// Small messages leave at once, urgent ones in their place. Neither is worth failing for.
 pub(super) fn tune(socket: &impl AsSocket) {
     let socket = SockRef::from(socket);
     if let Err(error) = socket.set_tcp_nodelay(true) {
         log::debug!("TCP_NODELAY: {error}");
-    }
-    if let Err(error) = socket.set_tcp_keepalive(&KEEPALIVE) {
-        log::debug!("SO_KEEPALIVE: {error}");
     }
     // Urgent bytes stay in their place among the others; else they would be lost on the way.
     if let Err(error) = socket.set_out_of_band_inline(true) {
@@ -137,7 +143,10 @@ pub fn accept<S: AsSocket>(
         }
     };
     #[cfg(not(target_os = "linux"))]
-    tune(&socket);
+    {
+        tune(&socket);
+        keep_alive(&socket);
+    }
     let own = || SockRef::from(&socket).local_addr().ok()?.as_socket();
     let local = if bound.ip().is_unspecified() { own().unwrap_or(bound) } else { bound };
     Ok((socket, Incoming { peer, local }))
@@ -148,17 +157,25 @@ pub fn accept<S: AsSocket>(
 /// # Errors
 /// `WouldBlock` while connecting goes on; a fault when it failed.
 pub fn finish_connect(socket: &impl AsSocket) -> Tried<SocketAddr> {
-    let socket = SockRef::from(socket);
+    let asked = SockRef::from(socket);
     // getpeername works once the socket is connected, so SO_ERROR is read only on failure: one call
     // less for each connection.
-    if let Err(error) = socket.peer_addr() {
-        return Err(match socket.take_error().map_err(try_error)? {
+    if let Err(error) = asked.peer_addr() {
+        return Err(match asked.take_error().map_err(try_error)? {
             Some(cause) => TryError::Fault(fault(&cause)),
             None if error.kind() == ErrorKind::NotConnected => TryError::WouldBlock,
             None => try_error(error),
         });
     }
-    let local = socket.local_addr().map_err(try_error)?;
+    own_address(socket)
+}
+
+/// Our own address on a connection that stands.
+///
+/// # Errors
+/// A fault of the system.
+pub fn own_address(socket: &impl AsSocket) -> Tried<SocketAddr> {
+    let local = SockRef::from(socket).local_addr().map_err(try_error)?;
     // A Unix socket has no address of this kind.
     Ok(local.as_socket().unwrap_or(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0)))
 }
