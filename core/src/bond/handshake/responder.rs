@@ -391,7 +391,8 @@ impl Responder {
             return Read::Dropped;
         }
         // Two lives want one slot, and one of them may be a recording that comes as often as it
-        // likes: to take the other's place it takes a cookie, which no recording has.
+        // likes: to take the other's place it takes a cookie, which no recording has. Who plays one
+        // back with a cookie of their own has an address that the guard limits, and knows our key.
         let contested = |waiting: &Waiting| {
             waiting.life.theirs != payload.incarnation && now.saturating_since(waiting.at) < RESPONSE_LIFE
         };

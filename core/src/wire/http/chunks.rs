@@ -74,16 +74,17 @@ enum State {
         size: u64,
         taken: u32,
     },
-    /// After the CR of a size's line.
+    /// After a CR in a size's line: its end, or one more byte of an extension.
     SizeLf {
         size: u64,
+        taken: u32,
     },
     /// Bytes of the chunk that are left.
     Data(u64),
     /// After a chunk's data.
     DataCr,
-    /// After the CR that follows a chunk's data.
-    DataLf,
+    /// After the CR that follows a chunk's data, and so many more.
+    DataLf(u32),
     /// At the start of a line after the last chunk.
     Trailer,
     /// In the name of a trailer field.
@@ -277,15 +278,21 @@ impl Chunks {
                 State::Size { size, digits: 0, beside: counted(beside, 1)? }
             }
             (State::Size { digits: 0, .. }, _) => return Err("a chunk size in hexadecimal digits"),
-            (State::Size { size, .. } | State::Extension { size, .. }, b'\r') => State::SizeLf { size },
-            (State::BeforeExtension { size, .. }, b'\r') if loose => State::SizeLf { size },
+            (State::Size { size, beside: taken, .. } | State::Extension { size, taken }, b'\r') => {
+                State::SizeLf { size, taken }
+            }
+            (State::BeforeExtension { size, taken }, b'\r') if loose => State::SizeLf { size, taken },
             (State::Size { size, .. }, b';') => State::Extension { size, taken: 1 },
             // RFC 9112 section 7.1.1: white space before the semicolon is bad, but to be read.
             (State::Size { size, .. }, b' ' | b'\t') => State::BeforeExtension { size, taken: 1 },
-            (State::SizeLf { size }, b'\n') => self.size_line(size, &mut ended),
+            (State::SizeLf { size, .. }, b'\n') => self.size_line(size, &mut ended),
             // To curl all up to the line feed is an extension, to Chrome all behind the semicolon.
-            (State::SizeLf { size }, b'\r') if loose => State::SizeLf { size },
-            (State::SizeLf { size }, _) if loose => State::Extension { size, taken: 1 },
+            (State::SizeLf { size, taken }, b'\r') if loose => {
+                State::SizeLf { size, taken: counted(taken, 1)? }
+            }
+            (State::SizeLf { size, taken }, _) if loose => {
+                State::Extension { size, taken: counted(taken, 1)? }
+            }
             // RFC 9112 section 2.2 lets a recipient take a bare LF for a line's end in a head; not
             // so in chunks. Browsers do it.
             (
@@ -306,18 +313,20 @@ impl Chunks {
                 State::Extension { size, taken: counted(taken, 1)? }
             }
             (State::Extension { .. }, _) => return Err("a chunk extension without controls"),
-            (State::DataCr, b'\r') => State::DataLf,
-            (State::DataLf, b'\n') => {
+            (State::DataCr, b'\r') => State::DataLf(0),
+            (State::DataLf(_), b'\n') => {
                 ended = Ended::Data;
                 State::Size { size: 0, digits: 0, beside: 0 }
             }
-            (State::DataLf, b'\r') if loose => State::DataLf,
+            (State::DataLf(more), b'\r') if loose && more < MAX_EXTENSION => State::DataLf(more + 1),
             (State::DataCr, b'\n') if loose => {
                 ended = Ended::Data;
                 State::Size { size: 0, digits: 0, beside: 0 }
             }
             (State::DataCr, _) => return Err("CRLF after a chunk"),
-            (State::SizeLf { .. } | State::DataLf, _) => return Err("a line feed after a carriage return"),
+            (State::SizeLf { .. } | State::DataLf(_), _) => {
+                return Err("a line feed after a carriage return");
+            }
             (
                 State::Data(_)
                 | State::Trailer
@@ -346,7 +355,10 @@ impl Chunks {
         let (state, ended) = match (self.state, byte) {
             (State::Trailer, b'\r') => (State::LastLf, Ended::Nothing),
             (State::LastLf, b'\n') => (State::Done, Ended::All),
-            (State::LastLf, b'\r') if loose => (State::LastLf, Ended::Nothing),
+            (State::LastLf, b'\r') if loose && self.trailers < MAX_TRAILERS => {
+                self.trailers += 1;
+                (State::LastLf, Ended::Nothing)
+            }
             (State::Trailer, b'\n') if loose => (State::Done, Ended::All),
             (State::TrailerValue, b'\r') => (State::TrailerLf, Ended::Nothing),
             (State::TrailerLf, b'\n') => (State::Trailer, Ended::Trailer),

@@ -131,6 +131,27 @@ fn extensions_and_trailers_are_bounded() {
     assert_eq!(refused_at(&trailers(most + 1)), 3 + MAX_TRAILERS);
 }
 
+/// An origin could keep a client waiting for ever by what is no data.
+#[test]
+fn what_an_origin_says_between_data_is_bounded_however_it_is_written() {
+    for (begin, endless) in [
+        ("5", "\r"),
+        ("5", "\ra"),
+        ("5;", "\r\ra"),
+        ("5 ", "\r "),
+        ("000", "0"),
+        ("1\r\nx", "\r"),
+        ("0\r\n", "\r"),
+        ("0\r\n", "\ra"),
+        ("0\r\n", "a:\ra\n"),
+    ] {
+        let mut chunks = Chunks::new(Manner::Loose, &Named::default());
+        chunks.pass(begin.as_bytes()).expect("it may begin so");
+        let refused = (0..40_000).find(|_| chunks.pass(endless.as_bytes()).is_err());
+        assert!(refused.is_some(), "{begin:?} and {endless:?} for ever");
+    }
+}
+
 /// What goes on of `bytes`, read at once and in all pieces of one length, which must give the same.
 fn gone_on(manner: Manner, bytes: &[u8]) -> Result<(Vec<u8>, bool), Malformed> {
     let by = |step: usize| {
