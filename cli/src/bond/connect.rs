@@ -58,7 +58,8 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
     let (routes, dns) = (routes(&args.route)?, resolvers(&args.dns)?);
     state::open(&common.state_dir)?;
     let target = target(args)?;
-    let control = Bound::new(&common.state_dir, Role::Connect)?;
+    // Held to the end: what was changed is put back under this lock.
+    let mut control = Bound::new(&common.state_dir, Role::Connect)?;
     let key = service::own_key(&common.state_dir.join(KEY))?;
     let limit = (!target.token.is_empty()).then_some(args.join_timeout);
     let Outside { addresses, address, links, first } = Outside::look(args, &target.server, limit)?;
@@ -120,7 +121,7 @@ pub(super) fn run(args: &Connect) -> Result<(), String> {
             figures.figures(out);
         })
     });
-    let result = service.run(control, move |request| desk.answer(request), stats);
+    let result = service.run(&mut control, move |request| desk.answer(request), stats);
     result.and(changes.undo()).and_then(|()| tended.end())?;
     patience.verdict()
 }
@@ -296,8 +297,9 @@ struct Desk {
 
 impl locate::Bond for Desk {
     fn is_well(&self) -> Option<bool> {
-        let live = |path: &PathStatus| path.state == PathState::Live;
-        self.status().map(|status| status.established && status.paths.iter().any(live))
+        // Of one that is suspect something may come: it loses much, or was silent for a moment.
+        let comes = |path: &PathStatus| matches!(path.state, PathState::Live | PathState::Suspect);
+        self.status().map(|status| status.established && status.paths.iter().any(comes))
     }
 
     fn reaches(&self, address: SocketAddr) -> bool {

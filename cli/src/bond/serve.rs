@@ -97,7 +97,8 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
     links.retain(|link| link.name != common.tun);
     check(&args.subnet, &links)?;
     state::open(&common.state_dir)?;
-    let control = Bound::new(&common.state_dir, Role::Serve)?;
+    // Held to the end: what was changed is put back under this lock.
+    let mut control = Bound::new(&common.state_dir, Role::Serve)?;
     let key = service::own_key(&common.state_dir.join(KEY))?;
     keep_subnets(&common.state_dir, &args.subnet)?;
     let registry = Registry::change(&common.state_dir, |registry| {
@@ -159,7 +160,7 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
         })
     });
     let answering = desk.clone();
-    let result = service.run(control, move |request| answering.answer(request), stats);
+    let result = service.run(&mut control, move |request| answering.answer(request), stats);
     let kept = desk.write().map_err(|error| {
         format!("{} clients that were let in are not written down: {error}", desk.enrolments.unwritten())
     });
@@ -297,10 +298,15 @@ impl Desk {
                 until: now + left,
                 addresses: registry::addresses(&self.subnets, one.number),
             };
-            let used = one.used;
-            self.handle.call(move |_, server: &mut Server| match used {
-                true => server.invite_no_more(invitation),
-                false => server.invite(invitation),
+            let (used, name) = (one.used, one.name.clone());
+            self.handle.call(move |_, server: &mut Server| {
+                let taken = match used {
+                    true => server.invite_no_more(invitation),
+                    false => server.invite(invitation),
+                };
+                if let Err(error) = taken {
+                    log::error!("the invitation of {name} is good for nothing: {error}");
+                }
             });
         }
     }

@@ -77,7 +77,7 @@ impl<M: Application + Send + 'static> Service<M> {
     /// Runs until a signal, or until somebody stops it by the handle.
     pub(super) fn run(
         self,
-        mut control: Bound,
+        control: &mut Bound,
         answer: impl Fn(&Value) -> Result<Value, String> + Send + 'static,
         stats: Option<(Endpoint, impl Fn(&mut Samples) + Send + Sync + 'static)>,
     ) -> Result<(), String> {

@@ -158,17 +158,32 @@ fn check_inner(addresses: impl Iterator<Item = (IpAddr, u8)>) -> Result<(), Conf
     Ok(())
 }
 
+/// The same of a client's own.
+fn check_hosts(addresses: &[IpAddr]) -> Result<(), ConfigError> {
+    check_inner(addresses.iter().map(|address| (*address, if address.is_ipv4() { 32 } else { 128 })))
+}
+
+fn given_twice(address: IpAddr) -> ConfigError {
+    ConfigError(alloc::format!("the inner address {address} is given twice"))
+}
+
 impl ServerConfig {
+    /// Whether a client may have these addresses, whoever else has them.
+    pub(super) fn check_client(&self, addresses: &[IpAddr]) -> Result<(), ConfigError> {
+        check_hosts(addresses)?;
+        let own = |address: &&IpAddr| self.addresses.iter().any(|(own, _)| own == *address);
+        addresses.iter().find(own).map_or(Ok(()), |address| Err(given_twice(*address)))
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         self.common.check()?;
         check_inner(self.addresses.iter().copied())?;
-        let mut seen: Vec<IpAddr> = self.addresses.iter().map(|(address, _)| *address).collect();
+        let mut seen: Vec<IpAddr> = Vec::new();
         for client in &self.clients {
-            let whole = |address: &IpAddr| (*address, if address.is_ipv4() { 32 } else { 128 });
-            check_inner(client.addresses.iter().map(whole))?;
+            self.check_client(&client.addresses)?;
             for address in &client.addresses {
                 if seen.contains(address) {
-                    return Err(ConfigError(alloc::format!("the inner address {address} is given twice")));
+                    return Err(given_twice(*address));
                 }
                 seen.push(*address);
             }

@@ -10,6 +10,7 @@
 //! expired is remembered, so that a refusal can be told by its name.
 
 use super::{Server, Session};
+use crate::bond::config::ConfigError;
 use crate::bond::crypto::{PresharedKey, PublicKey};
 use crate::bond::handshake::{Admission, ClientId, Counters, Reaction};
 use crate::machine::Output;
@@ -18,9 +19,12 @@ use crate::time::Instant;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
+use core::ops::RangeInclusive;
 
 /// Invitations that are remembered; the oldest goes for a new one.
 const INVITATIONS: usize = 4096;
+/// Bytes of a token: shorter ones can be guessed, longer ones fit in no first message.
+const TOKEN: RangeInclusive<usize> = 16..=64;
 
 /// What lets a stranger in, once.
 #[derive(Clone, Debug)]
@@ -95,7 +99,17 @@ impl Server {
     /// Lets one stranger in who comes with this invitation. Changes nothing if its number is known
     /// already with the same token; with another token it is another invitation, in place of the
     /// first.
-    pub fn invite(&mut self, invitation: Invitation) {
+    ///
+    /// # Errors
+    /// What cannot be: a token that is too short or too long; an inner address that is no host's,
+    /// the server's own, or the second of its family. Nothing has changed then.
+    pub fn invite(&mut self, invitation: Invitation) -> Result<(), ConfigError> {
+        let length = invitation.token.len();
+        if !TOKEN.contains(&length) {
+            let (least, most) = (TOKEN.start(), TOKEN.end());
+            return Err(ConfigError(alloc::format!("token: expected {least} to {most} bytes, got {length}")));
+        }
+        self.config.check_client(&invitation.addresses)?;
         let number = invitation.number;
         let known = self.invitations.0.get(&number);
         if !known.is_some_and(|kept| same(&kept.invitation.token, &invitation.token)) {
@@ -104,16 +118,21 @@ impl Server {
         if self.invitations.0.len() > INVITATIONS {
             self.invitations.0.pop_first();
         }
+        Ok(())
     }
 
     /// Remembers an invitation that was used, so that the next who comes with it is refused by that
     /// name.
-    pub fn invite_no_more(&mut self, invitation: Invitation) {
+    ///
+    /// # Errors
+    /// As [`Server::invite`].
+    pub fn invite_no_more(&mut self, invitation: Invitation) -> Result<(), ConfigError> {
         let number = invitation.number;
-        self.invite(invitation);
+        self.invite(invitation)?;
         if let Some(kept) = self.invitations.0.get_mut(&number) {
             kept.used = true;
         }
+        Ok(())
     }
 
     fn next_id(&self) -> ClientId {

@@ -4,6 +4,7 @@ use super::pair::{INSIDE, Pair, client, key};
 use crate::bond::Invitation;
 use crate::machine::event::{BondNews, BondRefusal};
 use crate::time::{Duration, Instant};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
 
@@ -33,7 +34,7 @@ fn refusals(pair: &mut Pair) -> Vec<BondRefusal> {
 #[test]
 fn an_invitation_lets_in_the_first_key_that_comes_with_it() {
     let mut pair = Pair::new(&[], 2, &TOKEN);
-    pair.server.invite(invitation(7, TOKEN, SECOND));
+    pair.server.invite(invitation(7, TOKEN, SECOND)).expect("it may be");
     pair.run(SECOND);
     let enrolled = BondNews::Enrolled { invitation: 7, key: *key(2).public().as_bytes() };
     assert_eq!(pair.events[0], (Some(0), enrolled));
@@ -55,7 +56,7 @@ fn an_invitation_lets_in_the_first_key_that_comes_with_it() {
 #[test]
 fn who_is_not_invited_is_told_by_name_and_not_answered() {
     let mut pair = Pair::new(&[], 2, &[]);
-    pair.server.invite(invitation(1, TOKEN, SECOND * 2));
+    pair.server.invite(invitation(1, TOKEN, SECOND * 2)).expect("it may be");
     pair.run(SECOND);
     assert_eq!(refusals(&mut pair), [BondRefusal::Stranger]);
     pair.replace(client(2, 22, &[1; 16]));
@@ -64,7 +65,7 @@ fn who_is_not_invited_is_told_by_name_and_not_answered() {
     pair.replace(client(2, 32, &TOKEN));
     pair.run(SECOND);
     assert_eq!(refusals(&mut pair), [BondRefusal::ExpiredInvitation]);
-    pair.server.invite_no_more(invitation(2, [2; 16], SECOND * 60));
+    pair.server.invite_no_more(invitation(2, [2; 16], SECOND * 60)).expect("it may be");
     pair.replace(client(2, 42, &[2; 16]));
     pair.run(SECOND);
     assert_eq!(refusals(&mut pair), [BondRefusal::UsedInvitation]);
@@ -74,12 +75,12 @@ fn who_is_not_invited_is_told_by_name_and_not_answered() {
 #[test]
 fn a_number_that_comes_again_with_another_token_is_another_invitation() {
     let mut pair = Pair::new(&[], 2, &TOKEN);
-    pair.server.invite_no_more(invitation(1, [1; 16], SECOND * 60));
-    pair.server.invite(invitation(1, TOKEN, SECOND * 60));
+    pair.server.invite_no_more(invitation(1, [1; 16], SECOND * 60)).expect("it may be");
+    pair.server.invite(invitation(1, TOKEN, SECOND * 60)).expect("it may be");
     pair.run(SECOND);
     assert!(pair.client.status(pair.now).established, "{:?}", pair.events);
     // Told again it is the same: a used one.
-    pair.server.invite(invitation(1, TOKEN, SECOND * 60));
+    pair.server.invite(invitation(1, TOKEN, SECOND * 60)).expect("it may be");
     pair.replace(client(3, 13, &TOKEN));
     pair.run(SECOND);
     assert_eq!(refusals(&mut pair), [BondRefusal::UsedInvitation]);
@@ -91,8 +92,8 @@ fn nobody_is_let_in_by_the_address_that_another_has() {
     let first = invitation(1, TOKEN, SECOND * 60);
     // Two processes that gave the same place, or one whose files somebody has changed.
     let second = Invitation { number: 2, token: [2; 16].to_vec(), ..first.clone() };
-    pair.server.invite(first);
-    pair.server.invite(second);
+    pair.server.invite(first).expect("it may be");
+    pair.server.invite(second).expect("it may be");
     pair.run(SECOND);
     assert!(pair.client.status(pair.now).established);
     pair.replace(client(3, 13, &[2; 16]));
@@ -102,9 +103,36 @@ fn nobody_is_let_in_by_the_address_that_another_has() {
 }
 
 #[test]
+fn an_invitation_that_nobody_could_live_by_is_refused_and_changes_nothing() {
+    let mut pair = Pair::new(&[], 2, &TOKEN);
+    let good = invitation(1, TOKEN, SECOND * 60);
+    let ip = |text: &str| text.parse::<IpAddr>().expect("a literal");
+    for (addresses, expected) in [
+        (&["224.0.0.5"][..], "224.0.0.5/32"),
+        (&["::1"], "::1/128"),
+        (&["10.77.0.9", "10.77.0.10"], "got 10.77.0.10 too"),
+        (&["10.77.0.1"], "10.77.0.1 is given twice"),
+    ] {
+        let addresses = addresses.iter().map(|text| ip(text)).collect();
+        let told = pair.server.invite(Invitation { addresses, ..good.clone() }).expect_err(expected);
+        assert!(told.to_string().contains(expected), "{told}");
+    }
+    for len in [0, 15, 65] {
+        let told = pair.server.invite_no_more(Invitation { token: [7; 65][..len].to_vec(), ..good.clone() });
+        let told = told.expect_err("no token").to_string();
+        assert_eq!(told, alloc::format!("token: expected 16 to 64 bytes, got {len}"));
+    }
+    pair.run(SECOND);
+    assert_eq!(refusals(&mut pair), [BondRefusal::UnknownInvitation]);
+    pair.server.invite(good).expect("it may be");
+    pair.run(SECOND * 5);
+    assert!(pair.client.status(pair.now).established);
+}
+
+#[test]
 fn a_server_that_is_full_takes_nobody_and_keeps_the_invitation() {
     let mut pair = Pair::new(&[key(4).public(), key(5).public()], 2, &TOKEN);
-    pair.server.invite(invitation(3, TOKEN, SECOND * 60));
+    pair.server.invite(invitation(3, TOKEN, SECOND * 60)).expect("it may be");
     pair.run(SECOND);
     assert_eq!(refusals(&mut pair), [BondRefusal::Full]);
     assert!(!pair.client.status(pair.now).established);
@@ -113,7 +141,7 @@ fn a_server_that_is_full_takes_nobody_and_keeps_the_invitation() {
 #[test]
 fn a_client_that_is_revoked_hears_of_it_and_stays_outside() {
     let mut pair = Pair::new(&[], 2, &TOKEN);
-    pair.server.invite(invitation(7, TOKEN, SECOND * 60));
+    pair.server.invite(invitation(7, TOKEN, SECOND * 60)).expect("it may be");
     pair.run(SECOND);
     assert!(pair.client.status(pair.now).established);
     pair.download(40);
@@ -127,7 +155,7 @@ fn a_client_that_is_revoked_hears_of_it_and_stays_outside() {
     assert_eq!(refusals(&mut pair), [BondRefusal::UsedInvitation]);
 
     // The next who is invited comes in.
-    pair.server.invite(invitation(8, [8; 16], SECOND * 60));
+    pair.server.invite(invitation(8, [8; 16], SECOND * 60)).expect("it may be");
     pair.replace(client(3, 13, &[8; 16]));
     pair.run(SECOND);
     assert!(pair.client.status(pair.now).established);
