@@ -298,7 +298,7 @@ struct Desk {
 impl locate::Bond for Desk {
     fn is_well(&self) -> Option<bool> {
         // Of one that is suspect something may come: it loses much, or was silent for a moment.
-        let comes = |path: &PathStatus| matches!(path.state, PathState::Live | PathState::Suspect);
+        let comes = |path: &PathStatus| !matches!(path.state, PathState::Unproven | PathState::Down);
         self.status().map(|status| status.established && status.paths.iter().any(comes))
     }
 

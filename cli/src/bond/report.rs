@@ -74,6 +74,7 @@ fn state(state: PathState) -> &'static str {
         PathState::Unproven => "unproven",
         PathState::Live => "live",
         PathState::Suspect => "suspect",
+        PathState::Sick => "sick",
         PathState::Down => "down",
     }
 }
@@ -100,7 +101,7 @@ pub(super) fn figures(
         let mut labels = own.clone();
         labels.push(("link", &link));
         let live = path.state == PathState::Live;
-        out.gauges("path_up", "1 while packets come back by the path.").add(&labels, live);
+        out.gauges("path_up", "1 while the path carries data.").add(&labels, live);
         out.gauges("path_rate_bits", "Bits per second that it is believed to carry.").add(&labels, path.rate);
         let loss = stats::Value::Fraction(path.loss.saturating_mul(1_000_000) / 1024);
         out.gauges("path_rtt_seconds", "Its smoothed round trip.").add(&labels, path.rtt);
@@ -135,7 +136,11 @@ pub(super) fn counts(out: &mut Samples, counts: &Counts) {
     out.counter("bond_established_total", "Associations that began.", get(&counts.established));
     out.counter("bond_ended_total", "Associations that ended.", get(&counts.ended));
     out.counter("bond_enrolled_total", "Clients let in by an invitation.", get(&counts.enrolled));
-    out.counter("path_suspect_total", "Times that a path fell silent.", get(&counts.suspect));
+    out.counter(
+        "path_suspect_total",
+        "Times that a path fell silent or lost too much.",
+        get(&counts.suspect),
+    );
     out.counter("path_down_total", "Times that a path was given up.", get(&counts.down));
     let refused = out.counters("bond_refused_total", "First messages that were not answered.");
     for (reason, count) in REASONS.iter().zip(&counts.refused) {

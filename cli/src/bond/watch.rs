@@ -167,7 +167,7 @@ impl<N: Names> ropewalk_mio::Watch for BondWatch<N> {
             }
             BondNews::PathSuspect { path: id, uplink } => {
                 add(&counts.suspect);
-                path(log::Level::Debug, id, uplink, format_args!("is silent"));
+                path(log::Level::Debug, id, uplink, format_args!("is silent, or loses too much"));
             }
             BondNews::PathDown { path: id, uplink } => {
                 add(&counts.down);

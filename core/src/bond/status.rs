@@ -16,6 +16,9 @@ pub enum PathState {
     Live,
     /// It fell silent a moment ago.
     Suspect,
+    /// It loses so much that others carry the data, until it has answered for long enough while
+    /// data moves. Its event was [`PathSuspect`](crate::machine::event::BondNews::PathSuspect).
+    Sick,
     /// Nothing comes back.
     Down,
 }
@@ -39,7 +42,8 @@ pub struct PathStatus {
     pub rtt: Duration,
     /// The jitter of what we send.
     pub jitter: Duration,
-    /// How much longer packets take now than at best: its queue.
+    /// How much longer packets take now than at best: its queue. Zero where nothing was sent of
+    /// late.
     pub queue: Duration,
     /// Packets lost lately, of 1024.
     pub loss: u64,
@@ -60,10 +64,11 @@ pub struct PathStatus {
 }
 
 impl PathStatus {
-    pub(super) fn of(_: Instant, slot: &Slot, uplink: Option<UplinkId>) -> PathStatus {
+    pub(super) fn of(now: Instant, slot: &Slot, uplink: Option<UplinkId>) -> PathStatus {
         let (path, counters) = (&slot.path, slot.path.counters());
         let state = match path.state() {
             path::State::Live if !slot.validated => PathState::Unproven,
+            path::State::Live if slot.is_sick() => PathState::Sick,
             path::State::Live => PathState::Live,
             path::State::Suspect => PathState::Suspect,
             path::State::Down => PathState::Down,
@@ -77,7 +82,7 @@ impl PathStatus {
             pace: path.pacing_rate().bytes_per_second().saturating_mul(8),
             rtt: path.rtt().smoothed(),
             jitter: path.jitter(),
-            queue: path.one_way().recent(),
+            queue: if path.is_fresh(now) { path.one_way().recent() } else { Duration::ZERO },
             loss: path.loss_share(),
             in_flight: path.in_flight(),
             cap: path.cap(),

@@ -24,7 +24,7 @@ pub enum BondNews {
         /// The client's uplink.
         uplink: Option<UplinkId>,
     },
-    /// A path fell silent: what is under way goes by the others too.
+    /// A path fell silent, or loses too much: what is under way goes by the others too.
     PathSuspect {
         /// Which.
         path: u8,

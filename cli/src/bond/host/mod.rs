@@ -104,8 +104,9 @@ pub(crate) fn restore(state_dir: &Path) -> Result<Vec<String>, String> {
     restore_with(|| System::new(Places::usual()), state_dir)
 }
 
-/// Where the server was of a client that was killed, the newest place first. Behind its kill switch
-/// no name can be looked up, so the next start goes on with these.
+/// Where the server was of a client that was killed, the newest place first; one where it was again
+/// keeps its place. Behind its kill switch no name can be looked up, so the next start goes on with
+/// these, in turns.
 pub(crate) fn remembered_servers(state_dir: &Path) -> Vec<SocketAddr> {
     let journal = || StateDir::open(state_dir, false).ok()??.existing(Role::Client).ok()?;
     let records = journal().map_or_else(Vec::new, |journal| journal.records().to_vec());

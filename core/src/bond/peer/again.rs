@@ -156,10 +156,12 @@ impl Peer {
         }
     }
 
-    /// Tells the owner. A sick path is out of use whatever its answers say, unless it is down.
+    /// Tells the owner what has become of a path, if that is new: see
+    /// [`told_as`](super::Slot::told_as).
     fn tell(&mut self, index: usize, state: path::State) {
-        let sick = self.slots[index].as_ref().is_some_and(|slot| slot.health.is_sick());
-        if !sick || state == path::State::Down {
+        let Some(slot) = &mut self.slots[index] else { return };
+        let state = slot.told_as(state);
+        if core::mem::replace(&mut slot.told, state) != state {
             self.news.push_back(News::Path(slot_id(index), state));
         }
     }
@@ -175,16 +177,18 @@ impl Peer {
         if !slot.path.may_be_pressed(packet) {
             slot.health.note(came);
         }
-        match slot.health.feed(now, packet.sent_at, came, share) {
+        let verdict = slot.health.feed(now, packet.sent_at, came, share);
+        let state = slot.path.state();
+        match verdict {
             None => {}
             Some(Verdict::Sick) => {
                 self.move_lost(index);
                 self.move_all(now, index);
-                self.news.push_back(News::Path(slot_id(index), path::State::Suspect));
+                self.tell(index, state);
             }
             Some(Verdict::Healed) => {
                 slot.path.handle_healed(now);
-                self.tell(index, path::State::Live);
+                self.tell(index, state);
             }
         }
     }

@@ -76,6 +76,9 @@ pub(super) struct Copies {
 const SLOT: usize = 96;
 /// Dropped copies that are remembered, to count those that are lost.
 const EVICTED: usize = 8192;
+/// Half of all sequences.
+const HALF: u32 = 1 << 31;
+
 impl Copies {
     /// Holds at most `cap` bytes.
     pub(super) fn new(cap: usize) -> Self {
@@ -116,10 +119,14 @@ impl Copies {
         while self.bytes > self.cap {
             match self.slots.pop_front() {
                 Some(Some(copy)) => {
+                    let newest = copy.place.sequence;
                     if self.evicted.len() >= EVICTED {
-                        self.evicted.pop_first();
+                        // The oldest is the first behind half a turn of the sequences.
+                        let oldest = self.evicted.range(newest.wrapping_sub(HALF)..).next().copied();
+                        let oldest = oldest.or(self.evicted.first().copied());
+                        oldest.map(|oldest| self.evicted.remove(&oldest));
                     }
-                    self.evicted.insert(copy.place.sequence);
+                    self.evicted.insert(newest);
                     self.release(copy);
                 }
                 Some(None) => {}
@@ -224,6 +231,7 @@ mod tests {
     use super::super::sources::testing::plain;
     use super::*;
     use alloc::vec;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn place(sequence: u32) -> Place {
@@ -265,6 +273,20 @@ mod tests {
         }
         assert_eq!((copies.evicted.len(), copies.sources.len()), (2, 3));
         assert!(copies.find(1).is_none() && copies.find(2).is_some());
+    }
+
+    #[test]
+    fn of_those_that_went_the_oldest_is_forgotten_where_sequences_begin_anew_too() {
+        for first in [0, u32::MAX - 100, u32::MAX - EVICTED as u32] {
+            let mut copies = Copies::new(120 + SLOT);
+            let sequence = |at: usize| first.wrapping_add(at as u32);
+            // The last one is held.
+            (0..EVICTED + 11).for_each(|at| push(&mut copies, sequence(at), 0, 100));
+            assert_eq!(copies.evicted.len(), EVICTED);
+            let known: Vec<bool> = (0..20).map(|at| copies.gave_up(sequence(at))).collect();
+            assert_eq!(known, [[false; 10], [true; 10]].concat(), "from {first}");
+            assert!(copies.gave_up(sequence(EVICTED + 9)), "the newest");
+        }
     }
 
     proptest! {

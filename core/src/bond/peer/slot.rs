@@ -106,6 +106,8 @@ pub(in crate::bond) struct Slot {
     pub(super) waiting: Option<Instant>,
     /// The owner was told that there is something to send.
     pub(in crate::bond) dirty: bool,
+    /// The state that the owner was told last.
+    pub(super) told: State,
 }
 
 impl Slot {
@@ -130,6 +132,7 @@ impl Slot {
             quiet: None,
             waiting: None,
             dirty: false,
+            told: State::Live,
         }
     }
 
@@ -179,6 +182,20 @@ impl Slot {
         } else if self.waiting.is_none() {
             self.waiting = Some(now);
         }
+    }
+
+    /// What `state` is to who does not know why: a path that loses too much is out of use whatever
+    /// its answers say, unless it is down.
+    pub(super) fn told_as(&self, state: State) -> State {
+        match state {
+            State::Live if self.health.is_sick() => State::Suspect,
+            other => other,
+        }
+    }
+
+    /// Whether it loses too much to carry what others can.
+    pub(in crate::bond) fn is_sick(&self) -> bool {
+        self.health.is_sick()
     }
 
     /// Whether data may go by it.

@@ -1,6 +1,7 @@
 //! Two associations joined by toy links, in virtual time.
 
 use super::*;
+use crate::bond::PathState;
 use crate::bond::crypto::Cipher;
 use crate::bond::schedule::Strategy;
 use crate::bond::session::{Secrets, Session};
@@ -341,6 +342,60 @@ fn a_link_that_loses_half_is_left_out_and_comes_back_when_it_is_well() {
     world.upload(Duration::from_secs(3));
     let kbit = world.upload(Duration::from_secs(1));
     assert!(kbit > 52_000, "{kbit} kbit/s after it is well again");
+}
+
+#[test]
+fn events_and_status_say_the_same_of_a_link_that_loses_half() {
+    let mut world = World::new(&[(30, 15), (30, 15)]);
+    let mut told = vec![path::State::Live];
+    // Uploads until link 1 is so, for 10 s at most.
+    let mut until = |world: &mut World, wanted: PathState| {
+        for _ in 0..200 {
+            world.upload(Duration::from_millis(50));
+            let news = core::iter::from_fn(|| world.client.poll_news());
+            told.extend(news.filter_map(|news| match news {
+                News::Path(id, state) if id == slot_id(1) => Some(state),
+                _ => None,
+            }));
+            assert!(told.windows(2).all(|pair| pair[0] != pair[1]), "told twice: {told:?}");
+            let slot = world.client.slots[1].as_ref().expect("it is there");
+            let status = crate::bond::PathStatus::of(world.now, slot, None).state;
+            let event = match status {
+                PathState::Live | PathState::Unproven => path::State::Live,
+                PathState::Suspect | PathState::Sick => path::State::Suspect,
+                PathState::Down => path::State::Down,
+            };
+            assert_eq!(told.last(), Some(&event), "{status:?}: {told:?}");
+            if status == wanted {
+                return;
+            }
+        }
+        panic!("not {wanted:?} within 10 s: {told:?}");
+    };
+    world.upload(Duration::from_secs(1));
+    world.up[1].lose = 2;
+    until(&mut world, PathState::Sick);
+    (world.up[1].up, world.down[1].up) = (false, false);
+    until(&mut world, PathState::Down);
+    // What comes back has still to show that it is well.
+    world.up[1].lose = 0;
+    (world.up[1].up, world.down[1].up) = (true, true);
+    until(&mut world, PathState::Sick);
+    until(&mut world, PathState::Live);
+}
+
+#[test]
+fn a_path_that_carries_nothing_has_no_queue() {
+    let mut world = World::new(&[(30, 15)]);
+    world.upload(Duration::from_secs(1));
+    let queue = |world: &World| {
+        let slot = world.client.slots[0].as_ref().expect("it is there");
+        crate::bond::PathStatus::of(world.now, slot, None).queue
+    };
+    assert!(queue(&world) > Duration::ZERO);
+    let end = world.now + Duration::from_secs(12);
+    while world.step(end) {}
+    assert_eq!(queue(&world), Duration::ZERO);
 }
 
 #[test]

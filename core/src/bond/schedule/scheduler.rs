@@ -43,6 +43,8 @@ pub(crate) struct Scheduler {
     run: Option<(u8, u64)>,
     /// Bytes that may be spent on copies.
     copies: u64,
+    /// Room for the paths that have a weight, used again.
+    room: Vec<PathView>,
 }
 
 impl Scheduler {
@@ -61,6 +63,7 @@ impl Scheduler {
             seeking: false,
             run: None,
             copies: COPY_BURST,
+            room: Vec::new(),
         }
     }
 
@@ -221,19 +224,29 @@ impl Scheduler {
     }
 
     fn weighted(&mut self, now: Instant, head: &Head, views: &[PathView]) -> Decision {
-        let weighty: Vec<PathView> = views.iter().filter(|view| view.weight > 0).copied().collect();
+        let mut weighty = core::mem::take(&mut self.room);
+        weighty.clear();
+        weighty.extend(views.iter().filter(|view| view.weight > 0));
         let members = self.members(now, &weighty);
-        let near: Vec<PathView> =
-            weighty.iter().filter(|view| members.contains(view.path)).copied().collect();
-        let views = &near[..];
+        // Those that are near first.
+        weighty.sort_by_key(|view| !members.contains(view.path));
+        let near = weighty.partition_point(|view| members.contains(view.path));
+        let decision = self.among_weighty(now, head, &weighty, near);
+        self.room = weighty;
+        decision
+    }
+
+    /// The decision of `weighted`, where the first `near` paths share the load.
+    fn among_weighty(&mut self, now: Instant, head: &Head, weighty: &[PathView], near: usize) -> Decision {
+        let views = &weighty[..near];
         self.shares.update(views);
         match self.shares.judge(views) {
             Verdict::Kept => {}
-            Verdict::Left => return self.aggregate(now, head, &weighty),
+            Verdict::Left => return self.aggregate(now, head, weighty),
             Verdict::Sought => {
                 return match self.shares.next_ready(now, views) {
                     Some(view) => Decision::Send(view.path),
-                    None => self.aggregate(now, head, &weighty),
+                    None => self.aggregate(now, head, weighty),
                 };
             }
         }
