@@ -24,7 +24,7 @@ use ropewalk_core::machine::{Input, Machine, UplinkId, Via};
 use ropewalk_core::time::Instant;
 use ropewalk_mio::{Handle, Listeners, Tun};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -249,7 +249,10 @@ fn devices(change: &LinksChange) -> Vec<String> {
 }
 
 fn introduce(links: &Links, first: &LinksChange, server: &str, address: SocketAddr) {
-    log::info!("the server is {server} ({address})");
+    match server.parse() == Ok(address) {
+        true => log::info!("the server is {server}"),
+        false => log::info!("the server is {server} ({address})"),
+    }
     for uplink in &first.uplinks {
         log::info!("link {}, weight {}", links.label(uplink.id), uplink.weight);
     }
@@ -304,6 +307,18 @@ impl locate::Bond for Desk {
 
     fn reaches(&self, address: SocketAddr) -> bool {
         host::links::snapshot().is_ok_and(|found| self.links.lock().reach(address.ip(), &found))
+    }
+
+    #[cfg(feature = "names")]
+    fn look_up(&self, name: &str) -> Vec<IpAddr> {
+        let Ok(found) = host::links::snapshot() else { return Vec::new() };
+        let links = self.links.lock().clone();
+        super::lookup::addresses(name, &links.interfaces(&found), &super::host::resolvers(), links.mark())
+    }
+
+    #[cfg(not(feature = "names"))]
+    fn look_up(&self, _: &str) -> Vec<IpAddr> {
+        Vec::new()
     }
 
     fn move_to(&self, address: SocketAddr) {

@@ -46,6 +46,8 @@ pub(super) struct Links {
     /// What `auto` must leave out.
     dropped: Vec<String>,
     known: Vec<Known>,
+    /// Those that were told to be one too many.
+    over: Vec<String>,
     /// From where a number is looked for that can be given again.
     given: usize,
     server_v6: bool,
@@ -75,16 +77,18 @@ impl Links {
     pub(super) fn new(via: &[UplinkArg], mark: u32, tun: &str) -> Links {
         let wanted = if via.is_empty() { vec![UplinkArg::auto()] } else { via.to_vec() };
         let tun = Device::new(tun);
-        let (dropped, known) = (Vec::new(), Vec::new());
-        Links { wanted, dropped, known, given: 0, server_v6: false, mark, tun }
+        let (dropped, known, over) = (Vec::new(), Vec::new(), Vec::new());
+        Links { wanted, dropped, known, over, given: 0, server_v6: false, mark, tun }
     }
 
     /// Holds what was written against the host, as far as it can be wrong for good, and says what a
     /// person should know.
     pub(super) fn check(&self, links: &[Link]) -> Result<(), String> {
         let resolved = matching::match_all(&self.wanted, links)?;
-        if resolved.uplinks.len() > MOST {
-            return Err(format!("--via: expected at most {MOST} links, got {}", resolved.uplinks.len()));
+        // Of those that `auto` finds the first are used, and `look` names the others.
+        let written = self.wanted.iter().filter(|one| one.selector != Selector::Auto).count();
+        if written > MOST {
+            return Err(format!("--via: expected at most {MOST} links, got {written}"));
         }
         for (name, why) in &resolved.left_out {
             log::info!("auto leaves out {name}: {why}");
@@ -104,6 +108,20 @@ impl Links {
     pub(super) fn reach(&self, server: IpAddr, links: &[Link]) -> bool {
         let other = Links { server_v6: server.is_ipv6(), ..self.clone() };
         other.specs(links).iter().any(|spec| other.usable(spec, links).is_some())
+    }
+
+    /// The interfaces of all links that are up, whichever family the server has.
+    #[cfg(feature = "names")]
+    pub(super) fn interfaces<'l>(&self, links: &'l [Link]) -> Vec<&'l Link> {
+        let specs = self.specs(links);
+        let is_ours = |link: &&Link| specs.iter().any(|spec| spec.device == link.device);
+        links.iter().filter(|link| link.up && link.device != self.tun).filter(is_ours).collect()
+    }
+
+    /// The mark of the bond's own packets.
+    #[cfg(feature = "names")]
+    pub(super) fn mark(&self) -> u32 {
+        self.mark
     }
 
     /// The server has this address from now on.
@@ -166,7 +184,11 @@ impl Links {
                 defaults: link.defaults.clone(),
             };
             let Some(number) = self.number(&spec.label, &specs) else {
-                log::warn!("{} is not used: there are {MOST} links beside it", spec.label);
+                // Once: interfaces are looked at whenever any of them changes.
+                if !self.over.contains(&spec.label) {
+                    log::warn!("{} is not used: there are {MOST} links beside it", spec.label);
+                    self.over.push(spec.label.clone());
+                }
                 continue;
             };
             let id = UplinkId(number as u16);
@@ -280,6 +302,19 @@ mod tests {
         let back = own.look(&host());
         assert!(back.differs);
         assert_eq!(back.uplinks.iter().map(|uplink| uplink.id.0).collect::<Vec<_>>(), [0, 1]);
+    }
+
+    #[test]
+    fn of_more_links_than_a_bond_has_auto_takes_the_first_and_a_written_one_too_many_is_an_error() {
+        let names: Vec<String> = (0..MOST + 4).map(|at| format!("eth{at}")).collect();
+        let many: Vec<Link> = names.iter().map(|name| via(eth(name, &["10.0.9.2/24"]), "10.0.9.1")).collect();
+        let mut own = links(&[]);
+        assert_eq!(own.check(&many), Ok(()));
+        assert_eq!(own.look(&many).uplinks.len(), MOST);
+        let written: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert_eq!(links(&written[..MOST]).check(&many), Ok(()));
+        let told = links(&written).check(&many);
+        assert_eq!(told, Err("--via: expected at most 16 links, got 20".into()));
     }
 
     #[test]

@@ -6,11 +6,15 @@
 //! ```
 //!
 //! A name may move (dynamic DNS), and may have several addresses, of both families. While the bond
-//! is well nobody asks: its server has proved its key.
+//! is well nobody asks: its server has proved its key. While it is down the system may have no
+//! answer, for names of this host go into the bond: so the links are asked too (`lookup`).
 
+use super::connect::thread;
 use super::host;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// A name that cannot be looked up is looked up again after this.
@@ -83,8 +87,59 @@ pub(super) trait Bond: Send + 'static {
     fn is_well(&self) -> Option<bool>;
     /// Whether a link could carry to this address.
     fn reaches(&self, address: SocketAddr) -> bool;
+    /// What the links' name servers say of this name, asked past the bond.
+    fn look_up(&self, name: &str) -> Vec<IpAddr>;
     /// The server is there from now on.
     fn move_to(&self, address: SocketAddr);
+}
+
+/// The system's resolver, asked in a thread of its own: where names go into a bond that is down it
+/// is silent for long.
+#[derive(Default)]
+struct Resolver(Option<Receiver<io::Result<Vec<SocketAddr>>>>);
+
+impl Resolver {
+    /// What it says within `patience`. What comes later is the answer to the next question.
+    fn ask(&mut self, server: &str, patience: Duration) -> Vec<SocketAddr> {
+        if self.0.is_none() {
+            let (say, hear) = channel();
+            let asked = server.to_owned();
+            // Who has heard enough hears no more.
+            let ask = move || drop(say.send(asked.to_socket_addrs().map(Iterator::collect)));
+            match thread("name", ask) {
+                Ok(()) => self.0 = Some(hear),
+                Err(error) => log::debug!("{server} cannot be looked up: {error}"),
+            }
+        }
+        match self.0.as_ref().map(|hear| hear.recv_timeout(patience)) {
+            Some(Err(RecvTimeoutError::Timeout)) => return Vec::new(),
+            Some(Ok(Ok(found))) => {
+                self.0 = None;
+                return found;
+            }
+            Some(Ok(Err(error))) => log::debug!("{server} cannot be looked up: {error}"),
+            Some(Err(RecvTimeoutError::Disconnected)) | None => {}
+        }
+        self.0 = None;
+        Vec::new()
+    }
+}
+
+/// All places that anybody tells: what the system says first, for it knows hosts(5).
+fn ask_all(server: &str, system: &mut Resolver, bond: &impl Bond) -> Vec<SocketAddr> {
+    // Asked at the same time.
+    let mut all = system.ask(server, Duration::ZERO);
+    let (name, port) = server.rsplit_once(':').unwrap_or((server, ""));
+    let by_links = bond.look_up(name);
+    if all.is_empty() {
+        all = system.ask(server, if by_links.is_empty() { LOOK_AGAIN } else { Duration::ZERO });
+    }
+    if let Ok(port) = port.parse::<u16>() {
+        let more = by_links.into_iter().map(|ip| SocketAddr::new(ip, port));
+        let more: Vec<SocketAddr> = more.filter(|address| !all.contains(address)).collect();
+        all.extend(more);
+    }
+    all
 }
 
 /// Looks the server's name up while nothing comes from there, to the end of the process. Where that
@@ -94,22 +149,25 @@ pub(super) fn follow(server: String, mut all: Vec<SocketAddr>, mut at: SocketAdd
     if server.parse::<SocketAddr>().is_ok() {
         return;
     }
-    let (mut silent_since, mut known) = (None, false);
+    let (mut silent_since, mut known, mut good) = (None, false, None);
+    let mut system = Resolver::default();
     loop {
         std::thread::sleep(ROUND);
         match bond.is_well() {
             None => {}
-            Some(true) => (silent_since, known) = (None, true),
+            // What the system says late would be old by the next question.
+            Some(true) => (silent_since, known, good, system.0) = (None, true, Some(at), None),
             Some(false) => {
                 let since = *silent_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < SILENCE {
                     continue;
                 }
-                match server.to_socket_addrs() {
-                    Ok(found) => all = found.collect(),
-                    Err(error) => log::debug!("{server} cannot be looked up: {error}"),
-                }
+                all = places(ask_all(&server, &mut system, &bond), all, good.filter(|good| *good != at));
                 let stale = !known || since.elapsed() >= TURN;
+                // It may be well again meanwhile.
+                if bond.is_well() == Some(true) {
+                    continue;
+                }
                 if let Some(to) = next(&all, at, stale, |address| bond.reaches(*address)) {
                     log::info!("{server}: silent at {at}, trying {to}");
                     bond.move_to(to);
@@ -118,6 +176,14 @@ pub(super) fn follow(server: String, mut all: Vec<SocketAddr>, mut at: SocketAdd
             }
         }
     }
+}
+
+/// Where to look: what was `found` now, or the places of `before`. Names may be lied about, by a
+/// captive portal for instance: where the server was (`good`, if that is elsewhere) has its turn.
+fn places(found: Vec<SocketAddr>, before: Vec<SocketAddr>, good: Option<SocketAddr>) -> Vec<SocketAddr> {
+    let mut all = if found.is_empty() { before } else { found };
+    all.extend(good.filter(|good| !all.contains(good)));
+    all
 }
 
 #[cfg(test)]
@@ -138,6 +204,17 @@ mod tests {
         assert_eq!(next(&both, first, false, |_| true), None, "it may be back in a moment");
         assert_eq!(next(&both, first, true, |_| true), Some(second));
         assert_eq!(next(&both, second, true, |_| true), Some(first));
+    }
+
+    #[test]
+    fn a_network_that_lies_of_a_name_does_not_make_us_forget_where_the_server_was() {
+        let (good, lie) = (all(&["192.0.2.1:4500"])[0], all(&["10.0.0.1:4500"])[0]);
+        // A captive portal answers for every name; then its network is gone, and nobody answers.
+        let first = places(vec![lie], vec![good], None);
+        assert_eq!(next(&first, good, false, |_| true), Some(lie), "it may have moved");
+        let second = places(Vec::new(), first, Some(good));
+        assert_eq!(next(&second, lie, true, |_| true), Some(good));
+        assert_eq!(places(vec![lie, good], second, Some(good)), [lie, good]);
     }
 
     #[test]

@@ -18,7 +18,7 @@
 //! | `enrolments` | who was let in, on the server's disk |
 //! | `changes` | what was changed of the host, until it is put back |
 //! | `links` | the client's links, as they are now |
-//! | `locate` | where the server is: its name |
+//! | `locate`, `lookup` | where the server is: its name, asked of the system, and by the links past the bond |
 //! | `registry`, `join`, `invite`, `clients` | who may come in, how, and who no more |
 //! | `privileges` | what the process gives up |
 //! | `state` | the files of the state directory |
@@ -44,6 +44,8 @@ mod join;
 mod keygen;
 mod links;
 mod locate;
+#[cfg(feature = "names")]
+mod lookup;
 mod patience;
 mod privileges;
 mod registry;

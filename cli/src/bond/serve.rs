@@ -151,6 +151,9 @@ pub(super) fn run(args: &Serve) -> Result<(), String> {
     desk.clone()
         .keep_notes(read, move || mend(&device, &inside, &host))
         .map_err(|error| changes.give_up(error))?;
+    if plan.nat {
+        look_at_firewall(common.tun.clone(), listen);
+    }
     follow_host(&notes, plan.nat);
     let figures = desk.clone();
     let stats = stats.map(|endpoint| {
@@ -197,6 +200,16 @@ fn follow_host(notes: &Sender<Note>, nat: bool) {
     }
     let notes = notes.clone();
     monitor::follow(0, move |_| drop(notes.send(Note::Changed)));
+}
+
+/// Tells what a firewall of this host drops. Its rules may be many: the start does not wait.
+fn look_at_firewall(tun: String, listen: SocketAddr) {
+    let look = move || match host::firewall::closed(&tun, listen) {
+        Ok(told) => told.iter().for_each(|told| log::warn!("{told}")),
+        Err(error) => log::debug!("the firewall is not known: {error}"),
+    };
+    // What it would tell is told by `doctor` too.
+    let _ = super::connect::thread("firewall", look);
 }
 
 /// Puts back what another program has changed: the device, the filter.

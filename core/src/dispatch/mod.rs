@@ -43,11 +43,11 @@ pub use crate::service::{ConfigError, Counters};
 pub use app::Dispatch;
 pub use auth::{AuthError, Credentials};
 pub use config::{Config, Rate};
-#[cfg(feature = "names")]
-pub use names::NamesConfig;
 #[cfg(feature = "laws")]
 #[doc(hidden)]
 pub use names::assert_answer_laws;
+#[cfg(feature = "names")]
+pub use names::{NamesConfig, message};
 pub use probe::{HttpProbe, ProbeConfig};
 pub use upstream::{Upstream, UpstreamProtocol};
 

@@ -1,6 +1,6 @@
 //! What can be known without sending anything.
 
-use super::super::host::{self, Chain, Trace};
+use super::super::host::{self, Trace};
 use crate::doctor::report::Report;
 use crate::host::links::{self, Link};
 use crate::host::matching::{self, UplinkSpec};
@@ -8,6 +8,7 @@ use crate::host::uplink::UplinkArg;
 use rustix::thread::CapabilitySet;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// RFC 894: what Ethernet carries, and what the MTU inside is made for.
@@ -161,35 +162,13 @@ pub(super) fn name_servers(report: &mut Report) {
     }
 }
 
-/// Firewalls of others that let no client through.
-pub(super) fn firewall(report: &mut Report) {
-    let tun = "ropewalk0";
-    match host::closed_chains(tun) {
+/// Firewalls of others that let no client through to a server that is reached at `listen`.
+pub(super) fn firewall(listen: SocketAddr, report: &mut Report) {
+    match host::firewall::closed("ropewalk0", listen) {
         Ok(chains) if chains.is_empty() => {
-            report.ok("firewall", "drops nothing that is forwarded for clients");
+            report.ok("firewall", "drops nothing that comes from clients or is forwarded for them");
         }
-        Ok(chains) => {
-            for Chain { family, table, name } in chains {
-                let cure = match (family.as_str(), table.as_str()) {
-                    ("ip", "filter") => format!(
-                        "iptables -I {name} -i {tun} -j ACCEPT; iptables -I {name} -o {tun} -j ACCEPT"
-                    ),
-                    ("ip6", "filter") => format!(
-                        "ip6tables -I {name} -i {tun} -j ACCEPT; ip6tables -I {name} -o {tun} -j ACCEPT"
-                    ),
-                    _ => format!(
-                        "nft insert rule {family} {table} {name} iifname {tun} accept; \
-                         nft insert rule {family} {table} {name} oifname {tun} accept"
-                    ),
-                };
-                report.warn(
-                    "firewall",
-                    format_args!(
-                        "{family} {table} {name} drops what is forwarded and does not know {tun}: {cure}"
-                    ),
-                );
-            }
-        }
+        Ok(chains) => chains.iter().for_each(|told| report.warn("firewall", told)),
         Err(error) => report.warn("firewall", error),
     }
 }

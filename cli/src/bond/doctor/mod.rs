@@ -9,9 +9,11 @@ mod checks;
 mod probe;
 
 use super::args::STATE_DIR;
+use super::control::{self, Role};
 use crate::doctor::report::Report;
 use crate::host::uplink::UplinkArg;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -33,6 +35,14 @@ pub(crate) struct Args {
     pub(crate) state_dir: PathBuf,
 }
 
+/// Where the server that runs is reached; where none does, where one usually is.
+fn listen(state_dir: &Path) -> SocketAddr {
+    let usual = SocketAddr::from(([0, 0, 0, 0], 4500));
+    let status = control::client::ask(state_dir, Role::Serve, &serde_json::json!({ "command": "status" }));
+    let told = status.ok().flatten().and_then(|answer| answer["listen"].as_str()?.parse().ok());
+    told.unwrap_or(usual)
+}
+
 /// Prints what it finds. An error where a bond cannot work.
 pub(crate) fn run(args: &Args) -> Result<(), String> {
     let both = args.client == args.server;
@@ -51,7 +61,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     }
     if both || args.server {
         checks::forwarding(&links, &mut report);
-        checks::firewall(&mut report);
+        checks::firewall(listen(&args.state_dir), &mut report);
     }
     report.verdict()
 }

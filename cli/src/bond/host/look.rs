@@ -9,12 +9,12 @@ use super::{client, dns, server};
 use crate::host::links::Link;
 use crate::host::policy::Kernel;
 use crate::host::rtnetlink::{Asker, attributes, number, text};
+#[cfg(feature = "names")]
+use crate::process::files;
 use netlink_packet_core::Emitable;
 use netlink_packet_route::link::LinkHeader;
-use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// What a role of bond has to do with this network namespace.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -87,54 +87,6 @@ pub(crate) fn filters() -> Result<PathBuf, String> {
     Ok(nft)
 }
 
-/// A chain of nftables, such as `ip filter FORWARD`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Chain {
-    pub(crate) family: String,
-    pub(crate) table: String,
-    pub(crate) name: String,
-}
-
-/// Chains that drop what is forwarded where no rule of theirs lets it pass, and that do not name
-/// the device `tun`. Docker and ufw make such; a filter of ours cannot open them.
-///
-/// # Errors
-/// A sentence.
-pub(crate) fn closed_chains(tun: &str) -> Result<Vec<Chain>, String> {
-    let nft = super::world::nft()?;
-    let list = |args: &[&str]| {
-        let output = Command::new(&nft).args(args).output();
-        let output = output.map_err(|error| format!("{}: {error}", nft.display()))?;
-        match output.status.success() {
-            true => Ok(output.stdout),
-            false => Err(format!("{}: {}", nft.display(), String::from_utf8_lossy(&output.stderr).trim())),
-        }
-    };
-    let all = list(&["-j", "list", "chains"])?;
-    let all = serde_json::from_slice(&all).map_err(|error| format!("nft list chains: {error}"))?;
-    let named = format!("\"{tun}\"");
-    let mut closed = dropping(&all);
-    closed.retain(|Chain { family, table, name }| {
-        let rules = list(&["list", "chain", family, table, name]).unwrap_or_default();
-        !String::from_utf8_lossy(&rules).contains(&named)
-    });
-    Ok(closed)
-}
-
-/// Of what `nft -j list chains` says: those at the hook `forward` with the policy `drop`.
-fn dropping(all: &Value) -> Vec<Chain> {
-    let chains = all["nftables"].as_array().map_or(&[][..], Vec::as_slice).iter().map(|one| &one["chain"]);
-    let drops = chains.filter(|chain| chain["hook"] == "forward" && chain["policy"] == "drop");
-    let text = |chain: &Value, key: &str| chain[key].as_str().unwrap_or_default().to_owned();
-    drops
-        .map(|chain| Chain {
-            family: text(chain, "family"),
-            table: text(chain, "table"),
-            name: text(chain, "name"),
-        })
-        .collect()
-}
-
 /// How `--dns ADDRESS` would be carried out here.
 ///
 /// # Errors
@@ -147,6 +99,12 @@ pub(crate) fn name_servers() -> Result<&'static str, String> {
         (true, false) => "systemd-resolved is told, and resolv.conf is replaced until the end",
         (false, _) => "resolv.conf is replaced until the end",
     })
+}
+
+/// The name servers of resolv.conf.
+#[cfg(feature = "names")]
+pub(crate) fn resolvers() -> Vec<IpAddr> {
+    dns::servers(&files::read(&Places::usual().resolv_conf).unwrap_or_default())
 }
 
 /// The uplinks whose strict reverse path filter a client loosens while it runs.
@@ -170,28 +128,4 @@ pub(crate) fn forwarding(links: &[Link]) -> Result<usize, String> {
     };
     let steps = server::start(&plan, links, &|sysctl| system.sysctl(sysctl));
     Ok(steps.iter().filter(|step| step.sets_sysctl()).count())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chain_that_drops_what_is_forwarded_is_found_and_no_other() {
-        // As nft 1.0.6 writes it.
-        let all = serde_json::json!({ "nftables": [
-            { "metainfo": { "version": "1.0.6", "json_schema_version": 1 } },
-            { "chain": { "family": "ip", "table": "filter", "name": "FORWARD", "handle": 3, "type": "filter",
-                         "hook": "forward", "prio": 0, "policy": "drop" } },
-            { "chain": { "family": "ip", "table": "filter", "name": "INPUT", "handle": 1, "type": "filter",
-                         "hook": "input", "prio": 0, "policy": "drop" } },
-            { "chain": { "family": "inet", "table": "ropewalk_bond_server", "name": "forward", "handle": 2,
-                         "type": "filter", "hook": "forward", "prio": 0, "policy": "accept" } },
-            { "chain": { "family": "ip", "table": "filter", "name": "DOCKER-USER", "handle": 7 } },
-        ] });
-        let text = String::from;
-        let forward = Chain { family: text("ip"), table: text("filter"), name: text("FORWARD") };
-        assert_eq!(dropping(&all), [forward]);
-        assert_eq!(dropping(&Value::Null), []);
-    }
 }

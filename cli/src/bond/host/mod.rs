@@ -20,6 +20,7 @@
 //! | `world`, `dns`, `sysctl` | what is changed |
 //! | `apply` | steps carried out, and records undone |
 //! | `look` | what `doctor` can see without changing anything |
+//! | `firewall` | what others' filters drop |
 //!
 //! Invariants
 //! - A change is made after its record is on disk, and a record says how to undo the change whether
@@ -33,6 +34,7 @@ mod apply;
 mod client;
 mod dns;
 mod filter;
+pub(crate) mod firewall;
 mod journal;
 mod look;
 mod plan;
@@ -42,9 +44,9 @@ mod step;
 mod sysctl;
 mod world;
 
-pub(crate) use look::{
-    Chain, Trace, closed_chains, filters, forwarding, mtus, name_servers, strict, tagged, traces,
-};
+#[cfg(feature = "names")]
+pub(crate) use look::resolvers;
+pub(crate) use look::{Trace, filters, forwarding, mtus, name_servers, strict, tagged, traces};
 pub(crate) use plan::{ClientPlan, Dns, MARK, Routes, ServerPlan};
 
 use crate::host::links;

@@ -1,5 +1,7 @@
 //! DNS messages: a question, and what an answer to it means.
 //!
+//! Who asks outside of a machine (a bond that looks for its server) reads answers with it too.
+//!
 //! Invariant: what does not fit the question (RFC 5452 section 9.1: its id, name, type and class)
 //! is [`Answer::Stray`], whatever else it holds.
 
@@ -32,7 +34,7 @@ const MAX_TTL: u32 = i32::MAX as u32;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Kind {
+pub enum Kind {
     /// IPv6 addresses (AAAA).
     V6 = 0,
     /// IPv4 addresses (A).
@@ -40,7 +42,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 2] = [Kind::V6, Kind::V4];
+    /// Both.
+    pub const ALL: [Kind; 2] = [Kind::V6, Kind::V4];
 
     fn record(self) -> TYPE {
         match self {
@@ -52,7 +55,7 @@ impl Kind {
 
 /// What a message says to a question.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Answer {
+pub enum Answer {
     /// Nothing: it is no answer to it.
     Stray,
     /// It did not fit into a datagram (RFC 7766 section 5: ask over TCP).
@@ -60,14 +63,23 @@ pub(super) enum Answer {
     /// The server cannot or will not say.
     Failed,
     /// There are addresses, for so many seconds.
-    Found { addresses: Vec<IpAddr>, ttl: u32 },
-    /// There are none, for so many seconds where that is known. `anything`: the name has nothing
-    /// else either (RFC 2308 section 2.1).
-    Nothing { ttl: Option<u32>, anything: bool },
+    Found {
+        /// Of the kind that was asked for; one at least.
+        addresses: Vec<IpAddr>,
+        /// Seconds.
+        ttl: u32,
+    },
+    /// There are none.
+    Nothing {
+        /// For so many seconds, where that is known.
+        ttl: Option<u32>,
+        /// The name has nothing else either (RFC 2308 section 2.1).
+        anything: bool,
+    },
 }
 
 /// The question for a name; `None`: no message can hold the name (RFC 1035 section 2.3.4).
-pub(super) fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
+pub fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
     if name.split('.').any(str::is_empty) {
         return None;
     }
@@ -79,7 +91,7 @@ pub(super) fn question(id: u16, name: &str, kind: Kind) -> Option<Vec<u8>> {
 }
 
 /// What `bytes` say to the question for `name`.
-pub(super) fn read(bytes: &[u8], id: u16, name: &str, kind: Kind) -> Answer {
+pub fn read(bytes: &[u8], id: u16, name: &str, kind: Kind) -> Answer {
     let Some(packet) = packet(bytes, id) else { return Answer::Stray };
     let failed = !matches!(packet.rcode(), RCODE::NoError | RCODE::NameError);
     let Ok(asked) = Name::new(name) else { return Answer::Stray };
@@ -218,6 +230,7 @@ fn negative_ttl(packet: &Packet<'_>) -> Option<u32> {
 /// # Panics
 /// If it does not hold.
 #[cfg(feature = "laws")]
+#[doc(hidden)]
 pub fn assert_laws(bytes: &[u8]) {
     let name = "host.example";
     let id = bytes.first_chunk().map_or(7, |id| u16::from_be_bytes(*id));

@@ -33,7 +33,7 @@
 mod cache;
 mod exchange;
 mod lookup;
-mod message;
+pub mod message;
 mod prefixes;
 mod random;
 mod settings;
