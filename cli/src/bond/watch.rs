@@ -150,6 +150,17 @@ impl<N: Names> ropewalk_mio::Watch for BondWatch<N> {
                 add(&counts.ended);
                 log::info!("{}: ended, or silent for too long", peer());
             }
+            BondNews::KeyShared { pause: Some(pause) } => log::warn!(
+                "{}: another host came in with this host's key and has its place; this one tries again in {} s. Give \
+                 each host a key and a join string of its own",
+                peer(),
+                pause.as_nanos() / 1_000_000_000
+            ),
+            BondNews::KeyShared { pause: None } => log::warn!(
+                "{}: two hosts have its key, and push each other out: invite one of them under another name, and \
+                 remove connect.key and server from its --state-dir first",
+                peer()
+            ),
             BondNews::Enrolled { invitation, key } => {
                 add(&counts.enrolled);
                 self.names.enrolled(*client, *invitation);

@@ -1,6 +1,7 @@
 //! What can happen to an association of a bond.
 
 use super::UplinkId;
+use crate::time::Duration;
 use core::fmt;
 use core::net::SocketAddr;
 
@@ -40,6 +41,11 @@ pub enum BondNews {
     },
     /// The peer has ended the association, or was silent for too long.
     Closed,
+    /// Two hosts have the client's key, and push each other out.
+    KeyShared {
+        /// At the host that was pushed out: after how long it comes back.
+        pause: Option<Duration>,
+    },
     /// The server let a stranger in by an invitation, which is used up now.
     Enrolled {
         /// The invitation's number.

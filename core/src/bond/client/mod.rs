@@ -71,6 +71,8 @@ pub struct Client {
     networks: Vec<(IpAddr, u8)>,
     device_mtu: u16,
     wishes: Wishes,
+    /// How often another host with the same key has taken its place, and when it did so last.
+    pushed_out: (u32, Instant),
     /// When something of the server's was opened last.
     heard: Instant,
     drained: bool,
@@ -119,6 +121,7 @@ impl Client {
             networks: Vec::new(),
             device_mtu: 0,
             wishes: Wishes::default(),
+            pushed_out: (0, Instant::ZERO),
             heard: Instant::ZERO,
             drained: false,
             finished: false,

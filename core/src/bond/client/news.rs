@@ -3,7 +3,7 @@
 use super::Client;
 use crate::bond::path;
 use crate::bond::peer::News;
-use crate::bond::wire::{Config, ConfigRequest, Frame, PathId, Purpose};
+use crate::bond::wire::{CloseReason, Config, ConfigRequest, Frame, PathId, Purpose};
 use crate::machine::event::{BondNews, Event};
 use crate::machine::{Output, TunConfiguration, UplinkId};
 use crate::time::{Duration, Instant};
@@ -11,6 +11,11 @@ use core::net::IpAddr;
 
 /// A configuration that did not come is asked for again after this.
 pub(super) const ASK_AGAIN: Duration = Duration::from_millis(300);
+
+/// A client whose place another host has taken, with the same key, comes back after this; then
+/// after twice as long, up to [`PAUSE_MOST`]. A third of it is jitter.
+const PAUSE: Duration = Duration::from_secs(30);
+const PAUSE_MOST: Duration = Duration::from_secs(15 * 60);
 
 impl Client {
     /// Does what the association has news of, and names what there is to send.
@@ -63,6 +68,11 @@ impl Client {
             News::Config(config) => self.configure(now, &config),
             News::Rekey => self.initiator.start(now),
             News::Mtu => self.fit_device(),
+            News::Closed(CloseReason::Replaced) => {
+                self.begin_again(now);
+                let pause = self.pause(now);
+                self.tell(BondNews::KeyShared { pause: Some(pause) });
+            }
             News::Closed(_) => {
                 self.tell(BondNews::Closed);
                 self.begin_again(now);
@@ -71,6 +81,19 @@ impl Client {
             // The server's part.
             News::ConfigRequest(_) | News::ConfigAck(_) | News::Status(_) | News::Wish(_) => {}
         }
+    }
+
+    /// Another host came in with this client's key. It is left there for a while, and for longer
+    /// each time: two hosts that push each other out at once carry nothing, neither of them.
+    fn pause(&mut self, now: Instant) -> Duration {
+        let (count, last) = self.pushed_out;
+        let count = if now.saturating_since(last) > PAUSE_MOST * 4 { 0 } else { count };
+        self.pushed_out = (count + 1, now);
+        let pause = (PAUSE * (1 << count.min(8))).min(PAUSE_MOST);
+        // Both have the same clockwork.
+        let pause = pause + Duration::from_nanos(self.rng.below(pause.as_nanos() as u64 / 3));
+        self.initiator.pause(now + pause);
+        pause
     }
 
     pub(super) fn configure(&mut self, now: Instant, config: &Config) {

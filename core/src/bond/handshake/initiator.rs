@@ -12,6 +12,8 @@
 //! with the same RESPONSE, so that a slow path's answer is as good as any. After a while the client
 //! begins anew with a fresh one. It never gives up by itself.
 //!
+//! Where another host has come in with the client's key, the client pauses before it asks again.
+//!
 //! A handshake is done when a packet of the server was opened under its keys, which the association
 //! tells by [`Initiator::confirmed`]. Until then it must send something that the server answers.
 
@@ -94,6 +96,7 @@ enum State {
     Idle,
     Asking(Box<Asking>),
     Unconfirmed { until: Instant },
+    Paused { until: Instant },
 }
 
 #[derive(Debug)]
@@ -139,7 +142,7 @@ impl Initiator {
     pub(crate) fn start(&mut self, now: Instant) {
         match self.state {
             State::Idle => self.begin(now),
-            State::Asking(_) | State::Unconfirmed { .. } => {}
+            State::Asking(_) | State::Unconfirmed { .. } | State::Paused { .. } => {}
         }
     }
 
@@ -170,7 +173,14 @@ impl Initiator {
         self.rounds = 0;
     }
 
-    /// Whether a handshake is under way or waits for its confirmation.
+    /// Ends the handshake under way, if any. The next one begins at `until`, whoever asks for one
+    /// before.
+    pub(crate) fn pause(&mut self, until: Instant) {
+        self.stop();
+        self.state = State::Paused { until };
+    }
+
+    /// Whether a handshake is under way, waits for its confirmation, or begins by itself.
     pub(crate) const fn is_active(&self) -> bool {
         !matches!(self.state, State::Idle)
     }
@@ -187,7 +197,7 @@ impl Initiator {
         match &self.state {
             State::Idle => None,
             State::Asking(asking) => Some(asking.next_round),
-            State::Unconfirmed { until } => Some(*until),
+            State::Unconfirmed { until } | State::Paused { until } => Some(*until),
         }
     }
 
@@ -195,8 +205,8 @@ impl Initiator {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         match &mut self.state {
             State::Idle => {}
-            State::Unconfirmed { until } if now < *until => {}
-            State::Unconfirmed { .. } => self.begin(now),
+            State::Unconfirmed { until } | State::Paused { until } if now < *until => {}
+            State::Unconfirmed { .. } | State::Paused { .. } => self.begin(now),
             State::Asking(asking) if now < asking.next_round => {}
             State::Asking(asking) if now >= asking.began + INIT_LIFE => self.begin(now),
             State::Asking(asking) => {
@@ -210,7 +220,7 @@ impl Initiator {
     pub(crate) fn is_due(&self, path: PathId) -> bool {
         match &self.state {
             State::Asking(asking) => asking.due >> path.get() & 1 == 1,
-            State::Idle | State::Unconfirmed { .. } => false,
+            State::Idle | State::Unconfirmed { .. } | State::Paused { .. } => false,
         }
     }
 

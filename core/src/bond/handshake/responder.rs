@@ -269,6 +269,17 @@ impl Responder {
         self.indexes.remove(&index);
     }
 
+    /// Whether the life that waits with this index has lived before, and another one lives in its
+    /// place: two hosts have the client's key.
+    pub(crate) fn is_back(&self, client: ClientId, index: u32) -> bool {
+        let Some(client) = self.clients.get(&client).filter(|client| client.live.is_some()) else {
+            return false;
+        };
+        let waiting = client.restart.as_ref().filter(|waiting| waiting.index == index);
+        let lived = |life: &Life| client.past.iter().any(|(theirs, _)| *theirs == life.theirs);
+        waiting.is_some_and(|waiting| lived(&waiting.life))
+    }
+
     /// A packet proved that the client has the session with this index: its association lives.
     /// False if the session is not in waiting.
     pub(crate) fn confirm(&mut self, client: ClientId, index: u32) -> bool {

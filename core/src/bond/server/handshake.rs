@@ -1,9 +1,11 @@
 //! Associations begin and end: what a first message makes waits until a packet proves its keys.
 
 use super::Server;
+use super::revoke::farewell;
 use crate::bond::handshake::{ClientId, Kind};
 use crate::bond::peer::Peer;
 use crate::bond::session::Role;
+use crate::bond::wire::CloseReason;
 use crate::machine::event::BondNews;
 use crate::time::Instant;
 use core::net::{IpAddr, SocketAddr};
@@ -49,20 +51,27 @@ impl Server {
         }
     }
 
-    /// The first packet under new keys: what waited lives.
-    pub(super) fn confirmed(&mut self, client: ClientId, receiver: u32, was_live: bool) {
+    /// The first packet under new keys: what waited lives. What lived is told: where its process is
+    /// still there, another host has the client's key.
+    pub(super) fn confirmed(&mut self, now: Instant, client: ClientId, receiver: u32, was_live: bool) {
+        let is_back = self.responder.is_back(client, receiver);
         self.responder.confirm(client, receiver);
         if was_live {
             return;
         }
         let Some(session) = self.sessions.get_mut(&client) else { return };
         let gone = core::mem::replace(&mut session.live, session.waiting.take());
-        if let Some(gone) = gone {
+        if let Some(mut gone) = gone {
+            self.replies.extend(farewell(now, &mut gone, CloseReason::Replaced));
+            self.socket_dirty = true;
             gone.keys.indexes().for_each(|index| self.responder.release(index));
         }
         self.busy.retain(|(id, _)| *id != client);
         self.share_memory();
         self.tell(client, BondNews::Established);
+        if is_back {
+            self.tell(client, BondNews::KeyShared { pause: None });
+        }
     }
 
     /// The association is over.

@@ -57,6 +57,9 @@ const MEMORY: usize = 128 << 20;
 /// And what each has at least: some hundred packets.
 const LEAST: usize = 128 << 10;
 
+/// A datagram of no path: where to, from which address, and its bytes.
+type Reply = (SocketAddr, Option<IpAddr>, Vec<u8>);
+
 /// A client, and what lives of it.
 #[derive(Debug)]
 struct Session {
@@ -81,7 +84,7 @@ pub struct Server {
     /// together.
     taken: (Instant, Vec<ClientId>),
     outputs: VecDeque<Output>,
-    replies: VecDeque<(SocketAddr, Option<IpAddr>, Vec<u8>)>,
+    replies: VecDeque<Reply>,
     /// Paths that have something to send, each once, served in turns.
     busy: VecDeque<(ClientId, PathId)>,
     socket_dirty: bool,

@@ -1,7 +1,8 @@
 //! A client that may come in no more: what lives of it ends, and its key is a stranger's.
 
-use super::Server;
+use super::{Reply, Server};
 use crate::bond::handshake::ClientId;
+use crate::bond::peer::Peer;
 use crate::bond::wire::{CloseReason, Frame, PathId};
 use crate::time::Instant;
 use alloc::vec;
@@ -11,6 +12,22 @@ use alloc::vec::Vec;
 const FAREWELLS: usize = 2;
 /// The longest datagram over IPv4 or IPv6.
 const LONGEST: usize = 65_535;
+
+/// The last words to an association that ends now, for its paths: where to, from where, and what.
+pub(super) fn farewell(now: Instant, peer: &mut Peer, reason: CloseReason) -> Vec<Reply> {
+    peer.send_frame(Frame::Close(reason));
+    let (mut words, mut buf) = (Vec::new(), vec![0; LONGEST]);
+    let paths: Vec<PathId> = peer.slots().map(|slot| slot.id).collect();
+    for path in paths {
+        for _ in 0..FAREWELLS {
+            let Some(sent) = peer.poll_transmit(now, path, &mut buf) else { break };
+            let (Some(to), Some(bytes)) = (sent.to, buf.get(..sent.len)) else { break };
+            let datagrams = bytes.chunks(sent.segment.unwrap_or(sent.len).max(1));
+            words.extend(datagrams.map(|datagram| (to, sent.from, datagram.to_vec())));
+        }
+    }
+    words
+}
 
 impl Server {
     /// Shuts a client out, by its number: its association ends with a farewell, and its first
@@ -22,17 +39,7 @@ impl Server {
         let id = ClientId(client);
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         if let Some(peer) = session.live.as_mut() {
-            peer.send_frame(Frame::Close(CloseReason::Revoked));
-            let mut buf = vec![0; LONGEST];
-            let paths: Vec<PathId> = peer.slots().map(|slot| slot.id).collect();
-            for path in paths {
-                for _ in 0..FAREWELLS {
-                    let Some(sent) = peer.poll_transmit(now, path, &mut buf) else { break };
-                    let (Some(to), Some(bytes)) = (sent.to, buf.get(..sent.len)) else { break };
-                    let datagrams = bytes.chunks(sent.segment.unwrap_or(sent.len).max(1));
-                    self.replies.extend(datagrams.map(|datagram| (to, sent.from, datagram.to_vec())));
-                }
-            }
+            self.replies.extend(farewell(now, peer, CloseReason::Revoked));
             self.socket_dirty = true;
         }
         if session.live.is_some() {

@@ -76,7 +76,7 @@ impl Server {
         };
         session.heard = now;
         if arrival.confirms {
-            self.confirmed(client, header.receiver, is_live);
+            self.confirmed(now, client, header.receiver, is_live);
         }
         let Some(session) = self.sessions.get_mut(&client) else { return Ok(client) };
         let Some(peer) = session.live.as_mut() else { return Ok(client) };

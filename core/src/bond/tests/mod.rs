@@ -8,6 +8,7 @@
 //! | `hostile` | peers that mean ill |
 //! | `idle` | what it costs to be there |
 //! | `mtu` | the tunnel's size |
+//! | `shared` | two hosts with one key |
 //! | `stuck` | sockets and devices that take nothing for a while |
 //! | `turns` | which path sends next |
 
@@ -17,5 +18,6 @@ mod hostile;
 mod idle;
 mod mtu;
 mod pair;
+mod shared;
 mod stuck;
 mod turns;

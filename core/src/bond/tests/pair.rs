@@ -30,6 +30,9 @@ pub(super) struct Pair {
     pub(super) server: Server,
     /// What both said happened.
     pub(super) events: Vec<(Option<u32>, BondNews)>,
+    /// A client behind the same addresses that hears all that the one in front hears, and that
+    /// nobody hears.
+    pub(super) aside: Option<Client>,
     /// The client's open sockets, by the addresses that the server sees.
     sockets: BTreeMap<SocketAddr, SocketId>,
     /// Where the server is, and where each of the client's sockets leads.
@@ -106,6 +109,7 @@ impl Pair {
             client: client(own, own, token),
             server: Server::new(config, [9; 32]).expect("a whole configuration"),
             events: Vec::new(),
+            aside: None,
             sockets: BTreeMap::new(),
             home: SERVER,
             towards: BTreeMap::new(),
@@ -283,6 +287,17 @@ impl Pair {
                 } else if let Some(socket) =
                     self.sockets.get(&other).filter(|socket| self.towards.get(socket) == Some(&self.home))
                 {
+                    if let Some(aside) = &mut self.aside {
+                        let mut copy = rx.data.to_vec();
+                        let rx =
+                            Rx { data: &mut copy, stride, from, to: Some(to.ip()), interface: None, ecn: 0 };
+                        aside.handle_datagrams(now, *socket, &mut [rx]);
+                        while let Some(output) = aside.poll_output() {
+                            if let Output::Event(Event::Bond { client, news }) = output {
+                                self.events.push((client, news));
+                            }
+                        }
+                    }
                     self.client.handle_datagrams(now, *socket, &mut [rx]);
                 }
             }
