@@ -85,7 +85,8 @@ impl fmt::Display for Comparison {
         grid(f, &rows)?;
         let goodput = |way: &Way| way.report.flows.iter().filter_map(|flow| flow.goodput).sum::<u64>();
         let best = |ways: &[Way]| {
-            ways.iter().max_by_key(|way| goodput(way)).map(|way| (way.name.clone(), goodput(way)))
+            // Of equals the first: the default is before the others.
+            ways.iter().rev().max_by_key(|way| goodput(way)).map(|way| (way.name.clone(), goodput(way)))
         };
         let (alone, bonded) = self.ways.split_at(self.links);
         if let (Some((link, least)), Some((mode, most))) = (best(alone), best(bonded)) {

@@ -110,17 +110,18 @@ pub(super) fn read(
     under_way: &mut Slow,
 ) -> Result<Vec<Event>, ScenarioError> {
     let at = section.before("at", end)?;
-    let at =
-        at.ok_or_else(|| section.error("at", "expected when it happens, such as \"8 s\", got nothing"))?;
     let names: Vec<(&str, usize)> =
         links.iter().enumerate().map(|(index, link)| (link.name.as_str(), index)).collect();
     let named = section.word("link", &names)?;
-    let link = named.ok_or_else(|| section.error("link", "expected the name of a link, got none"))?;
     let directions =
         [("both", Which::Both), ("down", Which::One(Direction::Down)), ("up", Which::One(Direction::Up))];
     let which = section.word("direction", &directions)?.unwrap_or(Which::Both);
     let every = section.time("every")?;
-    let until = section.time("until")?.unwrap_or(duration).min(duration);
+    let until = section.time("until")?;
+    if until.is_some() && every.is_none() {
+        return Err(section.error("until", "expected every beside it: it ends what happens again and again"));
+    }
+    let until = until.unwrap_or(duration).min(duration);
     let over = section.time("over")?.unwrap_or_default();
 
     let mut changes = Vec::new();
@@ -134,10 +135,17 @@ pub(super) fn read(
     if section.boolean("rebind")? == Some(true) {
         changes.push(Change::Rebind);
     }
+    section.known(&["from"])?;
+    let at =
+        at.ok_or_else(|| section.error("at", "expected when it happens, such as \"8 s\", got nothing"))?;
+    let link = named.ok_or_else(|| section.error("link", "expected the name of a link, got none"))?;
     if changes.is_empty() {
         let message =
             "expected at least one of state, rate, rtt, delay, jitter, loss, burst, rebind, got none";
         return Err(section.error("at", message));
+    }
+    if over.is_zero() && section.has("from") {
+        return Err(section.error("from", "expected over beside it: how long the change takes"));
     }
     let from = if over.is_zero() { None } else { Some(slow(section, &changes)?) };
     if every.is_some_and(|every| every.is_zero() || every < over) {

@@ -113,12 +113,11 @@ pub(super) fn read(
             })?,
         },
         Word::Udp => {
-            let rate = section.rate("rate")?;
-            Kind::Udp {
-                rate: rate
-                    .ok_or_else(|| section.error("rate", "expected the rate of this flow, got none"))?,
-                size: size(section)?.unwrap_or(UDP_SIZE),
-            }
+            let (rate, size) = (section.rate("rate")?, size(section)?.unwrap_or(UDP_SIZE));
+            section.known(&["start", "stop"])?;
+            let rate =
+                rate.ok_or_else(|| section.error("rate", "expected the rate of this flow, got none"))?;
+            Kind::Udp { rate, size }
         }
         Word::Ping => Kind::Ping {
             interval: section

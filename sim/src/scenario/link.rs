@@ -233,12 +233,10 @@ pub(super) fn read(
     // RFC 8200 section 5: what a bond carries has 1,280 bytes at least.
     let least = if tunnel == Tunnel::Bond { 1280 + super::ceiling::HEADER } else { 576 };
     let rtt = one[0].delay.unwrap_or_default() + one[1].delay.unwrap_or_default();
-    Ok(LinkSpec {
-        down: shape(one[0], rtt, section)?,
-        up: shape(one[1], rtt, section)?,
-        mtu: section.number("mtu", least..=65_535)?.map_or(1500, |mtu| mtu as u16),
-        weight: section.number("weight", 1..=65_535)?.map_or(1, |weight| weight as u32),
-        present: section.boolean("present")?.unwrap_or(true),
-        name,
-    })
+    let mtu = section.number("mtu", least..=65_535)?.map_or(1500, |mtu| mtu as u16);
+    let weight = section.number("weight", 1..=65_535)?.map_or(1, |weight| weight as u32);
+    let present = section.boolean("present")?.unwrap_or(true);
+    section.known(&[])?;
+    let (down, up) = (shape(one[0], rtt, section)?, shape(one[1], rtt, section)?);
+    Ok(LinkSpec { name, down, up, mtu, weight, present })
 }

@@ -17,7 +17,10 @@ pub fn read(file: &str, name: &str, content: &str, overrides: &Overrides) -> Res
     let text = Text { file, content, overrides };
     let document = DeTable::parse(content).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        text.error(at, "", error.message())
+        // `[link]` is one table, and two of them are one too many.
+        let more =
+            if error.message() == "duplicate key" { "; several tables are written as [[link]]" } else { "" };
+        text.error(at, "", format!("{}{more}", error.message()))
     })?;
     let empty = DeTable::new();
     let mut top = Section::new(text, document.get_ref(), 0, String::new());
@@ -80,6 +83,9 @@ fn links(top: &mut Section<'_, '_>, tunnel: Tunnel) -> Result<Vec<LinkSpec>, Sce
         }
         section.finish()?;
         links.push(read);
+    }
+    if links.is_empty() {
+        top.known(&["flow", "event", "expect"])?;
     }
     if links.is_empty() || links.len() > MOST_LINKS {
         let message = format!("expected 1 to {MOST_LINKS} tables [[link]], got {}", links.len());

@@ -278,9 +278,19 @@ impl<'a, 'i> Section<'a, 'i> {
     /// # Errors
     /// A key that was not asked for.
     pub(super) fn finish(self) -> Result<(), ScenarioError> {
+        self.known(&[])
+    }
+
+    /// Before something is called missing: it may be there under another name. `more` are keys that
+    /// are asked for later.
+    ///
+    /// # Errors
+    /// A key that is neither asked for nor one of `more`.
+    pub(super) fn known(&self, more: &[&str]) -> Result<(), ScenarioError> {
         for key in self.table.keys() {
-            if !self.asked.iter().any(|asked| asked == key.get_ref()) {
-                let known = self.asked.join(", ");
+            if !self.asked.iter().chain(more).any(|asked| asked == key.get_ref()) {
+                let all: Vec<&str> = self.asked.iter().chain(more).copied().collect();
+                let known = all.join(", ");
                 let message = format!("expected one of the keys {known}, got {}", key.get_ref());
                 return Err(self.text.error(key.span().start, &self.path_of(key.get_ref()), message));
             }

@@ -92,6 +92,41 @@ fn spoilt(lines: &str) -> String {
 }
 
 #[test]
+fn a_key_that_is_written_wrong_is_told_before_what_is_missing_because_of_it() {
+    let udp = "[[flow]]\nkind = \"udp\"\n";
+    for (content, told) in [
+        (
+            TWO.replace("rtt = \"80", "ping = \"80"),
+            "my.toml:9: link.lte.ping: expected one of the keys name,",
+        ),
+        (TWO.replace("rate = \"50", "speed = \"50"), "my.toml:4: link.dsl.speed: expected one of the keys"),
+        (TWO.replace("[[link]]", "[[links]]"), "my.toml:2: links: expected one of the keys title,"),
+        (
+            TWO.replace("[[link]]", "[link]"),
+            "my.toml:6: duplicate key; several tables are written as [[link]]",
+        ),
+        (format!("{TWO}{udp}bitrate = \"1 Mbit/s\"\n"), "my.toml:12: flow.udp1.bitrate: expected one of the"),
+        (
+            format!("{TWO}[[event]]\ntime = \"1 s\"\nlink = \"lte\"\n"),
+            "my.toml:11: event.1.time: expected one",
+        ),
+        (format!("{TWO}[[event]]\nat = \"1 s\"\nlnk = \"lte\"\n"), "my.toml:12: event.1.lnk: expected one"),
+    ] {
+        assert!(error(&content).starts_with(told), "{}", error(&content));
+    }
+    assert!(spoilt(udp).contains("flow.udp1.rate: expected the rate of this flow, got none"));
+}
+
+#[test]
+fn a_key_that_means_nothing_without_another_is_an_error() {
+    let event = |rest: &str| spoilt(&format!("[[event]]\nat = \"1 s\"\nlink = \"lte\"\n{rest}\n"));
+    let told = event("state = \"gone\"\nuntil = \"3 s\"");
+    assert!(told.starts_with("my.toml:14: event.1.until: expected every beside it"), "{told}");
+    let told = event("rtt = \"9 ms\"\nfrom = \"1 ms\"");
+    assert!(told.starts_with("my.toml:14: event.1.from: expected over beside it"), "{told}");
+}
+
+#[test]
 fn what_lies_behind_the_end_is_an_error_unless_the_command_line_makes_the_run_shorter() {
     let event = "[[event]]\nat = \"20 s\"\nlink = \"lte\"\nstate = \"silent\"\n";
     let flow = "[[flow]]\nname = \"late\"\nstart = \"1 min\"\n";
