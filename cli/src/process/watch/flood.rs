@@ -27,7 +27,7 @@ impl Flood {
         flood.last = Some(now);
         match more {
             0 => log::warn!("{text}"),
-            more => log::warn!("{text} (and {more} times more since the last such line)"),
+            more => log::warn!("{text} (and {more} more since the last such line)"),
         }
     }
 }
