@@ -8,6 +8,20 @@ use super::serve::KEY;
 use super::state;
 use crate::process::output::print;
 use serde_json::json;
+use std::net::SocketAddr;
+
+/// What to say if the server does not listen in the family of the address that clients are told. A
+/// name may have addresses of both.
+fn apart(server: &str, listen: &str) -> Option<String> {
+    let (to, at): (SocketAddr, SocketAddr) = (server.parse().ok()?, listen.parse().ok()?);
+    let all = if to.is_ipv4() { "0.0.0.0" } else { "[::]" };
+    (to.is_ipv4() != at.is_ipv4()).then(|| {
+        format!(
+            "the server listens on {at}, so nobody reaches it at {to}: ropewalk bond serve --listen {all}:{}",
+            at.port()
+        )
+    })
+}
 
 /// Writes the invitation into the state directory, tells the server if it runs, and prints the join
 /// string.
@@ -31,5 +45,27 @@ pub(super) fn run(args: &Invite) -> Result<(), String> {
     if told.is_none() {
         eprintln!("ropewalk: the server does not run now; the join string is good once it does");
     }
+    let status = control::client::ask(&args.state_dir, Role::Serve, &json!({ "command": "status" }));
+    if let Some(told) =
+        status.ok().flatten().and_then(|status| apart(&args.server, status["listen"].as_str()?))
+    {
+        eprintln!("ropewalk: {told}");
+    }
     print(&format!("{}\n", Join { server: args.server.clone(), key: key.public(), token }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_the_other_family_than_the_servers_is_told() {
+        let told = apart("[2001:db8::1]:4500", "0.0.0.0:4500");
+        assert!(told.is_some_and(|told| told.ends_with(": ropewalk bond serve --listen [::]:4500")));
+        assert!(
+            apart("192.0.2.1:4500", "[::]:443").is_some_and(|told| told.ends_with("--listen 0.0.0.0:443"))
+        );
+        assert_eq!(apart("192.0.2.1:4500", "0.0.0.0:4500"), None);
+        assert_eq!(apart("vpn.example.net:4500", "0.0.0.0:4500"), None);
+    }
 }

@@ -1,5 +1,5 @@
-//! Firewalls of others that let no client through: chains of nftables with the policy `drop` that do
-//! not know the server's device, or its port. A filter of ours cannot open them.
+//! Firewalls of others that let no client through: chains of nftables with the policy `drop` that
+//! do not know the server's device, or its port. A filter of ours cannot open them.
 
 use serde_json::Value;
 use std::net::SocketAddr;
