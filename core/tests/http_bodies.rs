@@ -209,21 +209,25 @@ fn a_head_that_ends_with_the_connection_is_taken_as_browsers_take_it() {
         ("HTTP/1.1 101 Go\r\nUpgrade: x\r\n", None),
         ("HTTP/1.1 20", None),
         ("HTT", None),
-        ("", None),
+        ("", Some("502 Bad Gateway\r\n")),
     ] {
-        let wanted = wanted.unwrap_or("502 Bad Gateway\r\n");
         for segment in [1, 5, 20, usize::MAX] {
             let mut lab = lab();
             let origin = Person::new([head_end(), send(answer), Act::Fin]);
             lab.target(ONE, Target::new(origin.segments(segment, ms(1))));
             let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
             lab.finish();
+            assert_eq!(lab.end(who), End::Fin, "{answer:?}");
             let got = text(lab.got(who));
+            let Some(wanted) = wanted else {
+                // No head even so: the client judges it itself.
+                assert_eq!(got, answer);
+                continue;
+            };
             assert!(got.contains(&format!("HTTP/1.1 {wanted}")), "{answer:?}: {got}");
             assert!(got.contains("\r\nConnection: close\r\n"), "{answer:?}: {got}");
             // Not a byte is added, which would be the body's.
             assert!(got.ends_with("\r\n\r\n") || wanted.starts_with("502"), "{answer:?}: {got:?}");
-            assert_eq!(lab.end(who), End::Fin, "{answer:?}");
         }
     }
 }

@@ -95,19 +95,90 @@ fn what_goes_wrong_behind_an_interim_response_never_garbles_it() {
 #[test]
 fn garbage_from_an_origin_is_a_502() {
     for answer in [
-        "SSH-2.0-OpenSSH\r\n\r\n",
-        "\0\0\0\0",
         "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\n\r\n",
         "",
-        "HTTP/1.1 20",
     ] {
         let mut lab = lab();
         lab.serve(ONE, [head_end(), send(answer), Act::Fin]);
         let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
         lab.finish();
         assert_eq!((say::status(lab.got(who)), lab.end(who)), (502, End::Fin), "{answer:?}");
+    }
+}
+
+const NAMELESS: [&str; 7] = [
+    "SSH-2.0-OpenSSH\r\n\r\n",
+    "\0\0\0\0",
+    "<html>HTTP/0.9</html>",
+    "abcdeHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1HTTP/1.1 200 OK\r\n\r\n",
+    "HT",
+    "\r\n",
+    "HTTP/1.1 20",
+];
+
+#[test]
+fn what_has_no_head_reaches_the_client_as_it_came_and_both_connections_end() {
+    for answer in NAMELESS {
+        for segment in [1, 7, usize::MAX] {
+            let mut lab = lab();
+            let bad = Person::new([head_end(), send(answer), Act::Fin, Act::AwaitEnd]);
+            lab.target(ONE, Target::new(bad.segments(segment, ms(1))));
+            // What it asks for next has no answer: it asks anew, as after any connection's end.
+            let script =
+                [send(&get("192.0.2.1", "/1")), until(answer), send(&get("192.0.2.1", "/2")), Act::AwaitEnd];
+            let who = lab.client(script);
+            lab.finish();
+            assert_eq!((text(lab.got(who)), lab.end(who)), (answer.into(), End::Fin), "{segment}");
+            assert_eq!(lab.world.served.len(), 1, "{answer:?}");
+            assert!(!text(lab.got(lab.served(0))).contains("/2"), "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn what_has_no_head_has_no_bound() {
+    let mut lab = lab();
+    let page = pattern(3_000_000, 1);
+    lab.serve(ONE, [head_end(), Act::Send(page.clone()), Act::Fin]);
+    let client = Person::new([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+    let who = lab.person(client.reads(Reading::Slow(64 * 1024, ms(5))));
+    lab.finish();
+    assert!(lab.got(who) == page && lab.end(who) == End::Fin);
+}
+
+#[test]
+fn what_has_no_head_is_a_502_where_a_part_of_it_could_pass_for_the_next_answer() {
+    for answer in NAMELESS {
+        let mut lab = lab();
+        lab.serve(ONE, [head_end(), send(answer), Act::Fin, Act::AwaitEnd]);
+        let who =
+            lab.client([send(&[get("192.0.2.1", "/1"), get("192.0.2.2", "/2")].concat()), Act::AwaitEnd]);
+        lab.finish();
+        assert_eq!((say::status(lab.got(who)), lab.end(who)), (502, End::Fin), "{answer:?}");
+        assert_eq!(lab.world.served.len(), 1, "{answer:?}");
+    }
+}
+
+#[test]
+fn an_origin_that_ends_behind_an_interim_response_has_answered_that_and_no_more() {
+    let interim = "HTTP/1.1 100 Continue\r\n\r\n";
+    for pause in [0, 50] {
+        for (request, answer) in [
+            (get("192.0.2.1", "/"), "HTTP/1.1 100 Continue\r\nVia: 1.1 ropewalk\r\n\r\n"),
+            // It is sent none: RFC 9110 section 15.2.
+            ("GET http://192.0.2.1/ HTTP/1.0\r\n\r\n".into(), "HTTP/1.1 502 "),
+        ] {
+            let mut lab = lab();
+            lab.serve(ONE, [head_end(), send(interim), Act::Pause(ms(pause)), Act::Fin, Act::AwaitEnd]);
+            let who = lab.client([send(&request), Act::AwaitEnd]);
+            lab.finish();
+            let got = text(lab.got(who));
+            assert!(got.starts_with(answer) && lab.end(who) == End::Fin, "{request}: {got}");
+            assert_eq!(got.contains("502"), answer.contains("502"), "{got}");
+            assert!(matches!(lab.refusals()[..], [Refusal::BadResponse(_)]), "{:?}", lab.refusals());
+        }
     }
 }
 

@@ -144,17 +144,18 @@ fn large_heads_pass_both_ways() {
 
 #[test]
 fn what_is_no_response_even_so_is_told_with_its_noun_and_place() {
-    for (answer, at) in [
-        ("HTTP/1.1 200 OK\r\nA : b\r\nContent-Length: 1, x\r\n\r\n", 43),
-        ("HTTP/1.1 2x0 OK\r\n\r\n", 10),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", 47),
-        ("HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", 47),
-        ("HTTP/1.1 20", 11),
-        ("", 0),
+    let get = get("192.0.2.1", "/");
+    let old = "GET http://192.0.2.1/ HTTP/1.0\r\n\r\n";
+    for (request, answer, at) in [
+        (&*get, "HTTP/1.1 200 OK\r\nA : b\r\nContent-Length: 1, x\r\n\r\n", 43),
+        (&get, "HTTP/1.1 2x0 OK\r\n\r\n", 10),
+        (old, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", 47),
+        (old, "HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz", 47),
+        (&get, "", 0),
     ] {
         let mut lab = lab();
         lab.serve(ONE, [head_end(), send(answer), Act::Fin]);
-        let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
+        let who = lab.client([send(request), Act::AwaitEnd]);
         lab.finish();
         let [Refusal::BadResponse(why)] = lab.refusals()[..] else { panic!("{:?}", lab.refusals()) };
         assert_eq!(why.at, at, "{answer:?}: {why}");
@@ -165,23 +166,28 @@ fn what_is_no_response_even_so_is_told_with_its_noun_and_place() {
 }
 
 #[test]
-fn a_bad_chunk_in_the_middle_takes_nothing_with_it_and_is_told() {
-    let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
-    let second = "5\r\nthere\r\n";
-    // However it comes.
-    let bad = format!("{second}bad!");
-    let apart = vec![head_end(), send(answer), Act::Pause(ms(50)), send(&bad), Act::AwaitEnd];
-    let together = vec![head_end(), send(&[answer, &bad].concat()), Act::AwaitEnd];
-    for script in [apart, together] {
+fn a_bad_chunk_takes_nothing_with_it_and_is_told_in_whichever_piece_it_comes() {
+    for pieces in [vec![], vec![0], vec![7], vec![0, 10]] {
         let mut lab = lab();
+        let before = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let (good, bad) = ("5\r\nhello\r\n5\r\nthere\r\n", "bad!");
+        let body = [good, bad].concat();
+        let mut script = vec![head_end()];
+        let (mut piece, mut from) = (before.to_owned(), 0);
+        for to in pieces.iter().copied().chain([body.len()]) {
+            piece.push_str(&body[from..to]);
+            script.extend([send(&std::mem::take(&mut piece)), Act::Pause(ms(50))]);
+            from = to;
+        }
+        script.push(Act::AwaitEnd);
         lab.serve(ONE, script);
         let who = lab.client([send(&get("192.0.2.1", "/")), Act::AwaitEnd]);
         lab.finish();
         // RFC 9112 section 8: without a last chunk it is not whole.
-        let got = text(lab.got(who));
-        assert!(got.ends_with(&format!("5\r\nhello\r\n{second}")), "{got}");
-        assert_eq!(lab.end(who), End::Fin);
+        let wanted = before.replace("\r\n\r\n", "\r\nVia: 1.1 ropewalk\r\n\r\n") + good;
+        assert_eq!((text(lab.got(who)), lab.end(who)), (wanted, End::Fin), "{pieces:?}");
         let [Refusal::BadResponse(why)] = lab.refusals()[..] else { panic!("{:?}", lab.refusals()) };
-        assert_eq!(why.at, answer.len() + second.len() + 3, "hexadecimal digits go on to the end of bad");
+        let digits = 3;
+        assert_eq!(why.at, before.len() + good.len() + digits, "they go on to the end of bad");
     }
 }

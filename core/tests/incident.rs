@@ -8,7 +8,7 @@ use ropewalk_core::dispatch::{Config, Credentials};
 use ropewalk_core::record::{Divergence, Moment, replay_incident};
 use util::http::{head_end, origin, send};
 use util::say;
-use util::{Act, Lab, Setup, addr, cases, ms};
+use util::{Act, Lab, Person, Setup, Target, addr, cases, ms};
 
 const FAR: &str = "192.0.2.7:80";
 
@@ -123,6 +123,23 @@ fn payload_is_recorded_where_it_is_asked_for_and_secrets_are_not() {
         assert!(!has(&recording, secret.as_bytes()), "{secret}");
     }
     assert!(replay_incident(&recording, &mut |_| {}).is_ok());
+}
+
+#[test]
+fn of_an_answer_without_a_head_the_first_bytes_are_recorded() {
+    for piece in [1, 7, 1000] {
+        let mut lab = Setup::new(1).build();
+        let answer = send("<html>confidential</html>");
+        let origin = Person::new([head_end(), answer, Act::Pause(ms(50)), send("quite"), Act::Fin]);
+        lab.target(FAR, Target::new(origin.segments(piece, ms(1))));
+        let who = lab.client([send(&format!("GET http://{FAR}/ HTTP/1.1\r\n\r\n")), Act::AwaitEnd]);
+        lab.run_for(ms(2000));
+        assert_eq!(lab.got(who), b"<html>confidential</html>quite");
+        let recording = lab.machine.inner.recording().expect("it is recorded");
+        let kept = ["<", "fidential", "quite"].map(|word| has(&recording, word.as_bytes()));
+        assert_eq!(kept, [true, false, false], "in pieces of {piece}");
+        assert!(replay_incident(&recording, &mut |_| {}).is_ok());
+    }
 }
 
 /// A run of every kind of entry that a client can cause.

@@ -20,7 +20,8 @@
 //! # What holds
 //! - A message is never passed on as it came: its head, its chunk sizes and its trailers are
 //!   written anew from what was understood, so that the next reader cannot understand them
-//!   differently. A line that ends with a bare LF leaves with CRLF.
+//!   differently. A line that ends with a bare LF leaves with CRLF. One exception: an answer in
+//!   which no reader finds a head goes on as it came, and the client's connection ends with it.
 //! - Where a message ends has one reading or the message is refused (RFC 9112 section 6.3).
 //! - Hop-by-hop fields and the proxy's credentials go no further (RFC 9110 sections 7.6.1 and
 //!   11.7.2).
@@ -86,6 +87,7 @@ pub(crate) use named::Named;
 pub(crate) use request::parse_request;
 pub(crate) use request_line::empty_lines;
 pub(crate) use response::{Asked, parse_response};
+pub(crate) use status_line::is_nameless;
 #[cfg(feature = "unwrap")]
 pub(crate) use status_line::passed_over;
 

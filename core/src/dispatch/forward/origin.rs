@@ -7,7 +7,7 @@ use crate::machine::event::{Event, Refusal};
 use crate::machine::{Close, Fault};
 use crate::record::Reading;
 use crate::wire::Malformed;
-use crate::wire::http::{self, Asked, Body, Framing, HeadEnd, HttpError};
+use crate::wire::http::{self, Asked, Body, Framing, HeadEnd, HttpError, Named};
 use alloc::vec::Vec;
 
 impl Forward {
@@ -15,6 +15,8 @@ impl Forward {
     pub(in super::super) fn reading(&self) -> Reading {
         match &self.response {
             Response::None => Reading::Nothing,
+            // What goes on until the close is all data, also where no head was before it.
+            Response::Body(body) if body.data_left() == u64::MAX => Reading::Nothing,
             Response::Head { .. } | Response::Body(_) => Reading::Response {
                 head_request: self.head_request,
                 version_10: self.version_10,
@@ -93,20 +95,17 @@ impl Forward {
                     self.origin_stays = head.keep_alive;
                     let request_whole = self.request.is_done();
                     self.client_stays &= head.body != Framing::UntilClose && request_whole;
-                    let interim = out.clone();
                     out.extend(head.emit(!self.client_stays));
                     let mut body = Body::of_response(head.body, &head.named, self.version_10);
                     let (length, passed, fault) = body.pass_some(&seen[used..]);
-                    let passed = passed.bytes(&seen[used..]);
-                    out.extend_from_slice(passed);
+                    out.extend_from_slice(passed.bytes(&seen[used..]));
                     if let Some(why) = fault {
                         let why = Refusal::BadResponse(why.behind(took));
-                        if passed.is_empty() || !body.tells_its_end() {
-                            return self.bad_gateway(why, interim, cx);
-                        }
-                        // What came before the fault is the client's, as if it had come alone.
-                        let rest = [self.take_unsent(cx), out].concat();
-                        return ForwardStep::Spoiled { why, rest: Some(rest) };
+                        return match body.tells_its_end() {
+                            true => self.spoiled(why, out, cx),
+                            // A client of HTTP/1.0, to which nothing has gone yet.
+                            false => self.bad_gateway(why, Vec::new(), cx),
+                        };
                     }
                     self.origin_stays &= used + length == seen.len();
                     self.response = Response::Body(body);
@@ -120,6 +119,14 @@ impl Forward {
                     end.is_worth_parsing(&seen, self.limits.bytes);
                     self.response = Response::Head { seen, end };
                     self.upgrade = upgrade;
+                    break;
+                }
+                // Where other requests wait, the client might take a part of it for their answers.
+                Err(HttpError::Refused { why, .. }) if http::is_nameless(&why) && self.waiting.is_empty() => {
+                    out.extend_from_slice(&seen[used..]);
+                    (self.client_stays, self.origin_stays) = (false, false);
+                    let body = Body::of_response(Framing::UntilClose, &Named::default(), false);
+                    self.response = Response::Body(body);
                     break;
                 }
                 Err(HttpError::Refused { why, .. }) => {
@@ -171,10 +178,17 @@ impl Forward {
                     true => "a response, not the end of the connection",
                     false => "the rest of a head, not the end of the connection",
                 };
-                let why = Malformed { expected, found: None, at: seen.len() };
-                match self.stale(cx) {
-                    Some(next) => next,
-                    None => self.bad_gateway(Refusal::BadResponse(why), Vec::new(), cx),
+                let why = Refusal::BadResponse(Malformed { expected, found: None, at: seen.len() });
+                let seen = core::mem::take(seen);
+                if let Some(next) = self.stale(cx) {
+                    return next;
+                }
+                // Nothing follows it that could be another answer: the client judges it itself, as
+                // without us. (One of HTTP/1.0 was not given an interim response.)
+                let is_something = !(seen.is_empty() && self.version_10);
+                match self.heard && self.waiting.is_empty() && is_something {
+                    true => self.spoiled(why, seen, cx),
+                    false => self.bad_gateway(why, Vec::new(), cx),
                 }
             }
             Response::Body(body) => {
@@ -274,6 +288,13 @@ impl Forward {
         {
             cx.event(Event::Unacknowledged { uplink });
         }
+    }
+
+    /// What the origin said is no HTTP; `out` of it is the client's, and shows that a part is
+    /// missing.
+    fn spoiled(&mut self, why: Refusal, out: Vec<u8>, cx: &mut Cx) -> ForwardStep {
+        let rest = [self.take_unsent(cx), out].concat();
+        ForwardStep::Spoiled { why, rest: Some(rest) }
     }
 
     /// `out` is owed to the client before that.

@@ -18,6 +18,15 @@ use alloc::vec::Vec;
 use super::request_line::empty_lines;
 use super::{HttpError, Malformed};
 
+/// What is expected where there is no HTTP/1 at all.
+const NAME: &str = "HTTP/1.1 or HTTP/1.0";
+
+/// Whether that is what is wrong. A browser takes such an answer for one of HTTP/0.9, which is all
+/// body, or refuses it; no reader finds a head in it.
+pub(crate) fn is_nameless(why: &Malformed) -> bool {
+    why.expected == NAME
+}
+
 /// A status line, and where the fields begin.
 #[derive(Debug)]
 pub(super) struct StatusLine {
@@ -54,7 +63,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<StatusLine, HttpError> {
         let name = b"HTTP";
         let common = rest.iter().zip(name).take_while(|(byte, name)| byte.eq_ignore_ascii_case(name)).count();
         if common < name.len() {
-            return Err(wrong("HTTP/1.1 or HTTP/1.0", start + common));
+            return Err(wrong(NAME, start + common));
         }
         let version = rest.get(name.len()..).unwrap_or_default();
         let Some(len) = version.iter().position(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) else {
