@@ -1,7 +1,8 @@
 //! The pool: answers [`Assign`], learns from [`Report`].
 //!
 //! Where may a connection leave?
-//! 1. Loopback, and networks on-link on an interface that is no uplink: unbound.
+//! 1. Loopback, the unspecified address, and networks on-link on an interface that is no uplink:
+//!    unbound.
 //! 2. A network on-link on exactly one uplink: through that one.
 //! 3. All else: by the policy, among the uplinks that are well, have the address family, are below
 //!    their cap and were not tried; of these, those of the best tier.
@@ -193,7 +194,11 @@ impl Pool {
         let destination: Option<IpAddr> = assign.destination.map(|to| to.ip().to_canonical());
         let mut only = None;
         if let Some(ip) = destination {
-            if ip.is_loopback() || self.unbound.iter().any(|prefix| prefix.contains(ip)) {
+            // To Linux the unspecified address is this host. DNS filters answer with it.
+            if ip.is_loopback()
+                || ip.is_unspecified()
+                || self.unbound.iter().any(|prefix| prefix.contains(ip))
+            {
                 return Some(unbound);
             }
             let on_link = |Uplink { config, retired, .. }: &Uplink| {
