@@ -10,7 +10,8 @@
 //!
 //! - A name that answers soon never waits behind those that hang, until its client's whole share
 //!   hangs.
-//! - When all clients together have many under way, each may have only a few.
+//! - When all clients together have many under way, each may have only a few; when they have most
+//!   of what drivers look up at once, two: the rest is for those who have none.
 
 use super::clients::whose;
 use super::mail::Wanted;
@@ -25,6 +26,11 @@ const FRESH: Duration = Duration::from_millis(500);
 const MANY: usize = 128;
 /// What a client may have under way when there are many.
 const FEW: usize = 8;
+/// With more than this many in all, each client has only [`TWO`]: one that hangs, and one more.
+/// The system looks up 256 at once for each worker, and those behind them wait.
+const CROWD: usize = 192;
+/// What a client may have under way in a crowd.
+const TWO: usize = 2;
 
 /// One client's names.
 #[derive(Debug, Default)]
@@ -142,7 +148,11 @@ fn pace(share: usize) -> usize {
 
 /// What a client may have under way of its `share`, when so many are in all.
 fn most(share: usize, running: usize) -> usize {
-    if running >= MANY { share.min(FEW) } else { share }
+    share.min(match running {
+        ..MANY => share,
+        MANY..CROWD => FEW,
+        CROWD.. => TWO,
+    })
 }
 
 fn may_begin(share: &Share, limit: usize, running: usize) -> bool {
@@ -164,6 +174,7 @@ fn age(share: &mut Share, now: Instant) {
 mod tests {
     use super::*;
     use crate::name::Host;
+    use alloc::format;
     use alloc::vec::Vec;
 
     const SHARE: usize = 64;
@@ -264,6 +275,30 @@ mod tests {
         assert_eq!(begun, [Begun::Now(name()), Begun::Now(name()), Begun::Waits]);
         assert_eq!(lookups.next_timeout(), Some(ms(500)), "the two hang by then");
         assert_eq!(lookups.next(ms(500)).map(|(query, _)| query.index()), Some(202));
+    }
+
+    #[test]
+    fn where_the_names_of_a_crowd_hang_there_is_room_for_those_of_a_new_client() {
+        let mut lookups = Lookups::new(SHARE);
+        let mut number = 0;
+        for at in (0..10).map(|round| ms(round * 500)) {
+            for client in 0..60u8 {
+                for _ in 0..20 {
+                    number += 1;
+                    lookups.begin(at, IpAddr::from([192, 0, 2, client]), query(number), name());
+                }
+            }
+            begun(&mut lookups, at);
+        }
+        let threads = 256;
+        assert!(lookups.running > CROWD && lookups.running < threads - 20, "{}", lookups.running);
+        let new = [1, 2, 3].map(|n| ip(&format!("198.51.100.{n}")));
+        let begun = new.map(|client| lookups.begin(ms(9000), client, query(0), name()));
+        assert_eq!(begun, [(); 3].map(|()| Begun::Now(name())));
+        // Its next one waits no longer than for a sign that this one hangs.
+        assert_eq!(lookups.begin(ms(9000), new[0], query(1), name()), Begun::Waits);
+        assert_eq!(lookups.next_timeout(), Some(ms(9500)));
+        assert_eq!(lookups.next(ms(9500)).map(|(query, _)| query.index()), Some(1));
     }
 
     #[test]
