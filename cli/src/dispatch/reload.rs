@@ -12,7 +12,7 @@ use super::upstream;
 use super::watch::{DispatchWatch, Named};
 use crate::host;
 use crate::host::links::Link;
-use crate::host::monitor::Watched;
+use crate::host::monitor::{Watched, catch_up};
 use crate::host::select;
 use crate::host::uplink::{Selector, UplinkArg};
 use crate::process::logging;
@@ -57,6 +57,8 @@ impl Running {
         logging::set_level(options.common.verbose, options.common.quiet);
         self.found = select::auto(&links).uplinks;
         self.again = Some(options);
+        // Names of proxies and files that are pipes take their time.
+        catch_up(&self.watched, &self.shared, &self.handles, links);
         Ok(news)
     }
 

@@ -21,11 +21,9 @@ pub(crate) fn networks(device: Option<Device>, on_link: &[host::prefix::Prefix],
         let tried = !cfg!(target_os = "linux");
         return Networks { v4: tried, v6: tried, on_link: Vec::new() };
     };
-    Networks {
-        v4: link.usable().any(|address| address.ip.is_ipv4()),
-        v6: link.usable().any(|address| address.ip.is_ipv6()),
-        on_link: prefixes(&link.networks()),
-    }
+    // Without a carrier Linux keeps addresses and routes, and what is sent is lost.
+    let has = |v6: bool| link.up && link.usable().any(|address| address.ip.is_ipv6() == v6);
+    Networks { v4: has(false), v6: has(true), on_link: prefixes(&link.networks()) }
 }
 
 /// What leaves unbound.
@@ -105,7 +103,11 @@ pub(crate) fn start(
 #[cfg(all(target_os = "linux", feature = "bond"))]
 pub(crate) use linux::follow_filters;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{follow, start};
+pub(crate) use linux::{catch_up, follow, start};
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn catch_up(_: &Watched, _: &Arc<ropewalk_mio::Shared>, _: &[ropewalk_mio::Handle], _: Vec<Link>) {
+}
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -137,6 +139,25 @@ mod linux {
             monitor.look(&links);
             also(&links);
         });
+    }
+
+    /// The uplinks have become others by what `links` were a while ago: passes on what has come
+    /// since, which may have been passed on before it was overwritten.
+    pub(crate) fn catch_up(
+        uplinks: &Watched,
+        shared: &Arc<Shared>,
+        workers: &[Handle],
+        mut links: Vec<Link>,
+    ) {
+        let (uplinks, shared, workers) = (uplinks.clone(), Arc::clone(shared), workers.to_vec());
+        let mut monitor = Monitor { uplinks, shared, workers };
+        // What comes after the last of these looks is the thread's.
+        while let Ok(now) = host::links::snapshot()
+            && now != links
+        {
+            monitor.look(&now);
+            links = now;
+        }
     }
 
     /// Has `look` see the links as they are, once and after each change, in a thread of its own.
@@ -280,6 +301,9 @@ mod tests {
         assert_eq!(families("eth0"), (true, false), "link-local leads nowhere");
         assert_eq!(families("eth1"), (false, true));
         assert_eq!(families("eth2"), (false, false));
+        let unplugged = Link { up: false, ..links[0].clone() };
+        let its = networks(Device::new("eth0"), &[], std::slice::from_ref(&unplugged));
+        assert_eq!((its.v4, its.v6), (false, false), "its addresses stay without a carrier");
         assert_eq!(of("eth0").on_link, prefixes(&[(ip("10.0.0.0"), 24)]));
         // One that is away carries nothing where its coming back is noticed.
         let tried = !cfg!(target_os = "linux");

@@ -134,7 +134,9 @@ fn address(payload: &[u8]) -> Option<(u32, Address)> {
     // IFA_ADDRESS is the peer's where IFA_LOCAL is present and differs (linux/if_addr.h).
     let own = local.or(other)?;
     let optimistic = flags.contains(AddressFlags::Optimistic);
-    let unusable = flags.intersects(AddressFlags::Deprecated | AddressFlags::Dadfailed)
+    // RFC 6724 is IPv6's: Linux goes on with an IPv4 address that is no longer preferred.
+    let unusable = flags.contains(AddressFlags::Deprecated) && own.is_ipv6()
+        || flags.contains(AddressFlags::Dadfailed)
         || flags.contains(AddressFlags::Tentative) && !optimistic
         || matches!(header.scope, AddressScope::Host | AddressScope::Nowhere)
         || prefix::is_link_local(own)

@@ -64,7 +64,9 @@ fn an_address_that_is_tentative_or_deprecated_is_not_usable() {
     assert!(usable(AddressHeaderFlags::Permanent));
     assert!(!usable(AddressHeaderFlags::Tentative));
     assert!(usable(AddressHeaderFlags::Tentative | AddressHeaderFlags::Optimistic));
-    assert!(!usable(AddressHeaderFlags::Deprecated));
+    // In IPv4 "no longer preferred" is a word: Linux sends from such an address as before.
+    assert!(usable(AddressHeaderFlags::Deprecated));
+    assert!(!address_with("2001:db8::2", "2001:db8::2", AddressHeaderFlags::Deprecated).usable);
     assert!(!address_with("169.254.3.4", "169.254.3.4", AddressHeaderFlags::Permanent).usable);
 }
 
@@ -214,7 +216,8 @@ fn an_address_that_is_for_this_host_alone_is_not_usable() {
     assert!(with(AddressScope::Universe, None));
     assert!(!with(AddressScope::Host, None) && !with(AddressScope::Nowhere, None));
     assert!(with(AddressScope::Universe, Some(AddressFlags::Permanent)));
-    for bad in [AddressFlags::Tentative, AddressFlags::Deprecated, AddressFlags::Dadfailed] {
+    assert!(with(AddressScope::Universe, Some(AddressFlags::Deprecated)), "it is an IPv4 address");
+    for bad in [AddressFlags::Tentative, AddressFlags::Dadfailed] {
         assert!(!with(AddressScope::Universe, Some(bad)), "{bad:?}");
     }
     let loopback = address_with("127.0.0.1", "127.0.0.1", AddressHeaderFlags::Permanent);
