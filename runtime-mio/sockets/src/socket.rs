@@ -115,7 +115,7 @@ pub fn transfer(call: impl FnMut() -> Result<usize>) -> Tried<usize> {
     again(|kind| kind == ErrorKind::Interrupted, call)
 }
 
-/// Connections with a fault of the network that are passed over in one call.
+/// Connections with a fault that are passed over in one call.
 const PASSED: usize = 64;
 
 /// Takes one connection from the backlog of a listener `bound` to this address. Those that were
@@ -129,16 +129,22 @@ pub fn accept<S: AsSocket>(
     mut call: impl FnMut() -> Result<(S, SocketAddr)>,
 ) -> Tried<(S, Incoming)> {
     use ErrorKind::*;
-    const RESET: [ErrorKind; 3] = [Interrupted, ConnectionAborted, ConnectionReset];
-    const NETWORK: [ErrorKind; 4] = [NetworkDown, NetworkUnreachable, HostUnreachable, PermissionDenied];
-    // A fault of the network belongs to one connection, and the next has none. One that stays is
-    // the listener's own (a security module forbids accepting, for instance): retried for ever it
-    // would spin.
+    const PASSING: [ErrorKind; 7] = [
+        Interrupted,
+        ConnectionAborted,
+        ConnectionReset,
+        NetworkDown,
+        NetworkUnreachable,
+        HostUnreachable,
+        PermissionDenied,
+    ];
+    // Such a fault belongs to one connection, and the next has none. One that stays is the
+    // listener's own (a security module forbids accepting, for instance): retried for ever it would
+    // spin.
     let mut left = PASSED;
     let (socket, peer) = loop {
         match call() {
-            Err(error) if RESET.contains(&error.kind()) => {}
-            Err(error) if left > 0 && NETWORK.contains(&error.kind()) => left -= 1,
+            Err(error) if left > 0 && PASSING.contains(&error.kind()) => left -= 1,
             result => break result.map_err(try_error)?,
         }
     };
@@ -224,7 +230,8 @@ mod tests {
 
     #[test]
     fn a_fault_that_stays_is_told_and_does_not_spin() {
-        for kind in [ErrorKind::PermissionDenied, ErrorKind::NetworkDown] {
+        use ErrorKind::{ConnectionAborted, Interrupted, NetworkDown, PermissionDenied};
+        for kind in [PermissionDenied, NetworkDown, ConnectionAborted, Interrupted] {
             let (result, calls) = accepted(vec![kind; 10_000]);
             assert!(matches!(result, Err(TryError::Fault(_))), "{kind:?}: {result:?}");
             assert_eq!(calls, PASSED + 1);

@@ -2,6 +2,7 @@
 
 use super::flood::Flood;
 use super::reasons::{self, REASONS};
+use ropewalk_core::machine::Fault;
 use ropewalk_core::machine::event::{Event, Excess, FixedLimit, Refusal};
 use ropewalk_core::time::Instant;
 use std::fmt;
@@ -159,10 +160,13 @@ impl Relays {
                      stalled connections were reset, new ones wait while that is not enough (--max-socket-memory)"
                 ),
             ),
-            Event::AcceptPaused { listener, fault } => self.descriptors.hit(
-                now,
-                format_args!("listener {}: cannot accept: {fault}; pausing (ulimit -n)", listener.0),
-            ),
+            Event::AcceptPaused { listener, fault } => {
+                let mend = if *fault == Fault::NoDescriptors { " (ulimit -n)" } else { "" };
+                self.descriptors.hit(
+                    now,
+                    format_args!("listener {}: cannot accept: {fault}; pausing{mend}", listener.0),
+                );
+            }
             Event::FixedLimit { which: FixedLimit::Attempts, limit } => self.attempts.hit(
                 now,
                 format_args!("{limit} attempts were made for one connection: no more are"),
