@@ -69,6 +69,17 @@ pub(crate) fn wait_until(what: &str, deadline: Duration, mut condition: impl FnM
     }
 }
 
+/// Makes a call again that was interrupted. Where a time-out is set Linux does not do so by itself
+/// (signal(7)): who stops this process and lets it go on, or looks into it, interrupts what waits.
+pub(crate) fn patient<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// How much of the processors nobody wanted since it was made. A figure in time says something of
 /// the program only where the machine was idle enough.
 #[cfg(target_os = "linux")]

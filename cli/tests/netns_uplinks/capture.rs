@@ -34,7 +34,9 @@ impl Capture {
 
     fn of(ns: &Ns, device: &str, filter: &str) -> Self {
         let mut command = Command::new("tcpdump");
-        command.args(["-i", device, "-n", "-l", "--immediate-mode", "-Z", "root", filter]);
+        // The kernel has 2 MiB for what tcpdump has not read yet, in places as large as a whole
+        // packet may be: 64 KiB on a veth, so 32 places, and a busy machine lets more wait.
+        command.args(["-i", device, "-n", "-l", "--immediate-mode", "-s", "512", "-Z", "root", filter]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = ns.run(|| command.spawn().expect("asked for before"));
         let stderr = BufReader::new(child.stderr.take().expect("piped above"));

@@ -16,23 +16,20 @@ fn a_black_holed_uplink_is_passed_over_in_the_same_request_and_soon_left() {
     let Some(world) = World::new(here!(), 2) else { return };
     world.black_hole(2);
     let proxy = world.dispatch(&["up1", "up2"]);
-    let mut slowest = Duration::ZERO;
-    let mut slow = 0;
-    for _ in 0..20 {
+    let mut failovers = Vec::new();
+    wait_until("up2 rests", LONG, || {
         let seen = world.ask(&proxy, SERVER).expect("up1 works");
         assert_eq!(seen.source, ip(1));
-        if seen.took >= STAGGER {
-            slow += 1;
-            slowest = slowest.max(seen.took);
-            if slow == 1 {
-                assert!(seen.took < STAGGER + SPARE, "the first failover took {:?}", seen.took);
-            }
-        }
-    }
-    assert_eq!(slow, 3, "three silent attempts are enough, then it rests");
-    // The stagger of an uplink that was slow before grows, up to 1 s.
-    assert!(slowest < Duration::from_secs(1) + SPARE, "a failover took {slowest:?}");
-    proxy.wait_for("uplink through up2 rests");
+        failovers.extend(Some(seen.took).filter(|took| *took >= STAGGER));
+        proxy.count_lines("uplink through up2 rests") == 1
+    });
+    // A busy machine makes one or two of them slower, and others as slow as they are.
+    let fastest = failovers.iter().min().copied().expect("a failover has its stagger");
+    assert!(fastest < STAGGER + SPARE, "failovers took {failovers:?}");
+    let log = proxy.stop();
+    // Three silent attempts are enough, then it rests.
+    let account = "up2: 0 connections, 0 attempts failed, 3 outpaced";
+    assert!(log.iter().any(|line| line.contains(account)), "expected {account:?} in {log:#?}");
 }
 
 #[test]
@@ -79,12 +76,8 @@ fn an_uplink_without_a_route_is_told_with_the_command_that_mends_it_and_passed_o
     let warning = proxy.wait_for("up2 has no default route");
     let command = "ip route add default via 10.77.2.1 dev up2 metric ";
     let at = warning.find(command).unwrap_or_else(|| panic!("expected {command:?} in {warning:?}"));
-    for _ in 0..10 {
-        let seen = world.ask(&proxy, SERVER).expect("up1 works");
-        assert_eq!(seen.source, ip(1));
-        // It is known beforehand: the connect does not wait for ARP.
-        assert!(seen.took < STAGGER, "it took {:?}", seen.took);
-    }
+    // It is known beforehand: the connect does not wait for ARP.
+    world.ask_and_never_wait(&proxy, SERVER, 10, ip(1));
     let command = warning[at..].strip_prefix("ip ").expect("found above");
     world.client.ip(&format!("{command}\n"));
     let order = in_peace(|| world.ask_in_peace(&proxy, 10));
@@ -96,11 +89,7 @@ fn an_ipv6_target_goes_by_the_uplink_that_has_ipv6() {
     let Some(world) = World::new(here!(), 2) else { return };
     world.client.ip("addr del fd77:2::2/64 dev up2\n-6 route flush dev up2\n");
     let proxy = world.dispatch(&["up1", "up2"]);
-    for _ in 0..10 {
-        let seen = world.ask(&proxy, SERVER_V6).expect("up1 has IPv6");
-        assert_eq!(seen.source, ip_v6(1));
-        assert!(seen.took < STAGGER, "it took {:?}", seen.took);
-    }
+    world.ask_and_never_wait(&proxy, SERVER_V6, 10, ip_v6(1));
     let order = in_peace(|| world.ask_in_peace(&proxy, 10));
     assert_eq!(order.iter().filter(|n| **n == 2).count(), 5, "up2 has IPv4 all the same: {order:?}");
     assert_eq!(proxy.count_lines(" rests"), 0, "what an uplink does not have is no fault of it");

@@ -4,10 +4,6 @@ use crate::capture::Capture;
 use crate::common::{has, here};
 use crate::world::{SERVER, SERVER_V6, World, ip, ip_v6};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::time::Duration;
-
-/// Until a second attempt begins: an uplink that fails at once is skipped sooner.
-const STAGGER: Duration = Duration::from_millis(250);
 
 /// `up2` has a route to `target` but no address of that family: Linux lends it the address of
 /// `up1`. Packets with a source that is not theirs must not leave by it, and no client should wait
@@ -15,16 +11,12 @@ const STAGGER: Duration = Duration::from_millis(250);
 fn lends_none(world: &World, target: SocketAddr, lent: IpAddr, marker: &str) {
     let proxy = world.dispatch(&["up1", "up2"]);
     let capture = Capture::of_syns(&world.client, "up2");
-    let asked: Vec<_> = (0..6).map(|_| world.ask(&proxy, target).expect("up1 works")).collect();
+    world.ask_and_never_wait(&proxy, target, 6, lent);
     let marked = world.client.run(|| TcpStream::connect(marker));
     assert!(marked.is_err(), "nobody listens at {marker}");
     let syns = capture.finish(1);
     let stray = syns.iter().find(|line| line.contains(&format!(" {lent}.")));
     assert_eq!(stray, None, "only up2's own addresses leave by up2");
-    for seen in asked {
-        assert_eq!(seen.source, lent, "by up1");
-        assert!(seen.took < STAGGER, "it took {:?}", seen.took);
-    }
 }
 
 #[test]

@@ -153,12 +153,16 @@ impl World {
         self.wait_for_carrier(n);
     }
 
-    /// Linux reports a carrier some time after it is there.
     fn wait_for_carrier(&self, n: usize) {
+        self.wait_for_link(n, " state UP ");
+    }
+
+    /// Linux reports a carrier some time after it is there, and its loss up to a second late.
+    pub(crate) fn wait_for_link(&self, n: usize, told: &str) {
         let show = ["-n", self.client.name(), "-o", "link", "show", "dev", &format!("up{n}")];
-        wait_until("the link has a carrier", LONG, || {
+        wait_until(&format!("up{n}: {told}"), LONG, || {
             let output = Command::new("ip").args(show).output().expect("ip was there for the namespace");
-            String::from_utf8_lossy(&output.stdout).contains(" state UP ")
+            String::from_utf8_lossy(&output.stdout).contains(told)
         });
     }
 
@@ -237,16 +241,41 @@ impl World {
     }
 
     /// The same, or nothing where the machine was so busy that one of them took long to open: the
-    /// proxy has tried another uplink beside, and shares are not what they would be. For
-    /// [`in_peace`].
+    /// proxy has tried another uplink beside, and shares are not what they would be. Nor are they
+    /// while an uplink rests because of such a round. For [`in_peace`].
     #[track_caller]
     pub(crate) fn ask_in_peace(&self, proxy: &Proxy, times: usize) -> Option<Vec<usize>> {
+        let all_are_well = || proxy.count_lines(" rests for ") <= proxy.count_lines(" carries again");
         let one = || {
             let seen = ask(proxy.address, SERVER).expect("an uplink that works");
             let number = if self.alike { seen.far } else { uplink_of(seen.source) };
             seen.is_calm().then_some(number)
         };
-        self.client.run(|| (0..times).map(|_| one()).collect())
+        self.client.run(|| {
+            wait_until("no uplink rests", LONG, || {
+                let well = all_are_well();
+                // One that rests comes back by what it carries.
+                if !well {
+                    one();
+                }
+                well
+            });
+            (0..times).map(|_| one()).collect::<Option<Vec<_>>>().filter(|_| all_are_well())
+        })
+    }
+
+    /// Asks the server at `target` this often, anew where the machine was too busy. Whether an
+    /// uplink that cannot carry was tried shows in how long a connection takes to open, and where
+    /// such attempts are many it rests.
+    #[track_caller]
+    pub(crate) fn ask_and_never_wait(&self, proxy: &Proxy, target: SocketAddr, times: usize, source: IpAddr) {
+        let one = || {
+            let seen = self.ask(proxy, target).expect("an uplink that works");
+            assert_eq!(seen.source, source);
+            seen.is_calm().then_some(())
+        };
+        in_peace(|| (0..times).map(|_| one()).collect::<Option<()>>());
+        assert_eq!(proxy.count_lines(" rests for 5s"), 0, "no uplink was tried in vain");
     }
 }
 
