@@ -40,7 +40,7 @@ impl Socket {
         }
     }
 
-    /// There is room: it is not told of more.
+    /// There is room: no event for more is wanted.
     pub(crate) fn has_room(&mut self, registry: &Registry) {
         if self.waits {
             self.waits = !self.register(registry, Interest::READABLE);
@@ -78,7 +78,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Duration;
 
-    /// Whether the socket is told of room, once it has sent.
+    /// Whether the socket waits for an event that says there is room.
     fn hears_of_room(socket: &Socket, poll: &mut Poll, to: SocketAddr) -> bool {
         socket.datagrams.get().send_to(b"one", to).expect("loopback is there");
         let mut events = Events::with_capacity(8);

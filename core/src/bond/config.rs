@@ -144,7 +144,7 @@ pub(super) fn check_uplinks(uplinks: &[Uplink]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Addresses of which a client can be told: hosts', with a prefix, at most one of each family.
+/// Addresses that fit into CONFIG: hosts', with a prefix, at most one of each family.
 fn check_inner(addresses: impl Iterator<Item = (IpAddr, u8)>) -> Result<(), ConfigError> {
     let mut has = [false; 2];
     for (address, prefix) in addresses {

@@ -113,8 +113,8 @@ impl Dispatch {
     }
 
     /// Another configuration from now on. Open connections live on, under its times; those of users
-    /// that it does not have, or has with another password, are reset: it tells how many. Uplinks
-    /// are the pool's, which is told on its own, before.
+    /// that it does not have, or has with another password, are reset: gives how many. Uplinks are
+    /// the pool's, which the caller reconfigures before.
     ///
     /// Listeners, this host's addresses, private endpoints and the size of buffers stay.
     ///

@@ -81,14 +81,14 @@ struct Lead {
 enum Asking {
     /// The way of a destination.
     Flow(FlowId),
-    /// Who looks a name up.
+    /// The uplink by which a name is looked up.
     Name(NamedPort),
 }
 
 /// How a destination is reached.
 #[derive(Debug)]
 enum Route {
-    /// The pool was asked, or the socket is being opened; so much waits.
+    /// The pool was asked, or the socket is being opened: these datagrams wait for it.
     Sought(Held),
     /// By this way.
     Way(SocketId),
@@ -238,7 +238,7 @@ impl Association {
         }
     }
 
-    /// Nobody can see the end of UDP: what is silent for a while is taken for ended.
+    /// UDP has no end that can be seen: an association that is silent for a while counts as ended.
     pub(super) fn drain(&mut self) {
         self.draining = true;
     }

@@ -28,7 +28,7 @@ pub enum AuthError {
     Length(usize),
     /// A line with a user that an earlier line has.
     Duplicate(usize),
-    /// A line with a zero byte, as UTF-16 has it: nobody could log in with what would be read.
+    /// A line with a zero byte, as in UTF-16: no client could log in with what would be read.
     NotText(usize),
 }
 
@@ -90,7 +90,7 @@ impl Credentials {
         self.entries.iter().map(|(user, password)| (user.as_slice(), password.as_slice()))
     }
 
-    /// Of users and passwords that were read before.
+    /// Credentials from users and passwords that were checked before, as a recording has them.
     pub(crate) fn from_entries(entries: impl Iterator<Item = (Vec<u8>, Vec<u8>)>) -> Self {
         Credentials { entries: entries.collect() }
     }
@@ -101,8 +101,8 @@ impl Credentials {
         self.entries.len()
     }
 
-    /// The users that are not in `next`, or have another password there. Where `next` asks for no
-    /// user, nobody is shut out.
+    /// The users that are not in `next`, or have another password there. None, where `next` asks
+    /// for no login.
     pub(crate) fn gone<'a>(&'a self, next: Option<&Credentials>) -> Vec<&'a [u8]> {
         let Some(next) = next else { return Vec::new() };
         let gone = self.entries.iter().filter(|entry| !next.entries.contains(entry));

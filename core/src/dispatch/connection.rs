@@ -125,7 +125,7 @@ impl Connection for Conn {
 
     fn reading(&self, side: Side, stream: StreamId) -> Reading {
         match (&self.state, side) {
-            // Nobody reads what goes through a tunnel.
+            // A raw tunnel has no head to parse: the target gets all bytes.
             (State::Opening(opening), Side::Client) if opening.is_raw() => Reading::Nothing,
             (State::Handshake(_) | State::Opening(_) | State::Forward(_), Side::Client) => Reading::Client,
             (State::Opening(opening), Side::Target) => opening.reading_of(stream),

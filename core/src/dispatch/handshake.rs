@@ -40,7 +40,7 @@ pub(super) struct Handshake {
     head_end: HeadEnd,
     /// The client is about to send a login although none is required.
     ignored_login: bool,
-    /// Who has given a right password, until that is taken.
+    /// The user whose password was right, until [`Handshake`] hands it on.
     user: Option<Box<[u8]>>,
     reply: Vec<u8>,
     sent: usize,
@@ -61,7 +61,7 @@ pub(super) enum HandshakeStep {
     More,
     /// The client wants to go there.
     Open {
-        /// In these words.
+        /// The protocol in which the client is answered.
         format: ReplyFormat,
         /// There.
         destination: Destination,
@@ -84,7 +84,7 @@ pub(super) enum HandshakeStep {
     },
     /// Write this, then close.
     Refuse {
-        /// The last words.
+        /// The last bytes to the client.
         reply: Vec<u8>,
         /// Why.
         why: Refusal,
@@ -339,8 +339,8 @@ impl Handshake {
 pub(super) enum HttpStep {
     /// Its head is not complete.
     More,
-    /// The client, who is `user` where users are asked for, wants to go there; the head took `used`
-    /// bytes.
+    /// The client wants to go there. `user`: by whose login, where one is asked for. `used`: how
+    /// many bytes the head took.
     Open { format: ReplyFormat, destination: Destination, user: Option<Box<[u8]>>, used: usize },
     /// The answer to a request that goes no further: write it, then close.
     Answer { reply: Vec<u8> },

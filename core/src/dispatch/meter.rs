@@ -3,7 +3,7 @@
 //!
 //! While something moves, or the last that moved was the client's, the meter ticks once a second;
 //! an idle connection has no timer. A connection on which the client spoke last and nothing moved
-//! for [`MUTE`] ticks is told as mute, once: a server may be slow, and an upload that goes on moves
+//! for [`MUTE`] ticks is reported as mute, once. A server may be slow; an upload that goes on moves
 //! bytes in each tick.
 
 use super::Cx;
@@ -14,7 +14,7 @@ use crate::time::{Duration, Instant};
 use core::net::IpAddr;
 
 const TICK: Duration = Duration::from_secs(1);
-/// A connection that is not answered for so many ticks is mute. Servers answer within a second or
+/// A connection without an answer for this many ticks is mute. Servers answer within a second or
 /// two, at the far end of a satellite link too.
 const MUTE: u8 = 4;
 

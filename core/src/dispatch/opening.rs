@@ -246,7 +246,7 @@ impl Opening {
         if self.by_name.is_some() && candidate.to.is_none() && upstream.is_none() {
             return self.look_up(conn, asking.candidate, assignment, cx);
         }
-        // A proxy that this worker has not been told of yet.
+        // A proxy of a reload that has not reached this worker yet.
         if let Some(uplink) = assignment.uplink
             && (!cx.config.tunnel && upstream.is_none() && assignment.endpoint.is_some())
         {

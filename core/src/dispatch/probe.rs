@@ -57,7 +57,7 @@ enum Stage {
     Naming(QueryId),
     Asking,
     Connecting(StreamId),
-    /// The proxy is told where to.
+    /// The destination is being written to the proxy.
     Introducing {
         stream: StreamId,
         introduction: Box<Introduction>,
@@ -87,7 +87,7 @@ pub(super) struct Probe {
 /// `HTTP/1.1 204`: all of a status line that matters.
 const STATUS_LEN: usize = 12;
 
-/// Whose look-ups these are: nobody's but ours.
+/// The client of look-ups that no client has asked for.
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 impl Probe {

@@ -1,4 +1,4 @@
-//! The last word of a handshake, in the words of the client's protocol.
+//! The reply at the end of a handshake, in the client's protocol.
 
 use crate::machine::Fault;
 use crate::machine::event::Refusal;

@@ -10,7 +10,7 @@
 //! deadline of the connection.
 //!
 //! Invariants: bytes behind the answer are the tunnel's and are handed on. A refusal of the
-//! destination is told from a failure of the proxy: only the latter speaks of the uplink.
+//! destination is not a failure of the proxy: only the latter counts against the uplink.
 
 use super::config::Config;
 use crate::machine::{Fault, UplinkId, UplinkSet};
@@ -146,8 +146,7 @@ impl Introduction {
         MAX_ANSWER.saturating_sub(self.seen.len())
     }
 
-    /// The proxy has been told the destination: what happens from here on may be the latter's
-    /// fault.
+    /// The proxy knows the destination: a failure from here on may be the destination's.
     pub(super) fn is_asked(&self) -> bool {
         matches!(self.stage, Stage::Socks5Request | Stage::HttpRequest)
     }
@@ -250,7 +249,7 @@ fn socks5_meaning(code: u8) -> Introduced {
         3 => Introduced::Refused(Fault::NetworkUnreachable),
         4 => Introduced::Refused(Fault::HostUnreachable),
         5 => Introduced::Refused(Fault::Refused),
-        // "TTL expired": what a time-out is told as.
+        // "TTL expired": proxies answer a time-out with it.
         6 => Introduced::Refused(Fault::TimedOut),
         // It does not serve CONNECT: no destination will do better.
         7 => Introduced::Broken(Fault::Unsupported),

@@ -101,7 +101,7 @@ pub enum Event {
         uplink: UplinkId,
         /// On the way to targets; else from them.
         sent: bool,
-        /// How often one had to wait since this was told.
+        /// How often a reader had to wait since the last such event.
         count: u64,
     },
     /// A connection that had reached its target has ended.
@@ -449,7 +449,7 @@ pub enum DownReason {
     /// It lets connections open and carries nothing, while other uplinks carry: a captive portal,
     /// or a data plan that is used up.
     Mute {
-        /// So many of its connections in a row were never answered.
+        /// How many of its connections in a row were never answered.
         connections: u32,
     },
 }

@@ -60,7 +60,7 @@ impl fmt::Debug for HostKey {
     }
 }
 
-/// FNV-1a, 64 bits. Who knows it can choose hosts that share an uplink, and wins nothing by that.
+/// FNV-1a, 64 bits. An attacker can choose hosts that share an uplink, and gains nothing by it.
 fn fnv(bytes: impl Iterator<Item = u8>) -> u64 {
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -44,8 +44,8 @@ pub trait StreamMachine: Machine {
         None
     }
 
-    /// Whether a fault of `stream` is to be told though the machine reads no more now, and what
-    /// came before the fault with it. Else it is met by the next read.
+    /// Whether the driver reports a fault of `stream` although the machine does not read now, after
+    /// the bytes that came before it. Else the next read meets it.
     fn hears_faults(&self, stream: StreamId) -> bool {
         let _ = stream;
         false

@@ -36,14 +36,14 @@ impl Writer {
         self.id(stream.index(), stream.generation());
     }
 
-    /// So many bytes were read.
+    /// `len` bytes were read.
     pub(super) fn taken(&mut self, now: Instant, stream: StreamId, len: usize) {
         self.tag(TAKEN, now);
         self.id(stream.index(), stream.generation());
         self.number(len as u64);
     }
 
-    /// So many of those that were offered were written.
+    /// `len` of the bytes that were offered were written.
     pub(super) fn put(&mut self, now: Instant, stream: StreamId, len: usize, offered: usize) {
         self.tag(PUT, now);
         self.id(stream.index(), stream.generation());

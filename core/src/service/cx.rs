@@ -36,7 +36,7 @@ pub(super) enum Timer {
     Listener(ListenerId),
     /// A name that waits may have its turn.
     Lookups,
-    /// Who waits for an uplink's rate may have its turn.
+    /// Connections that wait for an uplink's rate may have their turn.
     Rates,
     /// The connection knows what for.
     Conn(ConnId),
@@ -51,7 +51,7 @@ struct Entry {
 /// A name that is looked up.
 #[derive(Debug)]
 struct Query {
-    /// Who waits for it; `None`: the service itself.
+    /// The connection that waits for it; `None`: the service itself.
     conn: Option<ConnId>,
     client: IpAddr,
     /// Through this uplink; `None`: by the system.
@@ -105,7 +105,7 @@ pub(crate) struct Common {
     pub(crate) sockets: Sockets<ConnId>,
     /// Connections that have some.
     pub(crate) associations: usize,
-    /// Who waits for each.
+    /// The name look-ups under way.
     queries: Slab<Query>,
     /// What connections have for each other.
     mail: VecDeque<Mail>,
@@ -422,7 +422,7 @@ impl Common {
         room
     }
 
-    /// Who waits for an uplink's rate may try again.
+    /// Connections that wait for an uplink's rate may try again.
     pub(super) fn wake_for_rates(&mut self) {
         for stream in self.rates.wake(self.now) {
             self.mark_dirty(stream);

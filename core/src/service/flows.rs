@@ -140,7 +140,7 @@ impl<F> FlowTable<F> {
     }
 }
 
-/// Datagrams that have passed, and how many of them were told.
+/// Datagrams that have passed, and how many of them were reported.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) sent: u64,
@@ -149,7 +149,7 @@ pub(crate) struct Tally {
     tell_at: Instant,
 }
 
-/// The interval at which the number of datagrams that passed is told, while any do.
+/// The interval at which the number of datagrams that passed is reported, while any do.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
 impl Tally {

@@ -34,7 +34,7 @@ const BURST: Duration = Duration::from_millis(20);
 const LEAST: u64 = 2 * 1024;
 /// Datagrams come in bursts, and none of them waits: they may be so much early.
 const EARLY: Duration = Duration::from_millis(100);
-/// How often at most it is told that readers wait.
+/// The shortest time between two events that say that readers wait.
 const TELL: Duration = Duration::from_secs(1);
 /// So many readers are woken at a time; the next ones follow.
 const AT_ONCE: usize = 16;
@@ -46,13 +46,13 @@ struct Bucket {
     rate: u64,
     paid_until: Instant,
     waiting: BTreeSet<StreamId>,
-    /// Who was let read last: of those that wait it is the last.
+    /// The stream that was let read last: of those that wait it is the last in turn.
     last: Option<StreamId>,
     /// When the next are woken, at the soonest.
     not_before: Instant,
     /// Until when datagrams have taken the half of the rate that is theirs.
     datagrams_until: Instant,
-    /// How often a reader had to wait, and when that is told next.
+    /// How often a reader had to wait, and when the next event says so.
     held: u64,
     tell_at: Instant,
 }
@@ -95,7 +95,7 @@ impl Bucket {
         true
     }
 
-    /// How often a reader had to wait since this was told, where it is due.
+    /// How often a reader had to wait since the last event, where the next is due.
     fn held(&mut self, now: Instant) -> u64 {
         if self.held == 0 || self.tell_at > now {
             return 0;
@@ -151,7 +151,7 @@ impl Rates {
         }
     }
 
-    /// Other rates from now on. Who waited is woken, and waits anew by what holds now.
+    /// Other rates from now on. Wakes the streams that wait: they wait anew by the new rates.
     pub(crate) fn set(&mut self, now: Instant, rates: &[Pair]) -> Vec<StreamId> {
         let waited = self.buckets.iter().flatten().flatten();
         let woken = waited.flat_map(|bucket| bucket.waiting.iter().copied()).collect();
@@ -183,7 +183,7 @@ impl Rates {
         self.bucket(uplink, from).is_none_or(|bucket| bucket.admits(now, len))
     }
 
-    /// How often readers had to wait since this was told, about once a second.
+    /// How often readers had to wait since the last event, about once a second.
     pub(crate) fn held(&mut self, now: Instant, uplink: UplinkId, from: Side) -> u64 {
         self.bucket(uplink, from).map_or(0, |bucket| bucket.held(now))
     }

@@ -10,7 +10,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Of one connection.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    /// Bytes to the server and from it that were told.
+    /// Bytes to the server and from it that were reported.
     told: (u64, u64),
     /// When the rest is.
     tell_at: Option<Instant>,

@@ -51,7 +51,7 @@ pub struct UplinkConfig {
     pub networks: Networks,
     /// Connect to this instead of a destination that the client names.
     pub endpoint: Option<SocketAddr>,
-    /// A proxy that is told the destination stands at `endpoint`. It takes any family, and is not
+    /// A proxy, which asks for the destination, is at `endpoint`. It takes any family, and is not
     /// used while `endpoint` is not known. Default false.
     pub upstream: bool,
     /// So many bytes it may carry, both ways together, until [`super::Pool::set_used`] begins its

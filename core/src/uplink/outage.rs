@@ -4,9 +4,9 @@
 use crate::machine::event::Tried;
 use crate::time::{Duration, Instant};
 
-/// It is told again after this long.
+/// A reminder follows after this.
 const FIRST: Duration = Duration::from_secs(60);
-/// After that in intervals that double, up to this.
+/// More follow at intervals that double, up to this.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// From the first rest until a connection succeeds.
@@ -23,7 +23,7 @@ impl Outage {
         Outage { since: now, tried: Tried::default(), next: now + FIRST, interval: FIRST }
     }
 
-    /// How long it lasts, if it is to be told again now.
+    /// How long it lasts, if a reminder is due.
     pub(super) fn tell(&mut self, now: Instant) -> Option<Duration> {
         if now < self.next {
             return None;

@@ -1,8 +1,8 @@
 //! What can be changed while the client runs: how packets are spread, and by which uplinks.
 //!
 //! The server sends too, so it has to know: the client says its wish, and the weight and state of
-//! each path, in a MODE and PATH_STATUS frames. Nobody acknowledges what they say: they go out a
-//! few times, each time with higher serials; not while all paths are down.
+//! each path, in a MODE and PATH_STATUS frames. They are not acknowledged, so each goes out a few
+//! times, every time with a higher serial; not while all paths are down.
 
 use super::Client;
 use super::uplinks::Way;
@@ -136,7 +136,7 @@ impl Client {
             return;
         }
         if self.is_cut_off() {
-            // Nobody hears them: all is said anew when a path is back.
+            // No packet gets through: all is sent anew when a path is back.
             (self.wishes.left, self.wishes.next) = (TIMES, Some(now + AGAIN));
             return;
         }

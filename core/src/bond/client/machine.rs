@@ -16,7 +16,7 @@ impl Machine for Client {
             Input::Opened { socket, local } => {
                 match self.way_of(socket) {
                     Some(index) => self.opened(now, index, local.ip()),
-                    // Its uplink went, or moved, before it was open: nobody else would close it.
+                    // Its uplink went, or moved, before it was open: only this closes it.
                     None => self.outputs.push_back(Output::CloseSocket { socket }),
                 }
             }

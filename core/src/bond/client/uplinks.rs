@@ -116,7 +116,7 @@ impl Client {
             Fault::NoDevice | Fault::NetworkDown | Fault::AddressNotAvailable | Fault::NoRoute => {
                 self.reopen_later(now, index);
             }
-            // The system is short of something, or somebody's answer to an earlier datagram: this
+            // The system is short of something, or a host refused an earlier datagram (ICMP): this
             // one is lost.
             _ => {}
         }

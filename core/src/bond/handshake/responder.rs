@@ -29,8 +29,8 @@ use core::net::SocketAddr;
 /// The same INIT gets the same RESPONSE for this long. A client sends one INIT for 20 s.
 pub(crate) const RESPONSE_LIFE: Duration = Duration::from_secs(30);
 
-/// Lives of a client that are remembered when they are over. Who replays a message of one of them
-/// would take the slot for restarts again and again, from a client that restarts.
+/// Lives of a client that are remembered when they are over. An attacker that replays a message of
+/// one that is forgotten takes the slot for restarts, again and again, from the client itself.
 const PAST: usize = 32;
 
 /// A client of this server, as the server numbers them.
@@ -39,9 +39,9 @@ pub(crate) struct ClientId(pub(crate) u32);
 
 /// Decides about clients whose key is not in the table.
 pub(crate) trait Admission {
-    /// The number and pre-shared key of a client that may come in with this token; `None` lets
-    /// nobody know that there is a server. The client has proved its key, and not yet that it is
-    /// here now: the message may be a replay.
+    /// The number and pre-shared key of a client that may come in with this token. At `None` the
+    /// server stays silent, so that a scan does not find it. The client has proved its key, but not
+    /// that it is here now: the message may be a replay.
     fn admit(&mut self, client: &PublicKey, token: &[u8]) -> Option<(ClientId, PresharedKey)>;
 }
 
@@ -380,10 +380,9 @@ impl Responder {
         };
         let Some(client) = self.clients.get_mut(&id) else { return Read::Dropped };
 
-        // In one life of the client each handshake is newer than the one before. What is older was
-        // seen: it is late or replayed. Of a life that never was confirmed nobody knows whether it
-        // is newer, so that a replay of it gets a slot, where it waits for a packet that never
-        // comes.
+        // Within one life of a client each handshake is newer than the one before, so an older one
+        // is late or replayed. Whether an unconfirmed life is new cannot be known: a replay of one
+        // gets a slot, and waits there for a packet that never comes.
         if client.knows(payload.incarnation, payload.generation) {
             self.counters.replayed += 1;
             return Read::Dropped;

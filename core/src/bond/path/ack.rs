@@ -34,7 +34,7 @@ pub(crate) struct Ack {
     pub(crate) received: u32,
     /// How many numbers just below the largest are received too.
     pub(crate) first: u16,
-    /// So many of `more` are in use, at most three.
+    /// How many of `more` are in use, at most three.
     pub(crate) more_len: u8,
     /// (missing numbers, received numbers) further below; neither is zero.
     pub(crate) more: [(u16, u16); RANGES - 1],

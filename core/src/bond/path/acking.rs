@@ -35,7 +35,7 @@ const FULL: u64 = 1500;
 pub(super) struct Bounds {
     /// Bytes that may be in flight.
     pub(super) cap: u64,
-    /// Bytes of credit that nobody need use in a round.
+    /// Bytes of credit that may go unused in a round.
     pub(super) waste: u64,
 }
 
@@ -388,7 +388,7 @@ impl Path {
         }
     }
 
-    /// What the peer is told how often: by the smallest RTT, if known.
+    /// How often the peer gets acknowledgements: by the smallest RTT, if known.
     pub(super) fn interval(&self) -> Duration {
         if self.rtt.known() { self.rtt.min() } else { Duration::ZERO }
     }

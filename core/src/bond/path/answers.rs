@@ -8,7 +8,7 @@ use super::{Counters, Packet, Path, STALE, loss};
 use crate::bond::rate::Rate;
 use crate::time::{Duration, Instant};
 
-/// So long, or so many round trips, the search for the rate may take.
+/// The most time, and the most round trips, that the search for the rate may take.
 const SOUGHT: Duration = Duration::from_secs(1);
 const SOUGHT_ROUNDS: u32 = 8;
 

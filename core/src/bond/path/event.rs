@@ -15,7 +15,7 @@ pub(crate) enum Event {
     /// A probe time-out: reinject what [`Path::outstanding`](super::Path::outstanding) gives
     /// elsewhere.
     Suspect,
-    /// The path is down. What was outstanding has been told as lost.
+    /// The path is down. Events before this one reported what was outstanding as lost.
     Down,
     /// The path carries data again.
     Live,

@@ -59,12 +59,12 @@ impl Reordering {
         self.seen = now;
     }
 
-    /// So many later packets acknowledged: lost.
+    /// A packet is lost when this many later ones are acknowledged.
     pub(crate) fn packets(&self) -> u64 {
         (self.packets + 1).max(PACKETS)
     }
 
-    /// So long since its sending, with a later one acknowledged: lost.
+    /// A packet is lost this long after it left, when a later one is acknowledged.
     pub(crate) fn time(&self, smoothed: Duration, latest: Duration) -> Duration {
         let longer = smoothed.max(latest);
         longer + longer / 8 + self.late.min(smoothed)

@@ -22,8 +22,8 @@
 //!   own.
 //! - The delivery rate is measured on the receiver's clock (arrival = timestamp + raw delay), so a
 //!   packet need not remember what was delivered when it was sent.
-//! - Whether the source limits the path is seen by the pacer (credit that nobody used); nobody has
-//!   to tell.
+//! - Whether the source limits the path is seen by the pacer, by credit that was not used. The
+//!   source need not say so.
 //! - Packets that ask for no acknowledgement get a number and no place in the map.
 //! - In flight is capped by the RTT without the forward queue, not by the smallest: a slow way back
 //!   is no queue of ours.
@@ -103,12 +103,14 @@ use rtt::Rtt;
 use sent::SentMap;
 use unloaded::Unloaded;
 
-/// After so long without load the rate is remembered, not known (as the base delay is forgotten).
+/// After this time without load the rate is a memory, not a measurement (the base delay is
+/// forgotten then).
 const STALE: Duration = Duration::from_secs(10);
-/// A packet called lost is remembered so many round trips: what comes later is no reordering.
+/// For how many round trips a lost packet is remembered: one that arrives later still is not a
+/// reordering.
 const LATE: u32 = 4;
 
-/// What a path is told at its beginning.
+/// The configuration of a path.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PathConfig {
     /// The MTU of the device that the path leaves by, bytes of the IP packet.
@@ -197,8 +199,7 @@ pub(crate) struct Path {
     pinged_at: Instant,
     /// In flight was at its cap when the owner last asked.
     capped: bool,
-    /// Credit that nobody used in this round, when the round began, and how often that was too
-    /// much.
+    /// Credit not used in this round, when the round began, and how often that was too much.
     wasted: (u64, Instant),
     gaps: u32,
     acked_gaps: u32,
@@ -269,8 +270,7 @@ impl Path {
             return Err(Blocked::InFlight);
         }
         if self.sent.is_full() {
-            // Of what counts as lost long ago nobody waits for news, where only answers were sent
-            // since.
+            // Packets that were lost long ago may go: no acknowledgement of them is expected.
             self.sent.forget_lost(Instant::from_nanos(u64::MAX), Duration::ZERO);
         }
         if self.sent.is_full() {
@@ -284,7 +284,7 @@ impl Path {
     pub(crate) fn handle_sent(&mut self, now: Instant, number: u64, bytes: u32, info: SentInfo) {
         self.counters.sent_packets += 1;
         self.counters.sent_bytes += u64::from(bytes);
-        // An MTU probe that nobody answers tells nothing, so it puts off no ping.
+        // A lost MTU probe does not say that the path is dead, so it puts off no ping.
         if !info.mtu_probe {
             self.sent_at = Some(now);
         }

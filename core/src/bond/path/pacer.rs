@@ -61,7 +61,7 @@ impl Pacer {
     pub(crate) fn ask(&mut self, now: Instant, staged: u64, bytes: u64) -> Result<(), Instant> {
         self.accrue(now);
         self.waiting = self.free_at(now, staged, bytes) > now;
-        // Asked again: who waits, waits for a quantum.
+        // Asked again because a packet that has to wait waits for a whole quantum.
         if self.waiting { Err(self.free_at(now, staged, bytes)) } else { Ok(()) }
     }
 

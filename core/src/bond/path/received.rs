@@ -4,9 +4,8 @@
 //! until there is none. At once where a number is missing; else when the last one is an interval
 //! ago, so that a fast path is not answered packet by packet.
 //!
-//! Four ranges are told of many where packets overtake each other: the highest, and those with
-//! news, the lowest first, for the sender is about to call them lost. What is not told is not
-//! denied.
+//! An acknowledgement has room for four ranges: the highest, and those with news, the lowest first,
+//! for the sender is about to call them lost. A range that is left out is not denied.
 
 use super::ack::{Ack, DELAY_UNIT_MICROS, RANGES};
 use super::delay::{OneWay, RawDelay};
@@ -131,8 +130,8 @@ impl Received {
         for place in chosen {
             let Some(range) = self.ranges.get_mut(place) else { break };
             let Ok(gap) = u16::try_from(above - range.high - 1) else {
-                // Too long for its field: what lies below can never be told, and must not ask to
-                // be.
+                // The gap is too long for its field: the ranges below cannot be acknowledged, so
+                // forget them.
                 self.ranges.truncate(place);
                 break;
             };

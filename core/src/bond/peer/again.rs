@@ -60,7 +60,7 @@ impl Default for Again {
 }
 
 impl Again {
-    /// So many bytes left for the first time.
+    /// `bytes` have left for the first time.
     pub(super) fn earn(&mut self, bytes: u64) {
         self.credit = (self.credit + bytes / SHARE).min(BURST);
     }

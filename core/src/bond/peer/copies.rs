@@ -49,7 +49,7 @@ pub(super) struct Copy {
     pub(super) ecn: Ecn,
 }
 
-/// How a sender inside is told of a congestion.
+/// How a sender inside learns of a congestion.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Told {
     /// It knows ECN.
@@ -192,7 +192,7 @@ impl Copies {
         self.cap = cap;
     }
 
-    /// `sequence` is lost: whether its copy was dropped because of the cap, which is told once.
+    /// `sequence` is lost: whether its copy was dropped because of the cap. True once only.
     pub(super) fn gave_up(&mut self, sequence: u32) -> bool {
         self.evicted.remove(&sequence)
     }

@@ -9,8 +9,8 @@
 //!      +--------------------------------+
 //! ```
 //!
-//! Where no other path is usable a sick one is better than none: nobody falls sick alone, and who
-//! is sick when the last other path falls silent carries data at once.
+//! Where no other path is usable a sick one is better than none: a path that is alone does not fall
+//! sick, and a sick one carries data at once when the last other path falls silent.
 //!
 //! An idle path loses nothing, so only the answers count. A path that is left out because it is too
 //! far is asked too, less often: what was measured when it was last used says nothing of now.
@@ -80,7 +80,8 @@ impl Health {
                 Some(Verdict::Sick)
             }
             (false, _) => None,
-            // What was under way when it fell sick is no answer: of so many some come in a row.
+            // Packets that were under way when it fell sick are no answers: some of them arrive in
+            // a row by chance.
             (true, _) if sent < self.since => None,
             (true, false) => {
                 self.answers = 0;

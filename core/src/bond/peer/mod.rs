@@ -70,7 +70,7 @@ use ingest::Queued;
 use mtu::TunnelMtu;
 use slot::{Challenge, MOST_QUESTIONS};
 
-/// What both ends of an association can be told.
+/// Settings of an association that either end may choose for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
     /// A path whose one-way delay is longer than the shortest by more carries nothing but what
@@ -368,7 +368,7 @@ impl Peer {
         });
     }
 
-    /// So many bytes of IP came by a path from `remote`. Whether that is still to be proved.
+    /// `bytes` of IP came by a path from `remote`. Whether that address is still to be proved.
     pub(super) fn earn(&mut self, id: PathId, remote: Remote, bytes: u64) -> bool {
         let Some(slot) = &mut self.slots[id.index()] else { return false };
         if slot.remote != remote {

@@ -17,7 +17,7 @@ impl Peer {
     /// Gives packets to paths until no path can carry one now.
     pub(in crate::bond) fn pump(&mut self, now: Instant) {
         (self.wake, self.seen, self.fed) = (None, false, 0);
-        // Without keys nothing can leave. Who brings new ones has the paths work again.
+        // Without keys nothing can leave. The handshake pumps again when it brings new ones.
         if self.keys.is_usable(now) {
             while self.send_again_first(now) || self.send_new(now) {}
         }
@@ -38,8 +38,8 @@ impl Peer {
             if !self.fits_nowhere(bytes) {
                 return false;
             }
-            // The paths have become too narrow for it; its sender is told when it sends the next
-            // one.
+            // The MTU of the paths has shrunk since it was queued. Its sender gets "packet too big"
+            // for its next packet.
             self.ingress.pop(|_| ());
             self.drops.too_large += 1;
             return true;
@@ -89,8 +89,8 @@ impl Peer {
         Some(all)
     }
 
-    /// The paths as the scheduler sees them, for a packet of `bytes`. Who is done with them puts
-    /// them back, for the next.
+    /// The paths as the scheduler sees them, for a packet of `bytes`. The caller puts the vector
+    /// back into `self.views` when it is done, which saves an allocation.
     pub(super) fn views(&mut self, now: Instant, bytes: usize) -> Vec<PathView> {
         let mut views = core::mem::take(&mut self.views);
         views.clear();

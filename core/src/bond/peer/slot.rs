@@ -104,7 +104,7 @@ pub(in crate::bond) struct Slot {
     pub(super) quiet: Option<Instant>,
     /// Since when something waits to leave, without anything having left.
     pub(super) waiting: Option<Instant>,
-    /// The owner was told that there is something to send.
+    /// The owner knows that there is something to send.
     pub(in crate::bond) dirty: bool,
     /// The state that the owner was told last.
     pub(super) told: State,

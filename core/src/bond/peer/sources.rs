@@ -20,8 +20,8 @@ use alloc::vec::Vec;
 
 /// Bytes of the largest packet that a TUN hands over.
 pub(in crate::bond) const LARGEST: usize = 65_535;
-/// A packet of so many bytes is taken with its buffer, and not copied. One that is smaller would
-/// occupy that for nothing.
+/// A packet of at least this size keeps the buffer it came in, and is not copied. A smaller one
+/// would waste the rest of the buffer.
 const LARGE: usize = LARGEST / 2;
 /// Buffers kept for reuse while there is load: what is under way at some gigabits over a
 /// millisecond or two.

@@ -23,7 +23,7 @@ const SMALLEST: u64 = 128;
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl Peer {
-    /// A path that has something to send and was not told of since; of several the one with the
+    /// A path that has something to send and was not given out since; of several the one with the
     /// oldest packet.
     pub(in crate::bond) fn poll_dirty(&mut self) -> Option<PathId> {
         let copies = &self.copies;
@@ -34,7 +34,7 @@ impl Peer {
         Some(slot.id)
     }
 
-    /// A path that was given packets while another one was asked, and was not told of since.
+    /// A path that got packets while another one was polled, and was not given out since.
     pub(in crate::bond) fn poll_staged(&mut self) -> Option<PathId> {
         let mut slots = self.slots.iter_mut().flatten();
         let slot = slots.find(|slot| !slot.dirty && !slot.stage.is_empty())?;
@@ -207,7 +207,7 @@ impl Peer {
             let written = self.copies.write(sequence, &mut out[DATA_OFFSET..size - TAG], sums);
             debug_assert!(written, "it was measured when it was queued");
             let Ok(sealed) = self.keys.seal(now, id, out, size - HEADER - TAG) else {
-                // The keys have ended. It waits for new ones where nobody is asked for it.
+                // The keys have ended: what it was given waits for new ones.
                 self.unstage(id.index());
                 break;
             };
@@ -244,7 +244,7 @@ impl Peer {
     ///   path that it thinks best, and if none of these carries anything no answer would ever come.
     /// - An idle peer's ping is answered by its own path only: copies would cost as much as the
     ///   pings.
-    /// - Nobody acknowledges an acknowledgement. A side that sends nothing else would never learn
+    /// - Acknowledgements are not acknowledged. A side that sends nothing else would never learn
     ///   that its path is dead. So while DATA comes, it adds a PING before the last proof is too
     ///   old.
     pub(super) fn acknowledge(&mut self, now: Instant) {

@@ -129,9 +129,9 @@ impl Scheduler {
     }
 
     /// Whether the head goes wherever it is early, so that the rates of all paths that are near are
-    /// found: who chooses one path for a load must know what each takes, and a path that carries
-    /// nothing is never measured. It is over in a second, and order is kept meanwhile. Flows that
-    /// had a path before that are placed anew.
+    /// found: to choose one path for a load the scheduler must know what each carries, and a path
+    /// that carries nothing is never measured. It is over in a second, and order is kept meanwhile.
+    /// Flows that had a path before that are placed anew.
     fn seeks(&mut self, now: Instant, head: &Head, views: &[PathView]) -> bool {
         if head.sparse || head.backlog == head.bytes {
             return false;

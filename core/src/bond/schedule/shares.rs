@@ -55,8 +55,8 @@ impl Shares {
 
     /// Whether the bond carries at least as much by its weights as its best path alone. Where it
     /// does not, because a path is far slower than its weight says or has fallen, weights are not
-    /// kept: nobody wants a bond that is slower than one of its links. They are kept again when
-    /// they give a quarter more than that.
+    /// kept: a bond must not be slower than one of its links. They are kept again when they give a
+    /// quarter more than that.
     pub(super) fn judge(&mut self, views: &[PathView]) -> Verdict {
         let usable = || views.iter().filter(|view| view.may_carry() && view.weight > 0);
         let weights: u128 = usable().map(|view| u128::from(view.weight)).sum();

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The token comes in the first message, sealed for the server's key, and the client has proved its
-//! own key then: who repeats the message lets in nobody but the same client. What was used or has
-//! expired is remembered, so that a refusal can be told by its name.
+//! own key then: a replay of the message lets in the same client and no other. Invitations that
+//! were used or have expired are remembered, so that a refusal can say which of the two it was.
 
 use super::{Server, Session};
 use crate::bond::config::ConfigError;
@@ -80,8 +80,7 @@ impl Door<'_> {
         if kept.invitation.until <= self.now {
             return Err(BondRefusal::ExpiredInvitation);
         }
-        // The place of an invitation that expired may have been given to another; who has it keeps
-        // it, and what is sent to it.
+        // The addresses of an expired invitation may be another client's by now, which keeps them.
         if kept.invitation.addresses.iter().any(|address| self.routes.contains_key(address)) {
             return Err(BondRefusal::UsedInvitation);
         }
@@ -166,8 +165,8 @@ impl Server {
     }
 }
 
-/// Why a message was dropped that only somebody who knows the server's key can make, by what was
-/// counted.
+/// Why the handshake dropped a message, seen by which counter moved. Only a peer that knows the
+/// server's key can make such a message.
 fn cause(before: &Counters, after: &Counters) -> Option<BondRefusal> {
     match () {
         () if after.replayed > before.replayed => Some(BondRefusal::Replayed),

@@ -6,8 +6,7 @@ use crate::bond::wire::{CloseReason, Frame};
 use crate::machine::{Fault, Input, Machine, Output, StreamMachine};
 use crate::time::{Duration, Instant};
 
-/// An association on which nothing came for so long is ended: six idle pings of every path were
-/// missed.
+/// An association ends after this time without a packet: six idle pings of each path were missed.
 const IDLE: Duration = Duration::from_secs(180);
 
 impl Machine for Server {

@@ -47,8 +47,8 @@ impl Server {
             }
             News::ConfigRequest(request) => {
                 let own = self.config.common.mtu;
-                // Zero is no wish. What is told to hosts outside holds for others too that they
-                // know by our address, so no client makes it less than any tunnel has.
+                // Zero is no wish. Hosts outside keep "packet too big" for our address, which other
+                // clients share behind NAT, so no client may ask for less than any tunnel has.
                 let mtu = if request.mtu == 0 { own } else { request.mtu.clamp(MIN_MTU, own) };
                 peer.set_mtu(now, mtu, session.addresses.iter().any(IpAddr::is_ipv6));
                 if let Some(config) = configuration(&self.config, &session.addresses, mtu) {

@@ -123,7 +123,7 @@ impl DatagramMachine for Server {
     fn poll_transmit(&mut self, now: Instant, _: SocketId, buf: &mut [u8]) -> Option<Transmit> {
         if let Some((to, from, bytes)) = self.replies.pop_front() {
             buf.get_mut(..bytes.len())?.copy_from_slice(&bytes);
-            // Nobody has as many clients: its failure is not reported.
+            // No client has this number: a reply that fails is reported to none.
             let id = u32::MAX;
             return Some(Transmit { id, to: Some(to), from, len: bytes.len(), ..Transmit::default() });
         }

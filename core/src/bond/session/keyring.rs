@@ -64,8 +64,8 @@ pub(crate) struct Keyring {
     ask: (Instant, Duration),
 }
 
-/// A server asks for new keys again after this, then after twice as long each time: who cannot get
-/// an INIT through needs no REKEY with every packet.
+/// A server asks for new keys again after this, then after twice as long each time: a client whose
+/// INIT is lost on the way does not need a REKEY with every packet.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl Keyring {

@@ -31,7 +31,7 @@ use crate::time::Duration;
 /// 6.1.
 pub(crate) const REKEY_AFTER: Duration = Duration::from_secs(120);
 
-/// The server asks for a new session when the client should have done so long ago.
+/// The server asks for a new session when the client is ten seconds late to do so.
 pub(crate) const REKEY_ASKED_AFTER: Duration = Duration::from_secs(130);
 
 /// Nothing is sealed or opened by a session that is this old. WireGuard, section 6.1.

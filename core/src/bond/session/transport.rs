@@ -145,7 +145,7 @@ impl Session {
         now.saturating_since(self.born)
     }
 
-    /// Whether it sealed so many packets that another session is due.
+    /// Whether another session is due because this one has sealed enough packets.
     pub(crate) const fn is_worn(&self) -> bool {
         self.sealed >= REKEY_AFTER_PACKETS || self.forged >= MOST_FORGERIES / 2
     }

@@ -121,7 +121,7 @@ impl Names {
         Some(result)
     }
 
-    /// It is looked up no more: nobody waits for what still goes on.
+    /// Forgets the look-up of `name`; answers that still come are ignored.
     fn remove(&mut self, name: &NamedPort, cx: &mut Cx) -> Option<Box<Sought>> {
         self.sought(name)?;
         let Some(Entry::Asked(sought)) = self.entries.remove(name) else { return None };
@@ -160,7 +160,7 @@ impl Names {
         self.deadlines.first().filter(|(at, _)| *at <= now).map(|(_, name)| name.clone())
     }
 
-    /// All queries that go on. Nobody waits for them any more.
+    /// Forgets all look-ups. Gives the queries under way, for the caller to cancel.
     pub(super) fn give_up(&mut self) -> Vec<QueryId> {
         self.deadlines.clear();
         core::mem::take(&mut self.by_query).into_keys().collect()
@@ -214,13 +214,13 @@ impl Association {
             return self.judge_name(name, cx);
         }
         given.uplink.into_iter().for_each(|uplink| sought.tried.insert(uplink));
-        // A proxy that this worker has not been told of yet.
+        // A proxy of a reload that has not reached this worker yet.
         if given.endpoint.is_some() {
             return self.ask_for_name(name, cx);
         }
         let by = cx.config.asks(given.uplink, &name.0);
         if by.is_none() {
-            // Who has no name servers would have the system asked: once is enough.
+            // Uplinks without name servers all ask the system: once is enough.
             sought.tried = UplinkSet::from_bits(sought.tried.to_bits() | others.to_bits());
             if sought.by_system {
                 return self.ask_for_name(name, cx);
@@ -269,7 +269,7 @@ impl Association {
         None
     }
 
-    /// There is nobody else to be asked.
+    /// No other name server is left to ask.
     fn judge_name(&mut self, name: &NamedPort, cx: &mut Cx) {
         let goes_on = self.names.change(name, |sought| {
             sought.next_try = None;

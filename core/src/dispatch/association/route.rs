@@ -48,7 +48,7 @@ impl Association {
             Some(Asking::Flow(id)) => id,
         };
         let Some(flow) = self.flows.get_mut(id) else { return };
-        // (A proxy that this worker has not been told of yet carries none either.)
+        // (Nor does a proxy of a reload that has not reached this worker yet.)
         let assignment = assignment.filter(|assignment| assignment.endpoint.is_none());
         let Some(given) = assignment else { return self.elsewhere(id, cx) };
         let Assignment { uplink, via, .. } = given;
@@ -168,7 +168,7 @@ impl Association {
         }
     }
 
-    /// One destination less leaves by this way; one that nobody needs is closed.
+    /// One destination less leaves by this way. Its socket is closed behind the last.
     pub(super) fn leave(&mut self, socket: SocketId, cx: &mut Cx) {
         let Some(way) = self.ways.get_mut(socket) else { return };
         way.users = way.users.saturating_sub(1);

@@ -79,7 +79,7 @@ impl Association {
         };
         match host {
             Host::Ip(ip) => self.forward(SocketAddr::new(ip.to_canonical(), port), ecn, data, cx),
-            // RFC 6761 section 6.3: these are loopback's, and nobody is asked.
+            // RFC 6761 section 6.3: these names are loopback's, and no resolver is asked.
             Host::Name(name) if name.is_localhost() => {
                 self.forward(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port), ecn, data, cx)
             }
@@ -150,8 +150,8 @@ impl Association {
 
     fn server_sent(&mut self, socket: SocketId, rx: &Rx<'_>, cx: &mut Cx) {
         let from = SocketAddr::new(rx.from.ip().to_canonical(), rx.from.port());
-        // One that the way's network has translated is known by what it was before. It is the other
-        // only if nobody has spoken to the address itself.
+        // Behind NAT64 an answer comes from the translated address, of which the client knows the
+        // IPv4 one. An IPv6 destination that the client has spoken to itself comes first.
         let before = self.ways.get(socket).and_then(|way| way.before(from));
         let known = |from| self.spoken_to(from).map(|id| (id, from));
         let Some((id, from)) = known(from).or_else(|| before.and_then(known)) else {

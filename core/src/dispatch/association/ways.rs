@@ -21,7 +21,7 @@ pub(super) struct Way {
     pub(super) waiting: Vec<FlowId>,
     /// How many destinations leave by it.
     pub(super) users: usize,
-    /// Bytes that were not told yet.
+    /// Bytes not reported to the pool yet.
     pub(super) sent: u64,
     pub(super) received: u64,
 }

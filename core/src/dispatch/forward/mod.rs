@@ -93,7 +93,7 @@ pub(super) enum ForwardStep {
     Open,
     /// The client wants to go there now; the old origin is closed.
     Reopen {
-        /// In these words.
+        /// The protocol in which the client is answered.
         format: ReplyFormat,
         /// There.
         destination: Destination,
@@ -106,7 +106,7 @@ pub(super) enum ForwardStep {
     Tunnel(Tunnel),
     /// Write this, then close.
     Refuse {
-        /// The last words; empty after a whole response.
+        /// The last bytes to the client; empty after a whole response.
         reply: Vec<u8>,
         /// Why, if it is not the orderly end.
         why: Option<Refusal>,

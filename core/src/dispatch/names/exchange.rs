@@ -66,7 +66,7 @@ impl Names {
         let Some(given) = assignment.filter(fits) else { return self.look(&key, cx) };
         let (at, via) = (given.translated(to), given.via);
         let open: Vec<Kind> = lookup.open().collect();
-        // Without numbers that nobody can guess no question is asked.
+        // Without random ids, which an off-path attacker cannot guess, nothing is asked.
         let Some(ids) = self.random.ids() else { return self.finish(&key, Fault::NameUnavailable, cx) };
         let socket = cx.open_socket(self.conn, at, via);
         let mut asked = [None; 2];
@@ -125,8 +125,7 @@ impl Names {
         Some((key.clone(), at))
     }
 
-    /// Its socket cannot be opened, or nobody listens at the server: what it was asked by datagram
-    /// it will not answer.
+    /// Its socket cannot be opened, or the server's port is closed: datagrams get no answer.
     pub(in crate::dispatch) fn socket_failed(&mut self, socket: SocketId, dead: bool, cx: &mut Cx) {
         let Some((key, at)) = self.exchange_of(socket) else { return };
         let Some(lookup) = self.lookups.get_mut(&key) else { return };
@@ -256,7 +255,7 @@ impl Names {
         let exchange = self.lookups.get(&key).and_then(|lookup| lookup.exchanges.get(at));
         let id = exchange.and_then(|exchange| exchange.asked[kind as usize]);
         let answer = match id.map(|id| message::read(&message, id, &key.name, kind)) {
-            // Nobody else can speak on this connection.
+            // Only the server can write on this connection: a stray answer is a broken one.
             None | Some(Answer::Stray) => Answer::Failed,
             Some(answer) => answer,
         };

@@ -9,7 +9,7 @@ use core::net::{IpAddr, SocketAddr};
 
 /// RFC 8305 section 3: how long one family's addresses wait for the other's.
 const SETTLE: Duration = Duration::from_millis(50);
-/// How long "there is none" is believed of a family that nobody has answered for.
+/// How long "no address" is believed of a family for which no server has answered.
 const HALF_TTL: u32 = 30;
 
 /// What one family came to.
@@ -57,7 +57,7 @@ pub(super) struct Lookup {
     /// The service itself wants to know.
     pub(super) own: bool,
     pub(super) began: Instant,
-    /// Nobody waits longer.
+    /// The deadline of all that wait for it.
     pub(super) until: Instant,
     pub(super) tries: usize,
     pub(super) next_try: Option<Instant>,
@@ -97,7 +97,7 @@ impl Lookup {
         [self.next_try, self.settle].into_iter().flatten().fold(self.until, Instant::min)
     }
 
-    /// The families that nobody has answered for.
+    /// The families for which no server has answered.
     pub(super) fn open(&self) -> impl Iterator<Item = Kind> {
         Kind::ALL.into_iter().filter(|kind| self.found[*kind as usize].is_none())
     }
@@ -125,7 +125,7 @@ impl Lookup {
         self.open().next().is_none() || self.settle.is_some_and(|at| at <= now)
     }
 
-    /// Somebody may still answer for a family that is open.
+    /// Whether an answer may still come for a family that is open.
     pub(super) fn is_awaited(&self) -> bool {
         self.asking
             || self

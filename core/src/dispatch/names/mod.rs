@@ -130,7 +130,7 @@ impl Names {
         }
     }
 
-    /// Nobody waits for this query any more.
+    /// The connection that asked this query has ended.
     pub(super) fn cancel(&mut self, query: QueryId, cx: &mut Cx) {
         let Some(key) = self.waiting.remove(&query) else { return };
         let Some(lookup) = self.lookups.get_mut(&key) else { return };
@@ -177,7 +177,7 @@ impl Names {
         }
     }
 
-    /// It has come to an end: those who wait are told what is known, or else `fault`.
+    /// Ends the look-up: gives all that wait for it the addresses that are known, or else `fault`.
     fn finish(&mut self, key: &Key, fault: Fault, cx: &mut Cx) {
         let Some(mut lookup) = self.remove(key) else { return };
         let (known, ttl) = lookup.result(fault);

@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 
 /// RFC 7050 section 2.2: a name that has IPv4 addresses only.
 const NAME: &str = "ipv4only.arpa";
-/// When it is asked again where nobody has said anything, and how often at most.
+/// When it is asked again where no server has answered, and how often at most.
 const AGAIN: Duration = Duration::from_secs(10);
 /// When it is asked again where nothing is translated.
 const RARELY: Duration = Duration::from_secs(300);

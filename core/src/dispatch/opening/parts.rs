@@ -9,7 +9,7 @@ use core::net::{IpAddr, SocketAddr};
 
 #[derive(Debug)]
 pub(super) struct Candidate {
-    /// `None`: the pool's endpoint is the destination, or is told the name.
+    /// `None`: the pool's endpoint is the destination, or is a proxy that gets the name.
     pub(super) to: Option<SocketAddr>,
     pub(super) tried: UplinkSet,
     pub(super) tried_unbound: bool,
@@ -88,7 +88,7 @@ pub(in crate::dispatch) struct Winner {
 pub(in crate::dispatch) enum Reached {
     /// It is not wanted any more.
     Unwanted,
-    /// A proxy, which must be told the destination first.
+    /// A proxy, to which the destination must be written first.
     Proxy,
     /// The destination.
     Target(Winner),

@@ -37,7 +37,8 @@ impl Opening {
         }
     }
 
-    /// The attempt at this place is connected. If it leads to a proxy, that is told where to: true.
+    /// The attempt at this place is connected. If it leads to a proxy, begins to write the
+    /// destination to it: true.
     pub(super) fn introduce(&mut self, at: usize, local: SocketAddr, cx: &mut Cx) -> bool {
         let attempt = &mut self.attempts[at];
         let Some(upstream) = &attempt.upstream else { return false };
@@ -74,7 +75,7 @@ impl Opening {
         self.talk(stream).map_or(0, |talk| talk.introduction.wants())
     }
 
-    /// What the proxy is told.
+    /// What is to be written to the proxy.
     pub(in crate::dispatch) fn write_buf_of(&self, stream: StreamId) -> &[u8] {
         self.talk(stream).map_or(&[], |talk| talk.introduction.write_buf())
     }

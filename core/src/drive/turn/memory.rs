@@ -10,14 +10,13 @@ use crate::time::{Duration, Instant};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
-/// What is kept for one stream is told from here on. The system keeps some hundred bytes for an
-/// idle one.
+/// A stream for which the system keeps less is not reported. An idle one costs some hundred bytes.
 const WORTH_TELLING: u32 = 16 * 1024;
 
 /// What is remembered from one measurement to the next.
 #[derive(Default)]
 pub(super) struct Measured {
-    /// The machine was told that the system keeps too much.
+    /// The machine knows that the system keeps too much.
     told: bool,
     /// What was acknowledged of each stream for which much is kept, and since when.
     acknowledged: BTreeMap<StreamId, (u64, Instant)>,

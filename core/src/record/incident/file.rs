@@ -45,7 +45,7 @@ pub enum Section<'a> {
     About(&'a str),
     /// Entries of a worker.
     Entries(u16, &'a [u8]),
-    /// Something that no worker was told: when, and what.
+    /// What happened outside the workers: when, and what.
     News(Instant, &'a str),
     /// Nothing follows.
     Stop(Stop),
@@ -106,7 +106,7 @@ pub struct File {
     pub about: Vec<(String, String)>,
     /// What each worker recorded.
     pub workers: BTreeMap<u16, Vec<u8>>,
-    /// What no worker was told.
+    /// What happened outside the workers.
     pub news: Vec<(Instant, String)>,
     /// Why it ends; `None`: it was cut off, or is still being written.
     pub stop: Option<Stop>,

@@ -275,7 +275,7 @@ impl Track {
         }
     }
 
-    /// A head is refused. The byte that is told of it is kept as it came.
+    /// A head is refused. The byte that the error names is kept as it came.
     fn refused(&mut self, mut masked: Vec<u8>, why: HttpError, kept: &mut Kept) -> bool {
         if let HttpError::Refused { why, .. } = why
             && let (Some(place), Some(came)) = (masked.get_mut(why.at), self.waiting.get(why.at))

@@ -42,7 +42,7 @@ impl<C: Connection> Service<C> {
         self.take_back();
     }
 
-    /// What is asked for is taken back: who comes waits in the backlog.
+    /// Takes back what is asked for: new clients wait in the backlog.
     pub(super) fn take_back(&mut self) {
         for (index, entry) in self.listeners.iter_mut().enumerate() {
             if let Some(stream) = entry.asked.take() {

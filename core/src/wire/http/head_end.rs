@@ -19,7 +19,7 @@ impl HeadEnd {
         let new = bytes.get(self.looked.saturating_sub(3)..).unwrap_or_default();
         let ends = |line: &[u8]| new.windows(line.len()).any(|part| part == line);
         let ended = ends(b"\n\n") || ends(b"\n\r\n") || ends(b"\n\r\r\n");
-        // A large piece of what is no head is told as such at once, as a small one is.
+        // A large piece of what is no head is refused at once, as a small one is.
         let were_few = self.looked < SHORT;
         self.looked = bytes.len();
         ended || were_few || bytes.len() <= SHORT || bytes.len() >= limit

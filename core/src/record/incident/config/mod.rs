@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 const DISPATCH: u8 = 1;
 const UNWRAP: u8 = 2;
 
-/// Larger buffers nobody has: a damaged configuration must not take memory.
+/// The largest buffer that is read back: a damaged configuration must not take memory.
 const MAX_BUFFER: usize = 16 << 20;
 
 /// Which machine has such a configuration.
