@@ -6,7 +6,7 @@
 //!
 //! | file | is |
 //! | --- | --- |
-//! | `pool` | which uplink a connection leaves by, and what is learnt of it |
+//! | `pool` | which uplink a connection leaves by; `pool/report`: what is learnt of it |
 //! | `config` | what a pool is made of |
 //! | `policy` | the choice among those that are well |
 //! | `weighted`, `connections`, `latency`, `learned`, `sticky` | its policies |

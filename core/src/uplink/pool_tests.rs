@@ -1,7 +1,8 @@
 //! Who leaves by which uplink, and what the pool learns.
 
 use super::*;
-use crate::machine::{ConnId, Device, HostKey};
+use crate::machine::event::DownReason;
+use crate::machine::{ConnId, Device, Fault, HostKey, Report};
 use alloc::vec;
 use core::net::Ipv4Addr;
 

@@ -44,7 +44,7 @@
 //! | `rtt`, `delay`, `jitter`, `unloaded` | round trip; one way; its noise; the round trip without our queue |
 //! | `delivery`, `aggregation` | how fast bytes arrive; how long acknowledgements gather |
 //! | `answers` | what is asked of a path, and changes nothing |
-//! | `control` | the rate: start-up, cruise, probing up, falling |
+//! | `control` | the rate; `control/phases`: start-up, cruise, probing up, falling |
 //! | `startup`, `probe_up`, `fall` | those phases of it |
 //! | `cap`, `pacer` | how much may be in flight; when the next packet leaves |
 //! | `loss` | what is lost, and its share |
