@@ -115,7 +115,8 @@ commands! {
     #[cfg(feature = "dispatch")] Dispatch in dispatch,
     #[cfg(feature = "unwrap")] Unwrap in unwrap with unwrap::TABLES,
     #[cfg(all(feature = "bond", target_os = "linux"))] Bond in bond,
-    #[cfg(any(feature = "unwrap", all(any(feature = "bond", feature = "dispatch"), target_os = "linux")))] Doctor in doctor,
+    #[cfg(any(feature = "unwrap", all(any(feature = "bond", feature = "dispatch"), target_os = "linux")))]
+    Doctor in doctor,
     #[cfg(feature = "completions")] Completions in completions,
     #[cfg(feature = "sim")] Sim in sim,
     #[cfg(all(feature = "top", unix))] Top in top,

@@ -32,8 +32,8 @@ fn relay() -> Bare {
 
 /// How often it was told that uplink 0 acknowledges nothing.
 fn unacknowledged(bare: &Bare) -> usize {
-    let told = |output: &&Output| matches!(output, Output::Event(Event::Unacknowledged { uplink }) if *uplink == UplinkId(0));
-    bare.said.iter().filter(told).count()
+    let told = Output::Event(Event::Unacknowledged { uplink: UplinkId(0) });
+    bare.said.iter().filter(|output| **output == told).count()
 }
 
 // ---- what is read ----

@@ -113,7 +113,8 @@ fn a_client_of_1_0_gets_what_is_in_the_chunks() {
 #[test]
 fn radio_is_relayed_until_it_closes() {
     let got = page("ICY 200 OK\r\nicy-name: one\r\nicy-br:128\r\n\r\nmusic");
-    let wanted = "HTTP/1.1 200 OK\r\nicy-name: one\r\nicy-br: 128\r\nVia: 1.0 ropewalk\r\nConnection: close\r\n\r\nmusic";
+    let wanted = "HTTP/1.1 200 OK\r\nicy-name: one\r\nicy-br: 128\r\nVia: 1.0 ropewalk\r\n\
+                  Connection: close\r\n\r\nmusic";
     assert_eq!(got, wanted);
 }
 

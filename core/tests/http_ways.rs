@@ -19,9 +19,10 @@ fn request(method: &str, rest: &str) -> String {
 
 // ---- a change of protocol ----
 
-const ASK: &str = "GET http://192.0.2.1/chat HTTP/1.1\r\nHost: 192.0.2.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                   Sec-WebSocket-Key: x\r\n\r\n";
-const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\n";
+const ASK: &str = "GET http://192.0.2.1/chat HTTP/1.1\r\nHost: 192.0.2.1\r\nConnection: Upgrade\r\n\
+                   Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
+const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                      Sec-WebSocket-Accept: y\r\n\r\n";
 const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: y\r\nVia: 1.1 ropewalk\r\n\
                         Connection: upgrade\r\nUpgrade: websocket\r\n\r\n";
 
@@ -276,7 +277,8 @@ fn max_forwards_is_counted_down() {
 #[test]
 fn trailers_of_requests_that_mislead_are_dropped() {
     let head = request("POST", "Transfer-Encoding: chunked\r\nConnection: x-named\r\n\r\n");
-    let body = "3\r\nabc\r\n0\r\nContent-Length: 5\r\nDigest: x\r\nX-Named: y\r\nHost: evil\r\nProxy-Authorization: z\r\n\r\n";
+    let body = "3\r\nabc\r\n0\r\nContent-Length: 5\r\nDigest: x\r\nX-Named: y\r\nHost: evil\r\n\
+                Proxy-Authorization: z\r\n\r\n";
     for segment in [1, 9, usize::MAX] {
         let mut lab = lab();
         lab.serve(ONE, [until("0\r\n"), head_end(), send(&ok("x")), Act::AwaitEnd]);

@@ -97,7 +97,9 @@ proptest! {
         mutations in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         answer in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..300),
-            "HTTP/1\\.[01] [0-9]{3} [A-Z]{0,4}\r\n(Content-Length: [0-9]{1,2}\r\n|Transfer-Encoding: chunked\r\n|Connection: close\r\n){0,2}\r\n[0-9a-f\r\n]{0,40}"
+            "HTTP/1\\.[01] [0-9]{3} [A-Z]{0,4}\r\n\
+             (Content-Length: [0-9]{1,2}\r\n|Transfer-Encoding: chunked\r\n|Connection: close\r\n){0,2}\r\n\
+             [0-9a-f\r\n]{0,40}"
                 .prop_map(String::into_bytes),
         ],
         segment in 1usize..100,
@@ -272,7 +274,8 @@ proptest! {
         let listeners = vec![addr("127.0.0.1:1080"), addr("[::1]:1080")];
         let idle_timeout = Some(secs(30));
         let config = Config {
-            listeners, tunnel, idle_timeout, buffer_size: 1024, buffer_limit: 3, max_connections: 4, splice_after: 1,
+            listeners, tunnel, idle_timeout,
+            buffer_size: 1024, buffer_limit: 3, max_connections: 4, splice_after: 1,
             ..Config::default()
         };
         let mut chaos = Chaos {

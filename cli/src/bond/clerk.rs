@@ -30,8 +30,8 @@ pub(super) fn keep_notes(
                     Ok(()) if std::mem::take(&mut told) => log::info!("the server is written down now"),
                     Ok(()) => {}
                     Err(error) if !std::mem::replace(&mut told, true) => log::warn!(
-                        "the server cannot be written down: {error}; trying on. A client that ends before does not \
-                         know it again"
+                        "the server cannot be written down: {error}; trying on. A client that ends before \
+                         does not know it again"
                     ),
                     Err(_) => {}
                 }

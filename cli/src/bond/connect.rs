@@ -191,15 +191,17 @@ fn target(args: &Connect) -> Result<Target, String> {
             let kept = kept(&args.common.state_dir)?;
             // The server that is known has another address.
             let key = kept.map(|kept| kept.key).ok_or_else(|| {
-                format!("{server}: its key is not known: expected a join string, or --server-key KEY beside it")
+                format!(
+                    "{server}: its key is not known: expected a join string, or --server-key KEY beside it"
+                )
             })?;
             Ok(Target { server, key, token: Vec::new() })
         }
         (None, Some(_)) => Err("--server-key: expected the server's HOST:PORT with it".into()),
         (None, None) => kept(&args.common.state_dir)?.ok_or_else(|| {
             format!(
-                "no server is known in --state-dir {}: expected a join string, which `ropewalk bond invite` prints on \
-                 the server",
+                "no server is known in --state-dir {}: expected a join string, which `ropewalk bond invite` \
+                 prints on the server",
                 args.common.state_dir.display()
             )
         }),

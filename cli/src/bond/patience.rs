@@ -55,9 +55,9 @@ impl Patience {
     pub(super) fn verdict(&self) -> Result<(), String> {
         match self.limit.filter(|_| self.given_up.load(Ordering::Relaxed)) {
             Some(limit) => Err(format!(
-                "no answer from {} within {limit:?}: a server says nothing to those it does not let in. The join \
-                 string may have been used or have expired (the server's log says so), or nothing gets through to \
-                 this UDP port",
+                "no answer from {} within {limit:?}: a server says nothing to those it does not let in. The \
+                 join string may have been used or have expired (the server's log says so), or nothing gets \
+                 through to this UDP port",
                 self.server
             )),
             None => Ok(()),

@@ -144,7 +144,8 @@ impl DispatchWatch {
                 match prefix {
                     Some(prefix) => {
                         log::info!(
-                            "IPv4 destinations go{via} too, which has no IPv4: its network translates ({prefix})"
+                            "IPv4 destinations go{via} too, which has no IPv4: its network translates \
+                             ({prefix})"
                         );
                     }
                     None => log::warn!("IPv4 destinations go{via} no more: its network translates no more"),
@@ -202,9 +203,9 @@ impl ropewalk_mio::Watch for DispatchWatch {
                 let device = self.named(*uplink).and_then(|named| named.interface);
                 let device = device.as_deref().unwrap_or("DEVICE");
                 let text = format_args!(
-                    "a connection{via} broke: what it sent was not acknowledged; if uploads hang there while small \
-                     requests work, the link carries no large packets: ip link set {device} mtu 1280, or sysctl -w \
-                     net.ipv4.tcp_mtu_probing=1"
+                    "a connection{via} broke: what it sent was not acknowledged; if uploads hang there \
+                     while small requests work, the link carries no large packets: \
+                     ip link set {device} mtu 1280, or sysctl -w net.ipv4.tcp_mtu_probing=1"
                 );
                 self.flood_unacknowledged.warn(now, text);
             }

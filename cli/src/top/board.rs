@@ -174,7 +174,8 @@ mod tests {
     fn totals_become_rates_and_a_service_that_begins_anew_has_none_below_nothing() {
         let told = |received: u64| {
             json!({"uptime_seconds": 5.0, "uplink_up": [{"uplink": "a\u{1b}[2J", "value": 1}],
-                   "uplink_bytes_total": [{"uplink": "a\u{1b}[2J", "direction": "received", "value": received}]})
+                   "uplink_bytes_total": [
+                       {"uplink": "a\u{1b}[2J", "direction": "received", "value": received}]})
         };
         let (mut board, begin) = (Board::new("x".into()), Instant::now());
         for (second, received) in [(0, 1000), (1, 2000), (3, 6000), (4, 10)] {

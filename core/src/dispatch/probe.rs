@@ -221,7 +221,8 @@ impl Probe {
                 // RFC 9110 section 9.3.1: GET, as a captive portal must be seen by what it answers
                 // to a browser.
                 let text = format!(
-                    "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ropewalk\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+                    "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: ropewalk\r\nAccept: */*\r\n\
+                     Connection: close\r\n\r\n"
                 );
                 self.stage = Stage::Talking { stream, unsent: text.into_bytes(), seen };
                 cx.mark_dirty(stream);

@@ -244,7 +244,10 @@ mod tests {
             size in 0u16..100,
             tcp in any::<bool>(),
         ) {
-            let offload = if tcp { Offload::Tcp { header, size, v6: false } } else { Offload::Udp { header, size } };
+            let offload = match tcp {
+                true => Offload::Tcp { header, size, v6: false },
+                false => Offload::Udp { header, size },
+            };
             let mut out = VecDeque::new();
             let _ = cut(&bytes, offload, &mut out);
             let _ = join(&mut [bytes].into());

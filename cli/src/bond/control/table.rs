@@ -109,7 +109,8 @@ mod tests {
                 "sent_bytes": 9_999, "received_bytes": 123_456_789 })
         };
         let answer = json!({ "role": "connect", "established": true, "server": "vpn:4500", "tun": "ropewalk0",
-            "mode": "aggregate", "addresses": ["10.77.0.2", "fd77::2"], "paths": [path("wlan0", 48_000_000), path("u", 0)] });
+            "mode": "aggregate", "addresses": ["10.77.0.2", "fd77::2"],
+            "paths": [path("wlan0", 48_000_000), path("u", 0)] });
         let expected = "\
 connected to vpn:4500, ropewalk0 10.77.0.2 fd77::2, mode aggregate
 link   state  weight  rate         RTT      loss  sent    received

@@ -107,7 +107,8 @@ impl Relays {
             Refusal::CrowdedOut { limit } => self.handshakes.hit(
                 now,
                 format_args!(
-                    "{limit} handshakes are incomplete in this worker: the oldest go for new ones (--max-handshakes)"
+                    "{limit} handshakes are incomplete in this worker: the oldest go for new ones \
+                     (--max-handshakes)"
                 ),
             ),
             Refusal::AssociationLimit { limit } => self.associations.hit(
@@ -140,7 +141,8 @@ impl Relays {
             Event::ClientLimit { client, limit } => self.clients.hit(
                 now,
                 format_args!(
-                    "{client} has {limit} connections in this worker: another was reset (--max-client-connections)"
+                    "{client} has {limit} connections in this worker: another was reset \
+                     (--max-client-connections)"
                 ),
             ),
             Event::LookupLimit { client, limit } => self.lookups.hit(
@@ -157,7 +159,8 @@ impl Relays {
                 now,
                 format_args!(
                     "the system keeps {used} bytes for the sockets of this worker, more than {limit}: {ended} \
-                     stalled connections were reset, new ones wait while that is not enough (--max-socket-memory)"
+                     stalled connections were reset, new ones wait while that is not enough \
+                     (--max-socket-memory)"
                 ),
             ),
             Event::AcceptPaused { listener, fault } => {

@@ -230,9 +230,9 @@ fn sole_address(mut targets: impl Iterator<Item = Target>) -> Result<Option<IpAd
     match targets.find(|target| target.ip != first) {
         None => Ok(Some(first)),
         Some(other) => Err(format!(
-            "UDP servers on all addresses answer with the one address that the route names: expected targets with \
-             one address in each family, got {first} and {}; set the other up by itself with a --table of its \
-             own, or say --udp-bound-server if each is bound to its address",
+            "UDP servers on all addresses answer with the one address that the route names: expected \
+             targets with one address in each family, got {first} and {}; set the other up by itself with a \
+             --table of its own, or say --udp-bound-server if each is bound to its address",
             other.ip
         )),
     }

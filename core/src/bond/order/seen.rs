@@ -109,7 +109,9 @@ mod tests {
         #[test]
         fn the_window_is_a_set(
             steps in prop::collection::vec(
-                prop_oneof![8 => -200i64..200, 2 => -140_000i64..140_000, 1 => any::<i32>().prop_map(i64::from)],
+                prop_oneof![
+                    8 => -200i64..200, 2 => -140_000i64..140_000, 1 => any::<i32>().prop_map(i64::from)
+                ],
                 1..200,
             ),
         ) {

@@ -190,8 +190,8 @@ fn a_target_that_is_not_absolute_http_is_refused() {
 
 #[test]
 fn connection_cannot_name_host_or_framing_away() {
-    let text = "POST http://a/ HTTP/1.1\r\nHost: a\r\nConnection: host, content-length, Transfer-Encoding, x\r\n\
-                Content-Length: 3\r\nX: 1\r\n\r\n";
+    let text = "POST http://a/ HTTP/1.1\r\nHost: a\r\n\
+                Connection: host, content-length, Transfer-Encoding, x\r\nContent-Length: 3\r\nX: 1\r\n\r\n";
     assert_eq!(
         rewritten(text),
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nVia: 1.1 ropewalk\r\n\r\n"
@@ -360,7 +360,8 @@ fn max_forwards_is_counted_down_and_ends_here() {
     assert_eq!(
         String::from_utf8(answer).expect("text"),
         format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length: {len}\r\nConnection: close\r\n\r\n{echo}"
+            "HTTP/1.1 200 OK\r\nContent-Type: message/http\r\nContent-Length: {len}\r\n\
+             Connection: close\r\n\r\n{echo}"
         )
     );
     let options = read("OPTIONS http://a/ HTTP/1.1\r\nMax-Forwards: 00\r\n\r\n").kind;

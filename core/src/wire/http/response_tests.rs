@@ -34,9 +34,9 @@ fn refused(text: &str) -> (u16, usize) {
 
 #[test]
 fn a_response_loses_its_hop_by_hop_fields_and_nothing_else() {
-    let text = "HTTP/1.1 200 All right\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nX-Hop: 1\r\n\
-                Content-Length: 2\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\
-                \r\n";
+    let text = "HTTP/1.1 200 All right\r\nConnection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\n\
+                X-Hop: 1\r\nContent-Length: 2\r\nProxy-Authenticate: Basic\r\nUpgrade: h2c\r\n\
+                Set-Cookie: a\r\nSet-Cookie: b\r\n\r\n";
     let rewritten = "HTTP/1.1 200 All right\r\nContent-Length: 2\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\
                      Via: 1.1 ropewalk\r\n";
     assert_eq!(emitted(text, false), [rewritten, "\r\n"].concat());

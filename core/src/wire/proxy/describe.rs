@@ -170,10 +170,11 @@ mod tests {
         ];
         assert_eq!(
             listed(&tlvs),
-            "ALPN \"h2\", authority \"example.org\", unique id \"\\u{1}ab\", SSL (used, client certificate verified, \
-             version \"TLSv1.3\", CN \"Zoë O'Hara\", cipher \"TLS_AES_128_GCM_SHA256\", signature \"RSA-SHA256\", \
-             key \"RSA2048\", type 0x2f of 3 bytes), netns \"blue\", AWS VPC endpoint \"vpce-08d2bf15fac5001c9\", \
-             Azure private endpoint link 637534259, GCP PSC connection 258, type 0x99 of 2 bytes"
+            "ALPN \"h2\", authority \"example.org\", unique id \"\\u{1}ab\", SSL (used, client certificate \
+             verified, version \"TLSv1.3\", CN \"Zoë O'Hara\", cipher \"TLS_AES_128_GCM_SHA256\", signature \
+             \"RSA-SHA256\", key \"RSA2048\", type 0x2f of 3 bytes), netns \"blue\", AWS VPC endpoint \
+             \"vpce-08d2bf15fac5001c9\", Azure private endpoint link 637534259, GCP PSC connection 258, \
+             type 0x99 of 2 bytes"
         );
     }
 

@@ -83,7 +83,9 @@ faults! { $
             a_device_that_does_not_exist_is_passed_over
         ];
         /// After a failed accept no further one is made.
-        accepting_is_not_taken_up_again, NoAcceptAgain, [without_descriptors_accepting_pauses_and_goes_on_later];
+        accepting_is_not_taken_up_again, NoAcceptAgain, [
+            without_descriptors_accepting_pauses_and_goes_on_later
+        ];
         /// `ConnectFailed` is not reported.
         failed_attempts_are_swallowed, SwallowConnectFailed, [a_refused_target_gives_05];
         /// The loop stands still for 40 ms with each 64 KiB.
@@ -91,9 +93,14 @@ faults! { $
         /// Each 50th read is reported one byte short.
         a_byte_of_a_read_is_lost, LoseByte, [large_data_in_small_writes_arrives_byte_for_byte];
         /// Answers to names are not reported.
-        answers_to_names_are_swallowed, SwallowNames, [a_name_is_looked_up_and_reached, a_name_that_does_not_exist_gives_04];
+        answers_to_names_are_swallowed, SwallowNames, [
+            a_name_is_looked_up_and_reached,
+            a_name_that_does_not_exist_gives_04
+        ];
         /// `Unlisten` leaves the listener open (a second descriptor on it, at the socket's level).
-        a_drained_listener_stays_open, KeepListener, [a_drained_worker_finishes_what_is_open_and_refuses_the_rest];
+        a_drained_listener_stays_open, KeepListener, [
+            a_drained_worker_finishes_what_is_open_and_refuses_the_rest
+        ];
 
         // The second list: from the text of the contract alone.
         /// D1: one output after each input, the rest with the next turn.
@@ -115,13 +122,17 @@ faults! { $
         /// D7: the driver itself says which way to take, not the pool.
         the_pool_is_not_asked, OwnAssignment, [a_bound_source_address_is_what_the_target_sees];
         /// D8: a drained driver ends at once.
-        a_drained_driver_does_not_wait, DrainAtOnce, [a_drained_worker_finishes_what_is_open_and_refuses_the_rest];
+        a_drained_driver_does_not_wait, DrainAtOnce, [
+            a_drained_worker_finishes_what_is_open_and_refuses_the_rest
+        ];
 
         // What the system keeps for streams.
         /// D19: `SocketMemory` is not reported.
         too_much_is_not_told, SwallowKept, [who_reads_nothing_ends_when_the_system_keeps_too_much];
         /// D19: nor that it is over.
-        that_there_is_room_again_is_not_told, SwallowRoom, [who_reads_nothing_ends_when_the_system_keeps_too_much];
+        that_there_is_room_again_is_not_told, SwallowRoom, [
+            who_reads_nothing_ends_when_the_system_keeps_too_much
+        ];
         /// D19: all of it is reported as the last accepted stream's.
         what_is_kept_is_told_of_another, KeptOfAnother, [who_reads_nothing_ends_when_the_system_keeps_too_much];
 
@@ -201,7 +212,9 @@ faults! { $
         /// D15: what is left to do cannot be true of the packet.
         a_doubtful_header_is_believed, DoubtfulOffload, [a_header_that_cannot_be_true_costs_its_packet_only];
         /// D16: what would block is told as given.
-        a_blocked_packet_is_told_as_given, ForgetBlocked, [a_blocked_device_loses_nothing_and_costs_no_processor_time];
+        a_blocked_packet_is_told_as_given, ForgetBlocked, [
+            a_blocked_device_loses_nothing_and_costs_no_processor_time
+        ];
         /// Of each fifth packet it is not told that it was given.
         given_packets_are_not_told, SwallowGiven, [packets_stay_in_order];
         /// What the system did not take is told as given.
@@ -218,7 +231,9 @@ faults! { $
             a_file_comes_by_two_links_and_by_one_when_the_other_falls_silent
         ];
         /// D17: `ConfigureFailed` is not reported.
-        failed_configurations_are_swallowed, SwallowConfigureFailed, [addresses_and_mtu_are_set_and_what_fails_is_told];
+        failed_configurations_are_swallowed, SwallowConfigureFailed, [
+            addresses_and_mtu_are_set_and_what_fails_is_told
+        ];
         /// D17: `Entropy` is not answered.
         random_bytes_are_not_given, SwallowEntropy, [random_bytes_come_at_once_and_are_never_the_same];
         /// D17: the same bytes each time.

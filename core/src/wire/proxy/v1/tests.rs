@@ -51,7 +51,8 @@ fn a_line_names_both_ends() {
 fn the_longest_lines_pass() {
     let v4 = b"PROXY TCP4 255.255.255.255 255.255.255.255 65535 65535\r\n";
     assert_eq!((v4.len(), proxied(v4).0), (56, address("255.255.255.255:65535")));
-    let v6 = b"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n";
+    let v6 = b"PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff \
+               65535 65535\r\n";
     assert_eq!(v6.len(), 104);
     proxied(v6);
 }
