@@ -1,4 +1,4 @@
-//! A recording, run again.
+//! A recording, run again; `divergence` says where it is not what was recorded.
 
 mod divergence;
 

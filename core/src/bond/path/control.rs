@@ -1,4 +1,5 @@
-//! The rate of a path: what it is believed to be, how fast to send, how much may be in flight.
+//! The rate of a path: what it is believed to be, how fast to send, how much may be in flight. What
+//! an acknowledgement means in each phase is in `phases`.
 //!
 //! ```text
 //!           found                    queue gone

@@ -16,6 +16,7 @@
 //! | file | is |
 //! | --- | --- |
 //! | `slot` | one path with its address, its control frames and its stage |
+//! | `address` | whether the peer is where its packets come from |
 //! | `ingest` | packets from the TUN |
 //! | `again` | what is sent again: lost, or on a path that fell silent or behind |
 //! | `health` | a path that loses too much |
@@ -32,6 +33,7 @@
 //! - A path's stage holds at most a run, and nothing if the path may not send.
 //! - Sequences rise in the order in which packets are staged; a repair keeps its own.
 
+mod address;
 mod again;
 mod copies;
 mod give;
@@ -68,7 +70,7 @@ use alloc::vec::Vec;
 use copies::Copies;
 use ingest::Queued;
 use mtu::TunnelMtu;
-use slot::{Challenge, MOST_QUESTIONS};
+use slot::MOST_QUESTIONS;
 
 /// Settings of an association that either end may choose for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -366,55 +368,6 @@ impl Peer {
         self.path_event(now, index, |path, sink| {
             path.handle_blocked(now, since, &mut |event| sink(event));
         });
-    }
-
-    /// `bytes` of IP came by a path from `remote`. Whether that address is still to be proved.
-    pub(super) fn earn(&mut self, id: PathId, remote: Remote, bytes: u64) -> bool {
-        let Some(slot) = &mut self.slots[id.index()] else { return false };
-        if slot.remote != remote {
-            return true;
-        }
-        slot.allowance += bytes * slot::AMPLIFICATION;
-        !slot.validated
-    }
-
-    /// Asks whether the peer is at `remote`; the path goes there once it has answered.
-    pub(super) fn challenge(&mut self, now: Instant, id: PathId, remote: Remote, token: [u8; 8], bytes: u64) {
-        let Some(slot) = &mut self.slots[id.index()] else { return };
-        let allowance = bytes * slot::AMPLIFICATION;
-        if let Some(challenge) = &mut slot.challenge
-            && challenge.remote == remote
-        {
-            challenge.allowance += allowance;
-            if challenge.asked < MOST_QUESTIONS || challenge.next > now {
-                return;
-            }
-        }
-        slot.challenge = Some(Challenge { token, remote, next: now, asked: 0, allowance });
-        slot.asks = true;
-    }
-
-    /// An address has answered. Whether a path goes there now that did not before.
-    pub(super) fn answered(&mut self, now: Instant, by: PathId, token: [u8; 8]) -> bool {
-        let Some(slot) = &mut self.slots[by.index()] else { return false };
-        let Some(challenge) = slot.challenge.take_if(|challenge| challenge.token == token) else {
-            return false;
-        };
-        let moved = slot.remote != challenge.remote || !slot.validated;
-        // Another port is another mapping of the same network.
-        let elsewhere = slot.remote.to.ip() != challenge.remote.to.ip();
-        (slot.remote, slot.validated, slot.asks) = (challenge.remote, true, false);
-        if elsewhere {
-            slot.path.handle_moved(now);
-        }
-        if moved {
-            self.mtu.stale = true;
-            self.fit(now);
-            self.watch(now);
-            self.suit(now);
-            self.pump(now);
-        }
-        moved
     }
 
     /// Sends a frame by the best path.

@@ -6,11 +6,11 @@
 //! ```
 //!
 //! A track reads with the parsers that the machine reads with, and parses at the same bytes. So
-//! what the machine decides from is kept before it decides. What is not whole at the end of a
-//! recording was decided from by nobody, a response's head apart.
+//! what the machine decides from is kept before it decides. What is incomplete at the end of a
+//! recording the machine has not used, a response's head apart.
 //!
-//! Invariant: bytes are kept only where a rule here says so. Where the track and the machine are of
-//! different minds a replay diverges, and nothing secret is told.
+//! Invariant: bytes are kept only where a rule here says so. Where the track and the machine parse
+//! differently a replay diverges, and no secret is written.
 
 use super::FILLER;
 use super::mask;
