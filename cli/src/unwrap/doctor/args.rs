@@ -1,28 +1,13 @@
 //! The switches of `doctor unwrap`.
 
-use crate::unwrap::routes::args::mark;
-use crate::unwrap::target::{self, Protocol, Wanted};
+use crate::unwrap::routes::args::{Targets, mark};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 #[derive(clap::Args, Debug)]
 #[command(group(clap::ArgGroup::new("targets").args(["v4", "v6"]).required(true).multiple(true)))]
 pub(crate) struct Args {
-    /// The server's IPv4 address (or name) and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST;
-    /// may be given several times
-    #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::wanted_v4)]
-    pub(crate) v4: Vec<Wanted>,
-
-    #[arg(
-        help = "The server's IPv6 address (or name) and port or ports, [ADDRESS]:PORT or \
-                [ADDRESS]:FIRST-LAST; may be given several times",
-        short = '6', long = "target-v6", value_name = "[ADDRESS]:PORT",
-        value_parser = target::wanted_v6
-    )]
-    pub(crate) v6: Vec<Wanted>,
-
-    /// What the server speaks; may be given twice
-    #[arg(short, long, value_enum, value_name = "PROTOCOL", default_value = "tcp")]
-    pub(crate) protocol: Vec<Protocol>,
+    #[command(flatten)]
+    pub(crate) targets: Targets,
 
     /// The mark that setup was given
     #[arg(long, value_name = "N", value_parser = mark)]

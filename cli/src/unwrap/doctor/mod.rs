@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     use crate::unwrap::routes::place::Place;
     use crate::unwrap::target::Protocol;
 
-    if args.mark.is_some() && args.protocol.contains(&Protocol::Udp) {
+    if args.mark.is_some() && args.targets.protocol.contains(&Protocol::Udp) {
         return Err("--mark is for TCP: the answers of a UDP server carry no mark".into());
     }
     let mut report = crate::doctor::report::Report::new(std::io::stdout());
@@ -34,10 +34,10 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
     let mut kernel = Kernel::new()?;
     let present = kernel.present()?;
     if args.mark.is_some() {
-        checks::sysctls(!args.v4.is_empty(), !args.v6.is_empty(), &mut report);
+        checks::sysctls(!args.targets.v4.is_empty(), !args.targets.v6.is_empty(), &mut report);
     }
     let mut targets = Vec::new();
-    for wanted in args.v4.iter().chain(&args.v6) {
+    for wanted in args.targets.v4.iter().chain(&args.targets.v6) {
         match wanted.look_up() {
             Ok(found) => targets.extend(found),
             Err(why) => report.fail(wanted, why),
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<(), String> {
         for target in targets.iter().filter(|target| target.is_v6() == v6) {
             let placed = kernel.place(*target);
             let Some(placed) = checks::placed(*target, placed, args.mark, &mut report) else { continue };
-            for protocol in &args.protocol {
+            for protocol in &args.targets.protocol {
                 let servers = match placed.place {
                     Place::Here => {
                         let servers = checks::servers(*target, *protocol);

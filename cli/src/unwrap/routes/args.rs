@@ -1,4 +1,4 @@
-//! The switches of `setup` and `teardown`.
+//! The switches of `setup` and `teardown`, and of servers in `doctor`.
 
 use crate::unwrap::target::{self, Protocol, Wanted};
 use std::path::PathBuf;
@@ -14,8 +14,9 @@ pub(crate) const PRIORITY: u32 = 293;
 /// Where the old values of sysctls are kept.
 pub(crate) const STATE_DIR: &str = "/run/ropewalk";
 
+/// The servers whose answers are led back.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Setup {
+pub(crate) struct Targets {
     /// The server's IPv4 address (or name) and port or ports, ADDRESS:PORT or ADDRESS:FIRST-LAST;
     /// may be given several times
     #[arg(short = '4', long = "target-v4", value_name = "ADDRESS:PORT", value_parser = target::wanted_v4)]
@@ -32,6 +33,12 @@ pub(crate) struct Setup {
     /// What the server speaks; may be given twice
     #[arg(short, long, value_enum, value_name = "PROTOCOL", default_value = "tcp")]
     pub(crate) protocol: Vec<Protocol>,
+}
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Setup {
+    #[command(flatten)]
+    pub(crate) targets: Targets,
 
     /// Route by this mark instead of by address and port; unwrap must be given the same (TCP only)
     #[arg(long, value_name = "N", value_parser = mark)]

@@ -156,12 +156,12 @@ impl Plan {
             if family().next().is_none() {
                 continue;
             }
-            let wildcard = args.protocol.contains(&Protocol::Udp) && !args.udp_bound_server;
+            let wildcard = args.targets.protocol.contains(&Protocol::Udp) && !args.udp_bound_server;
             let source = if wildcard { sole_address(here())? } else { None };
             let source = source.unwrap_or_else(|| loopback(v6));
             plan.routes.push(Route { v6, table: args.table, source: Some(source) });
             for Placed { target, place } in family() {
-                for protocol in &args.protocol {
+                for protocol in &args.targets.protocol {
                     // A UDP socket on all addresses has none while it looks for a route: `from`
                     // would miss it. A TCP connection always has that of the target, and so has
                     // what comes in by another interface.
@@ -186,7 +186,7 @@ impl Plan {
     }
 
     fn by_mark(args: &Setup, targets: &[Placed], mark: u32) -> Result<Self, String> {
-        if args.protocol.contains(&Protocol::Udp) {
+        if args.targets.protocol.contains(&Protocol::Udp) {
             return Err(
                 "--mark is for TCP: an accepted connection takes over the mark of its client's packets, \
                         but the answers of a UDP server carry none; leave --mark out for UDP"
@@ -261,7 +261,7 @@ mod tests {
     fn plan(line: &str) -> Result<Plan, String> {
         let line = Line::try_parse_from(std::iter::once("setup").chain(line.split_ascii_whitespace()));
         let setup = line.map_err(|error| error.to_string())?.setup;
-        let targets = target::look_up(setup.v4.iter().chain(&setup.v6))?;
+        let targets = target::look_up(setup.targets.v4.iter().chain(&setup.targets.v6))?;
         Plan::new(&setup, &targets.into_iter().map(placed).collect::<Vec<_>>())
     }
 

@@ -33,7 +33,7 @@ pub(super) fn run(args: &Setup) -> Result<(), String> {
     loopback_is_up()?;
     let mut kernel = Kernel::new()?;
     let mut targets = Vec::new();
-    for target in target::look_up(args.v4.iter().chain(&args.v6))? {
+    for target in target::look_up(args.targets.v4.iter().chain(&args.targets.v6))? {
         targets.push(kernel.place(target)?);
     }
     let plan = Plan::new(args, &targets)?;
@@ -75,7 +75,7 @@ fn loopback_is_up() -> Result<(), String> {
 
 /// Servers that are not on this host must answer through it: only a connection can tell.
 fn prove(args: &Setup, targets: &[Placed]) -> Result<(), String> {
-    if !args.protocol.contains(&Protocol::Tcp) {
+    if !args.targets.protocol.contains(&Protocol::Tcp) {
         return Ok(());
     }
     for Placed { target, place } in targets {
