@@ -57,9 +57,12 @@ impl Answer {
     }
 }
 
-/// Greeting (no authentication) and request, as one.
+/// RFC 1928 section 3: a greeting that offers no authentication, and nothing else.
+pub const GREETING: [u8; 3] = [5, 1, 0];
+
+/// Greeting and request, as one.
 pub fn request(to: &To) -> Vec<u8> {
-    let mut bytes = vec![5, 1, 0, 5, 1, 0];
+    let mut bytes = [GREETING, [5, 1, 0]].concat();
     let port = match to {
         To::Address(address) => {
             match address.ip() {

@@ -1,35 +1,17 @@
 //! What the tests of the stream world share: a SOCKS5 client (RFC 1928) and some targets.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part")]
 
+pub(crate) use ropewalk_conformance::client::To;
+
+use ropewalk_conformance::client;
 use ropewalk_core::machine::event::Event;
 use ropewalk_sim::stream::wire::Wire;
 use ropewalk_sim::stream::{Net, ProxyClient};
 use std::future::poll_fn;
 use std::io::Result;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::task::{Poll, ready};
 use std::time::Duration;
-
-/// Where a client wants to go.
-#[derive(Clone, Debug)]
-pub(crate) enum To {
-    /// An address.
-    Address(SocketAddr),
-    /// A name and a port.
-    Name(String, u16),
-}
-
-impl From<SocketAddr> for To {
-    fn from(address: SocketAddr) -> Self {
-        To::Address(address)
-    }
-}
-
-impl From<(&str, u16)> for To {
-    fn from((name, port): (&str, u16)) -> Self {
-        To::Name(name.into(), port)
-    }
-}
 
 /// What came back.
 #[derive(Debug)]
@@ -46,29 +28,7 @@ pub(crate) struct Answer {
 
 /// A SOCKS5 CONNECT request, after the greeting.
 pub(crate) fn request(to: &To) -> Vec<u8> {
-    let mut bytes = vec![5, 1, 0];
-    let port = match to {
-        To::Address(address) => {
-            match address.ip() {
-                IpAddr::V4(v4) => {
-                    bytes.push(1);
-                    bytes.extend_from_slice(&v4.octets());
-                }
-                IpAddr::V6(v6) => {
-                    bytes.push(4);
-                    bytes.extend_from_slice(&v6.octets());
-                }
-            }
-            address.port()
-        }
-        To::Name(name, port) => {
-            bytes.extend_from_slice(&[3, u8::try_from(name.len()).expect("a short name")]);
-            bytes.extend_from_slice(name.as_bytes());
-            *port
-        }
-    };
-    bytes.extend_from_slice(&port.to_be_bytes());
-    bytes
+    client::request(to).split_off(client::GREETING.len())
 }
 
 /// SOCKS5 CONNECT.
@@ -80,8 +40,7 @@ pub(crate) async fn connect(client: &ProxyClient, to: impl Into<To>) -> Result<A
 pub(crate) async fn connect_with(client: &ProxyClient, to: impl Into<To>, payload: &[u8]) -> Result<Answer> {
     let began = client.now();
     let mut wire = client.dial().await?;
-    let mut bytes = vec![5, 1, 0];
-    bytes.extend_from_slice(&request(&to.into()));
+    let mut bytes = client::request(&to.into());
     bytes.extend_from_slice(payload);
     wire.write_all(&bytes).await?;
     let mut method = [0; 2];
