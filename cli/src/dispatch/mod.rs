@@ -6,7 +6,8 @@
 //! | `probe`, `cap`, `rate` | three of them |
 //! | `usage` | what metered uplinks have carried, in a file |
 //! | `reload` | its files read again while it runs |
-//! | `service` | from switches to running workers |
+//! | `plan` | what switches and files come to: pool, uplinks, the configuration of each worker |
+//! | `service` | from there to running workers |
 //! | `doctor` | `ropewalk doctor dispatch`: what an uplink lacks, and a connection by each (Linux) |
 //! | `upstream` | proxies as uplinks |
 //! | `associations` | events of UDP associations as counters and log lines |
@@ -21,6 +22,7 @@ pub(crate) mod cap;
 pub(crate) mod doctor;
 #[cfg(feature = "names")]
 mod names;
+mod plan;
 mod probe;
 mod rate;
 mod reload;

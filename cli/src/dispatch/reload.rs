@@ -7,7 +7,7 @@
 //! ```
 
 use super::args::{self, Args};
-use super::service::{Fixed, Plan, machine_config, of_worker};
+use super::plan::{Fixed, Plan, machine_config, of_worker};
 use super::upstream;
 use super::watch::{DispatchWatch, Named};
 use crate::host;

@@ -2,8 +2,8 @@
 //! names through which uplink.
 
 use super::args::Args;
+use super::plan::uplink_config;
 use super::probe;
-use super::service::uplink_config;
 use crate::host::links::Link;
 use crate::host::matching::UplinkSpec;
 use crate::host::monitor::Watched;

@@ -3,7 +3,8 @@
 //! | module | is |
 //! | --- | --- |
 //! | `args`, `subnets` | the switches, and the peers whose headers are trusted |
-//! | `service` | from switches to running workers |
+//! | `plan` | what switches and files come to: the configuration |
+//! | `service` | from there to running workers |
 //! | `reload` | its files read again while it runs |
 //! | `watch`, `stats` | its events as counters and log lines, its counters as figures |
 //! | `privileges` | what it may do, and what it gives up |
@@ -15,6 +16,7 @@
 
 mod args;
 pub(crate) mod doctor;
+mod plan;
 mod privileges;
 mod reload;
 mod routes;

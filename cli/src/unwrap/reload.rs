@@ -1,7 +1,7 @@
 //! SIGHUP: switches, lists of networks and names of servers read again, all or nothing.
 
 use super::args::Options;
-use super::service::{plan, set_limits};
+use super::plan::{plan, set_limits};
 use crate::process::logging;
 use crate::process::record::Recorded;
 use crate::process::reload::{changed, fixed_common};
