@@ -10,27 +10,33 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// Bytes on their way: a pool's buffer and the part of it that is still to go.
+///
+/// Each connection has room for two, so the numbers are small ones: no buffer has 4 GiB.
 #[derive(Debug)]
 pub(crate) struct Filled {
     data: Box<[u8]>,
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
+}
+
+fn short(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 impl Filled {
     /// What is still to go.
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.data[self.start..self.end]
+        &self.data[self.start as usize..self.end as usize]
     }
 
     /// Marks `len` bytes as gone.
     pub(crate) fn consume(&mut self, len: usize) {
-        self.start = (self.start + len).min(self.end);
+        self.start = self.start.saturating_add(short(len)).min(self.end);
     }
 
     /// Keeps the first `len` bytes of what is to go.
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.end = self.end.min(self.start + len);
+        self.end = self.end.min(self.start.saturating_add(short(len)));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -123,7 +129,7 @@ impl Buffers {
                 self.peek(len).into()
             }
         };
-        let end = len.min(data.len());
+        let end = short(len.min(data.len()));
         Filled { end, ..self.own(data) }
     }
 
@@ -137,7 +143,7 @@ impl Buffers {
         self.taken += 1;
         self.held += data.len();
         self.large += usize::from(data.len() == self.size);
-        Filled { start: 0, end: data.len(), data }
+        Filled { start: 0, end: short(data.len()), data }
     }
 
     /// Gives a buffer back.

@@ -12,6 +12,7 @@ use crate::buffer::Filled;
 use crate::machine::event::Event;
 use crate::machine::{Close, ConnId, Fault, Output, Report, Splice, StreamId, UplinkId};
 use crate::time::{Duration, Instant};
+use alloc::boxed::Box;
 
 /// One side of a relay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,12 +33,32 @@ const THIN_ENOUGH: u8 = 4;
 struct Direction {
     held: Option<Filled>,
     total: u64,
-    piped: usize,
-    full_reads: u8,
-    thin: u8,
-    splicing: bool,
+    /// Bytes inside a pipe; no pipe has 4 GiB.
+    piped: u32,
+    way: Way,
     ended: bool,
     shut: bool,
+}
+
+/// How a direction's bytes move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// Through a buffer; so many reads in a row have filled it.
+    Copied { full: u8 },
+    /// In the kernel; so many moves in a row were thin.
+    Spliced { thin: u8 },
+}
+
+impl Default for Way {
+    fn default() -> Self {
+        Way::Copied { full: 0 }
+    }
+}
+
+impl Direction {
+    fn is_splicing(&self) -> bool {
+        matches!(self.way, Way::Spliced { .. })
+    }
 }
 
 /// What is to become of a relay.
@@ -60,7 +81,8 @@ pub(crate) struct Relay {
     pub(crate) active: Instant,
     up: Direction,
     down: Direction,
-    broken: Option<Broken>,
+    /// Rare, and so apart.
+    broken: Option<Box<Broken>>,
 }
 
 /// One side failed; the other is still being given its last bytes.
@@ -139,8 +161,8 @@ impl Relay {
 
     pub(crate) fn wants_read(&self, side: Side) -> bool {
         let direction = self.direction(side);
-        let readable = self.broken.is_none_or(|broken| broken.side == side && broken.readable);
-        direction.held.is_none() && !direction.ended && !direction.splicing && readable
+        let readable = self.broken.as_ref().is_none_or(|broken| broken.side == side && broken.readable);
+        direction.held.is_none() && !direction.ended && !direction.is_splicing() && readable
     }
 
     pub(crate) fn write_buf(&self, side: Side) -> &[u8] {
@@ -150,16 +172,15 @@ impl Relay {
     pub(crate) fn splice(&self, side: Side) -> Option<Splice> {
         let direction = self.direction(side);
         let open =
-            direction.splicing && direction.held.is_none() && !direction.ended && self.broken.is_none();
+            direction.is_splicing() && direction.held.is_none() && !direction.ended && self.broken.is_none();
         let max = if open { SPLICE_MAX } else { 0 };
-        let last_bytes = direction.piped > 0 && self.broken.is_none_or(|broken| broken.side == side);
+        let last_bytes = direction.piped > 0 && self.broken.as_ref().is_none_or(|broken| broken.side == side);
         (open || last_bytes).then_some(Splice { to: self.stream(side.other()), max })
     }
 
     pub(crate) fn refuse_splice(&mut self, side: Side, cx: &mut Common) {
         let stream = self.stream(side);
-        let direction = self.direction_mut(side);
-        (direction.splicing, direction.full_reads) = (false, 0);
+        self.direction_mut(side).way = Way::default();
         cx.mark_dirty(stream);
     }
 
@@ -172,10 +193,10 @@ impl Relay {
         let direction = self.direction_mut(side);
         direction.held = Some(cx.buffers.take(len));
         direction.total += len as u64;
-        direction.full_reads = if full { direction.full_reads.saturating_add(1) } else { 0 };
-        if after != 0 && direction.full_reads >= after {
-            (direction.splicing, direction.thin) = (true, 0);
-        }
+        let before = if let Way::Copied { full } = direction.way { full } else { 0 };
+        let full = if full { before.saturating_add(1) } else { 0 };
+        let splices = after != 0 && full >= after;
+        direction.way = if splices { Way::Spliced { thin: 0 } } else { Way::Copied { full } };
         cx.mark_dirty(self.stream(side.other()));
     }
 
@@ -212,12 +233,16 @@ impl Relay {
         let has_rate = cx.has_rate(self.uplink);
         let direction = self.direction_mut(side);
         direction.total += given as u64;
-        direction.piped = (direction.piped + taken).saturating_sub(given);
+        let piped = (direction.piped as usize + taken).saturating_sub(given);
+        direction.piped = u32::try_from(piped).unwrap_or(u32::MAX);
         direction.ended |= eof;
-        direction.thin = if taken < THIN { direction.thin.saturating_add(1) } else { 0 };
-        if (direction.thin >= THIN_ENOUGH || has_rate) && direction.piped == 0 {
-            (direction.splicing, direction.full_reads) = (false, 0);
+        let before = if let Way::Spliced { thin } = direction.way { thin } else { 0 };
+        let thin = if taken < THIN { before.saturating_add(1) } else { 0 };
+        if (thin >= THIN_ENOUGH || has_rate) && direction.piped == 0 {
+            direction.way = Way::default();
             cx.mark_dirty(stream);
+        } else if direction.is_splicing() {
+            direction.way = Way::Spliced { thin };
         }
         self.end_direction_when_empty(side, cx);
         self.state()
@@ -238,8 +263,8 @@ impl Relay {
         self.lose_what_was_for(side, cx);
         self.tell_of_silence(side, fault, cx);
         // The first fault says more than what follows from it.
-        let fault = self.broken.map_or(fault, |broken| broken.fault);
-        self.broken = Some(Broken { side, fault, at: cx.now, readable: false });
+        let fault = self.fault().unwrap_or(fault);
+        self.broken = Some(Box::new(Broken { side, fault, at: cx.now, readable: false }));
         // Bytes inside a pipe would go with the stream they came from.
         if !self.is_piping(side) {
             cx.close(self.stream(side), Close::Reset);
@@ -256,15 +281,15 @@ impl Relay {
         self.lose_what_was_for(side, cx);
         self.tell_of_silence(side, fault, cx);
         // Copied, so that a read reports its end.
-        self.direction_mut(side).splicing = false;
-        self.broken = Some(Broken { side, fault, at: cx.now, readable: true });
+        self.direction_mut(side).way = Way::default();
+        self.broken = Some(Box::new(Broken { side, fault, at: cx.now, readable: true }));
         cx.mark_dirty(self.stream(side));
         self.state()
     }
 
     /// What was sent by an uplink was not acknowledged in time, whether a write or a read says so.
     fn tell_of_silence(&self, side: Side, fault: Fault, cx: &mut Common) {
-        if let (Side::Target, Fault::TimedOut, Some(uplink), None) = (side, fault, self.uplink, self.broken)
+        if let (Side::Target, Fault::TimedOut, Some(uplink), None) = (side, fault, self.uplink, &self.broken)
             && self.up.total > 0
         {
             cx.event(Event::Unacknowledged { uplink });
@@ -294,7 +319,7 @@ impl Relay {
     }
 
     fn state(&self) -> RelayState {
-        match self.broken {
+        match &self.broken {
             Some(broken) if !broken.readable && self.is_delivered(broken.side) => {
                 RelayState::Broken(broken.fault)
             }
@@ -315,13 +340,13 @@ impl Relay {
 
     /// Why one side failed, while the other is still being given its last bytes.
     pub(crate) fn fault(&self) -> Option<Fault> {
-        self.broken.map(|broken| broken.fault)
+        self.broken.as_ref().map(|broken| broken.fault)
     }
 
     /// When it has waited long enough: for anything to move, or for one side to take its last
     /// bytes.
     pub(crate) fn deadline(&self, idle: Option<Duration>, linger: Duration) -> Option<Instant> {
-        match self.broken {
+        match &self.broken {
             // `linger` bounds how long a broken relay waits for its last bytes to be taken.
             Some(broken) => Some(self.active.max(broken.at) + linger),
             None => idle.map(|idle| self.active + idle),
@@ -356,5 +381,15 @@ impl Side {
             Side::Client => Side::Target,
             Side::Target => Side::Client,
         }
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::Relay;
+
+    #[test]
+    fn an_idle_relay_takes_120_bytes() {
+        assert!(size_of::<Relay>() <= 120, "{}", size_of::<Relay>());
     }
 }
