@@ -436,6 +436,7 @@ impl Desk {
         if let Some(skew) = skew {
             let skew = ropewalk_core::time::Duration::from_millis(skew);
             self.handle.call(move |now, client: &mut Client| client.set_max_skew(now, skew));
+            log::info!("max-skew now: {} ms", skew.as_millis());
         }
         Ok(notes)
     }

@@ -95,13 +95,17 @@ impl Links {
         }
         for spec in &resolved.uplinks {
             spec.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-            let link = links.iter().find(|link| link.device.is_some() && link.device == spec.device);
-            if link.is_some_and(|link| !self.fits(spec, link)) {
-                let family = if self.server_v6 { 6 } else { 4 };
-                log::warn!("{} is not used: it has no address of IPv{family}, as the server has", spec.label);
-            }
+            self.unfit(spec, links).iter().for_each(|told| log::warn!("{told}"));
         }
         Ok(())
+    }
+
+    /// What to say of a link that is there and has no address of the server's family.
+    fn unfit(&self, spec: &UplinkSpec, links: &[Link]) -> Option<String> {
+        let link = links.iter().find(|link| link.device.is_some() && link.device == spec.device)?;
+        let family = if self.server_v6 { 6 } else { 4 };
+        let told = format!("{} is not used: it has no address of IPv{family}, as the server has", spec.label);
+        (!self.fits(spec, link)).then_some(told)
     }
 
     /// Whether a link could carry to a server with this address.
@@ -146,7 +150,9 @@ impl Links {
     pub(super) fn add(&mut self, link: UplinkArg, links: &[Link]) -> Result<Vec<String>, String> {
         let mut notes = Vec::new();
         if link.selector != Selector::Auto {
-            notes = matching::match_one(&link, links)?.warnings;
+            let spec = matching::match_one(&link, links)?;
+            notes = spec.warnings.clone();
+            notes.extend(self.unfit(&spec, links));
         }
         self.dropped.retain(|label| *label != link.label);
         self.wanted.retain(|one| one.label != link.label);
@@ -345,6 +351,13 @@ mod tests {
         assert_eq!(labels(&own, &one), ["wlan0@3"]);
         assert!(own.remove("wlan0", &host()).is_err_and(|said| said.contains("last")));
         own.add("usb0".parse().expect("an uplink"), &host()).expect("it is there");
+        // One that cannot reach the server as it is.
+        let six = [eth("wlan9", &["2001:db8::2/64"])];
+        let notes = own.clone().add("wlan9".parse().expect("an uplink"), &six).expect("it is there");
+        assert_eq!(
+            notes.last().map(String::as_str),
+            Some("wlan9 is not used: it has no address of IPv4, as the server has")
+        );
         assert!(
             own.add("192.0.2.9".parse().expect("an uplink"), &host())
                 .is_err_and(|said| said.contains("192.0.2.9"))

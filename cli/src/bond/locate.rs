@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How often is asked whether the bond is well.
 const ROUND: Duration = Duration::from_secs(2);
+/// Its name is looked up in every round, then at twice that time, up to this: a server may be away
+/// for days.
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 /// So long nothing comes before the name is looked up anew: a server that was restarted is back
 /// sooner.
 const SILENCE: Duration = Duration::from_secs(6);
@@ -151,18 +154,27 @@ pub(super) fn follow(server: String, mut all: Vec<SocketAddr>, mut at: SocketAdd
     }
     let (mut silent_since, mut known, mut good) = (None, false, None);
     let mut system = Resolver::default();
+    let (mut asked, mut pause) = (None, ROUND);
     loop {
         std::thread::sleep(ROUND);
         match bond.is_well() {
             None => {}
             // What the system says late would be old by the next question.
-            Some(true) => (silent_since, known, good, system.0) = (None, true, Some(at), None),
+            Some(true) => {
+                (silent_since, known, good, system.0) = (None, true, Some(at), None);
+                (asked, pause) = (None, ROUND);
+            }
             Some(false) => {
                 let since = *silent_since.get_or_insert_with(Instant::now);
                 if since.elapsed() < SILENCE {
                     continue;
                 }
-                all = places(ask_all(&server, &mut system, &bond), all, good.filter(|good| *good != at));
+                let mut found = Vec::new();
+                if asked.is_none_or(|at: Instant| at.elapsed() >= pause) {
+                    found = ask_all(&server, &mut system, &bond);
+                    (asked, pause) = (Some(Instant::now()), (pause * 2).min(LONGEST_PAUSE));
+                }
+                all = places(found, all, good.filter(|good| *good != at));
                 let stale = !known || since.elapsed() >= TURN;
                 // It may be well again meanwhile.
                 if bond.is_well() == Some(true) {

@@ -87,8 +87,9 @@ pub(super) fn addresses(name: &str, links: &[&Link], resolv_conf: &[IpAddr], mar
         open.retain(|question| {
             let answer = answer(question, name, until);
             for ip in answer.iter().flatten() {
-                // Links may tell the same.
-                if !found.contains(ip) {
+                // Links may tell the same. Filters tell 0.0.0.0 of names that they hide.
+                let hidden = ip.is_unspecified() || ip.is_loopback() || ip.is_multicast();
+                if !hidden && !found.contains(ip) {
                     found.push(*ip);
                 }
             }

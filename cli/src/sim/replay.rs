@@ -70,6 +70,7 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
     }
     let mut text = head(&file, path);
     if !args.summary {
+        let _ = writeln!(text, "{:>12} {:>7}  what", "seconds", "worker");
         for Line { at, worker, text: what } in timeline.lines() {
             let worker = worker.map_or(String::from("-"), |worker| worker.to_string());
             let _ = writeln!(text, "{:>12} {worker:>7}  {what}", seconds(*at));
@@ -113,15 +114,13 @@ pub(super) fn run(args: &ReplayArgs) -> Result<(), String> {
 
 fn head(file: &record::File, path: &Path) -> String {
     let of = |key: &str| file.about.iter().find(|(known, _)| known == key).map_or("?", |(_, value)| value);
-    let mut text = format!(
-        "{}: {} of ropewalk {}, began {}\n",
+    format!(
+        "{}: {} of ropewalk {}, began {}\n\n",
         path.display(),
         of("service"),
         of("version"),
         date(of("began"))
-    );
-    let _ = writeln!(text, "\n{:>12} {:>7}  what", "seconds", "worker");
-    text
+    )
 }
 
 /// `2026-11-27 10:07:23 UTC`, of seconds since 1970.

@@ -80,14 +80,37 @@ fn doctor_tells_of_a_firewall_that_lets_no_client_through_and_its_cure_helps() {
     let chain = "add chain inet mine forward { type filter hook forward priority 0; policy drop; }";
     assert!(nft(server, &[chain]));
     assert_eq!(hosts.who_fetches_within("2"), None, "it is closed");
-    let said = doctor();
-    let line = said.lines().find(|line| line.starts_with("warn  firewall: inet mine forward drops"));
-    let (_, cure) = line.and_then(|line| line.split_once("ropewalk0: ")).unwrap_or_else(|| panic!("{said}"));
-    for command in cure.split("; ") {
-        assert!(nft(server, &command.split(' ').skip(1).collect::<Vec<_>>()), "{command}");
+    let cure = |chain: &str, end: &str| {
+        let said = doctor();
+        let line =
+            said.lines().find(|line| line.starts_with(&format!("warn  firewall: inet mine {chain} drops")));
+        let (_, cure) = line.and_then(|line| line.split_once(end)).unwrap_or_else(|| panic!("{said}"));
+        for command in cure.split("; ") {
+            assert!(nft(server, &command.split(' ').skip(1).collect::<Vec<_>>()), "{command}");
+        }
+        assert_eq!(hosts.who_fetches().as_deref(), Some("203.0.113.1"));
+        assert!(doctor().contains("ok    firewall: "), "{}", doctor());
+    };
+    cure("forward", "ropewalk0: ");
+    // What comes to the server's port.
+    assert!(nft(server, &["add chain inet mine input { type filter hook input priority 0; policy drop; }"]));
+    cure("input", "port 4500: ");
+}
+
+#[test]
+fn a_server_names_the_firewall_that_keeps_clients_out_when_it_starts() {
+    let Some(hosts) = Hosts::new(here!()) else { return };
+    assert!(nft(&hosts.world.server, &["add table inet mine"]));
+    for hook in ["input", "forward"] {
+        let chain =
+            format!("add chain inet mine {hook} {{ type filter hook {hook} priority 0; policy drop; }}");
+        assert!(nft(&hosts.world.server, &[&chain]));
     }
-    assert_eq!(hosts.who_fetches().as_deref(), Some("203.0.113.1"));
-    assert!(doctor().contains("ok    firewall: "), "{}", doctor());
+    let server = hosts.serve();
+    server.wait_for(
+        "inet mine input drops what comes in and does not know port 4500: nft insert rule inet mine input",
+    );
+    server.wait_for("inet mine forward drops what is forwarded and does not know ropewalk0: nft insert rule");
 }
 
 #[test]
