@@ -59,8 +59,12 @@ impl Client {
     }
 
     /// The server is at another address from now on: every socket is opened anew, to go there, and
-    /// the server is asked who it is. Changes nothing where the address is the same.
+    /// the server is asked who it is. Changes nothing where the address is the same, or the client
+    /// says farewell already.
     pub fn set_server(&mut self, now: Instant, server: SocketAddr) {
+        if self.drained {
+            return;
+        }
         if core::mem::replace(&mut self.config.server, server) == server {
             return;
         }

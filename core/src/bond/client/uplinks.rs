@@ -49,6 +49,10 @@ impl Way {
 
 impl Client {
     pub(super) fn open(&mut self, index: usize) {
+        // Nobody would close it.
+        if self.finished {
+            return;
+        }
         let (to, way) = (self.config.server, &mut self.ways[index]);
         let socket = SocketId::from_parts(index as u32, way.generation);
         way.generation += 1;

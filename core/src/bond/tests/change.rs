@@ -2,6 +2,8 @@
 
 use super::pair::{Pair, uplink};
 use crate::bond::{PathState, Strategy};
+use crate::machine::event::BondNews;
+use crate::machine::{Input, Machine, Output, UplinkId, Via};
 use crate::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -95,6 +97,20 @@ fn a_server_that_moves_is_found_where_it_is_said_to_be() {
     pair.client.set_server(pair.now, pair.home);
     assert!(pair.client.status(pair.now).established);
     assert_eq!(pair.states()[0], [PathState::Live; 2]);
+}
+
+#[test]
+fn a_client_that_ends_says_farewell_where_its_server_was_and_opens_nothing_more() {
+    let mut pair = Pair::connected();
+    pair.client.handle_input(pair.now, Input::Drain);
+    pair.client.set_server(pair.now, "203.0.113.77:4501".parse().expect("a literal"));
+    pair.run(SECOND * 2);
+    assert!(pair.events.contains(&(Some(0), BondNews::Closed)), "{:?}", pair.events);
+    // Links change all the same.
+    pair.client.handle_input(pair.now, Input::UplinkBack { uplink: UplinkId(0), via: Via::default() });
+    pair.client.set_uplinks(pair.now, &[uplink(0, 1), uplink(2, 1)]).expect("they may be");
+    let opened = |output: &Output| matches!(output, Output::OpenSocket { .. });
+    assert!(!core::iter::from_fn(|| pair.client.poll_output()).any(|output| opened(&output)));
 }
 
 #[test]
