@@ -2,9 +2,9 @@
 //! own. They take their time, and the worker does not wait.
 
 use super::changes::Changes;
-use super::connect::thread;
 use super::enrolments::AGAIN;
 use super::host::ClientHost;
+use super::service::thread;
 use super::watch::Note;
 use super::{device, state};
 use std::net::IpAddr;

@@ -10,7 +10,7 @@ use super::join::{self, Join, host_and_port};
 use super::links::{Links, LinksChange};
 use super::patience::Patience;
 use super::report;
-use super::service::{self, Service};
+use super::service::{self, Service, thread};
 use super::values::{self, Route};
 use super::watch::{BondWatch, Names, Note};
 use super::{device, locate, privileges, state};
@@ -34,7 +34,6 @@ use std::time::Duration;
 pub(super) const KEY: &str = "connect.key";
 /// The server that let it in last: `HOST:PORT KEY`.
 const SERVER: &str = "server";
-const STACK: usize = 256 * 1024;
 /// linux/rtnetlink.h: RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE (an interface with a new default route
 /// is a link), RTMGRP_IPV4_RULE and RTNLGRP_IPV6_RULE (somebody may take ours away).
 const ROUTES: u32 = 0x40 | 0x400 | 0x80 | 0x4_0000;
@@ -168,11 +167,6 @@ fn noted(tun: Tun, name: String, notes: Sender<Note>) -> Tun {
         let _ = notes.send(Note::Inside(to.clone()));
         Ok(())
     }))
-}
-
-pub(super) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK).spawn(work);
-    thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
 }
 
 /// Whom to speak to: as it was written, or as it was kept.

@@ -9,8 +9,8 @@
 //! is well nobody asks: its server has proved its key. While it is down the system may have no
 //! answer, for names of this host go into the bond: so the links are asked too (`lookup`).
 
-use super::connect::thread;
 use super::host;
+use super::service::thread;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;

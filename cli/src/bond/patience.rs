@@ -1,6 +1,6 @@
 //! How long `bond connect` waits for a first answer of its server.
 
-use super::connect::thread;
+use super::service::thread;
 use ropewalk_mio::Handle;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -2,14 +2,13 @@
 
 use super::args::Serve;
 use super::changes::Changes;
-use super::connect::thread;
 use super::control::Role;
 use super::control::server::Bound;
 use super::enrolments::{self, Enrolments};
 use super::host::{self, ServerHost, ServerPlan};
 use super::registry::{self, Registry, unix_time};
 use super::report;
-use super::service::{self, Service};
+use super::service::{self, Service, thread};
 use super::values::{Nat, Subnet};
 use super::watch::{BondWatch, Names, Note};
 use super::{device, privileges, state, values};
@@ -209,7 +208,7 @@ fn look_at_firewall(tun: String, listen: SocketAddr) {
         Err(error) => log::debug!("the firewall is not known: {error}"),
     };
     // What it would tell is told by `doctor` too.
-    let _ = super::connect::thread("firewall", look);
+    let _ = thread("firewall", look);
 }
 
 /// Puts back what another program has changed: the device, the filter.

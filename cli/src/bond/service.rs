@@ -21,8 +21,17 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// it. What is not used costs no memory.
 const STACK: usize = 2 << 20;
 
+/// Threads beside the worker do small things.
+const STACK_BESIDE: usize = 256 * 1024;
+
 /// The one TUN device of a process.
 pub(super) const TUN: TunId = TunId(0);
+
+/// Starts a thread beside the worker.
+pub(super) fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let thread = std::thread::Builder::new().name(name.into()).stack_size(STACK_BESIDE).spawn(work);
+    thread.map(drop).map_err(|error| format!("cannot start a thread: {error}"))
+}
 
 /// This end's key, in the file `path`, made where there is none.
 pub(super) fn own_key(path: &Path) -> Result<SecretKey, String> {
