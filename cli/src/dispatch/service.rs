@@ -71,6 +71,7 @@ pub(crate) fn run(options: &'static Args) -> Result<(), String> {
     };
     let workers = workers(options, listeners, &config, &recording, &shared)?;
     let handles: Vec<Handle> = workers.iter().map(|(_, handle)| handle.clone()).collect();
+    let signals = serve::Signals::new(workers.len())?;
     let protocols = if options.tunnel { "raw relay" } else { "SOCKS5, SOCKS4, HTTP" };
     fixed.listeners.iter().for_each(|address| log::info!("listening on {address} ({protocols})"));
     let watched = monitor::Watched::new(uplinks, &links);
@@ -94,7 +95,7 @@ pub(crate) fn run(options: &'static Args) -> Result<(), String> {
     if let Some(endpoint) = stats {
         endpoint.serve(DispatchStats::new(Arc::clone(&watch), Arc::clone(&shared)))?;
     }
-    let result = serve::serve(workers, &mut || lock(&running).reload());
+    let result = serve::serve(workers, signals, &mut || lock(&running).reload());
     drop(clerk);
     recording.finish();
     // The summary must not be lost behind a flood of lines that is still being read.

@@ -24,13 +24,14 @@ pub(crate) struct Manner {
 pub(crate) type Reload<'a> = &'a mut dyn FnMut() -> Result<String, String>;
 
 /// As [`serve_until`], for services whose connections may take their time and whose files may be
-/// read again.
+/// read again. `signals` is made before they say that they listen: whoever started them may signal
+/// from then on.
 pub(crate) fn serve<M: Send + 'static>(
     workers: Vec<(Run<M>, Handle)>,
+    signals: Signals,
     reload: Reload<'_>,
 ) -> Result<(), String> {
     let words = "draining: no new connections; once more to stop at once";
-    let signals = Signals::new(workers.len())?;
     serve_until(workers, signals, &Manner { stack: STACK, words, patience: None }, reload)
 }
 

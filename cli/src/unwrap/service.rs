@@ -71,6 +71,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
         let worker = process.common.runtime().worker(machine, listeners, Arc::clone(&shared));
         workers.push(worker.map_err(|error| format!("cannot make an event loop: {error}"))?);
     }
+    let signals = serve::Signals::new(workers.len())?;
     introduce(all, &config);
     let handles: Vec<Handle> = workers.iter().map(|(_, handle)| handle.clone()).collect();
     monitor::start(
@@ -85,7 +86,7 @@ pub(crate) fn run(all: &[Options]) -> Result<(), String> {
         endpoint.serve(UnwrapStats(Arc::clone(&watch), recording.clone()))?;
     }
     let running = Running { all, asked, bound: Asked::of(&config), descriptors, handles };
-    let result = serve::serve(workers, &mut || running.reload());
+    let result = serve::serve(workers, signals, &mut || running.reload());
     recording.finish();
     // The summary must not be lost behind a flood of lines that is still being read.
     logging::flush();
