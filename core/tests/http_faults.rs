@@ -137,6 +137,24 @@ fn what_has_no_head_reaches_the_client_as_it_came_and_both_connections_end() {
     }
 }
 
+/// A client that finds a head behind more bytes than we do takes its connection for one that stays.
+#[test]
+fn an_origin_whose_answer_has_no_head_never_answers_what_is_asked_next() {
+    let first = "abcdeHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n1";
+    let forged = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged";
+    let mut lab = lab();
+    lab.serve(ONE, [head_end(), send(first), Act::Pause(ms(100)), send(forged), Act::AwaitEnd]);
+    let who = lab.client([
+        send(&get("192.0.2.1", "/1")),
+        until(first),
+        send(&get("192.0.2.2", "/2")),
+        Act::AwaitEnd,
+    ]);
+    lab.finish();
+    assert_eq!((text(lab.got(who)), lab.end(who)), (first.into(), End::Fin));
+    assert_eq!(lab.world.served.len(), 1);
+}
+
 #[test]
 fn what_has_no_head_has_no_bound() {
     let mut lab = lab();

@@ -58,6 +58,12 @@ impl Forward {
             Ok(passed) => passed,
             Err(why) => return self.refuse_request(why, cx),
         };
+        if self.headless && used < len {
+            // It has found an answer in what has no head, and asks on: what the origin says now it
+            // would take for the answer to that, whoever is asked. (Firefox looks for a head behind
+            // more bytes than we do.)
+            return ForwardStep::Cut { rest: Vec::new(), fault: Fault::Malformed };
+        }
         self.waiting.extend_from_slice(&cx.buffers.peek(len)[used..]);
         // Once its body is whole, what comes waits; before, there is room for it: see `wants`.
         if let Some(filled) = passed_on(out, len, cx) {

@@ -78,6 +78,8 @@ pub(super) struct Forward {
     kept: bool,
     /// A byte of the response has come.
     heard: bool,
+    /// The response has no head: it goes to the client as it came.
+    headless: bool,
     /// The request, where it may be sent once more.
     again: Option<Box<http::Forward>>,
     /// When bytes moved last.
@@ -176,6 +178,7 @@ impl Forward {
             stopped_reading: false,
             kept: false,
             heard: false,
+            headless: false,
             again: None,
             active: cx.now,
             sent: 0,

@@ -125,6 +125,7 @@ impl Forward {
                 Err(HttpError::Refused { why, .. }) if http::is_nameless(&why) && self.waiting.is_empty() => {
                     out.extend_from_slice(&seen[used..]);
                     (self.client_stays, self.origin_stays) = (false, false);
+                    self.headless = true;
                     let body = Body::of_response(Framing::UntilClose, &Named::default(), false);
                     self.response = Response::Body(body);
                     break;
