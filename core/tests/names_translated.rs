@@ -23,7 +23,7 @@ const FAR: &str = "192.0.2.7:80";
 /// The same, as its translator is told it.
 const FAR64: &str = "[2001:db8:64::c000:207]:80";
 
-const V6_ONLY: Networks = Networks { v4: false, v6: true, on_link: Vec::new() };
+const V6_ONLY: Networks = Networks { v4: false, v6: true, up: true, on_link: Vec::new() };
 
 fn only(uplink: u16) -> UplinkSet {
     let mut set = UplinkSet::EMPTY;

@@ -19,11 +19,11 @@ pub(crate) fn networks(device: Option<Device>, on_link: &[host::prefix::Prefix],
     // Without notifications (not Linux) keep trying an interface that is absent now.
     let Some(link) = link else {
         let tried = !cfg!(target_os = "linux");
-        return Networks { v4: tried, v6: tried, on_link: Vec::new() };
+        return Networks { v4: tried, v6: tried, ..Networks::default() };
     };
+    let has = |v6: bool| link.usable().any(|address| address.ip.is_ipv6() == v6);
     // Without a carrier Linux keeps addresses and routes, and what is sent is lost.
-    let has = |v6: bool| link.up && link.usable().any(|address| address.ip.is_ipv6() == v6);
-    Networks { v4: has(false), v6: has(true), on_link: prefixes(&link.networks()) }
+    Networks { v4: has(false), v6: has(true), up: link.up, on_link: prefixes(&link.networks()) }
 }
 
 /// What leaves unbound.
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(families("eth2"), (false, false));
         let unplugged = Link { up: false, ..links[0].clone() };
         let its = networks(Device::new("eth0"), &[], std::slice::from_ref(&unplugged));
-        assert_eq!((its.v4, its.v6), (false, false), "its addresses stay without a carrier");
+        assert_eq!((its.v4, its.v6, its.up), (true, false, false), "its addresses stay without a carrier");
         assert_eq!(of("eth0").on_link, prefixes(&[(ip("10.0.0.0"), 24)]));
         // One that is away carries nothing where its coming back is noticed.
         let tried = !cfg!(target_os = "linux");

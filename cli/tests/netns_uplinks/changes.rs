@@ -108,6 +108,21 @@ fn a_device_without_a_carrier_is_passed_over_and_used_again() {
 }
 
 #[test]
+fn where_no_device_has_a_carrier_a_connection_waits_for_it() {
+    let Some(world) = World::new(here!(), 1) else { return };
+    let proxy = world.dispatch(&["up1"]);
+    world.far(1).ip("link set far1 down\n");
+    world.wait_for_link(1, "NO-CARRIER");
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| world.ask(&proxy, SERVER));
+        // A cable that is put back, a WLAN that changes its access point.
+        std::thread::sleep(Duration::from_millis(300));
+        world.far(1).ip("link set far1 up\n");
+        assert_eq!(asked.join().expect("it ends").map(|seen| seen.source), Ok(ip(1)));
+    });
+}
+
+#[test]
 fn an_interface_by_name_follows_its_address() {
     let Some(world) = World::new(here!(), 2) else { return };
     let proxy = world.dispatch(&["up2"]);

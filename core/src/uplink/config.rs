@@ -17,13 +17,15 @@ pub struct Networks {
     pub v4: bool,
     /// An IPv6 address to send from. Default true.
     pub v6: bool,
+    /// A carrier. Without one it is tried when no other uplink is left. Default true.
+    pub up: bool,
     /// Networks reached through it without a router.
     pub on_link: Vec<Prefix>,
 }
 
 impl Default for Networks {
     fn default() -> Self {
-        Networks { v4: true, v6: true, on_link: Vec::new() }
+        Networks { v4: true, v6: true, up: true, on_link: Vec::new() }
     }
 }
 

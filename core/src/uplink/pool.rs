@@ -4,9 +4,10 @@
 //! 1. Loopback, the unspecified address, and networks on-link on an interface that is no uplink:
 //!    unbound.
 //! 2. A network on-link on exactly one uplink: through that one.
-//! 3. All else: by the policy, among the uplinks that are well, have the address family, are below
-//!    their cap and were not tried; of these, those of the best tier.
-//! 4. When none of those is left: one that rests, soonest back first. Better a try than a refusal.
+//! 3. All else: by the policy, among the uplinks that are well and have a carrier and the address
+//!    family, are below their cap and were not tried; of these, those of the best tier.
+//! 4. When none of those is left: one that rests, soonest back first, and last one without a
+//!    carrier. Better a try than a refusal.
 //!
 //! An uplink that carries IPv6 alone carries IPv4 destinations too where its network translates.
 
@@ -71,6 +72,12 @@ struct Uplink {
     mute: Mute,
     /// How its network translates IPv4 destinations, where it carries IPv6 alone.
     prefix64: Option<Prefix64>,
+}
+
+impl Uplink {
+    fn is_well(&self, now: Instant) -> bool {
+        self.config.networks.up && self.health.usable(now)
+    }
 }
 
 /// An uplink as it is now.
@@ -217,7 +224,7 @@ impl Pool {
                 // What is on-link costs nobody's data plan.
                 && (only.is_some() || !uplinks[i].account.is_spent())
         };
-        let well = |i: usize| open(i) && uplinks[i].health.usable(now);
+        let well = |i: usize| open(i) && uplinks[i].is_well(now);
         let best = (0..uplinks.len()).filter(|i| well(*i)).map(|i| uplinks[i].config.tier).min();
         let mut candidates = UplinkSet::EMPTY;
         (0..uplinks.len())
@@ -225,7 +232,10 @@ impl Pool {
             .for_each(|i| candidates.insert(UplinkId(i as u16)));
         let load = |i: usize| uplinks[i].account.open + uplinks[i].account.attempts;
         let chosen = self.chooser.choose(now, assign.host, load, candidates).or_else(|| {
-            let soonest = |i: &usize| (uplinks[*i].health.failing, uplinks[*i].health.resting_until);
+            let soonest = |i: &usize| {
+                let Uplink { config, health, .. } = &uplinks[*i];
+                (!config.networks.up, health.failing, health.resting_until)
+            };
             (0..uplinks.len()).filter(|i| open(*i)).min_by_key(soonest)
         })?;
         self.uplinks[chosen].health.chosen(now);
@@ -301,7 +311,7 @@ impl Pool {
             share: self.chooser.share(index),
             connect: self.chooser.latency(index),
             account: &uplink.account,
-            usable: uplink.health.usable(now),
+            usable: uplink.is_well(now),
             retired: uplink.retired,
             prefix64: uplink.prefix64.filter(|_| uplink.config.is_v6_only()),
         })

@@ -229,6 +229,28 @@ fn an_interface_that_loses_its_address_is_passed_over_until_it_has_one_again() {
 }
 
 #[test]
+fn an_interface_without_a_carrier_is_tried_when_no_other_uplink_is_left() {
+    let backup = UplinkConfig { tier: 2, ..uplink("c", 1) };
+    let mut pool = pool(vec![uplink("a", 9), uplink("b", 1), backup]);
+    let (has, lost) = (Networks::default(), Networks { up: false, ..Networks::default() });
+    pool.set_networks(vec![lost.clone(), has.clone(), has.clone()], Vec::new());
+    let all =
+        |pool: &mut Pool, tried: &[u16]| [(); 4].map(|()| ask(pool, Instant::ZERO, FAR, tried).flatten());
+    assert_eq!(all(&mut pool, &[]), [Some(1); 4]);
+    assert_eq!(pool.views(Instant::ZERO).map(|view| view.usable).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(all(&mut pool, &[1]), [Some(2); 4], "the backup comes before it");
+    // So does one that rests.
+    for _ in 0..3 {
+        pool.report(Instant::ZERO, &Report::Outpaced { uplink: UplinkId(1) });
+    }
+    assert_eq!((all(&mut pool, &[2]), all(&mut pool, &[1, 2])), ([Some(1); 4], [Some(0); 4]));
+    pool.set_networks(vec![lost; 3], Vec::new());
+    assert_eq!(all(&mut pool, &[]), [Some(0); 4], "better a try than a refusal: it may be back in a second");
+    pool.set_networks(vec![has; 3], Vec::new());
+    assert_eq!(all(&mut pool, &[]), [Some(0); 4]);
+}
+
+#[test]
 fn a_refusing_destination_never_hurts_an_uplink() {
     let mut pool = pool(vec![uplink("a", 1)]);
     for _ in 0..100 {

@@ -236,7 +236,8 @@ impl Sut {
 
     fn networks(&mut self, reference: &Reference) {
         let all = reference.conditions().uplinks.iter();
-        let all = all.map(|uplink| Networks { v4: uplink.v4, v6: uplink.v6, on_link: Vec::new() }).collect();
+        let all =
+            all.map(|uplink| Networks { v4: uplink.v4, v6: uplink.v6, ..Networks::default() }).collect();
         self.lab.world.pool.set_networks(all, Vec::new());
     }
 }
