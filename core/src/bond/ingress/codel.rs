@@ -76,6 +76,12 @@ impl Codel {
             (true, true) if now < self.drop_next => Verdict::Pass,
             (true, true) => {
                 self.count = self.count.saturating_add(1);
+                // While no path could carry, no packet was judged: what RFC 8289 would have dropped
+                // in that time are all that came before the outage, and TCP has nothing left that
+                // tells it of the outage's end.
+                if now - self.drop_next > delays.interval {
+                    self.drop_next = now;
+                }
                 self.drop_next += step(delays.interval, self.count);
                 Verdict::Congested
             }
@@ -148,6 +154,15 @@ mod tests {
             codel.judge(now, Duration::from_millis(sojourn), false, &Delays::default()) == Verdict::Congested
         };
         (from..from + count).filter(|at| judge(codel, *at)).collect()
+    }
+
+    #[test]
+    fn drops_are_not_made_up_for_after_a_time_in_which_nothing_left() {
+        let mut codel = Codel::default();
+        series(&mut codel, 0, 400, 50);
+        // Nothing left for 3 s. Then what waited goes in a tenth of a second.
+        let dropped = series(&mut codel, 3400, 100, 3000);
+        assert!((1..=4).contains(&dropped.len()), "{dropped:?}");
     }
 
     #[test]
