@@ -49,6 +49,12 @@ fn a_link_that_swings_slows_no_strategy_down() {
     assert_held("s10", 9);
 }
 
+/// Each fall of the swinging link moved what the steady one had a copy of: `redundant` had 90.9%.
+#[test]
+fn a_link_as_wide_that_swings_slows_no_strategy_down() {
+    assert_held("f9", 45);
+}
+
 #[test]
 fn the_link_that_is_best_this_way_is_found() {
     assert_held("f2-up", 6);

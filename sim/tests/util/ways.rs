@@ -41,17 +41,18 @@ pub(crate) fn best_link(scenario: &Scenario) -> Option<Best> {
     if scenario.links.len() < 2 || from >= scenario.duration {
         return None;
     }
-    let mut best = Best { flows: flows().map(|(place, _)| place).collect(), link: 0, from, ceiling: 0 };
+    let best = Best { flows: flows().map(|(place, _)| place).collect(), link: 0, from, ceiling: 0 };
     let both = flows().any(|(_, flow)| flow.direction != first.direction);
     let of = |link: usize| match both {
         true => carried_alone(scenario, link, &best),
         false => scenario.ceiling(first.direction, &[link], from, scenario.duration),
     };
-    let alone = (0..scenario.links.len()).map(|link| (of(link), link));
-    (best.ceiling, best.link) = alone.max().expect("there are two");
     let touched = |which: Which| flows().any(|(_, flow)| which.covers(flow.direction));
-    let steady = !scenario.events.iter().any(|event| event.link == best.link && touched(event.which));
-    steady.then_some(best)
+    let touched = |link| scenario.events.iter().any(|event| event.link == link && touched(event.which));
+    // Of links that tie, the one that nothing happens to is the best.
+    let alone = (0..scenario.links.len()).map(|link| (of(link), !touched(link), link));
+    let (ceiling, steady, link) = alone.max().expect("there are two");
+    steady.then_some(Best { ceiling, link, ..best })
 }
 
 fn is_tcp(flow: &FlowSpec) -> bool {

@@ -387,6 +387,12 @@ impl Path {
         self.received.poll(now, rtt)
     }
 
+    /// As [`Path::poll_ack`], where another path's acknowledgement leaves now anyway.
+    pub(crate) fn poll_ack_beside(&mut self, now: Instant) -> Option<Ack> {
+        let rtt = self.interval();
+        self.received.poll_beside(now, rtt)
+    }
+
     /// When an acknowledgement is due.
     pub(crate) fn ack_due(&self) -> Option<Instant> {
         self.received.due(self.interval())

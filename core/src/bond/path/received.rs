@@ -99,6 +99,14 @@ impl Received {
         if self.due(rtt).is_none_or(|due| due > now) { None } else { self.take(now) }
     }
 
+    /// An acknowledgement, if half of the time until it is due is over: beside that of another path
+    /// it costs no packet, and the two go together from then on.
+    pub(crate) fn poll_beside(&mut self, now: Instant, rtt: Duration) -> Option<Ack> {
+        let due = self.due(rtt)?;
+        let last = self.acknowledged.or(self.pending).unwrap_or(due);
+        if last + (due - last) / 2 > now { None } else { self.take(now) }
+    }
+
     /// An acknowledgement of all that arrived, due or not: one that travels in company costs
     /// nothing.
     pub(crate) fn take(&mut self, now: Instant) -> Option<Ack> {
@@ -251,6 +259,21 @@ mod tests {
         assert_eq!(received.due(RTT), Some(at(5000)));
         (2..7).for_each(|number| received.handle(at(400), &packet(number)));
         assert_eq!(received.due(RTT), Some(at(2000)), "6,000 bytes are no trickle");
+    }
+
+    #[test]
+    fn beside_another_one_goes_when_half_of_its_wait_is_over() {
+        let mut received = Received::default();
+        assert_eq!(received.poll_beside(at(0), RTT), None, "nothing came");
+        received.handle(at(0), &packet(0));
+        received.take(at(0));
+        received.handle(at(300), &packet(1));
+        assert_eq!(received.due(RTT), Some(at(5000)));
+        assert_eq!(received.poll_beside(at(2499), RTT), None);
+        let ack = received.poll_beside(at(2500), RTT).expect("half of 5 ms are over");
+        assert_eq!((ack.largest, received.due(RTT)), (1, None));
+        received.handle(at(3000), &packet(2));
+        assert_eq!(received.due(RTT), Some(at(7500)), "counted from then on");
     }
 
     #[test]

@@ -34,7 +34,7 @@ use alloc::vec::Vec;
 ///   in the gap.
 const SHARE: u64 = 8;
 const BURST: u64 = 256 * 1024;
-const BEHIND: Duration = Duration::from_millis(5);
+pub(super) const BEHIND: Duration = Duration::from_millis(5);
 const LOSSY: u64 = 1024 / 20;
 
 /// Why a packet is sent again.
@@ -122,7 +122,7 @@ impl Peer {
             path::Event::Down => {
                 self.relieve(now);
                 self.mtu.stale = true;
-                self.unstage(index);
+                self.unstage(now, index);
                 self.tell(index, path::State::Down);
                 self.watch(now);
             }
@@ -149,11 +149,13 @@ impl Peer {
         let Some(slot) = &self.slots[index] else { return };
         let dead = slot.path.state() == path::State::Down && self.tuning.parts.reinject;
         let (path, hold) = (slot.id.get(), self.tuning.hold);
-        match self.copies.find(sequence) {
-            Some(copy) if dead && copy.path != path => {}
-            Some(copy) if dead && now - copy.sent < hold => self.send_again(now, sequence, Why::Moved),
-            _ => self.send_again(now, sequence, Why::Lost),
+        let Some(copy) = self.copies.find(sequence) else { return };
+        copy.on.remove(path);
+        if dead && !copy.on.is_empty() {
+            return;
         }
+        let why = if dead && now - copy.sent < hold { Why::Moved } else { Why::Lost };
+        self.send_again(now, index, sequence, why);
     }
 
     /// Tells the owner what has become of a path, if that is new: see
@@ -232,8 +234,9 @@ impl Peer {
     }
 
     /// What was staged on a path goes elsewhere, in its order.
-    pub(super) fn unstage(&mut self, index: usize) {
+    pub(super) fn unstage(&mut self, now: Instant, index: usize) {
         let Some(slot) = &mut self.slots[index] else { return };
+        let path = slot.id.get();
         slot.staged = 0;
         for (sequence, _) in core::mem::take(&mut slot.stage) {
             let Some(copy) = self.copies.find(sequence) else {
@@ -241,8 +244,9 @@ impl Peer {
                 self.drops.copy_gone += u64::from(self.copies.gave_up(sequence));
                 continue;
             };
-            if !core::mem::replace(&mut copy.queued, true) {
-                self.again.moved.push_back(sequence);
+            copy.on.remove(path);
+            if !self.is_under_way(now, index, sequence) {
+                self.queue_again(sequence, Why::Moved);
             }
         }
     }
@@ -266,10 +270,10 @@ impl Peer {
         let Some(slot) = &self.slots[index] else { return };
         let outstanding: Vec<u32> = slot.path.outstanding().filter_map(|packet| packet.sequence).collect();
         if self.tuning.parts.reinject {
-            outstanding.into_iter().for_each(|sequence| self.send_again(now, sequence, Why::Moved));
+            outstanding.into_iter().for_each(|sequence| self.send_again(now, index, sequence, Why::Moved));
         }
         // It has not left: it is the newest. It moves also where nothing is sent twice.
-        self.unstage(index);
+        self.unstage(now, index);
     }
 
     /// What a path that fell will deliver later than another would is sent again by that one.
@@ -303,17 +307,18 @@ impl Peer {
         let path = own.path;
         for sequence in behind {
             if self.copies.find(sequence).is_some_and(|copy| copy.path == path) {
-                self.send_again(now, sequence, Why::Moved);
+                self.send_again(now, index, sequence, Why::Moved);
             }
         }
     }
 
-    /// Puts a packet into the queue of those that are sent again.
-    fn send_again(&mut self, now: Instant, sequence: u32, why: Why) {
-        let Some(copy) = self.copies.find(sequence) else { return };
-        if copy.queued {
+    /// Puts a packet of a path into the queue of those that are sent again, unless another path
+    /// brings it anyway: what is lost there too comes here once more.
+    fn send_again(&mut self, now: Instant, index: usize, sequence: u32, why: Why) {
+        if self.is_under_way(now, index, sequence) {
             return;
         }
+        let Some(copy) = self.copies.find(sequence).filter(|copy| !copy.queued) else { return };
         // As long as the peer may wait for it. A fixed count (three) left a hole each 40 s at 5%
         // loss.
         let spent = !self.tuning.parts.repair || now - copy.sent >= self.tuning.hold;
@@ -322,8 +327,15 @@ impl Peer {
             self.copies.done(sequence);
             return;
         }
-        copy.queued = true;
-        self.again.queue(why).push_back(sequence);
+        self.queue_again(sequence, why);
+    }
+
+    fn queue_again(&mut self, sequence: u32, why: Why) {
+        if let Some(copy) = self.copies.find(sequence)
+            && !core::mem::replace(&mut copy.queued, true)
+        {
+            self.again.queue(why).push_back(sequence);
+        }
     }
 
     /// The first packet of a queue that is still wanted, with its bytes.

@@ -13,6 +13,7 @@
 use super::sources::{SourceId, Sources};
 use crate::bond::ingress::Piece;
 use crate::bond::inner::{Ecn, FlowKey, Segments, Sums, trim};
+use crate::bond::schedule::PathSet;
 use crate::machine::Offload;
 use crate::time::Instant;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -43,6 +44,8 @@ pub(super) struct Copy {
     pub(super) repairs: u8,
     /// The path it was given to last.
     pub(super) path: u8,
+    /// The paths it is under way on: given to them, and not known to be lost there.
+    pub(super) on: PathSet,
     /// It waits to be sent again.
     pub(super) queued: bool,
     /// What its transport says of ECN, or we.
@@ -113,6 +116,7 @@ impl Copies {
             sent: now,
             repairs: 0,
             path: 0,
+            on: PathSet::EMPTY,
             queued: false,
             ecn,
         }));

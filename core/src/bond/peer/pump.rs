@@ -1,6 +1,7 @@
 //! Which packet goes to which path, and when: the scheduler is asked, and its answer staged.
 
-use super::copies::Place;
+use super::again::BEHIND;
+use super::copies::{Copy, Place};
 use super::{Peer, RUN};
 use crate::bond::path::{Blocked, Path, RawDelay, State};
 use crate::bond::rate::Rate;
@@ -60,6 +61,7 @@ impl Peer {
         let Some(slot) = &mut self.slots[index] else { return };
         if let Some(copy) = self.copies.find(sequence) {
             copy.path = slot.id.get();
+            copy.on.insert(copy.path);
         }
         let bytes = (bytes + OVERHEAD) as u32 + slot.remote.headers();
         slot.stage.push_back((sequence, bytes));
@@ -104,7 +106,7 @@ impl Peer {
                 loaded,
                 found,
                 rate: Rate::ZERO,
-                delay: base_over(&slot.path, shortest) + queue(&slot.path),
+                delay: delay(&slot.path, shortest),
                 far: base_over(&slot.path, shortest) + slot.path.foreign_excess(now),
                 free_at: now,
                 weight: slot.weight,
@@ -148,6 +150,20 @@ impl Peer {
         }
     }
 
+    /// Whether another path than `index` has a packet too, and brings it as soon as the best of
+    /// them would if it were sent again.
+    pub(super) fn is_under_way(&mut self, now: Instant, index: usize, sequence: u32) -> bool {
+        let Some(&mut Copy { sent, on, .. }) = self.copies.find(sequence) else { return false };
+        let others = || self.slots().filter(|slot| slot.id.index() != index && slot.is_usable());
+        let mut having = others().filter(|slot| on.contains(slot.id.get())).peekable();
+        if having.peek().is_none() {
+            return false;
+        }
+        let shortest = self.shortest();
+        let best = others().map(|slot| delay(&slot.path, shortest)).min().unwrap_or_default();
+        having.any(|slot| sent + delay(&slot.path, shortest) <= now + best + BEHIND)
+    }
+
     /// The smallest base delay of the live paths.
     fn shortest(&self) -> RawDelay {
         let live = self.slots().filter(|slot| slot.path.state() == State::Live && slot.validated);
@@ -156,6 +172,11 @@ impl Peer {
             .reduce(|shortest, delay| if delay.over(shortest) < 0 { delay } else { shortest })
             .unwrap_or_default()
     }
+}
+
+/// The one-way delay of a path, its queue included, over that of the shortest when idle.
+fn delay(path: &Path, shortest: RawDelay) -> Duration {
+    base_over(path, shortest) + queue(path)
 }
 
 /// The one-way delay of an idle path, over the shortest of all.

@@ -445,6 +445,66 @@ fn a_link_that_loses_much_is_used_when_the_well_one_dies() {
     assert!(kbit > 15_000, "{kbit} kbit/s of 22,500 that arrive");
 }
 
+/// A packet a millisecond by two links of 50 Mbit/s: each has room for a copy of all of them.
+fn copied(world: &mut World, numbers: core::ops::Range<u32>) {
+    world.client.set_strategy(Strategy::Redundant { copies: 2 });
+    for number in numbers {
+        world.client.ingest(world.now, &mut udp(number, 1400), 1400, Offload::None, &mut world.out.1);
+        let end = world.now + Duration::from_millis(1);
+        while world.step(end) {}
+    }
+}
+
+#[test]
+fn what_a_dead_link_held_and_another_brings_anyway_is_not_sent_again() {
+    for dead in [0, 1] {
+        let mut world = World::new(&[(50, 10), (50, 10)]);
+        copied(&mut world, 0..1000);
+        (world.up[dead].up, world.down[dead].up) = (false, false);
+        world.up[dead].packets.clear();
+        copied(&mut world, 1000..2000);
+        assert_eq!(world.client.slots[dead].as_ref().map(|slot| slot.path.state()), Some(path::State::Down));
+        assert_eq!(world.client.repairs(), (0, 0), "link {dead}");
+        assert!(world.last.iter().copied().eq(0..world.last.len() as u32), "link {dead}: {:?}", world.last);
+        assert!(world.last.len() > 1980, "link {dead}: {} came", world.last.len());
+    }
+}
+
+#[test]
+fn what_both_links_lost_is_sent_again() {
+    let mut world = World::new(&[(50, 10), (50, 10)]);
+    copied(&mut world, 0..1000);
+    (world.up[0].lose, world.up[1].lose) = (13, 11);
+    copied(&mut world, 1000..3000);
+    let (repaired, _) = world.client.repairs();
+    // One in 143 is lost by both, and a repair by one of them now and then.
+    assert!((14..60).contains(&repaired), "{repaired} repairs");
+    assert!(world.last.iter().copied().eq(0..world.last.len() as u32), "{:?}", world.last);
+    assert!(world.last.len() > 2900, "{} came", world.last.len());
+}
+
+/// What the first held another has too, which is the second, or the third.
+#[test]
+fn what_two_links_held_that_are_pulled_goes_by_the_third() {
+    for pulled in [[0, 1], [0, 2], [1, 0], [1, 2], [2, 0], [2, 1]] {
+        let mut world = World::new(&[(50, 30), (50, 30), (50, 30)]);
+        copied(&mut world, 0..1000);
+        for index in pulled {
+            for link in [&mut world.up[index], &mut world.down[index]] {
+                link.up = false;
+                link.packets.clear();
+            }
+            world.client.handle_link(world.now, slot_id(index), false);
+            world.server.handle_link(world.now, slot_id(index), false);
+        }
+        copied(&mut world, 1000..2000);
+        let end = world.now + Duration::from_secs(1);
+        while world.step(end) {}
+        assert_eq!((world.last.len(), world.client.memory().1), (2000, 0), "{pulled:?}");
+        assert!(world.last.iter().copied().eq(0..2000), "{pulled:?}: {:?}", world.last);
+    }
+}
+
 /// What the server has news of after a packet of as many of these frames as fit.
 fn told(frame: impl Fn(u32) -> Frame) -> Vec<News> {
     let mut world = World::new(&[(50, 10)]);

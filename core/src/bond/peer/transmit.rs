@@ -208,7 +208,7 @@ impl Peer {
             debug_assert!(written, "it was measured when it was queued");
             let Ok(sealed) = self.keys.seal(now, id, out, size - HEADER - TAG) else {
                 // The keys have ended: what it was given waits for new ones.
-                self.unstage(id.index());
+                self.unstage(now, id.index());
                 break;
             };
             slot.stage.pop_front();
@@ -248,12 +248,18 @@ impl Peer {
     ///   that its path is dead. So while DATA comes, it adds a PING before the last proof is too
     ///   old.
     pub(super) fn acknowledge(&mut self, now: Instant) {
+        if !self.slots().any(|slot| slot.path.ack_due().is_some_and(|due| due <= now)) {
+            return;
+        }
         let Some(best) = self.best() else { return };
         let Some(slot) = &self.slots[best] else { return };
         let (proved, live) = (slot.is_proved(now), slot.path.state() == path::State::Live);
         for index in 0..MAX_PATHS {
             let Some(slot) = &mut self.slots[index] else { continue };
-            let Some(ack) = slot.path.poll_ack(now) else { continue };
+            // A path that is too far to share the load is not measured by it.
+            let near = self.members.contains(slot.id.get());
+            let ack = if near { slot.path.poll_ack(now) } else { slot.path.poll_ack_beside(now) };
+            let Some(ack) = ack else { continue };
             let frame = Frame::Ack(super::receive::to_wire(slot.id, &ack));
             let carried = core::mem::take(&mut slot.carried);
             if !carried && slot.answers_idle(now) {
