@@ -1,7 +1,7 @@
 //! Sockets held in mio's types, whose events are edges.
 
 use mio::net::{TcpListener, TcpStream};
-use ropewalk_core::drive::{Incoming, Moved, TryError};
+use ropewalk_core::drive::{Incoming, Moved};
 use ropewalk_core::machine::Close;
 use ropewalk_sockets::{self as sockets, Tried};
 use std::io::{Read, Write};
@@ -12,16 +12,17 @@ pub(crate) struct Stream {
     socket: TcpStream,
     /// An end or urgent data, which a short read does not show.
     distrusts_short: bool,
-    /// Anything at all.
-    is_known: bool,
     /// Room to write and no error: a connect has succeeded.
     stands: bool,
     /// It is a connection out that has no keep-alive yet.
     is_young: bool,
 }
 
-/// epoll(7) tells at once of what is there when a socket is registered, and of room only where a
-/// connect has succeeded. So two calls need not be made.
+/// epoll(7) tells of room only where a connect has succeeded, so one call need not be made.
+///
+/// An accepted socket is read at once, although epoll would tell of what is there: else a crowd of
+/// clients is accepted before one of them is heard, and has all descriptors, or each other's place
+/// among the unfinished handshakes.
 const TELLS: bool = cfg!(target_os = "linux");
 
 /// Takes one connection from the backlog. `bound` is the listener's own address.
@@ -32,7 +33,7 @@ pub(crate) fn accept(listener: &TcpListener, bound: SocketAddr) -> Tried<(Stream
 
 impl From<TcpStream> for Stream {
     fn from(socket: TcpStream) -> Self {
-        Stream { socket, distrusts_short: false, is_known: false, stands: false, is_young: false }
+        Stream { socket, distrusts_short: false, stands: false, is_young: false }
     }
 }
 
@@ -63,7 +64,6 @@ impl Stream {
     /// The event queue has told of it: with `distrust` of what makes a short read no sign that the
     /// socket is empty from now on; with `stands` of room to write and no error.
     pub(crate) fn told(&mut self, distrust: bool, stands: bool) {
-        self.is_known = true;
         self.distrusts_short |= distrust;
         self.stands |= stands;
     }
@@ -77,9 +77,6 @@ impl Stream {
     }
 
     pub(crate) fn read(&mut self, buf: &mut [u8]) -> Tried<Moved> {
-        if TELLS && !self.is_known {
-            return Err(TryError::WouldBlock);
-        }
         let whole = buf.len();
         let len = sockets::transfer(|| self.socket.read(buf))?;
         // epoll(7): after a read shorter than asked for, the next would block, and new bytes make a
@@ -109,6 +106,6 @@ mod tests {
     #[test]
     fn an_idle_connection_is_a_socket_and_some_flags() {
         // 8 bytes on Unix; a debug build of mio remembers which queue the socket belongs to.
-        assert_eq!(size_of::<Option<Stream>>(), size_of::<(TcpStream, [bool; 4])>());
+        assert_eq!(size_of::<Option<Stream>>(), size_of::<(TcpStream, [bool; 3])>());
     }
 }
